@@ -1,0 +1,1 @@
+"""Data sets: formats on disk → records → batches."""

@@ -1,0 +1,78 @@
+"""Checkpoints: dicts of tensors and plain values, written whole, read with weights_only=True."""
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from utils.config import ROOT
+from utils.errors import UserError
+from utils.files import written_whole
+
+FORMAT = 1
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint: temporary name, flush to disk, rename."""
+    with written_whole(path) as temporary:
+        torch.save({"format": FORMAT, **content, **provenance()}, temporary)
+
+
+def load(path: Path, kind: str) -> dict[str, Any]:
+    """Read a checkpoint of a kind: `backbone`, `stage`, `detector` or `training`.
+
+    Raises:
+        UserError: missing, truncated, a pickle, or of another kind.
+    """
+    if not path.is_file():
+        raise UserError("no such checkpoint", where=path, mend="check the path, or train one with `python train.py`")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for damaged files
+        raise UserError(*unreadable(path), where=path, mend="use a file that this project wrote, copied whole") from error
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found != kind:
+        raise UserError(f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint")
+    return content
+
+
+def unreadable(path: Path) -> tuple[str]:
+    """Why torch refuses a file."""
+    start = path.read_bytes()[:2]
+    if start == b"PK":
+        try:
+            torch.load(path, map_location="meta", weights_only=False, mmap=True)
+        except RuntimeError:
+            return ("truncated or damaged checkpoint",)
+        except Exception:
+            pass
+        return ("a pickle of code, which is not opened because it could run anything",)
+    return ("truncated, a bare pickle, or no checkpoint at all",)
+
+
+def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> None:
+    """Load weights that must fit exactly.
+
+    Raises:
+        UserError: names or shapes differ; says which first.
+    """
+    own = module.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise UserError(f"has no `{name}`", where=where, mend="it belongs to another network; see --backbone")
+        if state[name].shape != tensor.shape:
+            shapes = f"{tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+            raise UserError(f"`{name}` is {shapes}", where=where, mend="another width or class count; see --width")
+    if extra := sorted(set(state) - set(own)):
+        raise UserError(f"holds `{extra[0]}` too", where=where, mend="it belongs to another network; see --backbone")
+    module.load_state_dict(state)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and commit that made a checkpoint."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    return {"versions": versions, "commit": commit.stdout.strip() or "unknown"}

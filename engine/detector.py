@@ -1,0 +1,117 @@
+"""Training of the detector, and reading one back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.loader import Batch, DetectionSet, EpochSampler, make_loader
+from data.records import Split
+from data.transforms import train_transform
+from engine import checkpoint
+from engine.cascade import started
+from engine.evaluate import detection_metrics
+from engine.logs import Logs
+from engine.loop import Hooks, fit
+from engine.predict import Thresholds, predict_split
+from models.backbones import make_backbone
+from models.decode import DECODE_TYPE, Decoder
+from models.loss import YOLOLoss, YOLOLossConfig
+from models.yolov3 import YOLOv3, scaled_anchors
+from utils.config import Recipe
+from utils.errors import UserError
+from utils.seed import seed_process
+
+
+@dataclass
+class DetectionTask:
+    """Training of YOLOv3 with the darknet criterion."""
+
+    model: YOLOv3
+    criterion: YOLOLoss
+    val: Split
+    imgsz: int
+    fabric: Any
+    name: str = "detector"
+    fitness: str = "map"
+
+    def loss(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Box, objectness and class terms."""
+        return self.criterion(outputs, batch.truth)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """AP on the validation split."""
+        found = predict_split(
+            model,
+            self.criterion.decoder,
+            self.val.records,
+            self.imgsz,
+            Thresholds(),
+            device=self.fabric.device,
+            autocast=self.fabric.autocast,
+        )
+        metrics = detection_metrics(self.val.records, list(found), self.val.description.names)
+        return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
+
+
+def train_detector(
+    fabric: Any, recipe: Recipe, model: YOLOv3, train: Split, val: Split, run: Path, resumed: dict[str, Any]
+) -> dict[str, float]:
+    """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP."""
+    seed_process(recipe.seed, 1000)
+    anchors = recipe.anchors or scaled_anchors(recipe.imgsz)
+    decoder = Decoder(anchors).to(fabric.device)
+    criterion = YOLOLoss(decoder, YOLOLossConfig(**recipe.loss.model_dump()))
+    dataset = DetectionSet(train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed)
+    loader = make_loader(dataset, EpochSampler(len(dataset), recipe.seed), recipe.train.batch_size, recipe.workers)
+    meta = {
+        "names": train.description.names,
+        "anchors": [list(anchor) for anchor in anchors],
+        "decode": DECODE_TYPE,
+        "backbone": recipe.backbone,
+        "width": recipe.width,
+        "imgsz": recipe.imgsz,
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    best = run / "weights" / "best.pt"
+
+    def improved(network: nn.Module, metrics: dict[str, float]) -> None:
+        checkpoint.save(best, {"kind": "detector", **meta, "metrics": metrics, "model": network.state_dict()})
+
+    hooks = Hooks(lambda state: checkpoint.save(run / "weights" / "last.pt", {"kind": "training", **meta, **state}), improved)
+    task = DetectionTask(model, criterion, val, recipe.imgsz, fabric)
+    fit(fabric, task, recipe.train, recipe.train.epochs, loader, Logs(run, "results.csv"), hooks, started(resumed, task.name))
+    return checkpoint.load(best, "detector")["metrics"]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A trained detector: network, decoder and what belongs to them."""
+
+    path: Path
+    model: YOLOv3
+    decoder: Decoder
+    names: list[str]
+    imgsz: int
+    recipe: dict[str, Any]
+    commit: str
+
+
+def load_detector(path: Path, device: torch.device | str = "cpu") -> Detector:
+    """Read a detector checkpoint, in evaluation mode.
+
+    Raises:
+        UserError: not a whole detector checkpoint of this project, or of another decode type.
+    """
+    content = checkpoint.load(path, "detector")
+    if content["decode"] != DECODE_TYPE:
+        raise UserError(f"decode type `{content['decode']}`", where=path, mend=f"only `{DECODE_TYPE}` is known here")
+    model = YOLOv3(make_backbone(content["backbone"], content["width"]), len(content["names"]))
+    checkpoint.load_state(model, content["model"], path)
+    decoder = Decoder([tuple(anchor) for anchor in content["anchors"]])
+    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Detector(
+        path, model, decoder.to(device), content["names"], content["imgsz"], content["recipe"], content["commit"]
+    )

@@ -1,0 +1,46 @@
+"""Where and in which precision a run computes, as a Lightning Fabric."""
+
+from typing import Any
+
+import torch
+
+from utils.config import Recipe
+from utils.errors import UserError
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_fabric(recipe: Recipe) -> Any:
+    """A launched Fabric for the recipe's device and precision.
+
+    Raises:
+        UserError: no such device, or a precision that it lacks.
+    """
+    from lightning_fabric import Fabric
+
+    device = pick_device(recipe.device)
+    precision = pick_precision(device) if recipe.precision == "auto" else recipe.precision
+    if device == "cpu" and precision == "fp16":
+        raise UserError("fp16 needs a GPU", where="--precision", mend="use bf16 or fp32 on the CPU")
+    fabric = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def pick_device(wanted: str) -> str:
+    """cuda, mps or cpu; auto takes the first that there is."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, present in there.items() if present)
+    if not there.get(wanted):
+        present = ", ".join(name for name, is_there in there.items() if is_there)
+        raise UserError(f"no device `{wanted}` here", where="--device", mend=f"use auto or one of {present}")
+    return wanted
+
+
+def pick_precision(device: str) -> str:
+    """bf16 where the hardware multiplies it, fp16 on older GPUs, else fp32."""
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.cpu.get_capabilities() if device == "cpu" else {}
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"

@@ -1,0 +1,64 @@
+"""What a run writes down while it trains: a CSV, TensorBoard events, lines and a progress bar."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from utils.files import write_text
+
+T = TypeVar("T")
+Row = dict[str, str | int | float]
+console = Console(highlight=False)
+
+
+class Table:
+    """A CSV that is rewritten whole for each new row; numbers that a row lacks stay blank."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = list(csv.DictReader(path.open())) if path.exists() else []  # type: ignore[arg-type]
+
+    def forget(self, task: str, epoch: int) -> None:
+        """Drop the task's rows from an epoch on: it is about to run again."""
+        self.rows = [row for row in self.rows if row["task"] != task or int(row["epoch"]) < epoch]
+
+    def add(self, row: Row) -> None:
+        """Append and write."""
+        self.rows.append(row)
+        columns = list(dict.fromkeys(key for each in self.rows for key in each))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
+
+
+class Logs:
+    """One row an epoch, to the CSV, to TensorBoard and to the terminal."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.table = Table(folder / table)
+        self.events = SummaryWriter(str(folder / "tensorboard"))
+
+    def epoch(self, task: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Note an epoch, counted from 0; values keyed train/…, val/…, lr, seconds."""
+        self.table.add({"task": task, "epoch": epoch, **{key: f"{value:.6g}" for key, value in values.items()}})
+        for key, value in values.items():
+            self.events.add_scalar(f"{task}/{key}", value, epoch)
+        self.events.flush()
+        shown = "  ".join(f"{key.removeprefix('train/')} {value:.4g}" for key, value in values.items() if key != "lr")
+        console.print(f"{task} {epoch + 1}/{epochs}  {shown}")
+
+
+def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Yield items behind a progress bar; the bar vanishes at the end, and is absent where there is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(items, total=total, description=title)

@@ -1,0 +1,100 @@
+"""Raw YOLOv3 maps → boxes and scores → detections after non-maximum suppression."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms
+
+from models.yolov3 import ANCHORS_PER_SCALE, STRIDES
+from utils.boxes import Detections, cxcywh_to_xyxy
+
+DECODE_TYPE = "darknet"  # sigmoid(xy) + cell, anchor · exp(wh); stored in every detector checkpoint
+# exp(8) ≈ 3,000 anchors wide: beyond any picture, and finite in every precision.
+MAX_LOG_SIZE = 8.0
+
+
+def flatten_maps(raw_maps: list[Tensor]) -> Tensor:
+    """Maps [B, 3·(5+classes), H, W] of all scales → [B, N, 5+classes], order: scale, anchor, row, column."""
+    flat = []
+    for raw in raw_maps:
+        batch, channels, height, width = raw.shape
+        per_anchor = raw.reshape(batch, ANCHORS_PER_SCALE, channels // ANCHORS_PER_SCALE, height * width)
+        flat.append(per_anchor.transpose(2, 3).flatten(1, 2))
+    return torch.cat(flat, 1)
+
+
+class Decoder(nn.Module):
+    """Darknet decode: centre = (cell + sigmoid(t_xy)) · stride, size = anchor · exp(t_wh) (YOLOv3, fig. 2).
+
+    Args:
+        anchors: nine (width, height) in input pixels, small to large; three for each of the strides 8, 16, 32.
+    """
+
+    anchors: Tensor
+
+    def __init__(self, anchors: list[tuple[float, float]]) -> None:
+        super().__init__()
+        wanted = ANCHORS_PER_SCALE * len(STRIDES)
+        if len(anchors) != wanted:
+            raise ValueError(f"{len(anchors)} anchors; YOLOv3 takes {wanted}, as width height pairs")
+        self.register_buffer("anchors", torch.tensor(anchors, dtype=torch.float32), persistent=False)
+
+    def grid(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Constants of the flat order: cells [N, 2] (column, row), strides [N, 1], anchors [N, 2] in pixels."""
+        cells, strides, sizes = [], [], []
+        anchors = self.anchors.view(len(STRIDES), ANCHORS_PER_SCALE, 1, 2)
+        for raw, stride, anchor in zip(raw_maps, STRIDES, anchors, strict=True):
+            height, width = raw.shape[2:]
+            rows = torch.arange(height, device=raw.device, dtype=torch.float32)
+            columns = torch.arange(width, device=raw.device, dtype=torch.float32)
+            row, column = torch.meshgrid(rows, columns, indexing="ij")
+            cell = torch.stack([column, row], -1).view(1, height * width, 2)
+            cells.append(cell.expand(ANCHORS_PER_SCALE, -1, -1).reshape(-1, 2))
+            sizes.append(anchor.expand(-1, height * width, -1).reshape(-1, 2))
+            strides.append(torch.full_like(cells[-1][:, :1], stride))
+        return torch.cat(cells), torch.cat(strides), torch.cat(sizes)
+
+    def boxes_cxcywh(self, raw_maps: list[Tensor]) -> Tensor:
+        """Boxes [B, N, 4] as centre and size in input pixels."""
+        cells, strides, anchors = self.grid(raw_maps)
+        flat = flatten_maps([raw.unflatten(1, (ANCHORS_PER_SCALE, -1))[:, :, :4].flatten(1, 2) for raw in raw_maps])
+        centre = (flat[..., :2].float().sigmoid() + cells) * strides
+        size = flat[..., 2:4].float().clamp(max=MAX_LOG_SIZE).exp() * anchors
+        return torch.cat([centre, size], -1)
+
+    def forward(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Boxes [B, N, 4] as centre and size in pixels, scores [B, N, classes] = objectness · class."""
+        probabilities = flatten_maps(raw_maps)[..., 4:].float().sigmoid()
+        return self.boxes_cxcywh(raw_maps), probabilities[..., :1] * probabilities[..., 1:]
+
+
+def suppress(
+    boxes_cxcywh: Tensor,
+    scores: Tensor,
+    *,
+    conf_thres: float,
+    iou_thres: float,
+    max_det: int,
+    multi_label: bool,
+    max_candidates: int = 10_000,
+) -> Detections:
+    """Non-maximum suppression within each class, for one image.
+
+    Args:
+        boxes_cxcywh: [N, 4] pixels.
+        scores: [N, classes] in 0–1.
+        multi_label: a box may be reported for several classes (evaluation), else for its best one.
+        max_candidates: only so many best-scored candidates enter; a count, never a time limit, so that
+            the result does not depend on the speed of the machine.
+    """
+    if multi_label:
+        index, labels = (scores > conf_thres).nonzero(as_tuple=True)
+        best = scores[index, labels]
+    else:
+        best, labels = scores.max(1)
+        index = (best > conf_thres).nonzero().squeeze(1)
+        best, labels = best[index], labels[index]
+    best, order = best.sort(descending=True, stable=True)
+    best, index, labels = best[:max_candidates], index[order[:max_candidates]], labels[order[:max_candidates]]
+    boxes_xyxy = cxcywh_to_xyxy(boxes_cxcywh[index])
+    keep = batched_nms(boxes_xyxy, best, labels, iou_thres)[:max_det]
+    return Detections(boxes_xyxy[keep], best[keep], labels[keep])

@@ -1,0 +1,91 @@
+"""The darknet criterion of YOLOv3 as named terms."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torchvision.ops import box_iou
+
+from models.assign import Assignment, assign
+from models.decode import Decoder, flatten_maps
+from models.yolov3 import STRIDES
+from utils.boxes import Truth, cxcywh_to_xyxy, xyxy_to_cxcywh
+
+
+@dataclass(frozen=True)
+class YOLOLossConfig:
+    """Weights and thresholds.
+
+    Attributes:
+        ignore_thresh: a prediction that overlaps a true box by more is not blamed for being no positive
+            (yolov3-voc.cfg: 0.5).
+        anchor_iou: further anchors of at least this shape IoU are positives too; 1 for the paper's one.
+    """
+
+    box: float = 1.0
+    objectness: float = 1.0
+    classes: float = 1.0
+    ignore_thresh: float = 0.5
+    anchor_iou: float = 1.0
+
+
+class YOLOLoss(nn.Module):
+    """Box, objectness and class terms, summed over predictions and averaged over images.
+
+    Centres: binary cross-entropy of the position within the cell. Sizes: half the squared error of
+    log(size / anchor). Both weighted by 2 − w·h (shares of the image), so that small boxes count. These are
+    the gradients of darknet's yolo layer. Objectness and classes: binary cross-entropy.
+    """
+
+    def __init__(self, decoder: Decoder, config: YOLOLossConfig | None = None) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.config = config or YOLOLossConfig()
+
+    def forward(self, raw_maps: list[Tensor], truth: Truth) -> dict[str, Tensor]:
+        """Scalars `box`, `objectness`, `class`; their sum is the loss. Finite with no boxes at all.
+
+        Args:
+            raw_maps: of YOLOv3, any float type; computed in float32.
+        """
+        flat = flatten_maps(raw_maps).float()
+        grid_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_maps]
+        positive = assign(truth, self.decoder.anchors, grid_hw, len(flat), anchor_iou=self.config.anchor_iou)
+        chosen = flat[positive.sample, positive.prediction]  # [P, 5 + classes]
+        terms = {
+            "box": self.config.box * self._box(chosen, truth, positive, raw_maps),
+            "objectness": self.config.objectness * self._objectness(flat[..., 4], truth, positive, raw_maps),
+            "class": self.config.classes * self._class(chosen[:, 5:], truth.labels[positive.truth]),
+        }
+        return {name: term / len(flat) for name, term in terms.items()}
+
+    def _box(self, chosen: Tensor, truth: Truth, positive: Assignment, raw_maps: list[Tensor]) -> Tensor:
+        cells, strides, anchors = (part[positive.prediction] for part in self.decoder.grid(raw_maps))
+        boxes = xyxy_to_cxcywh(truth.boxes_xyxy[positive.truth])
+        within = (boxes[:, :2] / strides - cells).clamp(0, 1)
+        log_size = (boxes[:, 2:] / anchors).log()
+        height, width = (raw_maps[0].shape[axis] * STRIDES[0] for axis in (2, 3))
+        weight = 2 - boxes[:, 2:].prod(1, keepdim=True) / (height * width)
+        centre = bce(chosen[:, :2], within, reduction="none")
+        size = 0.5 * (chosen[:, 2:4] - log_size).square()
+        return (weight * (centre + size)).sum()
+
+    def _objectness(self, logits: Tensor, truth: Truth, positive: Assignment, raw_maps: list[Tensor]) -> Tensor:
+        target = torch.zeros_like(logits)
+        target[positive.sample, positive.prediction] = 1
+        counts = (self._best_overlap(truth, raw_maps) <= self.config.ignore_thresh) | (target > 0)
+        return (bce(logits, target, reduction="none") * counts).sum()
+
+    @torch.no_grad()
+    def _best_overlap(self, truth: Truth, raw_maps: list[Tensor]) -> Tensor:
+        """IoU [B, N] of every predicted box with the true box of its image that it fits best; 0 without any."""
+        predicted = cxcywh_to_xyxy(self.decoder.boxes_cxcywh(raw_maps))
+        best = predicted.new_zeros(predicted.shape[:2])
+        for index in truth.sample.unique().tolist():
+            best[index] = box_iou(predicted[index], truth.boxes_xyxy[truth.sample == index]).amax(1)
+        return best
+
+    def _class(self, logits: Tensor, labels: Tensor) -> Tensor:
+        target = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        return bce(logits, target, reduction="sum")

@@ -1,0 +1,65 @@
+"""Files that are either whole or absent."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside path; on success it is flushed to disk and takes path's place.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text)
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder with its parents.
+
+    Raises:
+        UserError: it cannot be created or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The error for a path that refuses to be written."""
+    return UserError(
+        f"cannot write ({error.strerror or error})", where=path, mend="choose another folder with --project, or free it"
+    )
+
+
+def first_free(make: Callable[[str], Path], start: str) -> Path:
+    """First of make(start), make(start2), make(start3)… that does not exist yet."""
+    number, candidate = 1, make(start)
+    while candidate.exists():
+        number += 1
+        candidate = make(f"{start}{number}")
+    return candidate
