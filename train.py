@@ -20,10 +20,16 @@ NEWEST = "newest"
 
 def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
     """Own flags, and the recipe's as a dict of those given."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml.")
-    parser.add_argument("--recipe", type=Path, help="recipe yaml; flags go before it [configs/sample.yaml unless --data is given]")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
+    )
+    parser.add_argument(
+        "--recipe", type=Path, help="recipe yaml; flags go before it [configs/sample.yaml unless --data is given]"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument("--resume", nargs="?", const=NEWEST, metavar="RUN", help="go on with a run folder [newest unfinished]")
+    parser.add_argument(
+        "--resume", nargs="?", const=NEWEST, metavar="RUN", help="go on with a run folder [newest unfinished]"
+    )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     own = {action.dest for action in parser._actions}
@@ -57,10 +63,21 @@ def print_plan(backbone: "DarkNet", plan: "list[SubModule]", recipe: Recipe) -> 
         table.add_column(column, justify="right")
     totals = [sum(getattr(part, key) for part in plan) for key in ("parameters", "macs", "activations")]
     for number, part in enumerate(plan, start=1):
-        shares = [100 * value / total for value, total in zip((part.parameters, part.macs, part.activations), totals, strict=True)]
+        shares = [
+            100 * value / total
+            for value, total in zip((part.parameters, part.macs, part.activations), totals, strict=True)
+        ]
         tap = " tap" if part.stop in backbone.taps else ""
         blocks = ("stem, " if part.start == 0 else "") + part.blocks
-        cells = (number, blocks, part.convolutions, f"{part.parameters:,}", f"{shares[0]:.1f}", f"{part.macs:,}", f"{shares[1]:.1f}")
+        cells = (
+            number,
+            blocks,
+            part.convolutions,
+            f"{part.parameters:,}",
+            f"{shares[0]:.1f}",
+            f"{part.macs:,}",
+            f"{shares[1]:.1f}",
+        )
         table.add_row(*map(str, cells), f"{shares[2]:.1f}", "×".join(map(str, part.shape)) + tap)
     console.print(table)
 
@@ -105,7 +122,10 @@ def main() -> None:
     from engine.device import make_fabric
 
     description = load_description(recipe.data)
-    splits = read_split(description, "train", strict=recipe.strict), read_split(description, "val", strict=recipe.strict)
+    splits = (
+        read_split(description, "train", strict=recipe.strict),
+        read_split(description, "val", strict=recipe.strict),
+    )
     for split in splits:
         console.print(split.summary())
     fabric = make_fabric(recipe)
@@ -119,7 +139,8 @@ def main() -> None:
     metrics = build(fabric, recipe, run, resumed, splits)
     seconds = time.monotonic() - began
     write_text(run / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
-    console.print(f"finished in {seconds:.0f} s: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {run / 'weights' / 'best.pt'}")
+    figures = f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}"
+    console.print(f"finished in {seconds:.0f} s: {figures}; {run / 'weights' / 'best.pt'}")
 
 
 if __name__ == "__main__":

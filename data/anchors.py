@@ -41,7 +41,8 @@ def main() -> None:
     sizes = box_sizes(read_split(load_description(arguments.data), "train").records, arguments.imgsz)
     anchors = cluster(sizes)
     best = shape_iou(torch.from_numpy(sizes), torch.from_numpy(anchors)).amax(1).mean()
-    print(f"anchors: {[[round(float(w), 1), round(float(h), 1)] for w, h in anchors]}  # mean shape IoU with the best anchor {best:.3f}")
+    rounded = [[round(float(w), 1), round(float(h), 1)] for w, h in anchors]
+    print(f"anchors: {rounded}  # mean shape IoU with the best anchor {best:.3f}")
 
 
 if __name__ == "__main__":

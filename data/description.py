@@ -71,6 +71,8 @@ def load_description(path: Path) -> Description:
     if not root.is_dir() and path.resolve() == SAMPLE_YAML:
         sample.write(root)
     if not root.is_dir():
-        raise UserError(f"the data folder {root} does not exist", where=path, mend="correct `path:` (relative to the yaml)")
+        raise UserError(
+            f"the data folder {root} does not exist", where=path, mend="correct `path:` (relative to the yaml)"
+        )
     splits = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
     return Description(path, root, content.format, splits, content.names)

@@ -15,6 +15,7 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
 
     Args:
         strict: the first damaged image or label is an error instead of being left out.
+
     Raises:
         UserError: nothing readable in the split, or strict and something damaged.
     """

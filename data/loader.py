@@ -92,7 +92,9 @@ def collate(items: list[tuple[Tensor, Tensor, Tensor, int]]) -> Batch:
     return Batch(torch.stack(images).float() / 255, truth, torch.tensor(index))
 
 
-def make_loader(dataset: DetectionSet, sampler: Sampler[tuple[int, int]], batch_size: int, workers: int) -> DataLoader[Batch]:
+def make_loader(
+    dataset: DetectionSet, sampler: Sampler[tuple[int, int]], batch_size: int, workers: int
+) -> DataLoader[Batch]:
     """DataLoader over a sampler of (epoch, index) pairs."""
     return DataLoader(
         dataset,  # type: ignore[arg-type]

@@ -20,10 +20,22 @@ from utils.files import make_folder
 FOLDER = Path(__file__).resolve().parent / "sets" / "sample"
 SIDE = 256
 # Heights in pixels of the three kinds of objects: what a detector's three heads are for.
-SIZES = ((30, 42), (52, 80), (100, 150))
-SIZE_SHARES = (0.4, 0.4, 0.2)
-OBJECTS = (3, 6)
-PHOTOGRAPHS = ("astronaut", "brick", "camera", "chelsea", "coffee", "grass", "gravel", "hubble_deep_field", "moon", "rocket")
+SIZES = ((34, 46), (56, 80), (100, 140))
+SIZE_SHARES = (0.5, 0.35, 0.15)
+OBJECTS = (6, 9)
+BACKDROP_CONTRAST = 0.5  # of the photograph's own: digits are written over a faded print
+PHOTOGRAPHS = (
+    "astronaut",
+    "brick",
+    "camera",
+    "chelsea",
+    "coffee",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "moon",
+    "rocket",
+)
 INK = 0.2  # darkness above which a pixel belongs to the digit's box
 JPEG_QUALITY = 90
 
@@ -101,7 +113,7 @@ def compose(
 ) -> tuple[np.ndarray, list[Placed]]:
     """One scene [SIDE, SIDE, 3] uint8 and what stands in it; boxes do not overlap."""
     scene = backdrop(rng, photographs)
-    heights = [height for _ in range(rng.integers(*OBJECTS, endpoint=True)) for height in [draw_height(rng)]]
+    heights = [draw_height(rng) for _ in range(rng.integers(*OBJECTS, endpoint=True))]
     placed: list[Placed] = []
     for height in sorted(heights, reverse=True):
         index = rng.integers(len(labels))
@@ -126,7 +138,8 @@ def backdrop(rng: np.random.Generator, photographs: list[np.ndarray]) -> np.ndar
     side = int(rng.integers(min(photo.shape[:2]) // 2, min(photo.shape[:2]), endpoint=True))
     top, left = (int(rng.integers(0, length - side, endpoint=True)) for length in photo.shape[:2])
     square = Image.fromarray(photo[top : top + side, left : left + side])
-    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64)
+    scene = np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float64)
+    return scene.mean() + BACKDROP_CONTRAST * (scene - scene.mean())
 
 
 def enlarged(digit: np.ndarray, height: int) -> np.ndarray:
@@ -138,11 +151,13 @@ def enlarged(digit: np.ndarray, height: int) -> np.ndarray:
 
 
 def free_corner(rng: np.random.Generator, shape: tuple[int, ...], placed: list[Placed]) -> tuple[int, int] | None:
-    """x and y of a place that touches no other digit; None after fifty tries."""
+    """X and y of a place that touches no other digit; None after fifty tries."""
     height, width = shape[:2]
     for _ in range(50):
         x, y = int(rng.integers(0, SIDE - width, endpoint=True)), int(rng.integers(0, SIDE - height, endpoint=True))
-        if all(x + width < x1 or x > x2 or y + height < y1 or y > y2 for x1, y1, x2, y2 in (p.box_xyxy for p in placed)):
+        if all(
+            x + width < x1 or x > x2 or y + height < y1 or y > y2 for x1, y1, x2, y2 in (p.box_xyxy for p in placed)
+        ):
             return x, y
     return None
 

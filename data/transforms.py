@@ -62,9 +62,46 @@ class ToSquare(nn.Module):
         return tuple(padded)
 
 
+class LabelledCrop(nn.Module):
+    """A random crop of any share and aspect, resized to a square; boxes of which it shows less than half vanish.
+
+    The random resized crop of the cascade-learning authors, but with labels that follow the crop.
+    A vanished box is left with no size.
+    """
+
+    def __init__(self, imgsz: int, least_share: float) -> None:
+        super().__init__()
+        self.crop = v2.RandomResizedCrop((imgsz, imgsz), scale=(least_share, 1.0), antialias=True)
+
+    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        window = self.crop.make_params([image])
+        shown = F.crop(boxes, **window)
+        visible = area(shown) >= 0.5 * area(boxes)
+        resized = F.resize(shown, list(self.crop.size), antialias=True)
+        resized.as_subclass(Tensor)[~visible] = 0
+        return F.resized_crop(image, **window, size=list(self.crop.size), antialias=True), resized
+
+
+def area(boxes_xyxy: Tensor) -> Tensor:
+    """[n] of [n, 4]."""
+    plain = boxes_xyxy.as_subclass(Tensor)
+    return (plain[:, 2:] - plain[:, :2]).clamp(min=0).prod(1)
+
+
 def eval_transform(imgsz: int) -> nn.Module:
     """Letterbox alone."""
     return ToSquare(imgsz)
+
+
+def pretrain_transform(imgsz: int, augment: Augment, least_share: float) -> nn.Module:
+    """Photometric, crop with its labels, mirror."""
+    return v2.Compose(
+        [
+            v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric),
+            LabelledCrop(imgsz, least_share) if least_share < 1 else ToSquare(imgsz),
+            v2.RandomHorizontalFlip(augment.fliplr),
+        ]
+    )
 
 
 def train_transform(imgsz: int, augment: Augment) -> nn.Module:

@@ -39,7 +39,9 @@ def image_ids(description: Description, split: str) -> list[str]:
     """Names on the list of a split, without suffix."""
     path = description.root / "ImageSets" / "Main" / f"{description.split(split)}.txt"
     if not path.is_file():
-        raise UserError(f"no list of images for `{split}`", where=path, mend=f"add it, or correct `{split}:` in {description.yaml}")
+        raise UserError(
+            f"no list of images for `{split}`", where=path, mend=f"add it, or correct `{split}:` in {description.yaml}"
+        )
     return [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
 
 
@@ -88,7 +90,9 @@ def class_index(item: ElementTree.Element, names: list[str], where: str) -> int:
     """
     name = (item.findtext("name") or "").strip()
     if name not in names:
-        raise UserError(f"label `{name}` is not in `names`", where=where, mend=f"add it to the data yaml: {', '.join(names)}")
+        raise UserError(
+            f"label `{name}` is not in `names`", where=where, mend=f"add it to the data yaml: {', '.join(names)}"
+        )
     return names.index(name)
 
 

@@ -27,5 +27,5 @@ def reuse_backbone(backbone: DarkNet, path: Path, recipe: Recipe) -> None:
 
 
 def block_number(name: str) -> int:
-    """1-based block of a parameter named blocks.<index>.…"""
+    """1-based block of a parameter, whose name starts with `blocks.<index>`."""
     return int(name.split(".")[1]) + 1

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from data.loader import Batch, DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Split
-from data.transforms import eval_transform, train_transform
+from data.transforms import eval_transform, pretrain_transform
 from engine import checkpoint
 from engine.logs import Logs, console
 from engine.loop import Hooks, Progress, fit
@@ -79,6 +79,7 @@ def pretrain(
 
     Args:
         resumed: the training checkpoint to go on from, or empty.
+
     Returns:
         weights/backbone_cl<k>.pt of the run: blocks, the head of each stage, its figures.
     """
@@ -94,7 +95,11 @@ def pretrain(
         metrics.append(figures)
         stage.requires_grad_(False)
     path = run / "weights" / backbone_name(recipe.cl_splits)
-    checkpoint.save(path, describe(recipe, train, plan) | {"kind": "backbone", "model": backbone.state_dict(), "heads": heads, "metrics": metrics})
+    checkpoint.save(
+        path,
+        describe(recipe, train, plan)
+        | {"kind": "backbone", "model": backbone.state_dict(), "heads": heads, "metrics": metrics},
+    )
     backbone.requires_grad_(True)
     return path
 
@@ -131,9 +136,13 @@ def run_stage(
     classes = len(train.description.names)
     phase = recipe.pretrain
     validation = make_loader(
-        DetectionSet(val.records, eval_transform(recipe.imgsz), recipe.seed), InOrder(len(val.records)), phase.batch_size, 0
+        DetectionSet(val.records, eval_transform(recipe.imgsz), recipe.seed),
+        InOrder(len(val.records)),
+        phase.batch_size,
+        0,
     )
-    dataset = DetectionSet(train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed + number)
+    transform = pretrain_transform(recipe.pretrain_imgsz, recipe.augment, phase.crop)
+    dataset = DetectionSet(train.records, transform, recipe.seed + number)
     loader = make_loader(dataset, EpochSampler(len(dataset), recipe.seed + number), phase.batch_size, recipe.workers)
     task = StageTask(name, stage, classes, validation, fabric)
     meta = {"kind": "training", "recipe": recipe.model_dump(mode="json"), "names": train.description.names}

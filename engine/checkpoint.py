@@ -32,10 +32,14 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
-        raise UserError(*unreadable(path), where=path, mend="use a file that this project wrote, copied whole") from error
+        raise UserError(
+            *unreadable(path), where=path, mend="use a file that this project wrote, copied whole"
+        ) from error
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
-        raise UserError(f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint")
+        raise UserError(
+            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
+        )
     return content
 
 

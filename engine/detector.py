@@ -12,7 +12,7 @@ from data.records import Split
 from data.transforms import train_transform
 from engine import checkpoint
 from engine.cascade import started
-from engine.evaluate import detection_metrics
+from engine.evaluate import coco_evaluation, detection_metrics
 from engine.logs import Logs
 from engine.loop import Hooks, fit
 from engine.predict import Thresholds, predict_split
@@ -43,16 +43,20 @@ class DetectionTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AP on the validation split."""
-        found = predict_split(
-            model,
-            self.criterion.decoder,
-            self.val.records,
-            self.imgsz,
-            Thresholds(),
-            device=self.fabric.device,
-            autocast=self.fabric.autocast,
+        names = self.val.description.names
+        found = list(
+            predict_split(
+                model,
+                self.criterion.decoder,
+                self.val.records,
+                self.imgsz,
+                Thresholds(),
+                device=self.fabric.device,
+                autocast=self.fabric.autocast,
+            )
         )
-        metrics = detection_metrics(self.val.records, list(found), self.val.description.names)
+        evaluation = coco_evaluation(self.val.records, found, names)
+        metrics = detection_metrics(evaluation, self.val.records, found, names)
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
 
 
@@ -80,9 +84,20 @@ def train_detector(
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
         checkpoint.save(best, {"kind": "detector", **meta, "metrics": metrics, "model": network.state_dict()})
 
-    hooks = Hooks(lambda state: checkpoint.save(run / "weights" / "last.pt", {"kind": "training", **meta, **state}), improved)
+    hooks = Hooks(
+        lambda state: checkpoint.save(run / "weights" / "last.pt", {"kind": "training", **meta, **state}), improved
+    )
     task = DetectionTask(model, criterion, val, recipe.imgsz, fabric)
-    fit(fabric, task, recipe.train, recipe.train.epochs, loader, Logs(run, "results.csv"), hooks, started(resumed, task.name))
+    fit(
+        fabric,
+        task,
+        recipe.train,
+        recipe.train.epochs,
+        loader,
+        Logs(run, "results.csv"),
+        hooks,
+        started(resumed, task.name),
+    )
     return checkpoint.load(best, "detector")["metrics"]
 
 
@@ -97,6 +112,7 @@ class Detector:
     imgsz: int
     recipe: dict[str, Any]
     commit: str
+    device: torch.device | str
 
 
 def load_detector(path: Path, device: torch.device | str = "cpu") -> Detector:
@@ -113,5 +129,12 @@ def load_detector(path: Path, device: torch.device | str = "cpu") -> Detector:
     decoder = Decoder([tuple(anchor) for anchor in content["anchors"]])
     model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Detector(
-        path, model, decoder.to(device), content["names"], content["imgsz"], content["recipe"], content["commit"]
+        path,
+        model,
+        decoder.to(device),
+        content["names"],
+        content["imgsz"],
+        content["recipe"],
+        content["commit"],
+        device,
     )

@@ -50,7 +50,13 @@ def annotation(image: int, label: int, box_xyxy: np.ndarray) -> dict[str, Any]:
     """One box as COCO writes it; image ids and category ids count from 1."""
     x1, y1, x2, y2 = map(float, box_xyxy)
     area = (x2 - x1) * (y2 - y1)
-    return {"image_id": image, "category_id": int(label) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area, "iscrowd": 0}
+    return {
+        "image_id": image,
+        "category_id": int(label) + 1,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": area,
+        "iscrowd": 0,
+    }
 
 
 def in_memory(annotations: list[dict[str, Any]], images: int, names: list[str]) -> COCO:
@@ -71,19 +77,24 @@ def mean_or_none(values: np.ndarray) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def detection_metrics(records: Sequence[Record], found: Sequence[Detections], names: list[str]) -> dict[str, Any]:
+def detection_metrics(
+    evaluation: Evaluation, records: Sequence[Record], found: Sequence[Detections], names: list[str]
+) -> dict[str, Any]:
     """The figures of the metrics file, fractions 0–1; None where no box allows one.
 
     `voc07_ap50` is the mean of the precision at the recalls 0, 0.1 … 1 (VOC 2007's 11 points) with COCO's matching.
     """
-    precision = coco_evaluation(records, found, names).eval["precision"][..., -1]  # [IoU, recall, class, area]
+    precision = evaluation.eval["precision"][..., -1]  # [IoU, recall, class, area]
     every = precision[..., 0]
     labels = np.concatenate([record.labels for record in records])
     return {
         "map": mean_or_none(every),
         "map50": mean_or_none(every[0]),
         "map75": mean_or_none(every[5]),
-        **{f"map_{size}": mean_or_none(precision[..., area]) for area, size in enumerate(("small", "medium", "large"), 1)},
+        **{
+            f"map_{size}": mean_or_none(precision[..., area])
+            for area, size in enumerate(("small", "medium", "large"), 1)
+        },
         "miou": mean_iou(records, found),
         "voc07_ap50": mean_or_none(every[0, ::10]),
         "per_class": {

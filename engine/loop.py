@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from data.loader import Batch, EpochSampler
 from engine.logs import Logs, progress
 from utils.config import Phase
+from utils.errors import UserError
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
 
@@ -21,9 +22,17 @@ SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: no
 class Task(Protocol):
     """What is trained: a network, its loss and its measure."""
 
-    name: str
-    model: nn.Module
-    fitness: str
+    @property
+    def name(self) -> str:
+        """Short name, the key of its rows and of its checkpoints."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def fitness(self) -> str:
+        """Name of the figure that tells the best epoch."""
 
     def loss(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
         """Named terms whose sum is minimised."""
@@ -50,12 +59,19 @@ class Hooks:
 
 
 def fit(
-    fabric: Any, task: Task, phase: Phase, epochs: int, loader: DataLoader[Batch], logs: Logs, hooks: Hooks, start: Progress
+    fabric: Any,
+    task: Task,
+    phase: Phase,
+    epochs: int,
+    loader: DataLoader[Batch],
+    logs: Logs,
+    hooks: Hooks,
+    start: Progress,
 ) -> nn.Module:
     """Train to the end and return the network with averaged weights, in evaluation mode.
 
     Raises:
-        FloatingPointError: the loss is not finite; says where.
+        UserError: the loss is not finite; says where.
     """
     optimizer = make_optimizer(task.model, phase)
     average = make_average(task.model, phase.ema_decay)
@@ -107,7 +123,10 @@ def run_epoch(
         for name, value in terms.items():
             totals[name] = totals.get(name, 0.0) + value
         if not math.isfinite(sum(terms.values())):
-            raise FloatingPointError(f"{task.name}, epoch {epoch + 1}, batch {number + 1}: loss is {terms}; try a lower --lr")
+            where = f"{task.name}, epoch {epoch + 1}, batch {number + 1}"
+            raise UserError(
+                f"the loss is not finite: {terms}", where=where, mend="try a lower --lr or --precision fp32"
+            )
         asked = time.monotonic()
     seconds = time.monotonic() - began
     means = {f"train/{name}": total / len(loader) for name, total in totals.items()}

@@ -50,7 +50,9 @@ def predict_split(
             yield in_original(records[index].size_hw, imgsz, own_boxes, own_scores, thresholds)
 
 
-def in_original(size_hw: tuple[int, int], imgsz: int, boxes: Tensor, scores: Tensor, thresholds: Thresholds) -> Detections:
+def in_original(
+    size_hw: tuple[int, int], imgsz: int, boxes: Tensor, scores: Tensor, thresholds: Thresholds
+) -> Detections:
     """Suppress, and put the boxes back into the image that was letterboxed."""
     found = suppress(
         boxes,

@@ -1,0 +1,1 @@
+"""Networks, their losses and what turns raw maps into boxes."""

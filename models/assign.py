@@ -18,13 +18,16 @@ class Assignment:
     truth: Tensor
 
 
-def assign(truth: Truth, anchors: Tensor, grid_hw: list[tuple[int, int]], batch: int, *, anchor_iou: float) -> Assignment:
+def assign(
+    truth: Truth, anchors: Tensor, grid_hw: list[tuple[int, int]], batch: int, *, anchor_iou: float
+) -> Assignment:
     """Give each true box the anchor of best shape, in the cell that holds its centre.
 
     Args:
         anchors: [9, 2] width × height in pixels, small to large.
         grid_hw: (rows, columns) of the three maps.
         anchor_iou: further anchors whose shape IoU with the box exceeds this become positives too; 1 for none.
+
     Returns:
         At most one true box for each prediction: a best anchor goes before a further one, a later box before
         an earlier one.

@@ -32,7 +32,9 @@ def split_blocks(backbone: DarkNet, k: int) -> list[int]:
     """
     count = len(backbone.blocks)
     if not 1 <= k <= count:
-        raise UserError(f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training")
+        raise UserError(
+            f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
+        )
     boundaries = set(accumulate(backbone.stages))
     sizes = [parameter_count(block) for block in backbone.blocks]
     cuts = {0, count}

@@ -88,6 +88,7 @@ class DarkNet(nn.Module):
 
         Args:
             images: [B, 3, H, W], RGB in 0–1, H and W multiples of 32.
+
         Returns:
             [B, C, H/s, W/s] for s = 8, 16, 32.
         """

@@ -53,18 +53,18 @@ class Decoder(nn.Module):
             strides.append(torch.full_like(cells[-1][:, :1], stride))
         return torch.cat(cells), torch.cat(strides), torch.cat(sizes)
 
-    def boxes_cxcywh(self, raw_maps: list[Tensor]) -> Tensor:
-        """Boxes [B, N, 4] as centre and size in input pixels."""
-        cells, strides, anchors = self.grid(raw_maps)
-        flat = flatten_maps([raw.unflatten(1, (ANCHORS_PER_SCALE, -1))[:, :, :4].flatten(1, 2) for raw in raw_maps])
-        centre = (flat[..., :2].float().sigmoid() + cells) * strides
-        size = flat[..., 2:4].float().clamp(max=MAX_LOG_SIZE).exp() * anchors
+    def boxes_cxcywh(self, flat: Tensor, grid: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Boxes [B, N, 4], centre and size in input pixels, of flat predictions [B, N, 4 or more]."""
+        cells, strides, anchors = grid
+        centre = (flat[..., :2].sigmoid() + cells) * strides
+        size = flat[..., 2:4].clamp(max=MAX_LOG_SIZE).exp() * anchors
         return torch.cat([centre, size], -1)
 
     def forward(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes [B, N, 4] as centre and size in pixels, scores [B, N, classes] = objectness · class."""
-        probabilities = flatten_maps(raw_maps)[..., 4:].float().sigmoid()
-        return self.boxes_cxcywh(raw_maps), probabilities[..., :1] * probabilities[..., 1:]
+        flat = flatten_maps(raw_maps).float()
+        probabilities = flat[..., 4:].sigmoid()
+        return self.boxes_cxcywh(flat, self.grid(raw_maps)), probabilities[..., :1] * probabilities[..., 1:]
 
 
 def suppress(

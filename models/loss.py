@@ -1,5 +1,6 @@
 """The darknet criterion of YOLOv3 as named terms."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from models.assign import Assignment, assign
 from models.decode import Decoder, flatten_maps
 from models.yolov3 import STRIDES
 from utils.boxes import Truth, cxcywh_to_xyxy, xyxy_to_cxcywh
+
+Grid = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,38 +52,38 @@ class YOLOLoss(nn.Module):
         Args:
             raw_maps: of YOLOv3, any float type; computed in float32.
         """
-        flat = flatten_maps(raw_maps).float()
+        flat, grid = flatten_maps(raw_maps).float(), self.decoder.grid(raw_maps)
         grid_hw = [(raw.shape[2], raw.shape[3]) for raw in raw_maps]
         positive = assign(truth, self.decoder.anchors, grid_hw, len(flat), anchor_iou=self.config.anchor_iou)
         chosen = flat[positive.sample, positive.prediction]  # [P, 5 + classes]
+        area = math.prod(grid_hw[0]) * STRIDES[0] ** 2
         terms = {
-            "box": self.config.box * self._box(chosen, truth, positive, raw_maps),
-            "objectness": self.config.objectness * self._objectness(flat[..., 4], truth, positive, raw_maps),
+            "box": self.config.box * self._box(chosen, truth, positive, grid, area),
+            "objectness": self.config.objectness * self._objectness(flat, truth, positive, grid),
             "class": self.config.classes * self._class(chosen[:, 5:], truth.labels[positive.truth]),
         }
         return {name: term / len(flat) for name, term in terms.items()}
 
-    def _box(self, chosen: Tensor, truth: Truth, positive: Assignment, raw_maps: list[Tensor]) -> Tensor:
-        cells, strides, anchors = (part[positive.prediction] for part in self.decoder.grid(raw_maps))
+    def _box(self, chosen: Tensor, truth: Truth, positive: Assignment, grid: Grid, area: int) -> Tensor:
+        cells, strides, anchors = (part[positive.prediction] for part in grid)
         boxes = xyxy_to_cxcywh(truth.boxes_xyxy[positive.truth])
         within = (boxes[:, :2] / strides - cells).clamp(0, 1)
         log_size = (boxes[:, 2:] / anchors).log()
-        height, width = (raw_maps[0].shape[axis] * STRIDES[0] for axis in (2, 3))
-        weight = 2 - boxes[:, 2:].prod(1, keepdim=True) / (height * width)
+        weight = 2 - boxes[:, 2:].prod(1, keepdim=True) / area
         centre = bce(chosen[:, :2], within, reduction="none")
         size = 0.5 * (chosen[:, 2:4] - log_size).square()
         return (weight * (centre + size)).sum()
 
-    def _objectness(self, logits: Tensor, truth: Truth, positive: Assignment, raw_maps: list[Tensor]) -> Tensor:
-        target = torch.zeros_like(logits)
+    def _objectness(self, flat: Tensor, truth: Truth, positive: Assignment, grid: Grid) -> Tensor:
+        target = torch.zeros_like(flat[..., 4])
         target[positive.sample, positive.prediction] = 1
-        counts = (self._best_overlap(truth, raw_maps) <= self.config.ignore_thresh) | (target > 0)
-        return (bce(logits, target, reduction="none") * counts).sum()
+        counts = (self._best_overlap(flat, truth, grid) <= self.config.ignore_thresh) | (target > 0)
+        return (bce(flat[..., 4], target, reduction="none") * counts).sum()
 
     @torch.no_grad()
-    def _best_overlap(self, truth: Truth, raw_maps: list[Tensor]) -> Tensor:
+    def _best_overlap(self, flat: Tensor, truth: Truth, grid: Grid) -> Tensor:
         """IoU [B, N] of every predicted box with the true box of its image that it fits best; 0 without any."""
-        predicted = cxcywh_to_xyxy(self.decoder.boxes_cxcywh(raw_maps))
+        predicted = cxcywh_to_xyxy(self.decoder.boxes_cxcywh(flat, grid))
         best = predicted.new_zeros(predicted.shape[:2])
         for index in truth.sample.unique().tolist():
             best[index] = box_iou(predicted[index], truth.boxes_xyxy[truth.sample == index]).amax(1)

@@ -63,8 +63,10 @@ class Head(nn.Sequential):
         super().__init__()
         self.expand = ConvNormAct(channels, 2 * channels, 3)
         self.predict = nn.Conv2d(2 * channels, ANCHORS_PER_SCALE * (5 + classes), 1)
+        self.apply(init_leaky)
+        self._start_quiet()
 
-    def start_quiet(self) -> None:
+    def _start_quiet(self) -> None:
         """Small weights, objectness at its prior: every box starts as its anchor, rarely an object."""
         nn.init.normal_(self.predict.weight, std=0.01)
         bias = self.predict.bias
@@ -84,15 +86,13 @@ class YOLOv3(nn.Module):
         self.neck = Neck(channels)
         self.heads = nn.ModuleList(Head(c // 2, classes) for c in channels)
         self.neck.apply(init_leaky)
-        self.heads.apply(init_leaky)
-        for head in self.heads:
-            head.start_quiet()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Raw predictions of the three scales.
 
         Args:
             images: [B, 3, H, W], RGB in 0–1, H and W multiples of 32.
+
         Returns:
             [B, 3·(5 + classes), H/s, W/s] for s = 8, 16, 32; per anchor x, y, w, h, objectness, classes,
             all before their activation.

@@ -1,0 +1,1 @@
+"""One noun a file: recipe, boxes, seeds, files, run folders, drawing."""

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from utils.errors import UserError
+from utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
@@ -46,6 +47,8 @@ class Pretrain(Phase):
 
     epochs: int | None = Field(None, ge=1, description="passes per stage [as many as --epochs]")  # type: ignore[assignment]
     val_every: int = Field(5, ge=1, description="epochs between validations; the last epoch always has one")
+    imgsz: int | None = Field(None, ge=32, multiple_of=32, description="side of the crops it learns from [--imgsz]")
+    crop: Share = Field(0.08, description="least share of the image in a random crop; 1 for whole images")
 
 
 class Loss(Section):
@@ -85,10 +88,10 @@ class Recipe(Section):
     workers: int = Field(1, ge=0, description="processes that read images")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     strict: bool = Field(False, description="damaged images or labels stop the run instead of being left out")
-    pretrain: Pretrain = Field(default_factory=Pretrain)
-    train: Phase = Field(default_factory=Phase)
-    loss: Loss = Field(default_factory=Loss)
-    augment: Augment = Field(default_factory=Augment)
+    pretrain: Pretrain = Pretrain()
+    train: Phase = Phase()
+    loss: Loss = Loss()
+    augment: Augment = Augment()
 
     @model_validator(mode="after")
     def _reuse_or_pretrain(self) -> "Recipe":
@@ -100,6 +103,11 @@ class Recipe(Section):
     def pretrain_epochs(self) -> int:
         """Epochs of each stage; the detector's where the recipe does not say."""
         return self.pretrain.epochs or self.train.epochs
+
+    @property
+    def pretrain_imgsz(self) -> int:
+        """Side of the inputs in cascade pre-training; the detector's where the recipe does not say."""
+        return self.pretrain.imgsz or self.imgsz
 
     @property
     def reuse_blocks(self) -> int:
@@ -125,7 +133,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     for flag, section, key, field in flag_names():
         if section not in groups:
             title = section or "recipe"
-            groups[section] = parser.add_argument_group(title, (Recipe.model_fields[section].annotation.__doc__ or "").split(";")[0] if section else None)  # type: ignore[union-attr]
+            groups[section] = parser.add_argument_group(
+                title, (Recipe.model_fields[section].annotation.__doc__ or "").split(";")[0] if section else None
+            )  # type: ignore[union-attr]
         default = "" if field.is_required() or field.default is None else f" [{shown(field.default)}]"
         options: dict[str, Any] = {"dest": key if section is None else f"{section}.{key}", "default": None}
         if field.annotation is bool:
@@ -192,7 +202,9 @@ def load_recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
         section, _, key = name.rpartition(".")
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
-            raise UserError(f"`{section}` is not a section", where=path or "flags", mend=f"write `{section}:` and its keys")
+            raise UserError(
+                f"`{section}` is not a section", where=path or "flags", mend=f"write `{section}:` and its keys"
+            )
         target[key] = yaml.safe_load(value) if key == "anchors" else value
     return build(Recipe, values, path if path and not flags else "recipe")
 
@@ -203,6 +215,4 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     for key in ("data", "weights"):
         if values[key]:
             values[key] = str(Path(values[key]).resolve())
-    from utils.files import write_text
-
     write_text(path, yaml.safe_dump(values, sort_keys=False))

@@ -1,0 +1,1 @@
+"""Measurements: speed against peers or twins, and the spread of results over seeds."""

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from data.description import load_description
+from data.formats import read_split
+from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
+from data.records import Record
+from data.transforms import LabelledCrop, Letterbox, area, eval_transform, pretrain_transform, train_transform
+from utils.config import Augment
+
+EVERYTHING = Augment(fliplr=0.5, crop=0.7, photometric=0.7)
+
+
+@pytest.fixture
+def records(scenes_yaml: Path) -> list[Record]:
+    return read_split(load_description(scenes_yaml), "train").records
+
+
+def batches(records: list[Record], workers: int, ranks: int = 1) -> list[Tensor]:
+    """Images of one epoch in the order of their index, from all ranks."""
+    found: dict[int, Tensor] = {}
+    for rank in range(ranks):
+        sampler = EpochSampler(len(records), seed=3, rank=rank, ranks=ranks)
+        sampler.epoch = 2
+        dataset = DetectionSet(records, train_transform(64, EVERYTHING), seed=3)
+        for batch in make_loader(dataset, sampler, 3, workers):
+            found |= dict(zip(batch.index.tolist(), batch.images, strict=True))
+    return [found[index] for index in sorted(found)]
+
+
+@pytest.mark.parametrize(("workers", "ranks"), [(2, 1), (0, 2)])
+def test_same_draws_whatever_the_workers_and_ranks(records: list[Record], workers: int, ranks: int) -> None:
+    assert all(map(torch.equal, batches(records, 0), batches(records, workers, ranks)))
+
+
+def test_epochs_differ_and_repeat(records: list[Record]) -> None:
+    dataset = DetectionSet(records, train_transform(64, EVERYTHING), seed=0)
+    first, again, later = (dataset[epoch, 0][0] for epoch in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
+def test_a_draw_leaves_the_global_generator_alone(records: list[Record]) -> None:
+    before = torch.get_rng_state()
+    DetectionSet(records, train_transform(64, EVERYTHING), seed=0)[0, 0]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_truth_knows_its_image(records: list[Record]) -> None:
+    empty = Record(records[0].image, (256, 256), np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
+    dataset = DetectionSet([records[0], empty, records[1]], eval_transform(128), seed=0)
+    (batch,) = make_loader(dataset, InOrder(3), 3, 0)
+    counts = [int((batch.truth.sample == image).sum()) for image in range(3)]
+    assert counts == [len(records[0].labels), 0, len(records[1].labels)]
+    np.testing.assert_allclose(batch.truth.boxes_xyxy[: counts[0]], records[0].boxes_xyxy / 2)
+    assert batch.images.shape == (3, 3, 128, 128)
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+
+
+@pytest.mark.parametrize("size_hw", [(30, 40), (40, 30), (333, 100), (64, 64)])
+def test_letterbox_there_and_back(size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    boxes = torch.tensor([[0.0, 0.0, width, height], [width / 4, height / 5, width / 2, height / 2]])
+    image = tv_tensors.Image(torch.zeros(3, *size_hw, dtype=torch.uint8))
+    marked = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size_hw)  # type: ignore[call-overload]
+    square, moved = eval_transform(64)(image, marked)
+    box = Letterbox.fit(size_hw, 64)
+    assert square.shape == (3, 64, 64)
+    x1, y1, x2, y2 = (round(v) for v in moved[0].tolist())
+    assert (square[:, y1:y2, x1:x2] == 0).all(), "the box of the whole image holds all of it"
+    assert int((square == 114).sum()) == 3 * (64 * 64 - box.size_hw[0] * box.size_hw[1])
+    torch.testing.assert_close(box.back(moved.as_subclass(Tensor), size_hw), boxes)
+
+
+def test_mirror_moves_boxes_with_pixels() -> None:
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    image[:, 10:20, 5:15] = 255
+    boxes = tv_tensors.BoundingBoxes([[5.0, 10, 15, 20]], format="XYXY", canvas_size=(64, 64))  # type: ignore[call-overload]
+    flipped, moved = train_transform(64, Augment(fliplr=1, crop=0, photometric=0))(tv_tensors.Image(image), boxes)
+    x1, y1, x2, y2 = map(int, moved[0].tolist())
+    assert (flipped[:, y1:y2, x1:x2] == 255).all()
+    assert int((flipped == 255).sum()) == 300
+
+
+def test_crop_keeps_the_labels_of_what_it_shows() -> None:
+    image = torch.zeros(3, 100, 100, dtype=torch.uint8)
+    image[:, 20:40, 20:40] = 255
+    crop = LabelledCrop(64, 0.05)
+    for seed in range(30):
+        torch.manual_seed(seed)
+        boxes = tv_tensors.BoundingBoxes([[20.0, 20, 40, 40]], format="XYXY", canvas_size=(100, 100))  # type: ignore[call-overload]
+        torch.manual_seed(seed)
+        window = crop.crop.make_params([image])
+        torch.manual_seed(seed)
+        shown, moved = crop(tv_tensors.Image(image), boxes)
+        rows = max(0, min(40, window["top"] + window["height"]) - max(20, window["top"]))
+        columns = max(0, min(40, window["left"] + window["width"]) - max(20, window["left"]))
+        assert bool(area(moved)[0] > 0) == (rows * columns >= 200)
+        assert shown.shape == (3, 64, 64)
+
+
+def test_whole_images_where_the_crop_is_one() -> None:
+    image = tv_tensors.Image(torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8))
+    boxes = tv_tensors.BoundingBoxes([[5.0, 10, 15, 20]], format="XYXY", canvas_size=(64, 64))  # type: ignore[call-overload]
+    plain = pretrain_transform(64, Augment(fliplr=0, crop=0, photometric=0), 1.0)(image, boxes)
+    assert torch.equal(plain[0], image)

@@ -1,0 +1,160 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SHARED, write_yaml
+from PIL import Image
+
+from data.description import Description, load_description
+from data.formats import read_split
+from utils.errors import UserError
+
+OBJECT = (
+    "<object><name>{name}</name><difficult>{difficult}</difficult>"
+    "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+)
+
+
+def xml(*objects: str) -> str:
+    return f"<annotation>{''.join(objects)}</annotation>"
+
+
+def thing(*box: object, name: str = "3", difficult: int = 0) -> str:
+    return OBJECT.format(*box, name=name, difficult=difficult)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A VOC folder with one good image, `good`, 40 wide and 30 high."""
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (tmp_path / part).mkdir(parents=True)
+    add(tmp_path, "good", xml(thing(1, 1, 10, 20)))
+    return tmp_path
+
+
+def add(folder: Path, name: str, annotation: str | None) -> Path:
+    image = folder / "JPEGImages" / f"{name}.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)).save(image)
+    if annotation is not None:
+        (folder / "Annotations" / f"{name}.xml").write_text(annotation)
+    names = sorted(path.stem for path in (folder / "JPEGImages").iterdir())
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("\n".join(names) + "\n\n")
+    return image
+
+
+def describe(folder: Path) -> Description:
+    return load_description(write_yaml(folder / "d.yaml", path=str(folder)))
+
+
+def test_boxes_become_half_open_from_zero(folder: Path) -> None:
+    add(folder, "more", xml(thing("5.0", 6, 40, 30, name="7", difficult=1), thing(-3, 2, 60, 9)))
+    record = read_split(describe(folder), "train", strict=True).records[1]
+    assert record.boxes_xyxy.tolist() == [[4, 5, 40, 30], [0, 1, 40, 9]]
+    assert record.labels.tolist() == [7, 3]
+    assert record.difficult.tolist() == [True, False]
+    assert record.size_hw == (30, 40)
+
+
+def test_image_without_objects_is_kept(folder: Path) -> None:
+    add(folder, "nothing", xml())
+    assert read_split(describe(folder), "train", strict=True).records[1].boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "what"),
+    [
+        ("this is no xml", "not XML"),
+        (None, "does not exist"),
+        (xml(thing(5, 5, 5, 5)), "zero size"),
+        (xml(thing(9, 5, 5, 8)), "zero size"),
+        (xml(thing("nan", 5, 7, 8)), "zero size"),
+        (xml(thing(100, 5, 120, 8)), "outside the image"),
+        (xml(thing("a", 5, 7, 8)), "four numbers"),
+        (xml("<object><name>3</name></object>"), "four numbers"),
+    ],
+)
+def test_damaged_annotation_is_reported_and_left_out(folder: Path, annotation: str | None, what: str) -> None:
+    add(folder, "worse", annotation)
+    found = read_split(describe(folder), "train")
+    assert len(found.problems) == 1
+    assert what in found.problems[0].what
+    assert "worse" in found.problems[0].where
+    assert sum(len(record.labels) for record in found.records) == 1
+    assert "1 left out" in found.summary()
+    with pytest.raises(UserError, match=what):
+        read_split(describe(folder), "train", strict=True)
+
+
+@pytest.mark.parametrize("fault", ["not an image", "truncated", "missing"])
+def test_damaged_image_is_reported_and_left_out(folder: Path, fault: str) -> None:
+    image = add(folder, "worse", xml(thing(1, 1, 5, 5)))
+    if fault == "missing":
+        image.unlink()
+    else:
+        image.write_bytes(b"hello" if fault == "not an image" else image.read_bytes()[:700])
+    found = read_split(describe(folder), "train")
+    assert [record.image.stem for record in found.records] == ["good"]
+    assert str(image) in found.problems[0].where
+    with pytest.raises(UserError, match=r"worse\.jpg"):
+        read_split(describe(folder), "train", strict=True)
+
+
+def test_label_outside_the_classes_names_the_file(folder: Path) -> None:
+    add(folder, "worse", xml(thing(1, 1, 5, 5), thing(1, 1, 5, 5, name="cat")))
+    with pytest.raises(UserError, match=r"worse\.xml:object 2: label `cat`"):
+        read_split(describe(folder), "train")
+
+
+def test_nothing_readable(folder: Path) -> None:
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("absent\n")
+    with pytest.raises(UserError, match="no readable image"):
+        read_split(describe(folder), "train")
+
+
+def test_no_list_for_the_split(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"val\.txt"):
+        read_split(describe(folder), "val")
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_description(write_yaml(tmp_path / "d.yaml", path="nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"nmaes": ["a"]}, "unknown key `nmaes`"),
+        ({"names": None}, "`names` is missing"),
+        ({"names": []}, "every class once"),
+    ],
+)
+def test_bad_yaml(tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), **changes))
+
+
+def test_yaml_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("names: [a\n  b: :")
+    with pytest.raises(UserError, match=r"d\.yaml:\d+: is not valid yaml"):
+        load_description(tmp_path / "d.yaml")
+
+
+@pytest.mark.skipif(not (SHARED / "bccd").exists(), reason="the BCCD data set is not beside this checkout")
+def test_bccd_counts() -> None:
+    description = load_description(Path(__file__).parents[2] / "data" / "bccd.yaml")
+    found = [read_split(description, split) for split in ("train", "val", "test")]
+    assert [len(split.records) for split in found] == [205, 87, 72]
+    assert sum(len(split.problems) for split in found) == 2
+    assert sum(len(record.labels) for split in found for record in split.records) == 4888 - 2
+    assert all("zero size" in problem.what for split in found for problem in split.problems)
+
+
+@pytest.mark.skipif(not (SHARED / "voc2012_mini").exists(), reason="the VOC 2012 part is not beside this checkout")
+def test_voc2012_counts(tmp_path: Path) -> None:
+    root = SHARED / "voc2012_mini" / "VOCdevkit" / "VOC2012"
+    names = (SHARED / "voc2012_mini" / "voc.names").read_text().split()
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(root), test=None, names=names))
+    train, val = read_split(description, "train", strict=True), read_split(description, "val", strict=True)
+    assert [sum(len(r.labels) for r in split.records) for split in (train, val)] == [100, 97]
+    assert [sum(int(r.difficult.sum()) for r in split.records) for split in (train, val)] == [16, 8]

@@ -1,0 +1,107 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine import checkpoint
+from engine.backbone import reuse_backbone
+from models.backbones import make_backbone
+from models.yolov3 import YOLOv3
+from utils.config import Recipe
+from utils.errors import UserError
+
+
+class Innocent:
+    """Stands for code in a pickle."""
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, {"kind": "detector", "names": ["a"], "model": {"w": torch.arange(3.0)}})
+    plain = torch.load(path, weights_only=True)
+    content = checkpoint.load(path, "detector")
+    assert torch.equal(content["model"]["w"], plain["model"]["w"])
+    assert content["names"] == ["a"]
+    assert content["commit"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.pt"]
+
+
+def spoil(path: Path, how: str) -> None:
+    checkpoint.save(path, {"kind": "detector", "model": {"w": torch.zeros(1000)}})
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:2000])
+    elif how == "bare pickle":
+        path.write_bytes(pickle.dumps(Innocent()))
+    elif how == "pickle":
+        torch.save({"kind": "detector", "model": Innocent()}, path)
+    elif how == "text":
+        path.write_text("hello")
+    elif how == "empty":
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("truncated", "truncated"),
+        ("bare pickle", "pickle"),
+        ("pickle", "pickle"),
+        ("text", "no checkpoint"),
+        ("empty", "no checkpoint"),
+    ],
+)
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path, how: str, what: str) -> None:
+    spoil(tmp_path / "a.pt", how)
+    with pytest.raises(UserError, match=what) as error:
+        checkpoint.load(tmp_path / "a.pt", "detector")
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_other_kinds(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "b.pt", "detector")
+    checkpoint.save(tmp_path / "a.pt", {"kind": "backbone"})
+    with pytest.raises(UserError, match="holds `backbone`, not `detector`"):
+        checkpoint.load(tmp_path / "a.pt", "detector")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, {"kind": "detector", "epoch": 1})
+    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
+        checkpoint.save(path, {"kind": "detector", "epoch": 2, "bad": lambda: None})
+    assert checkpoint.load(path, "detector")["epoch"] == 1
+    assert [item.name for item in tmp_path.iterdir()] == ["a.pt"]
+
+
+@pytest.fixture
+def backbone_file(tmp_path: Path) -> Path:
+    backbone = make_backbone("darknet53", 0.125)
+    path = tmp_path / "backbone_cl3.pt"
+    checkpoint.save(path, {"kind": "backbone", "backbone": "darknet53", "width": 0.125, "model": backbone.state_dict()})
+    return path
+
+
+@pytest.mark.parametrize(("upto", "count"), [("b11", 11), ("b19", 19), ("b23", 23)])
+def test_reuse_up_to_a_tap(backbone_file: Path, upto: str, count: int) -> None:
+    stored = checkpoint.load(backbone_file, "backbone")["model"]
+    model = YOLOv3(make_backbone("darknet53", 0.125), 3)
+    reuse_backbone(model.backbone, backbone_file, Recipe(width=0.125, reuse_upto=upto, freeze=True))
+    same = [torch.equal(p, stored[n]) for n, p in model.backbone.named_parameters() if p.ndim == 4]
+    first = sum(p.ndim == 4 for block in model.backbone.blocks[:count] for p in block.parameters())
+    assert same == [True] * first + [False] * (52 - first)
+    assert model.backbone.frozen == count
+
+
+def test_weights_of_another_width_or_backbone(backbone_file: Path) -> None:
+    with pytest.raises(UserError, match=r"width is 0\.125, not 1\.0"):
+        reuse_backbone(make_backbone("darknet53", 0.25), backbone_file, Recipe())
+
+
+def test_weights_of_another_class_count() -> None:
+    three, four = (YOLOv3(make_backbone("darknet53", 0.125), classes) for classes in (3, 4))
+    with pytest.raises(UserError, match="another width or class count"):
+        checkpoint.load_state(four, three.state_dict(), "x.pt")
+    with pytest.raises(UserError, match="has no `neck"):
+        checkpoint.load_state(four, four.backbone.state_dict(), "x.pt")

@@ -1,0 +1,184 @@
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, TINY, Script
+
+import train
+from engine import checkpoint
+from engine.device import make_fabric
+from engine.loop import make_average, make_optimizer, set_rate
+from models.backbones import make_backbone
+from models.cascade import CascadeStage
+from utils.config import Phase, Recipe
+from utils.errors import UserError
+
+
+def run_of(project: Path, name: str = "exp") -> Path:
+    return project / "train" / name
+
+
+def test_overfits_eight_images(overfitted: Path) -> None:
+    metrics = json.loads((run_of(overfitted) / "metrics.json").read_text())
+    assert metrics["map50"] > 0.9
+
+
+def test_run_folder_holds_what_it_should(overfitted: Path) -> None:
+    run = run_of(overfitted)
+    weights = {path.name for path in (run / "weights").iterdir()}
+    assert weights >= {"best.pt", "last.pt", "backbone_cl3.pt", "cl3_stage1.pt", "cl3_stage2.pt", "cl3_stage3.pt"}
+    for path in (run / "weights").iterdir():
+        torch.load(path, weights_only=True)
+    assert list((run / "tensorboard").iterdir())
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert recipe["train"]["epochs"] == 60
+    stages = list(csv.DictReader((run / "pretrain.csv").open()))
+    assert [row["task"] for row in stages] == ["stage1", "stage2", "stage3"]
+    assert all(row[key] for row in stages for key in ("val/auc", "val/map", "val/loss", "train/loss"))
+    rows = list(csv.DictReader((run / "results.csv").open()))
+    assert [int(row["epoch"]) for row in rows] == list(range(60))
+
+
+def test_backbone_file_holds_each_stage(overfitted: Path) -> None:
+    run = run_of(overfitted)
+    backbone = checkpoint.load(run / "weights" / "backbone_cl3.pt", "backbone")
+    assert backbone["splits"] == [[0, 11], [11, 19], [19, 23]]
+    assert len(backbone["heads"]) == len(backbone["metrics"]) == 3
+    rebuilt = make_backbone("darknet53", 0.125)
+    rebuilt.load_state_dict(backbone["model"])
+    for number, (start, stop) in enumerate(backbone["splits"], start=1):
+        stage = checkpoint.load(run / "weights" / f"cl3_stage{number}.pt", "stage")["model"]
+        own = CascadeStage(rebuilt, start, stop, classes=10).state_dict()
+        kept = [name for name in own if not name.startswith("head")]
+        assert all(torch.equal(own[name], stage[name]) for name in kept), f"stage {number} changed later on"
+
+
+def test_resumed_run_is_the_uninterrupted_one(
+    scenes_yaml: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.loop.SAVE_EVERY_S", -1)
+    flags = [
+        "--data",
+        scenes_yaml,
+        "--project",
+        tmp_path,
+        *TINY,
+        "--imgsz",
+        64,
+        "--batch-size",
+        4,
+        "--pretrain-batch-size",
+        4,
+    ]
+    flags += ["--epochs", 3, "--pretrain-epochs", 2, "--cl-splits", 2]
+    script(train, *flags, "--name", "whole")
+    real_save, saves = checkpoint.save, []
+
+    def killed_at(count: int) -> None:
+        def save(path: Path, content: dict) -> None:
+            real_save(path, content)
+            saves.append(path)
+            if len(saves) == count:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoint, "save", save)
+
+    killed_at(2)  # inside the second stage or at its border
+    with pytest.raises(KeyboardInterrupt):
+        script(train, *flags, "--name", "cut")
+    for count in (5, 8):
+        saves[:] = []
+        killed_at(count)
+        with pytest.raises(KeyboardInterrupt):
+            script(train, "--resume", "--project", tmp_path)
+    monkeypatch.setattr(checkpoint, "save", real_save)
+    script(train, "--resume", "--project", tmp_path)
+    for name in ("backbone_cl2.pt", "last.pt"):
+        whole, cut = (
+            torch.load(run_of(tmp_path, run) / "weights" / name, weights_only=True) for run in ("whole", "cut")
+        )
+        assert whole["model"].keys() == cut["model"].keys()
+        assert all(torch.equal(tensor, cut["model"][key]) for key, tensor in whole["model"].items()), name
+    tables = [
+        [
+            {k: v for k, v in row.items() if "seconds" not in k}
+            for row in csv.DictReader((run_of(tmp_path, run) / "results.csv").open())
+        ]
+        for run in ("whole", "cut")
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_reuses_a_backbone_instead_of_pretraining(
+    overfitted: Path, scenes_yaml: Path, tmp_path: Path, script: Script
+) -> None:
+    weights = run_of(overfitted) / "weights" / "backbone_cl3.pt"
+    script(
+        train, "--data", scenes_yaml, "--project", tmp_path, *TINY, "--imgsz", 64, "--epochs", 1, "--weights", weights,
+        "--reuse-upto", "b11", "--freeze",
+    )  # fmt: skip
+    run = run_of(tmp_path)
+    assert not (run / "pretrain.csv").exists()
+    trained = checkpoint.load(run / "weights" / "best.pt", "detector")["model"]
+    stored = checkpoint.load(weights, "backbone")["model"]
+    frozen = [name for name in stored if int(name.split(".")[1]) < 11]
+    assert frozen
+    assert all(torch.equal(trained[f"backbone.{name}"], stored[name]) for name in frozen)
+
+
+def test_rate_warms_up_and_falls() -> None:
+    phase = Phase(lr=1.0, lr_final=0.1, warmup=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    rates = [set_rate(optimizer, phase, step, 100) for step in range(100)]
+    assert rates[0] < rates[5] < rates[10] == max(rates)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1, abs=0.001)
+    assert optimizer.param_groups[0]["lr"] == rates[-1]
+
+
+def test_no_weight_decay_on_biases_and_norms() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    groups = make_optimizer(model, Phase(weight_decay=0.1)).param_groups
+    assert [len(group["params"]) for group in groups] == [1, 3]
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+def test_average_follows_the_definition() -> None:
+    model = torch.nn.Linear(1, 1)
+    average = make_average(model, 0.5)
+    wanted = None
+    for step in range(4):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        average.update_parameters(model)
+        keep = min(0.5, (1 + step) / (10 + step))
+        wanted = float(step) if wanted is None else keep * wanted + (1 - keep) * step
+    assert average.module.weight.item() == pytest.approx(wanted)
+
+
+def test_loss_that_is_not_finite_stops_the_run(
+    scenes_yaml: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.loss.YOLOLoss.forward", lambda self, raw, truth: {"box": raw[0].sum() * math.nan})
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *TINY, "--imgsz", 64, "--cl-splits", 0, "--epochs", 1]
+    with pytest.raises(UserError, match="epoch 1, batch 1"):
+        script(train, *flags)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_precisions_on_the_cpu(precision: str) -> None:
+    fabric = make_fabric(Recipe(device="cpu", precision=precision))
+    assert fabric.strategy.precision.precision.startswith({"fp32": "32", "bf16": "bf16"}[precision])
+
+
+def test_fp16_on_the_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        make_fabric(Recipe(device="cpu", precision="fp16"))
+
+
+def test_demo_recipe_is_valid() -> None:
+    assert train.load_recipe(ROOT / "configs" / "sample.yaml", {}).imgsz == 128

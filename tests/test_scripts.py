@@ -1,0 +1,156 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, Script, write_yaml
+from PIL import Image
+
+import detect
+import export
+import train
+import val
+from utils.errors import UserError
+
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py")
+HEAVY = ("torch", "ultralytics", "cv2", "matplotlib", "sklearn")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
+    code = f"""
+import runpy, sys
+sys.argv = ["{name}", "--help"]
+try:
+    runpy.run_path("{name}", run_name="__main__")
+except SystemExit as end:
+    assert end.code == 0
+assert not set({HEAVY}) & set(sys.modules)
+"""
+    home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+    assert not list(tmp_path.iterdir()), "the home folder was touched"
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["train.py", "--cl-splits", "24", "--dry-run"], "give 1 (end to end) to 23"),
+        (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
+        (["val.py", "--project", "nowhere"], "no finished training run"),
+        (["train.py", "--data", "data/none.yaml"], "cannot be read"),
+    ],
+)
+def test_user_errors_are_one_line_and_code_two(command: list[str], what: str) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert what in done.stderr
+
+
+def test_dry_run_prints_the_plan_and_makes_nothing(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(train, "--dry-run", "--imgsz", 256, "--project", tmp_path)
+    shown = capsys.readouterr().out
+    for number in ("3,201,760", "11,678,720", "25,704,448", "50.1", "82.5", "13.8"):
+        assert number in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_val_writes_figures_and_pictures(
+    overfitted: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(val, "--map", "--project", overfitted, "--json", tmp_path / "deep" / "m.json")
+    folder = overfitted / "val" / "exp"
+    metrics = json.loads((tmp_path / "deep" / "m.json").read_text())
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    assert metrics["split"] == "val"
+    assert metrics["map50"] > 0.9
+    assert set(metrics["per_class"]["7"]) == {"map", "map50", "boxes"}
+    for key in (
+        "map",
+        "map75",
+        "map_small",
+        "map_medium",
+        "map_large",
+        "miou",
+        "voc07_ap50",
+        "images",
+        "boxes",
+        "seconds",
+    ):
+        assert key in metrics
+    for name in ("pr_curve.png", "confusion_matrix.png", "predictions.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 300
+    assert "map50" in capsys.readouterr().out
+
+
+def test_val_refuses_other_classes(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    other = write_yaml(tmp_path / "d.yaml", path=str(scenes), names=[*"0123456789", "cat"])
+    with pytest.raises(UserError, match="are not those of"):
+        script(val, "--project", overfitted, "--data", other)
+
+
+def test_detect_on_a_folder_with_a_damaged_image(
+    overfitted: Path, scenes: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for name in ("train_00000.jpg", "train_00001.jpg"):
+        (source / name).write_bytes((scenes / "JPEGImages" / name).read_bytes())
+    (source / "worse.jpg").write_text("no picture")
+    script(detect, "--project", overfitted, "--source", source, "--save-txt", "--save-json", "--name", "folder")
+    folder = overfitted / "detect" / "folder"
+    assert "left out" in capsys.readouterr().out
+    assert {path.name for path in folder.glob("*.jpg")} == {"train_00000.jpg", "train_00001.jpg"}
+    found = json.loads((folder / "detections.json").read_text())
+    lines = (folder / "labels" / "train_00000.txt").read_text().splitlines()
+    assert len(lines) == len(found[0]["boxes"]) > 0
+    for line, box in zip(lines, found[0]["boxes"], strict=True):
+        label, cx, cy, w, h, score = map(float, line.split())
+        x1, y1, x2, y2 = box["box_xyxy"]
+        np.testing.assert_allclose(
+            [cx * 256, cy * 256, w * 256, h * 256], [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], atol=0.01
+        )
+        assert (int(label), score) == (box["class"], pytest.approx(box["score"], abs=1e-5))
+    with Image.open(folder / "train_00000.jpg") as drawn, Image.open(source / "train_00000.jpg") as plain:
+        assert np.abs(np.asarray(drawn, int) - np.asarray(plain, int)).max() > 60
+
+
+def test_detect_takes_globs_and_defaults(
+    overfitted: Path, scenes: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(detect, "--project", overfitted, "--source", scenes / "JPEGImages" / "val_*.jpg")
+    assert "on 4 images" in capsys.readouterr().out
+    script(detect, "--project", overfitted)
+    assert "on 8 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/*.jpg", "."])
+def test_detect_without_images(
+    overfitted: Path, script: Script, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no image there"):
+        script(detect, "--project", overfitted, "--source", source)
+
+
+def test_no_finished_run(script: Script, tmp_path: Path) -> None:
+    for module in (val, detect, export):
+        with pytest.raises(UserError, match="no finished training run"):
+            script(module, "--project", tmp_path)
+    with pytest.raises(UserError, match="no unfinished training run"):
+        script(train, "--resume", "--project", tmp_path)
+
+
+def test_unwritable_run_folder(scenes_yaml: Path, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write"):
+        script(train, "--data", scenes_yaml, "--project", tmp_path / "file", *TINY)

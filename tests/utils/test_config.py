@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from utils.config import Recipe, flag_names, load_recipe, save_recipe
+from utils.errors import UserError
+from utils.files import first_free, write_text
+from utils.runs import new_run
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path / "r.yaml", "train: {lr: 1e-4}"), {}).train.lr == 1e-4
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "seed: 3\ntrain: {lr: 1e-4, epochs: 7}")
+    recipe = load_recipe(path, {"train.epochs": "9", "pretrain.lr": "0.5"})
+    assert (recipe.seed, recipe.train.lr, recipe.train.epochs, recipe.pretrain.lr) == (3, 1e-4, 9, 0.5)
+    assert recipe.pretrain_epochs == 9
+
+
+def test_paths_in_a_file_start_at_the_file(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path / "r.yaml", "data: x/d.yaml"), {}).data == tmp_path / "x" / "d.yaml"
+
+
+def test_saved_recipe_reads_back(tmp_path: Path) -> None:
+    recipe = load_recipe(None, {"data": "data/sample.yaml", "train.lr": "0.25", "anchors": str([[1, 2]] * 9)})
+    save_recipe(recipe, tmp_path / "r.yaml")
+    again = load_recipe(tmp_path / "r.yaml", {})
+    assert again == recipe.model_copy(update={"data": recipe.data.resolve()})
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("epcohs: 3", "unknown key `epcohs`"),
+        ("train: {epcohs: 3}", r"unknown key `train\.epcohs`"),
+        ("imgsz: 100", "multiple of 32"),
+        ("train: {lr: -1}", "greater than 0"),
+        ("backbone: resnet", "darknet53"),
+        ("anchors: [[1, 2]]", "at least 9"),
+        ("cl_splits: 0\nfreeze: true", "give weights or cl_splits"),
+        ("- a\n- b", "no key: value pairs"),
+        ("a: [", r"r\.yaml:2: is not valid yaml"),
+    ],
+)
+def test_bad_recipes_are_one_line(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(UserError, match=what) as error:
+        load_recipe(write(tmp_path / "r.yaml", text), {})
+    assert "r.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_key_has_one_flag() -> None:
+    flags = [flag for flag, *_ in flag_names()]
+    assert len(flags) == len(set(flags))
+    assert {"--backbone", "--cl-splits", "--epochs", "--pretrain-epochs", "--imgsz", "--freeze", "--seed"} <= set(flags)
+    assert all(field.description for *_, field in flag_names())
+
+
+def test_run_folders_are_numbered(tmp_path: Path) -> None:
+    assert [new_run(tmp_path, "train").name for _ in range(3)] == ["exp", "exp2", "exp3"]
+    assert first_free(lambda name: tmp_path / name, "a").name == "a"
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_recipe_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().seed = 3  # type: ignore[misc]

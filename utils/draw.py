@@ -1,0 +1,53 @@
+"""Pictures: boxes on an image, and a page of true beside found boxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from utils.boxes import Detections
+from utils.files import written_whole
+from utils.ultralytics_parts import draw_boxes
+
+
+def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
+    """RGB image with boxes, class names and scores."""
+    texts = [
+        f"{names[label]} {score:.2f}" for label, score in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+    ]
+    return draw_boxes(image, found.boxes_xyxy.numpy(), texts, found.labels.tolist())
+
+
+def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, names: list[str]) -> np.ndarray:
+    """RGB image with the true boxes and their class names."""
+    return draw_boxes(image, boxes_xyxy, [names[label] for label in labels], labels.tolist())
+
+
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Write an RGB image, whole or not at all."""
+    with written_whole(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
+
+
+def save_pairs(pairs: Sequence[tuple[np.ndarray, np.ndarray]], path: Path, titles: tuple[str, str]) -> None:
+    """A page of image pairs, two pairs a row, with a title over each column."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = (len(pairs) + 1) // 2
+    figure, axes = pyplot.subplots(rows, 4, figsize=(12, 3.1 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, pair in enumerate(pairs):
+        for side in (0, 1):
+            axis = axes[number // 2, 2 * (number % 2) + side]
+            axis.imshow(pair[side])
+            if number < 2:
+                axis.set_title(titles[side])
+    figure.tight_layout()
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)
+    pyplot.close(figure)

@@ -1,0 +1,60 @@
+"""The one door to ultralytics (AGPL-3.0): drawing, the confusion matrix and the precision-recall plot.
+
+Importing ultralytics sets OMP_NUM_THREADS to 1, writes a settings folder, probes the network and patches
+torch.save; `_open` sees to it that none of this is felt. No metric, loss, NMS or checkpoint goes through here.
+"""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from utils.boxes import Detections, Truth
+
+
+def _open(module: str) -> Any:
+    """Import an ultralytics module, quietly and offline."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"ultralytics-{os.getuid()}"))
+    os.environ.setdefault("YOLO_OFFLINE", "1")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "0")
+    os.environ.setdefault("YOLO_VERBOSE", "0")
+    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
+    save = torch.save
+    try:
+        return importlib.import_module(f"ultralytics.{module}")
+    finally:
+        torch.save = save
+
+
+def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:
+    """Copy of an RGB image [H, W, 3] uint8 with labelled boxes, a colour for each class."""
+    plotting = _open("utils.plotting")
+    annotator = plotting.Annotator(np.ascontiguousarray(image), line_width=max(1, round(sum(image.shape[:2]) / 500)))
+    for box, text, label in zip(boxes_xyxy, texts, labels, strict=True):
+        annotator.box_label(box.tolist(), text, color=plotting.colors(int(label)))
+    return np.asarray(annotator.result())
+
+
+def plot_precision_recall(precision: np.ndarray, names: list[str], path: Path) -> None:
+    """PR curves at IoU 0.5: precision [classes, 101] at recalls 0, 0.01 … 1."""
+    metrics = _open("utils.metrics")
+    recall = np.linspace(0, 1, precision.shape[1])
+    metrics.plot_pr_curve(recall, precision, precision.mean(1, keepdims=True), path, dict(enumerate(names)))
+
+
+def plot_confusion(
+    found: Sequence[Detections], truth: Sequence[Truth], names: list[str], path: Path, conf: float
+) -> None:
+    """Confusion matrix of matched boxes (IoU > 0.45, score > conf), counts, with background as a class."""
+    matrix = _open("utils.metrics").ConfusionMatrix(dict(enumerate(names)))
+    for item, own in zip(found, truth, strict=True):
+        detections = {"bboxes": item.boxes_xyxy, "conf": item.scores, "cls": item.labels.float()}
+        matrix.process_batch(detections, {"bboxes": own.boxes_xyxy, "cls": own.labels.float()}, conf=conf)
+    matrix.plot(normalize=False, save_dir=path.parent)
+    (path.parent / "confusion_matrix.png").replace(path)
