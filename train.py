@@ -12,10 +12,10 @@ from utils.files import make_folder, write_text
 from utils.runs import FINISHED, new_run, newest_run
 
 if TYPE_CHECKING:
-    from models.cascade import SubModule
-    from models.darknet import DarkNet
+    from engine.job import Job
 
 NEWEST = "newest"
+DETECTOR_SEED = 1000  # apart from those of the stages, 1 to 23
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
@@ -52,38 +52,8 @@ def open_run(arguments: argparse.Namespace, flags: dict[str, Any]) -> tuple[Path
     return run, load_recipe(run / "recipe.yaml", {})
 
 
-def print_plan(backbone: "DarkNet", plan: "list[SubModule]", recipe: Recipe) -> None:
-    """The sub-modules and their cost, as a table."""
-    from rich.table import Table
-
-    from engine.logs import console
-
-    table = Table(title=f"CL_{len(plan)} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
-    for column in ("", "blocks", "convs", "parameters", "%", "MACs", "%", "activations %", "output"):
-        table.add_column(column, justify="right")
-    totals = [sum(getattr(part, key) for part in plan) for key in ("parameters", "macs", "activations")]
-    for number, part in enumerate(plan, start=1):
-        shares = [
-            100 * value / total
-            for value, total in zip((part.parameters, part.macs, part.activations), totals, strict=True)
-        ]
-        tap = " tap" if part.stop in backbone.taps else ""
-        blocks = ("stem, " if part.start == 0 else "") + part.blocks
-        cells = (
-            number,
-            blocks,
-            part.convolutions,
-            f"{part.parameters:,}",
-            f"{shares[0]:.1f}",
-            f"{part.macs:,}",
-            f"{shares[1]:.1f}",
-        )
-        table.add_row(*map(str, cells), f"{shares[2]:.1f}", "×".join(map(str, part.shape)) + tap)
-    console.print(table)
-
-
-def build(fabric: Any, recipe: Recipe, run: Path, resumed: dict[str, Any], splits: tuple[Any, Any]) -> dict[str, float]:
-    """Pre-train or load the backbone, then train the detector on it."""
+def run(job: "Job") -> dict[str, float]:
+    """Pre-train or load the backbone, then train the detector on it; its figures on the validation split."""
     from engine.backbone import reuse_backbone
     from engine.cascade import pretrain
     from engine.detector import train_detector
@@ -91,35 +61,37 @@ def build(fabric: Any, recipe: Recipe, run: Path, resumed: dict[str, Any], split
     from models.yolov3 import YOLOv3
     from utils.seed import seed_process
 
+    recipe = job.recipe
     seed_process(recipe.seed, 0)
-    backbone = make_backbone(recipe.backbone, recipe.width)
     pretrained = recipe.weights
     if pretrained is None and recipe.cl_splits:
-        pretrained = pretrain(fabric, recipe, backbone, *splits, run, resumed)
-    seed_process(recipe.seed, 999)
-    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(splits[0].description.names))
+        pretrained = pretrain(job, make_backbone(recipe.backbone, recipe.width))
+    seed_process(recipe.seed, DETECTOR_SEED)
+    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
-    return train_detector(fabric, recipe, model, *splits, run, resumed)
+    return train_detector(job, model)
 
 
 def main() -> None:
     """Parse, plan, read, train, finish."""
     arguments, flags = parse()
-    run, recipe = open_run(arguments, flags)
+    folder, recipe = open_run(arguments, flags)
     from engine import checkpoint
     from engine.logs import console
     from models.backbones import make_backbone
-    from models.cascade import make_plan
+    from models.cascade import make_plan, plan_table
 
     backbone = make_backbone(recipe.backbone, recipe.width)
     if recipe.weights is None and recipe.cl_splits != 0:
-        print_plan(backbone, make_plan(backbone, recipe.cl_splits, recipe.imgsz), recipe)
+        print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
+        print(plan_table(make_plan(backbone, recipe.cl_splits, recipe.imgsz), backbone.taps))
     if arguments.dry_run:
         return
     from data.description import load_description
     from data.formats import read_split
     from engine.device import make_fabric
+    from engine.job import Job
 
     description = load_description(recipe.data)
     splits = (
@@ -129,18 +101,18 @@ def main() -> None:
     for split in splits:
         console.print(split.summary())
     fabric = make_fabric(recipe)
-    last = run / "weights" / "last.pt" if run else None
+    last = folder / "weights" / "last.pt" if folder else None
     resumed = checkpoint.load(last, "training") if last and last.exists() else {}
-    run = run or new_run(arguments.project, "train", arguments.name)
-    make_folder(run / "weights")
-    save_recipe(recipe, run / "recipe.yaml")
-    console.print(f"run folder {run}, precision {fabric.strategy.precision.precision}")
+    folder = folder or new_run(arguments.project, "train", arguments.name)
+    make_folder(folder / "weights")
+    save_recipe(recipe, folder / "recipe.yaml")
+    console.print(f"run folder {folder}, precision {fabric.strategy.precision.precision}")
     began = time.monotonic()
-    metrics = build(fabric, recipe, run, resumed, splits)
+    metrics = run(Job(fabric, recipe, *splits, folder, resumed))
     seconds = time.monotonic() - began
-    write_text(run / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    write_text(folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
     figures = f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}"
-    console.print(f"finished in {seconds:.0f} s: {figures}; {run / 'weights' / 'best.pt'}")
+    console.print(f"finished in {seconds:.0f} s: {figures}; {folder / 'weights' / 'best.pt'}")
 
 
 if __name__ == "__main__":

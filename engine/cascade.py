@@ -9,17 +9,16 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.utils.data import DataLoader
 
-from data.loader import Batch, DetectionSet, EpochSampler, InOrder, make_loader
-from data.records import Split
+from data.loader import Batch, DetectionSet, InOrder, make_loader
 from data.transforms import eval_transform, pretrain_transform
 from engine import checkpoint
+from engine.job import Job
 from engine.logs import Logs, console
-from engine.loop import Hooks, Progress, fit
-from models.cascade import CascadeStage, SubModule, make_plan
+from models.cascade import CascadeStage, make_plan
 from models.darknet import DarkNet
 from utils.boxes import Truth
-from utils.config import Recipe
 from utils.seed import seed_process
 
 
@@ -30,14 +29,14 @@ def presence(truth: Truth, images: int, classes: int) -> Tensor:
     return target
 
 
-@dataclass
+@dataclass(frozen=True)
 class StageTask:
     """Training of one sub-module as a multi-label classifier."""
 
     name: str
     model: CascadeStage
     classes: int
-    validation: Any
+    validation: DataLoader[Batch]
     fabric: Any
     fitness: str = "auc"
 
@@ -67,65 +66,28 @@ def classification_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     return mean | {"loss": bce(logits, targets).item()}
 
 
-def backbone_name(k: int) -> str:
-    """File name of a pre-trained backbone."""
-    return f"backbone_cl{k}.pt"
-
-
-def pretrain(
-    fabric: Any, recipe: Recipe, backbone: DarkNet, train: Split, val: Split, run: Path, resumed: dict[str, Any]
-) -> Path:
+def pretrain(job: Job, backbone: DarkNet) -> Path:
     """Train the backbone in place, stage by stage; stages that the run already holds are loaded.
 
-    Args:
-        resumed: the training checkpoint to go on from, or empty.
-
     Returns:
-        weights/backbone_cl<k>.pt of the run: blocks, the head of each stage, its figures.
+        weights/backbone_cl<k>.pt of the run: the blocks, the head and the figures of each stage.
     """
-    plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz)
-    logs = Logs(run, "pretrain.csv")
+    k = job.recipe.cl_splits
+    plan = make_plan(backbone, k, job.recipe.imgsz)
+    logs = Logs(job.folder, "pretrain.csv")
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
-        seed_process(recipe.seed, number)
-        stage = CascadeStage(backbone, part.start, part.stop, len(train.description.names))
-        path = run / "weights" / f"cl{recipe.cl_splits}_stage{number}.pt"
-        figures = run_stage(fabric, recipe, stage, number, train, val, path, logs, resumed)
+        seed_process(job.recipe.seed, number)
+        stage = CascadeStage(backbone, part.start, part.stop, len(job.names))
+        metrics.append(run_stage(job, stage, number, job.weights / f"cl{k}_stage{number}.pt", logs))
         heads.append(stage.head.state_dict())
-        metrics.append(figures)
-        stage.requires_grad_(False)
-    path = run / "weights" / backbone_name(recipe.cl_splits)
-    checkpoint.save(
-        path,
-        describe(recipe, train, plan)
-        | {"kind": "backbone", "model": backbone.state_dict(), "heads": heads, "metrics": metrics},
-    )
-    backbone.requires_grad_(True)
+    content = {"splits": [[part.start, part.stop] for part in plan], "heads": heads, "metrics": metrics}
+    path = job.weights / f"backbone_cl{k}.pt"
+    checkpoint.save(path, {"kind": "backbone", **job.identity(), **content, "model": backbone.state_dict()})
     return path
 
 
-def describe(recipe: Recipe, train: Split, plan: list[SubModule]) -> dict[str, Any]:
-    """What a backbone file says of itself."""
-    return {
-        "backbone": recipe.backbone,
-        "width": recipe.width,
-        "names": train.description.names,
-        "splits": [[part.start, part.stop] for part in plan],
-        "recipe": recipe.model_dump(mode="json"),
-    }
-
-
-def run_stage(
-    fabric: Any,
-    recipe: Recipe,
-    stage: CascadeStage,
-    number: int,
-    train: Split,
-    val: Split,
-    path: Path,
-    logs: Logs,
-    resumed: dict[str, Any],
-) -> dict[str, float]:
+def run_stage(job: Job, stage: CascadeStage, number: int, path: Path, logs: Logs) -> dict[str, float]:
     """Train one stage, or load it where it is finished; the network takes the averaged weights."""
     name = f"stage{number}"
     if path.exists():
@@ -133,35 +95,13 @@ def run_stage(
         checkpoint.load_state(stage, content["model"], path)
         console.print(f"{name}: loaded from {path}")
         return content["metrics"]
-    classes = len(train.description.names)
-    phase = recipe.pretrain
-    validation = make_loader(
-        DetectionSet(val.records, eval_transform(recipe.imgsz), recipe.seed),
-        InOrder(len(val.records)),
-        phase.batch_size,
-        0,
-    )
-    transform = pretrain_transform(recipe.pretrain_imgsz, recipe.augment, phase.crop)
-    dataset = DetectionSet(train.records, transform, recipe.seed + number)
-    loader = make_loader(dataset, EpochSampler(len(dataset), recipe.seed + number), phase.batch_size, recipe.workers)
-    task = StageTask(name, stage, classes, validation, fabric)
-    meta = {"kind": "training", "recipe": recipe.model_dump(mode="json"), "names": train.description.names}
-    hooks = Hooks(save=lambda state: checkpoint.save(run_last(path), meta | state))
-    start = started(resumed, name)
-    averaged = fit(fabric, task, phase, recipe.pretrain_epochs, loader, logs, hooks, start)
+    phase, seed = job.recipe.stage, job.recipe.seed
+    whole = DetectionSet(job.val.records, eval_transform(job.recipe.imgsz), seed)
+    validation = make_loader(whole, InOrder(len(whole)), phase.batch_size, workers=0)
+    task = StageTask(name, stage, len(job.names), validation, job.fabric)
+    transform = pretrain_transform(phase.imgsz or job.recipe.imgsz, job.recipe.augment, phase.crop)
+    averaged = job.fit(task, phase, transform, logs, seed=seed + number)
     stage.load_state_dict(averaged.state_dict())
     figures = {key: float(value) for key, value in logs.table.rows[-1].items() if key.startswith("val/")}
-    checkpoint.save(path, {"kind": "stage", "model": stage.state_dict(), "metrics": figures})
+    checkpoint.save(path, {"kind": "stage", **job.identity(), "model": stage.state_dict(), "metrics": figures})
     return figures
-
-
-def run_last(path: Path) -> Path:
-    """The resumable checkpoint beside another file of the run."""
-    return path.with_name("last.pt")
-
-
-def started(resumed: dict[str, Any], name: str) -> Progress:
-    """Where to start a task: in the resumed checkpoint if it is of this task, else afresh."""
-    if resumed.get("position", {}).get("task") != name:
-        return Progress()
-    return Progress(resumed["position"]["epoch"], resumed["best"], resumed)

@@ -7,25 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.loader import Batch, DetectionSet, EpochSampler, make_loader
+from data.loader import Batch
 from data.records import Split
 from data.transforms import train_transform
 from engine import checkpoint
-from engine.cascade import started
 from engine.evaluate import coco_evaluation, detection_metrics
+from engine.job import Job
 from engine.logs import Logs
-from engine.loop import Hooks, fit
 from engine.predict import Thresholds, predict_split
 from models.backbones import make_backbone
 from models.decode import DECODE_TYPE, Decoder
 from models.loss import YOLOLoss, YOLOLossConfig
 from models.yolov3 import YOLOv3, scaled_anchors
-from utils.config import Recipe
 from utils.errors import UserError
-from utils.seed import seed_process
 
 
-@dataclass
+@dataclass(frozen=True)
 class DetectionTask:
     """Training of YOLOv3 with the darknet criterion."""
 
@@ -60,44 +57,26 @@ class DetectionTask:
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
 
 
-def train_detector(
-    fabric: Any, recipe: Recipe, model: YOLOv3, train: Split, val: Split, run: Path, resumed: dict[str, Any]
-) -> dict[str, float]:
-    """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP."""
-    seed_process(recipe.seed, 1000)
+def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
+    """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP.
+
+    Returns:
+        The figures of best.pt on the validation split.
+    """
+    recipe = job.recipe
     anchors = recipe.anchors or scaled_anchors(recipe.imgsz)
-    decoder = Decoder(anchors).to(fabric.device)
+    decoder = Decoder(anchors).to(job.fabric.device)
     criterion = YOLOLoss(decoder, YOLOLossConfig(**recipe.loss.model_dump()))
-    dataset = DetectionSet(train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed)
-    loader = make_loader(dataset, EpochSampler(len(dataset), recipe.seed), recipe.train.batch_size, recipe.workers)
-    meta = {
-        "names": train.description.names,
-        "anchors": [list(anchor) for anchor in anchors],
-        "decode": DECODE_TYPE,
-        "backbone": recipe.backbone,
-        "width": recipe.width,
-        "imgsz": recipe.imgsz,
-        "recipe": recipe.model_dump(mode="json"),
-    }
-    best = run / "weights" / "best.pt"
+    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric)
+    extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
+    best = job.weights / "best.pt"
 
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
-        checkpoint.save(best, {"kind": "detector", **meta, "metrics": metrics, "model": network.state_dict()})
+        content = {"kind": "detector", **job.identity(), **extra, "metrics": metrics, "model": network.state_dict()}
+        checkpoint.save(best, content)
 
-    hooks = Hooks(
-        lambda state: checkpoint.save(run / "weights" / "last.pt", {"kind": "training", **meta, **state}), improved
-    )
-    task = DetectionTask(model, criterion, val, recipe.imgsz, fabric)
-    fit(
-        fabric,
-        task,
-        recipe.train,
-        recipe.train.epochs,
-        loader,
-        Logs(run, "results.csv"),
-        hooks,
-        started(resumed, task.name),
-    )
+    transform, logs = train_transform(recipe.imgsz, recipe.augment), Logs(job.folder, "results.csv")
+    job.fit(task, recipe.train, transform, logs, seed=recipe.seed, extra=extra, improved=improved)
     return checkpoint.load(best, "detector")["metrics"]
 
 

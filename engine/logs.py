@@ -24,8 +24,8 @@ class Table:
         self.rows: list[Row] = list(csv.DictReader(path.open())) if path.exists() else []  # type: ignore[arg-type]
 
     def forget(self, task: str, epoch: int) -> None:
-        """Drop the task's rows from an epoch on: it is about to run again."""
-        self.rows = [row for row in self.rows if row["task"] != task or int(row["epoch"]) < epoch]
+        """Drop the task's rows after an epoch: those are about to run again."""
+        self.rows = [row for row in self.rows if row["task"] != task or int(row["epoch"]) <= epoch]
 
     def add(self, row: Row) -> None:
         """Append and write."""
@@ -48,13 +48,13 @@ class Logs:
         self.events = SummaryWriter(str(folder / "tensorboard"))
 
     def epoch(self, task: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
-        """Note an epoch, counted from 0; values keyed train/…, val/…, lr, seconds."""
+        """Note an epoch, counted from 1; values keyed train/…, val/…, lr, seconds."""
         self.table.add({"task": task, "epoch": epoch, **{key: f"{value:.6g}" for key, value in values.items()}})
         for key, value in values.items():
             self.events.add_scalar(f"{task}/{key}", value, epoch)
         self.events.flush()
         shown = "  ".join(f"{key.removeprefix('train/')} {value:.4g}" for key, value in values.items() if key != "lr")
-        console.print(f"{task} {epoch + 1}/{epochs}  {shown}")
+        console.print(f"{task} {epoch}/{epochs}  {shown}", soft_wrap=True)
 
 
 def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:

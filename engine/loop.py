@@ -49,8 +49,15 @@ class Progress:
     best: float = -math.inf
     state: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, checkpoint: dict[str, Any], task: str) -> "Progress":
+        """The progress in a training checkpoint if it is of this task, else the start."""
+        if checkpoint.get("position", {}).get("task") != task:
+            return cls()
+        return cls(checkpoint["position"]["epoch"], checkpoint["best"], checkpoint)
 
-@dataclass
+
+@dataclass(frozen=True)
 class Hooks:
     """What the caller does with the states and networks that the loop hands over."""
 
@@ -58,91 +65,112 @@ class Hooks:
     improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None
 
 
-def fit(
-    fabric: Any,
-    task: Task,
-    phase: Phase,
-    epochs: int,
-    loader: DataLoader[Batch],
-    logs: Logs,
-    hooks: Hooks,
-    start: Progress,
-) -> nn.Module:
-    """Train to the end and return the network with averaged weights, in evaluation mode.
+class Loop:
+    """Training of one task; `fit` runs it.
 
-    Raises:
-        UserError: the loss is not finite; says where.
+    Args:
+        fabric: a launched Fabric; moves, casts and clips.
+        phase: epochs, optimiser, rates.
+        loader: training batches, over an EpochSampler.
+        start: where to go on.
     """
-    optimizer = make_optimizer(task.model, phase)
-    average = make_average(task.model, phase.ema_decay)
-    model, optimizer = fabric.setup(task.model.to(memory_format=torch.channels_last), optimizer)
-    average.to(fabric.device)
-    restore(start, task, average, optimizer, fabric)
-    logs.table.forget(task.name, start.epoch)
-    steps, saved = epochs * len(loader), time.monotonic()
-    progressed = Progress(start.epoch, start.best)
-    for epoch in range(start.epoch, epochs):
-        values = run_epoch(fabric, task, model, optimizer, average, phase, loader, epoch, steps)
-        if (epoch + 1) % phase.val_every == 0 or epoch + 1 == epochs:
-            metrics = task.evaluate(average.module)
-            values |= {f"val/{name}": value for name, value in metrics.items()}
-            if metrics[task.fitness] > progressed.best:
-                progressed.best = metrics[task.fitness]
-                hooks.improved(average.module, metrics)
-        logs.epoch(task.name, epoch, epochs, values)
-        progressed.epoch = epoch + 1
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            hooks.save(snapshot(progressed, task, average, optimizer, fabric))
-            saved = time.monotonic()
-    return average.module.eval()
 
+    def __init__(
+        self,
+        fabric: Any,
+        task: Task,
+        phase: Phase,
+        loader: DataLoader[Batch],
+        logs: Logs,
+        hooks: Hooks,
+        start: Progress,
+    ) -> None:
+        self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
+        self.logs, self.hooks = logs, hooks
+        self.epoch, self.best = start.epoch, start.best
+        self.average = make_average(task.model, phase.ema_decay)
+        network = task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.optimizer = fabric.setup(network, make_optimizer(task.model, phase))
+        self.average.to(fabric.device)
+        if start.state:
+            self._restore(start.state)
 
-def run_epoch(
-    fabric: Any,
-    task: Task,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: AveragedModel,
-    phase: Phase,
-    loader: DataLoader[Batch],
-    epoch: int,
-    steps: int,
-) -> dict[str, float]:
-    """One pass over the training images; mean of each loss term, rate and times."""
-    sampler = loader.sampler
-    assert isinstance(sampler, EpochSampler)
-    sampler.epoch = epoch
-    model.train()
-    totals: dict[str, float] = {}
-    began, waited, asked = time.monotonic(), 0.0, time.monotonic()
-    for number, batch in enumerate(progress(loader, f"{task.name} {epoch + 1}", len(loader))):
-        waited += time.monotonic() - asked
-        rate = set_rate(optimizer, phase, epoch * len(loader) + number, steps)
-        terms = train_step(fabric, task, model, optimizer, fabric.to_device(batch), phase.clip)
-        average.update_parameters(task.model)
-        for name, value in terms.items():
-            totals[name] = totals.get(name, 0.0) + value
-        if not math.isfinite(sum(terms.values())):
-            where = f"{task.name}, epoch {epoch + 1}, batch {number + 1}"
-            raise UserError(
-                f"the loss is not finite: {terms}", where=where, mend="try a lower --lr or --precision fp32"
-            )
-        asked = time.monotonic()
-    seconds = time.monotonic() - began
-    means = {f"train/{name}": total / len(loader) for name, total in totals.items()}
-    return means | {"lr": rate, "seconds": seconds, "data_seconds": waited}
+    def fit(self) -> nn.Module:
+        """Train to the end and return the network with averaged weights, in evaluation mode.
 
+        Raises:
+            UserError: the loss is not finite; says where.
+        """
+        self.logs.table.forget(self.task.name, self.epoch)
+        saved = time.monotonic()
+        while self.epoch < self.phase.epochs:
+            values = self._train_epoch()
+            self.epoch += 1
+            last = self.epoch == self.phase.epochs
+            if last or self.epoch % self.phase.val_every == 0:
+                values |= self._validate()
+            self.logs.epoch(self.task.name, self.epoch, self.phase.epochs, values)
+            if last or time.monotonic() - saved > SAVE_EVERY_S:
+                self.hooks.save(self._snapshot())
+                saved = time.monotonic()
+        return self.average.module.eval()
 
-def train_step(
-    fabric: Any, task: Task, model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, clip: float
-) -> dict[str, float]:
-    """Forward, backward, clip, step."""
-    terms = task.loss(model(batch.images.contiguous(memory_format=torch.channels_last)), batch)
-    fabric.backward(torch.stack(list(terms.values())).sum())
-    fabric.clip_gradients(model, optimizer, max_norm=clip, error_if_nonfinite=False)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {name: term.item() for name, term in terms.items()}
+    def _validate(self) -> dict[str, float]:
+        metrics = self.task.evaluate(self.average.module)
+        if metrics[self.task.fitness] > self.best:
+            self.best = metrics[self.task.fitness]
+            self.hooks.improved(self.average.module, metrics)
+        return {f"val/{name}": value for name, value in metrics.items()}
+
+    def _train_epoch(self) -> dict[str, float]:
+        """One pass over the training images: mean of each loss term, last rate, seconds, seconds spent waiting."""
+        assert isinstance(self.loader.sampler, EpochSampler)
+        self.loader.sampler.epoch = self.epoch
+        self.model.train()
+        count = len(self.loader)
+        totals: dict[str, float] = {}
+        began = asked = time.monotonic()
+        waited = 0.0
+        for number, batch in enumerate(progress(self.loader, f"{self.task.name} {self.epoch + 1}", count)):
+            waited += time.monotonic() - asked
+            rate = set_rate(self.optimizer, self.phase, self.epoch * count + number, self.phase.epochs * count)
+            terms = self._step(self.fabric.to_device(batch))
+            if not math.isfinite(sum(terms.values())):
+                where = f"{self.task.name}, epoch {self.epoch + 1}, batch {number + 1}"
+                raise UserError(f"loss is {terms}", where=where, mend="lower --lr, or use --precision fp32")
+            totals = {name: totals.get(name, 0.0) + value for name, value in terms.items()}
+            asked = time.monotonic()
+        means = {f"train/{name}": total / count for name, total in totals.items()}
+        return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """Forward, backward, clip, step, average."""
+        terms = self.task.loss(self.model(batch.images.contiguous(memory_format=torch.channels_last)), batch)
+        self.fabric.backward(torch.stack(list(terms.values())).sum())
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.task.model)
+        return {name: term.item() for name, term in terms.items()}
+
+    def _snapshot(self) -> dict[str, Any]:
+        """All that the task needs to go on as if never stopped, at the end of an epoch."""
+        return {
+            "position": {"task": self.task.name, "epoch": self.epoch, "batch": 0},
+            "best": self.best,
+            "model": self.task.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "rng": {"torch": torch.get_rng_state()},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        torch.set_rng_state(state["rng"]["torch"])
 
 
 def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
@@ -182,29 +210,3 @@ def set_rate(optimizer: torch.optim.Optimizer, phase: Phase, step: int, steps: i
     for group in optimizer.param_groups:
         group["lr"] = phase.lr * share
     return phase.lr * share
-
-
-def snapshot(
-    progressed: Progress, task: Task, average: AveragedModel, optimizer: torch.optim.Optimizer, fabric: Any
-) -> dict[str, Any]:
-    """All that the task needs to go on as if never stopped, at the end of an epoch."""
-    return {
-        "position": {"task": task.name, "epoch": progressed.epoch, "batch": 0},
-        "best": progressed.best,
-        "model": task.model.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "precision": fabric.strategy.precision.state_dict(),
-        "rng": {"torch": torch.get_rng_state()},
-    }
-
-
-def restore(start: Progress, task: Task, average: AveragedModel, optimizer: torch.optim.Optimizer, fabric: Any) -> None:
-    """Load a snapshot, if there is one."""
-    if not start.state:
-        return
-    task.model.load_state_dict(start.state["model"])
-    average.load_state_dict(start.state["average"])
-    optimizer.load_state_dict(start.state["optimizer"])
-    fabric.strategy.precision.load_state_dict(start.state["precision"])
-    torch.set_rng_state(start.state["rng"]["torch"])

@@ -113,6 +113,24 @@ def measured(part: nn.Module, x: Tensor, outputs: list[tuple[int, int]]) -> Tens
             hook.remove()
 
 
+def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:
+    """The plan as aligned text: what each sub-module holds and costs, with shares of the whole in per cent."""
+    costs = [(part.parameters, part.macs, part.activations) for part in plan]
+    totals = [sum(column) for column in zip(*costs, strict=True)]
+    rows = [("blocks", "convs", "parameters", "%", "MACs", "%", "activations %", "output")]
+    for part, cost in zip(plan, costs, strict=True):
+        parameters, macs, activations = (f"{100 * own / total:.1f}" for own, total in zip(cost, totals, strict=True))
+        blocks = f"stem, {part.blocks}" if part.start == 0 else part.blocks
+        shape = "×".join(map(str, part.shape)) + (" tap" if part.stop in taps else "")
+        convolutions = str(part.convolutions)
+        rows.append(
+            (blocks, convolutions, f"{part.parameters:,}", parameters, f"{part.macs:,}", macs, activations, shape)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(aligned)
+
+
 class CascadeStage(nn.Module):
     """Frozen prefix, the sub-module in training, and its head: images [B, 3, H, W] → logits [B, classes].
 

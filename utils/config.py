@@ -100,14 +100,10 @@ class Recipe(Section):
         return self
 
     @property
-    def pretrain_epochs(self) -> int:
-        """Epochs of each stage; the detector's where the recipe does not say."""
-        return self.pretrain.epochs or self.train.epochs
-
-    @property
-    def pretrain_imgsz(self) -> int:
-        """Side of the inputs in cascade pre-training; the detector's where the recipe does not say."""
-        return self.pretrain.imgsz or self.imgsz
+    def stage(self) -> Pretrain:
+        """The pre-training section with what it leaves open taken from the detector's: epochs and size."""
+        epochs, imgsz = self.pretrain.epochs or self.train.epochs, self.pretrain.imgsz or self.imgsz
+        return self.pretrain.model_copy(update={"epochs": epochs, "imgsz": imgsz})
 
     @property
     def reuse_blocks(self) -> int:

@@ -40,7 +40,7 @@ def test_run_folder_holds_what_it_should(overfitted: Path) -> None:
     assert [row["task"] for row in stages] == ["stage1", "stage2", "stage3"]
     assert all(row[key] for row in stages for key in ("val/auc", "val/map", "val/loss", "train/loss"))
     rows = list(csv.DictReader((run / "results.csv").open()))
-    assert [int(row["epoch"]) for row in rows] == list(range(60))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 61))
 
 
 def test_backbone_file_holds_each_stage(overfitted: Path) -> None:

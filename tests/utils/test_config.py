@@ -21,7 +21,7 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "r.yaml", "seed: 3\ntrain: {lr: 1e-4, epochs: 7}")
     recipe = load_recipe(path, {"train.epochs": "9", "pretrain.lr": "0.5"})
     assert (recipe.seed, recipe.train.lr, recipe.train.epochs, recipe.pretrain.lr) == (3, 1e-4, 9, 0.5)
-    assert recipe.pretrain_epochs == 9
+    assert (recipe.stage.epochs, recipe.stage.lr) == (9, 0.5)
 
 
 def test_paths_in_a_file_start_at_the_file(tmp_path: Path) -> None:
