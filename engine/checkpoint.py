@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
         raise UserError(
-            *unreadable(path), where=path, mend="use a file that this project wrote, copied whole"
+            why_unreadable(path), where=path, mend="use a file that this project wrote, copied whole"
         ) from error
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
@@ -43,18 +44,16 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def unreadable(path: Path) -> tuple[str]:
-    """Why torch refuses a file."""
-    start = path.read_bytes()[:2]
+def why_unreadable(path: Path) -> str:
+    """Why torch refuses a file, told from its outside: nothing in it is run."""
+    with path.open("rb") as file:
+        start = file.read(2)
     if start == b"PK":
-        try:
-            torch.load(path, map_location="meta", weights_only=False, mmap=True)
-        except RuntimeError:
-            return ("truncated or damaged checkpoint",)
-        except Exception:
-            pass
-        return ("a pickle of code, which is not opened because it could run anything",)
-    return ("truncated, a bare pickle, or no checkpoint at all",)
+        whole = zipfile.is_zipfile(path)  # the table of contents stands at the end
+        return "a pickle of code, refused because opening it could run anything" if whole else "truncated checkpoint"
+    if start[:1] == b"\x80":
+        return "a bare pickle, refused because opening it could run anything"
+    return "no checkpoint at all, or only the middle of one"
 
 
 def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> None:

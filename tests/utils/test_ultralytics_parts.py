@@ -1,0 +1,56 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils.boxes import Detections, Truth
+from utils.draw import save_image, save_pairs
+from utils.ultralytics_parts import _open, draw_boxes, plot_confusion, plot_precision_recall
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def test_import_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+    threads = torch.get_num_threads()
+    _open("utils.plotting")
+    assert torch.save is save
+    assert int(os.environ["OMP_NUM_THREADS"]) >= threads
+    assert torch.get_num_threads() == threads
+    assert os.environ["YOLO_OFFLINE"] == "1"
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    image = np.full((120, 160, 3), 128, np.uint8)
+    drawn = draw_boxes(image, np.array([[40.0, 50, 100, 90]]), ["seven"], [7])
+    assert (image == 128).all()
+    assert (drawn[50, 60:90] != 128).any(-1).all(), "upper edge"
+    assert (drawn[55:85, 100] != 128).any(-1).all(), "right edge"
+    assert (drawn[60:80, 50:90] == 128).all(), "inside"
+
+
+def test_confusion_matrix_and_curves_are_written(tmp_path: Path) -> None:
+    boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
+    found = [
+        Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1])),
+        Detections(boxes[:0], torch.zeros(0), torch.zeros(0, dtype=torch.long)),
+    ]
+    truth = [Truth(boxes, torch.tensor([0, 0]), torch.zeros(2)), Truth(boxes[:1], torch.tensor([1]), torch.zeros(1))]
+    plot_confusion(found, truth, ["a", "b"], tmp_path / "confusion.png", 0.25)
+    plot_precision_recall(np.linspace(1, 0, 101)[None].repeat(2, 0), ["a", "b"], tmp_path / "pr.png")
+    for name in ("confusion.png", "pr.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_pages_of_any_length(tmp_path: Path) -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    for count in (1, 3):
+        save_pairs([(image, image)] * count, tmp_path / "page.png", ("true", "found"))
+        with Image.open(tmp_path / "page.png") as page:
+            assert page.size[0] == 1200
+    save_image(image, tmp_path / "image.jpg")
+    assert {path.name for path in tmp_path.iterdir()} == {"page.png", "image.jpg"}
