@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.config import input_size
 from utils.errors import UserError, run_cli
-from utils.files import make_folder, write_text
+from utils.files import first_free, make_folder, write_text
 from utils.runs import new_run, newest_run
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--weights", type=Path, help="detector checkpoint [best.pt of the newest finished run]")
     parser.add_argument("--source", help="image, folder or glob [held-out images]")
-    parser.add_argument("--imgsz", type=int, help="side of the network input, a multiple of 32 [the run's]")
+    parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     parser.add_argument("--conf-thres", type=float, default=0.25, help="lowest score of a detection [0.25]")
     parser.add_argument("--iou-thres", type=float, default=0.45, help="IoU above which NMS drops the weaker box [0.45]")
     parser.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
@@ -127,10 +128,11 @@ def main() -> None:
     ):
         boxes += len(found.scores)
         picture = draw_detections(read_image(record).permute(1, 2, 0).numpy(), found, detector.names)
-        save_image(picture, folder / f"{record.image.stem}.jpg")
+        path = first_free(lambda stem: folder / f"{stem}.jpg", record.image.stem)
+        save_image(picture, path)
         everything.append(as_json(record, found, detector.names))
         if arguments.save_txt:
-            write_text(make_folder(folder / "labels") / f"{record.image.stem}.txt", as_txt(record, found))
+            write_text(make_folder(folder / "labels") / f"{path.stem}.txt", as_txt(record, found))
     if arguments.save_json:
         write_text(folder / "detections.json", json.dumps(everything, indent=1) + "\n")
     print(f"{boxes} boxes on {len(records)} images; pictures in {folder}")

@@ -78,6 +78,7 @@ def main() -> None:
     arguments, flags = parse()
     folder, recipe = open_run(arguments, flags)
     from engine import checkpoint
+    from engine.backbone import load_backbone
     from engine.logs import console
     from models.backbones import make_backbone
     from models.cascade import make_plan, plan_table
@@ -93,6 +94,8 @@ def main() -> None:
     from engine.device import make_fabric
     from engine.job import Job
 
+    if recipe.weights is not None:
+        load_backbone(recipe.weights, recipe)
     description = load_description(recipe.data)
     splits = (
         read_split(description, "train", strict=recipe.strict),

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.config import input_size
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
 from utils.runs import new_run, newest_run
@@ -28,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
-    parser.add_argument("--imgsz", type=int, help="side of the network input, a multiple of 32 [the run's]")
+    parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
     parser.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
@@ -101,8 +102,6 @@ def main() -> None:
     from engine.pictures import save_pictures
 
     detector = load_detector(weights, pick_device(arguments.device))
-    if arguments.imgsz and (arguments.imgsz < 32 or arguments.imgsz % 32):
-        raise UserError(f"{arguments.imgsz}", where="--imgsz", mend="give a multiple of 32")
     description = load_description(arguments.data or Path(detector.recipe["data"]))
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     check_classes(detector, split)

@@ -1,6 +1,7 @@
 """Pascal VOC: JPEGImages, Annotations/*.xml, ImageSets/Main/<split>.txt."""
 
 import math
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -56,16 +57,19 @@ def read_annotation(
 ) -> Record | None:
     """Boxes of one XML file; appends to problems what is left out, None if that is all of it."""
     try:
-        objects = ElementTree.parse(path).getroot().findall("object")
+        text = path.read_bytes()
+        objects = ElementTree.fromstring(text).findall("object")
     except FileNotFoundError:
         problems.append(Problem(str(path), "the annotation does not exist", "add it, or take its name off the list"))
         return None
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         problems.append(Problem(str(path), f"not XML ({error})", "replace the file, or take its name off the list"))
         return None
+    starts = (text.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", text))
+    lines = dict(enumerate(starts))
     boxes, labels, difficult = [], [], []
-    for number, item in enumerate(objects, start=1):
-        where = f"{path}:object {number}"
+    for number, item in enumerate(objects):
+        where = f"{path}:{lines.get(number, '?')}"
         box = read_box(item, size_hw)
         if isinstance(box, str):
             problems.append(Problem(where, box, "correct the box, or delete the object"))

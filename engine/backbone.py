@@ -1,6 +1,7 @@
 """Taking pre-trained weights over into a detector's backbone."""
 
 from pathlib import Path
+from typing import Any
 
 from engine import checkpoint
 from models.darknet import DarkNet
@@ -8,20 +9,24 @@ from utils.config import Recipe
 from utils.errors import UserError
 
 
-def reuse_backbone(backbone: DarkNet, path: Path, recipe: Recipe) -> None:
-    """Load the blocks up to recipe.reuse_upto from a backbone file, and fix them if the recipe says so.
+def load_backbone(path: Path, recipe: Recipe) -> dict[str, Any]:
+    """Read a backbone file that fits the recipe.
 
     Raises:
-        UserError: the file is of another backbone or width.
+        UserError: no whole backbone file, or one of another backbone or width.
     """
     content = checkpoint.load(path, "backbone")
     for key, wanted in (("backbone", recipe.backbone), ("width", recipe.width)):
         if content[key] != wanted:
             raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, mend=f"give --{key} {content[key]}")
-    count = recipe.reuse_blocks
-    own = backbone.state_dict()
+    return content
+
+
+def reuse_backbone(backbone: DarkNet, path: Path, recipe: Recipe) -> None:
+    """Load the blocks up to recipe.reuse_upto from a backbone file, and fix them if the recipe says so."""
+    content, count = load_backbone(path, recipe), recipe.reuse_blocks
     reused = {name: tensor for name, tensor in content["model"].items() if block_number(name) <= count}
-    checkpoint.load_state(backbone, own | reused, path)
+    checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
     if recipe.freeze:
         backbone.freeze(count)
 

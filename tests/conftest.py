@@ -28,11 +28,11 @@ def scenes_yaml(scenes: Path) -> Path:
     return write_yaml(scenes.parent / "scenes.yaml", path=str(scenes))
 
 
-def write_yaml(path: Path, **changes: object) -> Path:
+def write_yaml(file: Path, /, **changes: object) -> Path:
     """A data yaml like the sample's, with changes; None drops a key."""
     content = yaml.safe_load((ROOT / "data" / "sample.yaml").read_text()) | changes
-    path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
-    return path
+    file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+    return file
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
+PATHS = ("data", "weights")
 M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -47,7 +48,7 @@ class Pretrain(Phase):
 
     epochs: int | None = Field(None, ge=1, description="passes per stage [as many as --epochs]")  # type: ignore[assignment]
     val_every: int = Field(5, ge=1, description="epochs between validations; the last epoch always has one")
-    imgsz: int | None = Field(None, ge=32, multiple_of=32, description="side of the crops it learns from [--imgsz]")
+    imgsz: int | None = Field(None, ge=64, multiple_of=32, description="side of the crops it learns from [--imgsz]")
     crop: Share = Field(0.08, description="least share of the image in a random crop; 1 for whole images")
 
 
@@ -79,7 +80,7 @@ class Recipe(Section):
     weights: Path | None = Field(None, description="backbone checkpoint to reuse instead of pre-training")
     reuse_upto: Literal["b11", "b19", "b23"] = Field("b23", description="last block that keeps its pre-trained weights")
     freeze: bool = Field(False, description="keep the reused blocks fixed while the detector trains")
-    imgsz: int = Field(416, ge=32, multiple_of=32, description="side of the square network input, pixels")
+    imgsz: int = Field(416, ge=64, multiple_of=32, description="side of the square network input, pixels")
     anchors: list[tuple[Size, Size]] | None = Field(
         None, min_length=9, max_length=9, description="nine [width, height] in input pixels [COCO's, scaled to imgsz]"
     )
@@ -191,9 +192,7 @@ def build(model: type[M], values: dict[str, Any], where: str | Path) -> M:
 def load_recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
     """Recipe file, if any, with the flags laid over it; relative paths in the file start at the file."""
     values = read_yaml(path) if path else {}
-    for key in ("data", "weights"):
-        if path and isinstance(values.get(key), str):
-            values[key] = path.parent / values[key]
+    anchor_paths(values, path.parent if path else Path())
     for name, value in flags.items():
         section, _, key = name.rpartition(".")
         target = values.setdefault(section, {}) if section else values
@@ -202,13 +201,28 @@ def load_recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
                 f"`{section}` is not a section", where=path or "flags", mend=f"write `{section}:` and its keys"
             )
         target[key] = yaml.safe_load(value) if key == "anchors" else value
-    return build(Recipe, values, path if path and not flags else "recipe")
+    anchor_paths(values, Path())
+    return build(Recipe, values, path or "flags")
+
+
+def anchor_paths(values: dict[str, Any], folder: Path) -> None:
+    """Make the recipe's relative paths absolute, in place: a run must be found again from any folder."""
+    for key in PATHS:
+        if isinstance(values.get(key), str):
+            values[key] = (folder / values[key]).resolve()
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the merged recipe with absolute paths, ready for load_recipe."""
-    values = recipe.model_dump(mode="json")
-    for key in ("data", "weights"):
-        if values[key]:
-            values[key] = str(Path(values[key]).resolve())
-    write_text(path, yaml.safe_dump(values, sort_keys=False))
+    """Write the merged recipe, ready for load_recipe."""
+    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def input_size(text: str) -> int:
+    """--imgsz of the scripts that take no recipe.
+
+    Raises:
+        UserError: no multiple of 32 that is at least 64.
+    """
+    if not text.isdecimal() or int(text) < 64 or int(text) % 32:
+        raise UserError(f"`{text}`", where="--imgsz", mend="give a multiple of 32, 64 or more")
+    return int(text)

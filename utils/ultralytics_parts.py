@@ -35,7 +35,7 @@ def _open(module: str) -> Any:
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     """Copy of an RGB image [H, W, 3] uint8 with labelled boxes, a colour for each class."""
     plotting = _open("utils.plotting")
-    annotator = plotting.Annotator(np.ascontiguousarray(image), line_width=max(1, round(sum(image.shape[:2]) / 500)))
+    annotator = plotting.Annotator(image.copy(order="C"), line_width=max(1, round(sum(image.shape[:2]) / 500)))
     for box, text, label in zip(boxes_xyxy, texts, labels, strict=True):
         annotator.box_label(box.tolist(), text, color=plotting.colors(int(label)))
     return np.asarray(annotator.result())

@@ -16,7 +16,7 @@ OBJECT = (
 
 
 def xml(*objects: str) -> str:
-    return f"<annotation>{''.join(objects)}</annotation>"
+    return "<annotation>{}</annotation>".format("\n".join(objects))
 
 
 def thing(*box: object, name: str = "3", difficult: int = 0) -> str:
@@ -101,7 +101,7 @@ def test_damaged_image_is_reported_and_left_out(folder: Path, fault: str) -> Non
 
 def test_label_outside_the_classes_names_the_file(folder: Path) -> None:
     add(folder, "worse", xml(thing(1, 1, 5, 5), thing(1, 1, 5, 5, name="cat")))
-    with pytest.raises(UserError, match=r"worse\.xml:object 2: label `cat`"):
+    with pytest.raises(UserError, match=r"worse\.xml:2: label `cat`"):
         read_split(describe(folder), "train")
 
 
