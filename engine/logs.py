@@ -13,7 +13,7 @@ from utils.files import write_text
 
 T = TypeVar("T")
 Row = dict[str, str | int | float]
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class Table:
@@ -21,7 +21,9 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[Row] = list(csv.DictReader(path.open())) if path.exists() else []  # type: ignore[arg-type]
+        self.rows: list[Row] = []
+        if path.exists():
+            self.rows += csv.DictReader(path.read_text().splitlines())
 
     def forget(self, task: str, epoch: int) -> None:
         """Drop the task's rows after an epoch: those are about to run again."""
@@ -54,7 +56,7 @@ class Logs:
             self.events.add_scalar(f"{task}/{key}", value, epoch)
         self.events.flush()
         shown = "  ".join(f"{key.removeprefix('train/')} {value:.4g}" for key, value in values.items() if key != "lr")
-        console.print(f"{task} {epoch}/{epochs}  {shown}", soft_wrap=True)
+        console.print(f"{task} {epoch}/{epochs}  {shown}")
 
 
 def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:

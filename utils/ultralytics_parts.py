@@ -1,7 +1,8 @@
 """The one door to ultralytics (AGPL-3.0): drawing, the confusion matrix and the precision-recall plot.
 
 Importing ultralytics sets OMP_NUM_THREADS to 1, writes a settings folder, probes the network and patches
-torch.save; `_open` sees to it that none of this is felt. No metric, loss, NMS or checkpoint goes through here.
+torch.save and PIL's Image.open; `_open` sees to it that none of this is felt. No metric, loss, NMS or checkpoint
+goes through here.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from utils.boxes import Detections, Truth
 
@@ -25,11 +27,11 @@ def _open(module: str) -> Any:
     os.environ.setdefault("YOLO_AUTOINSTALL", "0")
     os.environ.setdefault("YOLO_VERBOSE", "0")
     Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
-    save = torch.save
+    save, opener = torch.save, Image.open
     try:
         return importlib.import_module(f"ultralytics.{module}")
     finally:
-        torch.save = save
+        torch.save, Image.open = save, opener
 
 
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:

@@ -14,10 +14,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_import_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    save = torch.save
+    save, opener = torch.save, Image.open
     threads = torch.get_num_threads()
     _open("utils.plotting")
     assert torch.save is save
+    assert Image.open is opener
     assert int(os.environ["OMP_NUM_THREADS"]) >= threads
     assert torch.get_num_threads() == threads
     assert os.environ["YOLO_OFFLINE"] == "1"
