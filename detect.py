@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.config import input_size
 from utils.errors import UserError, run_cli
 from utils.files import first_free, make_folder, write_text
+from utils.flags import input_size
 from utils.runs import new_run, newest_run
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ def main() -> None:
     description = load_description(Path(detector.recipe["data"]))
     records = read_split(description, description.held_out).records
     exporter = write_onnx(detector, path)
-    print(f"wrote {path} ({path.stat().st_size / 2**20:.0f} MiB, {exporter} exporter)")
+    print(f"wrote {path} ({path.stat().st_size / 2**20:.0f} MiB; {exporter})")
     worst = 0.0
     for row in compare(detector, path, records):
         worst = max(worst, row.box, row.score)

@@ -4,11 +4,12 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from utils.config import SAMPLE_RECIPE, Recipe, add_recipe_flags, load_recipe, save_recipe
+from utils.config import SAMPLE_RECIPE, Recipe, load_recipe, save_recipe
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
+from utils.flags import add_recipe_flags
 from utils.runs import FINISHED, new_run, newest_run
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ NEWEST = "newest"
 DETECTOR_SEED = 1000  # apart from those of the stages, 1 to 23
 
 
-def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
-    """Own flags, and the recipe's as a dict of those given."""
+def parse() -> tuple[argparse.Namespace, dict[str, str], dict[str, str]]:
+    """Own flags; the recipe's as key to value for those given; and how each of those is spelt."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
     )
@@ -32,24 +33,24 @@ def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    own = {action.dest for action in parser._actions}
-    add_recipe_flags(parser)
-    arguments = vars(parser.parse_args())
-    flags = {key: value for key, value in arguments.items() if key not in own and value is not None}
-    return argparse.Namespace(**{key: arguments[key] for key in own if key in arguments}), flags
+    spelt = add_recipe_flags(parser)
+    arguments = parser.parse_args()
+    given = {key: value for key in spelt if (value := getattr(arguments, key)) is not None}
+    return arguments, given, spelt
 
 
-def open_run(arguments: argparse.Namespace, flags: dict[str, Any]) -> tuple[Path | None, Recipe]:
-    """The run to go on with, or None, and the recipe."""
+def open_run() -> tuple[argparse.Namespace, Path | None, Recipe]:
+    """Own flags, the run to go on with or None, and the recipe."""
+    arguments, given, spelt = parse()
     if arguments.resume is None:
-        path = arguments.recipe or (None if "data" in flags else SAMPLE_RECIPE)
-        return None, load_recipe(path, flags)
-    if flags or arguments.recipe:
+        path = arguments.recipe or (None if "data" in given else SAMPLE_RECIPE)
+        return arguments, None, load_recipe(path, given, spelt)
+    if given or arguments.recipe:
         raise UserError("a resumed run keeps its recipe", where="--resume", mend="leave the other flags away")
-    run = newest_run(arguments.project, finished=False) if arguments.resume == NEWEST else Path(arguments.resume)
-    if (run / FINISHED).exists():
-        raise UserError("this run is finished", where=run, mend="start a new one without --resume")
-    return run, load_recipe(run / "recipe.yaml", {})
+    folder = newest_run(arguments.project, finished=False) if arguments.resume == NEWEST else Path(arguments.resume)
+    if (folder / FINISHED).exists():
+        raise UserError("this run is finished", where=folder, mend="start a new one without --resume")
+    return arguments, folder, load_recipe(folder / "recipe.yaml", {})
 
 
 def run(job: "Job") -> dict[str, float]:
@@ -75,8 +76,7 @@ def run(job: "Job") -> dict[str, float]:
 
 def main() -> None:
     """Parse, plan, read, train, finish."""
-    arguments, flags = parse()
-    folder, recipe = open_run(arguments, flags)
+    arguments, folder, recipe = open_run()
     from engine import checkpoint
     from engine.backbone import load_backbone
     from engine.logs import console
@@ -91,7 +91,7 @@ def main() -> None:
         return
     from data.description import load_description
     from data.formats import read_split
-    from engine.device import make_fabric
+    from engine.device import make_fabric, settle
     from engine.job import Job
 
     if recipe.weights is not None:
@@ -103,13 +103,14 @@ def main() -> None:
     )
     for split in splits:
         console.print(split.summary())
+    recipe = settle(recipe)
     fabric = make_fabric(recipe)
     last = folder / "weights" / "last.pt" if folder else None
     resumed = checkpoint.load(last, "training") if last and last.exists() else {}
     folder = folder or new_run(arguments.project, "train", arguments.name)
     make_folder(folder / "weights")
     save_recipe(recipe, folder / "recipe.yaml")
-    console.print(f"run folder {folder}, precision {fabric.strategy.precision.precision}")
+    console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
     began = time.monotonic()
     metrics = run(Job(fabric, recipe, *splits, folder, resumed))
     seconds = time.monotonic() - began

@@ -69,6 +69,7 @@ def load_description(path: Path) -> Description:
     content = build(DataYaml, read_yaml(path), path)
     root = (path.parent / content.path).resolve()
     if not root.is_dir() and path.resolve() == SAMPLE_YAML:
+        print(f"making the built-in data set in {root}")
         sample.write(root)
     if not root.is_dir():
         raise UserError(

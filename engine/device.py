@@ -10,19 +10,24 @@ from utils.errors import UserError
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def make_fabric(recipe: Recipe) -> Any:
-    """A launched Fabric for the recipe's device and precision.
+def settle(recipe: Recipe) -> Recipe:
+    """The recipe with `auto` replaced by this machine's device and precision: what a resumed run must keep.
 
     Raises:
         UserError: no such device, or a precision that it lacks.
     """
-    from lightning_fabric import Fabric
-
     device = pick_device(recipe.device)
     precision = pick_precision(device) if recipe.precision == "auto" else recipe.precision
     if device == "cpu" and precision == "fp16":
         raise UserError("fp16 needs a GPU", where="--precision", mend="use bf16 or fp32 on the CPU")
-    fabric = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
+    return recipe.model_copy(update={"device": device, "precision": precision})
+
+
+def make_fabric(recipe: Recipe) -> Any:
+    """A launched Fabric for a settled recipe."""
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator=recipe.device, devices=1, precision=PRECISIONS[recipe.precision])  # type: ignore[arg-type]
     fabric.launch()
     return fabric
 

@@ -42,27 +42,30 @@ def write_onnx(detector: Detector, path: Path) -> str:
     """
     network = Exported(detector).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     example = torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
+    exporter = "torch.export"
     with written_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             export_traced(network, example, temporary)
-            exporter = "torch.export"
-        except Exception as error:  # the newer exporter fails in many ways; the older one is the way out
-            warnings.warn(f"torch.export failed ({error}); falling back", stacklevel=2)
-            axes = {0: "batch", 2: "height", 3: "width"}
-            torch.onnx.export(
-                network,
-                (example,),
-                str(temporary),
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["images"],
-                output_names=["output0"],
-                dynamic_axes={"images": axes, "output0": {0: "batch", 2: "boxes"}},
-            )
-            exporter = "TorchScript"
+        except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
+            exporter = f"TorchScript exporter, since torch.export failed: {error}"
+            export_scripted(network, example, temporary)
         add_metadata(temporary, detector)
     return exporter
+
+
+def export_scripted(network: nn.Module, example: Tensor, path: Path) -> None:
+    """The older exporter's ONNX."""
+    torch.onnx.export(
+        network,
+        (example,),
+        str(path),
+        dynamo=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["output0"],
+        dynamic_axes={"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "boxes"}},
+    )
 
 
 def export_traced(network: nn.Module, example: Tensor, path: Path) -> None:

@@ -88,9 +88,9 @@ class Loop:
         self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
         self.logs, self.hooks = logs, hooks
         self.epoch, self.best = start.epoch, start.best
+        task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = make_average(task.model, phase.ema_decay)
-        network = task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model, self.optimizer = fabric.setup(network, make_optimizer(task.model, phase))
+        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(task.model, phase))
         self.average.to(fabric.device)
         if start.state:
             self._restore(start.state)

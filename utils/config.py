@@ -1,9 +1,8 @@
 """The recipe of a training run: what is trained on what, and how. Unknown keys are errors."""
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -112,44 +111,6 @@ class Recipe(Section):
         return int(self.reuse_upto.removeprefix("b"))
 
 
-def flag_names() -> Iterator[tuple[str, str | None, str, Any]]:
-    """(flag, section, key, field) of every recipe key: --key, --epochs for train.epochs, --loss-box for loss.box."""
-    for key, field in Recipe.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            prefix = "" if key == "train" else f"{key}-"
-            for inner, inner_field in section.model_fields.items():
-                yield f"--{prefix}{inner}".replace("_", "-"), key, inner, inner_field
-        else:
-            yield f"--{key}".replace("_", "-"), None, key, field
-
-
-def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each recipe key; values are checked by the recipe, not here."""
-    groups: dict[str | None, Any] = {}
-    for flag, section, key, field in flag_names():
-        if section not in groups:
-            title = section or "recipe"
-            groups[section] = parser.add_argument_group(
-                title, (Recipe.model_fields[section].annotation.__doc__ or "").split(";")[0] if section else None
-            )  # type: ignore[union-attr]
-        default = "" if field.is_required() or field.default is None else f" [{shown(field.default)}]"
-        options: dict[str, Any] = {"dest": key if section is None else f"{section}.{key}", "default": None}
-        if field.annotation is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        else:
-            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
-            options["metavar"] = "{" + ",".join(choices) + "}" if choices else key.split("_")[-1].upper()
-        groups[section].add_argument(flag, help=(field.description or "") + default.replace("%", "%%"), **options)
-
-
-def shown(value: object) -> str:
-    """A default as the help prints it: paths relative to the project."""
-    if isinstance(value, Path) and value.is_relative_to(ROOT):
-        return str(value.relative_to(ROOT))
-    return str(value)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A yaml file as a dict; numbers such as 1e-4 are numbers to pydantic.
 
@@ -169,8 +130,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def build(model: type[M], values: dict[str, Any], where: str | Path) -> M:
-    """Validate values.
+def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapping[str, str] | None = None) -> M:
+    """Validate values that come from a file, or, for the keys in `spelt`, from the flags named there.
 
     Raises:
         UserError: the first fault, in one line.
@@ -180,6 +141,7 @@ def build(model: type[M], values: dict[str, Any], where: str | Path) -> M:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in fault["loc"]) or "values"
+        where = (spelt or {}).get(key, where)
         if fault["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
             raise UserError(f"unknown key `{key}`", where=where, mend=f"known keys: {known}") from None
@@ -189,20 +151,26 @@ def build(model: type[M], values: dict[str, Any], where: str | Path) -> M:
         raise UserError(f"`{key}` is {fault['input']!r}", where=where, mend=message) from None
 
 
-def load_recipe(path: Path | None, flags: dict[str, Any]) -> Recipe:
-    """Recipe file, if any, with the flags laid over it; relative paths in the file start at the file."""
+def load_recipe(path: Path | None, given: Mapping[str, str], spelt: Mapping[str, str] | None = None) -> Recipe:
+    """Recipe file, if any, with given values laid over it; relative paths in the file start at the file.
+
+    Args:
+        given: `key` or `section.key` to value.
+        spelt: the same keys to the flags that they were given with, for error messages.
+    """
     values = read_yaml(path) if path else {}
     anchor_paths(values, path.parent if path else Path())
-    for name, value in flags.items():
+    for name, value in given.items():
         section, _, key = name.rpartition(".")
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
-            raise UserError(
-                f"`{section}` is not a section", where=path or "flags", mend=f"write `{section}:` and its keys"
-            )
+            what, mend = f"`{section}` is not a section", f"write `{section}:` and its keys"
+            raise UserError(what, where=path or "recipe", mend=mend)
         target[key] = yaml.safe_load(value) if key == "anchors" else value
     anchor_paths(values, Path())
-    return build(Recipe, values, path or "flags")
+    return build(
+        Recipe, values, path or "recipe", {name: flag for name, flag in (spelt or {}).items() if name in given}
+    )
 
 
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:
@@ -215,14 +183,3 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the merged recipe, ready for load_recipe."""
     write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
-
-
-def input_size(text: str) -> int:
-    """--imgsz of the scripts that take no recipe.
-
-    Raises:
-        UserError: no multiple of 32 that is at least 64.
-    """
-    if not text.isdecimal() or int(text) < 64 or int(text) % 32:
-        raise UserError(f"`{text}`", where="--imgsz", mend="give a multiple of 32, 64 or more")
-    return int(text)

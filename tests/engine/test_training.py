@@ -10,7 +10,7 @@ from conftest import ROOT, TINY, Script
 
 import train
 from engine import checkpoint
-from engine.device import make_fabric
+from engine.device import make_fabric, settle
 from engine.loop import make_average, make_optimizer, set_rate
 from models.backbones import make_backbone
 from models.cascade import CascadeStage
@@ -175,13 +175,13 @@ def test_loss_that_is_not_finite_stops_the_run(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_precisions_on_the_cpu(precision: str) -> None:
-    fabric = make_fabric(Recipe(device="cpu", precision=precision))
+    fabric = make_fabric(settle(Recipe(device="cpu", precision=precision)))
     assert fabric.strategy.precision.precision.startswith({"fp32": "32", "bf16": "bf16"}[precision])
 
 
 def test_fp16_on_the_cpu_is_refused() -> None:
     with pytest.raises(UserError, match="fp16 needs a GPU"):
-        make_fabric(Recipe(device="cpu", precision="fp16"))
+        settle(Recipe(device="cpu", precision="fp16"))
 
 
 def test_demo_recipe_is_valid() -> None:

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import Recipe, flag_names, load_recipe, save_recipe
+from utils.config import Recipe, load_recipe, save_recipe
 from utils.errors import UserError
 from utils.files import first_free, write_text
+from utils.flags import input_size, recipe_flags
 from utils.runs import new_run
 
 
@@ -57,11 +58,24 @@ def test_bad_recipes_are_one_line(tmp_path: Path, text: str, what: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_bad_flag_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "seed: 3")
+    with pytest.raises(UserError, match=r"^--epochs: `train\.epochs` is 'x'"):
+        load_recipe(path, {"train.epochs": "x"}, {"train.epochs": "--epochs"})
+
+
+@pytest.mark.parametrize("text", ["0", "33", "-64", "many", "32"])
+def test_bad_input_sizes(text: str) -> None:
+    with pytest.raises(UserError, match="multiple of 32"):
+        input_size(text)
+    assert input_size("96") == 96
+
+
 def test_every_key_has_one_flag() -> None:
-    flags = [flag for flag, *_ in flag_names()]
+    flags = [flag for flag, *_ in recipe_flags()]
     assert len(flags) == len(set(flags))
     assert {"--backbone", "--cl-splits", "--epochs", "--pretrain-epochs", "--imgsz", "--freeze", "--seed"} <= set(flags)
-    assert all(field.description for *_, field in flag_names())
+    assert all(field.description for *_, field in recipe_flags())
 
 
 def test_run_folders_are_numbered(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""Command-line flags: one for every key of the recipe, and what the scripts without a recipe share."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from utils.config import ROOT, Recipe, Section
+from utils.errors import UserError
+
+
+def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
+    """(flag, section, key, field) of every recipe key: --key, --epochs for train.epochs, --loss-box for loss.box."""
+    for key, field in Recipe.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            prefix = "" if key == "train" else f"{key}-"
+            for inner, inner_field in section.model_fields.items():
+                yield f"--{prefix}{inner}".replace("_", "-"), key, inner, inner_field
+        else:
+            yield f"--{key}".replace("_", "-"), None, key, field
+
+
+def add_recipe_flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """One flag for each recipe key; values are checked by the recipe, not here.
+
+    Returns:
+        The flag of each key, `section.key` where it stands in a section.
+    """
+    groups: dict[str | None, argparse._ArgumentGroup] = {}
+    spelt = {}
+    for flag, section, key, field in recipe_flags():
+        if section not in groups:
+            groups[section] = parser.add_argument_group(section or "recipe", describe(section))
+        name = key if section is None else f"{section}.{key}"
+        default = "" if field.default is None else f" [{shown(field.default)}]"
+        options: dict[str, Any] = {"dest": name, "default": None}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif get_origin(field.annotation) is Literal:
+            options["metavar"] = "{" + ",".join(get_args(field.annotation)) + "}"
+        else:
+            options["metavar"] = key.rpartition("_")[2].upper()
+        groups[section].add_argument(flag, help=(field.description or "") + default.replace("%", "%%"), **options)
+        spelt[name] = flag
+    return spelt
+
+
+def describe(section: str | None) -> str | None:
+    """First line of a section's docstring."""
+    kind = Recipe.model_fields[section].annotation if section else None
+    return (kind.__doc__ or "").partition("\n")[0] if kind else None
+
+
+def shown(value: object) -> str:
+    """A default as the help prints it: paths relative to the project."""
+    if isinstance(value, Path) and value.is_relative_to(ROOT):
+        return str(value.relative_to(ROOT))
+    return str(value)
+
+
+def input_size(text: str) -> int:
+    """--imgsz of the scripts that take no recipe.
+
+    Raises:
+        UserError: no multiple of 32 that is at least 64.
+    """
+    if not text.isdecimal() or int(text) < 64 or int(text) % 32:
+        raise UserError(f"`{text}`", where="--imgsz", mend="give a multiple of 32, 64 or more")
+    return int(text)
