@@ -86,7 +86,7 @@ def summary(metrics: dict[str, Any], split: "Split", detector: "Detector", folde
         f"  {name:<{width}}{own['boxes']:7d}  {share(own['map'])}  {share(own['map50'])}"
         for name, own in metrics["per_class"].items()
     ]
-    pictures = ", ".join(path.name for path in sorted(folder.glob("*.png")))
+    pictures = ", ".join(path.name for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]))
     return "\n".join([*lines, "", f"pictures in {folder}: {pictures}", ""])
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torchvision.ops import nms
 
 from data.loader import read_image
 from data.records import Split
@@ -11,11 +12,16 @@ from utils.boxes import Detections, Truth
 from utils.draw import draw_detections, draw_truth, save_pairs
 from utils.ultralytics_parts import plot_confusion, plot_precision_recall
 
+PLACE_IOU = 0.45
+
 
 def save_pictures(
     evaluation: Evaluation, split: Split, found: list[Detections], folder: Path, conf: float, page: int
 ) -> None:
-    """Write pr_curve.png, confusion_matrix.png and predictions.png; detections below conf are not drawn."""
+    """Write pr_curve.png, confusion_matrix.png and predictions.jpg.
+
+    The latter two show detections of at least conf, one at each place: evaluation reports a box for several classes.
+    """
     names = split.description.names
     precision = evaluation.eval["precision"][0, :, :, 0, -1].T  # [class, recall]
     present = precision.min(1) >= 0
@@ -26,11 +32,17 @@ def save_pictures(
         Truth(torch.from_numpy(r.boxes_xyxy), torch.from_numpy(r.labels), torch.zeros(len(r.labels)))
         for r in split.records
     ]
-    plot_confusion(found, truth, names, folder / "confusion_matrix.png", conf)
+    shown = [one_box_a_place(item, conf) for item in found]
+    plot_confusion(shown, truth, names, folder / "confusion_matrix.png", conf)
     pairs = []
-    for record, item in list(zip(split.records, found, strict=True))[:page]:
+    for record, drawn in list(zip(split.records, shown, strict=True))[:page]:
         image = read_image(record).permute(1, 2, 0).numpy()
-        sure = item.scores >= conf
-        drawn = Detections(item.boxes_xyxy[sure], item.scores[sure], item.labels[sure])
         pairs.append((draw_truth(image, record.boxes_xyxy, record.labels, names), draw_detections(image, drawn, names)))
-    save_pairs(pairs, folder / "predictions.png", ("true", f"found, score ≥ {conf:g}"))
+    save_pairs(pairs, folder / "predictions.jpg", ("true", f"found, score ≥ {conf:g}"))
+
+
+def one_box_a_place(found: Detections, conf: float) -> Detections:
+    """Detections of at least conf, each without weaker ones of any class that overlap it."""
+    sure = (found.scores >= conf).nonzero().squeeze(1)
+    keep = sure[nms(found.boxes_xyxy[sure], found.scores[sure], PLACE_IOU)]
+    return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep])

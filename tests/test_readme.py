@@ -6,8 +6,8 @@ import shlex
 import sys
 
 import pytest
-
 from conftest import ROOT
+
 from models.backbones import make_backbone
 from models.cascade import make_plan, plan_table
 

@@ -86,7 +86,7 @@ def test_val_writes_figures_and_pictures(
         "seconds",
     ):
         assert key in metrics
-    for name in ("pr_curve.png", "confusion_matrix.png", "predictions.png"):
+    for name in ("pr_curve.png", "confusion_matrix.png", "predictions.jpg"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 300
     assert "map50" in capsys.readouterr().out

@@ -49,5 +49,5 @@ def save_pairs(pairs: Sequence[tuple[np.ndarray, np.ndarray]], path: Path, title
                 axis.set_title(titles[side])
     figure.tight_layout()
     with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+        figure.savefig(temporary, format="jpeg", dpi=90, pil_kwargs={"quality": 90})
     pyplot.close(figure)

@@ -50,8 +50,8 @@ def test_confusion_matrix_and_curves_are_written(tmp_path: Path) -> None:
 def test_pages_of_any_length(tmp_path: Path) -> None:
     image = np.zeros((20, 30, 3), np.uint8)
     for count in (1, 3):
-        save_pairs([(image, image)] * count, tmp_path / "page.png", ("true", "found"))
-        with Image.open(tmp_path / "page.png") as page:
-            assert page.size[0] == 1200
+        save_pairs([(image, image)] * count, tmp_path / "page.jpg", ("true", "found"))
+        with Image.open(tmp_path / "page.jpg") as page:
+            assert page.size[0] == 1080
     save_image(image, tmp_path / "image.jpg")
-    assert {path.name for path in tmp_path.iterdir()} == {"page.png", "image.jpg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"page.jpg", "image.jpg"}
