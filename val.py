@@ -106,18 +106,19 @@ def main() -> None:
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     check_classes(detector, split)
     print(split.summary())
+    folder = new_run(arguments.project, "val", arguments.name)
+    files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
+    for path in files:
+        make_folder(path.parent)
     began = time.monotonic()
     found = find(detector, split, arguments)
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = detection_metrics(evaluation, split.records, found, detector.names)
     metrics["seconds"] = time.monotonic() - began
-    folder = new_run(arguments.project, "val", arguments.name)
     save_pictures(evaluation, split, found, folder, SURE, PAGE)
     text = json.dumps({"split": split.name, **metrics}, indent=2) + "\n"
-    for path in (folder / "metrics.json", arguments.json):
-        if path:
-            make_folder(path.parent)
-            write_text(path, text)
+    for path in files:
+        write_text(path, text)
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")

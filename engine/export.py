@@ -16,7 +16,7 @@ from data.transforms import eval_transform
 from engine.detector import Detector
 from models.decode import DECODE_TYPE
 from models.yolov3 import STRIDES
-from utils.files import written_whole
+from utils.files import make_folder, written_whole
 
 OPSET = 18  # what the GPU kernels of onnxruntime and ultralytics' reader cover
 IR_VERSION = 10
@@ -40,6 +40,7 @@ def write_onnx(detector: Detector, path: Path) -> str:
     Raises:
         UserError: the folder cannot be written.
     """
+    make_folder(path.parent)
     network = Exported(detector).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     example = torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
     exporter = "torch.export"

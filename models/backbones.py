@@ -12,9 +12,5 @@ BACKBONES: dict[str, Callable[[float], DarkNet]] = {"darknet53": lambda width: D
 
 
 def make_backbone(name: str, width: float = 1.0) -> DarkNet:
-    """A freshly initialised backbone.
-
-    Raises:
-        KeyError: no such name.
-    """
+    """A freshly initialised backbone, one of BACKBONES."""
     return BACKBONES[name](width)
