@@ -34,7 +34,7 @@ def assign(
     """
     boxes = xyxy_to_cxcywh(truth.boxes_xyxy)
     overlap = shape_iou(boxes[:, 2:], anchors)  # [M, 9]
-    best = overlap.argmax(1) if len(boxes) else truth.labels
+    best = overlap.argmax(1)
     everyone = torch.arange(len(boxes), device=boxes.device)
     further = overlap > anchor_iou
     further[everyone, best] = False

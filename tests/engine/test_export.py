@@ -9,8 +9,10 @@ import torch
 from conftest import Script
 
 import export
+from data.description import load_description
+from data.formats import read_split
 from engine.detector import load_detector
-from engine.export import Exported
+from engine.export import Exported, compare, write_onnx
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,19 @@ def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, sc
     mine = np.array(sorted(box["box_xyxy"] for box in own))
     theirs = np.array(sorted(result.boxes.xyxy.tolist()))
     np.testing.assert_allclose(mine, theirs, atol=2)  # its letterbox resizes with another filter
+
+
+def test_older_exporter_is_the_way_out(
+    overfitted: Path, scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr("engine.export.export_traced", fails)
+    detector = load_detector(overfitted / "train" / "exp" / "weights" / "best.pt")
+    assert "not today" in write_onnx(detector, tmp_path / "a.onnx")
+    records = read_split(load_description(scenes_yaml), "test").records
+    assert max(max(row.box, row.score) for row in compare(detector, tmp_path / "a.onnx", records)) < 1e-3
 
 
 def test_a_difference_is_a_failure(
