@@ -21,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent / "sets" / "sample"
 SIDE = 256
 # Heights in pixels of the three kinds of objects: what a detector's three heads are for.
 SIZES = ((34, 46), (56, 80), (100, 140))
-SIZE_SHARES = (0.4, 0.3, 0.3)
+SIZE_SHARES = (0.5, 0.35, 0.15)
 OBJECTS = (6, 9)
 BACKDROP_CONTRAST = 0.5  # of the photograph's own: digits are written over a faded print
 PHOTOGRAPHS = (
