@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: demo test check seeds clean
+.PHONY: demo test check seeds gallery clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m data.sample
@@ -32,6 +32,12 @@ seeds: $(VENV)/.installed
 	  $(RUN) val.py --map --json results/sample_seed$$seed.json || exit; \
 	done
 	$(RUN) -m benchmarks.spread results/sample_seed*.json > results/sample_seeds.md
+
+# Keeps what the newest demo run gave: results/sample.
+gallery:
+	mkdir -p results/sample
+	cd "$$(ls -td runs/val/*/ | head -n 1)" && cp predictions.jpg pr_curve.png confusion_matrix.png summary.txt metrics.json "$(CURDIR)/results/sample"
+	cd "$$(ls -td runs/train/*/ | head -n 1)" && cp pretrain.csv results.csv "$(CURDIR)/results/sample"
 
 $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -24,6 +24,10 @@ def test_seeds_table_is_the_generated_one() -> None:
     assert (ROOT / "results" / "sample_seeds.md").read_text().strip() in README
 
 
+def test_demo_output_is_the_kept_one() -> None:
+    assert (ROOT / "results" / "sample" / "summary.txt").read_text().rstrip() in README
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).exists()
