@@ -12,11 +12,10 @@ from utils.ultralytics_parts import draw_boxes
 
 
 def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
-    """RGB image with boxes, class names and scores."""
-    texts = [
-        f"{names[label]} {score:.2f}" for label, score in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
-    ]
-    return draw_boxes(image, found.boxes_xyxy.numpy(), texts, found.labels.tolist())
+    """RGB image with boxes, class names and scores; the surest lie on top."""
+    boxes, labels = found.boxes_xyxy.flip(0).numpy(), found.labels.flip(0).tolist()
+    texts = [f"{names[label]} {score:.2f}" for label, score in zip(labels, found.scores.flip(0).tolist(), strict=True)]
+    return draw_boxes(image, boxes, texts, labels)
 
 
 def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, names: list[str]) -> np.ndarray:
