@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,34 +56,22 @@ def write_onnx(detector: Detector, path: Path) -> str:
     return exporter
 
 
-def export_scripted(network: nn.Module, example: Tensor, path: Path) -> None:
-    """The older exporter's ONNX."""
-    torch.onnx.export(
-        network,
-        (example,),
-        str(path),
-        dynamo=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["output0"],
-        dynamic_axes={"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "boxes"}},
-    )
-
-
 def export_traced(network: nn.Module, example: Tensor, path: Path) -> None:
     """torch.export's ONNX, weights inside the file."""
-    torch.onnx.export(
-        network,
-        (example,),
-        str(path),
-        dynamo=True,
-        external_data=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["output0"],
-        dynamic_shapes=({0: Dim("batch"), 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},),
-        verbose=False,
-    )
+    shapes = ({0: Dim("batch"), 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    export(network, example, path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False)
+
+
+def export_scripted(network: nn.Module, example: Tensor, path: Path) -> None:
+    """The older exporter's ONNX."""
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "boxes"}}
+    export(network, example, path, dynamo=False, dynamic_axes=axes)
+
+
+def export(network: nn.Module, example: Tensor, path: Path, **options: Any) -> None:
+    """What both exporters have in common: the opset and the names of input and output."""
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"]}
+    torch.onnx.export(network, (example,), str(path), opset_version=OPSET, **names, **options)
 
 
 def add_metadata(path: Path, detector: Detector) -> None:
