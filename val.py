@@ -1,10 +1,10 @@
-"""Figures and pictures of a trained detector on held-out images."""
+"""Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
 
 import argparse
 import json
-import time
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
@@ -13,115 +13,139 @@ from utils.runs import new_run, newest_run
 
 if TYPE_CHECKING:
     from data.records import Split
-    from engine.detector import Detector
-    from utils.boxes import Detections
 
-PAGE = 8  # images on the page of predictions
-SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
+DRAWS = 1000
 
 
 def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
     parser = argparse.ArgumentParser(description=__doc__, epilog="Without arguments: --map of the newest finished run.")
-    parser.add_argument("--map", action="store_true", help="average precision by pycocotools [the default]")
-    parser.add_argument("--weights", type=Path, help="detector checkpoint [best.pt of the newest finished run]")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--map", action="store_true", help="average precision of a detector by pycocotools [the default]")
+    mode.add_argument(
+        "--accuracy", action="store_true", help="top-1, top-5, balanced error, AUC and mAP at every cut of backbones"
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="detector checkpoint, or backbone files with --accuracy [best.pt, or all backbone_*.pt of the newest run]",
+    )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
     parser.add_argument(
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
-    parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
-    parser.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
-    parser.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
-    parser.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_mode_flags(parser)
     return parser.parse_args()
 
 
-def find(detector: "Detector", split: "Split", arguments: argparse.Namespace) -> "list[Detections]":
-    """Detections on every image of the split."""
-    from engine.predict import Thresholds, predict_split
-
-    thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
-    return list(
-        predict_split(
-            detector.model,
-            detector.decoder,
-            split.records,
-            arguments.imgsz or detector.imgsz,
-            thresholds,
-            batch_size=arguments.batch_size,
-            device=detector.device,
-        )
+def add_mode_flags(parser: argparse.ArgumentParser) -> None:
+    """What only one of the two modes looks at."""
+    boxes = parser.add_argument_group("with --map")
+    boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
+    boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
+    boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
+    boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
+    classes = parser.add_argument_group("with --accuracy")
+    classes.add_argument("--report", type=Path, help="write the Markdown tables to this file too, the curve beside it")
+    classes.add_argument(
+        "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"resamples behind the intervals; 0: none [{DRAWS}]"
     )
 
 
-def check_classes(detector: "Detector", split: "Split") -> None:
-    """Refuse a checkpoint whose classes are not those of the data."""
-    if detector.names != split.description.names:
-        raise UserError(
-            f"classes {detector.names} are not those of {split.description.yaml}: {split.description.names}",
-            where=detector.path,
-            mend="give the data yaml that it was trained on",
-        )
+def read_data(arguments: argparse.Namespace, own: Path, names: list[str], trained: Path) -> "Split":
+    """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
 
-
-def summary(metrics: dict[str, Any], split: "Split", detector: "Detector", folder: Path) -> str:
-    """The AP table and where the pictures are, as plain text."""
-
-    def share(value: float | None) -> str:
-        return "   –  " if value is None else f"{value:6.3f}"
-
-    keys = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
-    counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
-    lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
-    lines += [f"  {key:<12}{share(metrics[key])}" for key in keys]
-    width = max(12, *(len(name) for name in metrics["per_class"]))
-    lines += ["", f"  {'class':<{width}}  boxes     map   map50"]
-    lines += [
-        f"  {name:<{width}}{own['boxes']:7d}  {share(own['map'])}  {share(own['map50'])}"
-        for name, own in metrics["per_class"].items()
-    ]
-    pictures = ", ".join(path.name for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]))
-    return "\n".join([*lines, "", f"pictures in {folder}: {pictures}", ""])
-
-
-def main() -> None:
-    """Load, evaluate, draw, write, print."""
-    arguments = parse()
-    weights = arguments.weights or newest_run(arguments.project) / "weights" / "best.pt"
+    Raises:
+        UserError: its classes are not those that the checkpoint was trained on.
+    """
     from data.description import load_description
     from data.formats import read_split
+
+    description = load_description(arguments.data or own)
+    split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
+    if names != description.names:
+        raise UserError(
+            f"classes {names} are not those of {description.yaml}: {description.names}",
+            where=trained,
+            mend="give the data yaml that it was trained on",
+        )
+    print(split.summary())
+    return split
+
+
+def average_precision(arguments: argparse.Namespace) -> None:
+    """Find boxes with a detector, draw, write, print."""
+    weights = arguments.weights or [newest_run(arguments.project) / "weights" / "best.pt"]
+    if len(weights) > 1:
+        raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
+    from engine.average_precision import Finding, evaluate_detector, summary
     from engine.detector import load_detector
     from engine.device import pick_device
-    from engine.evaluate import coco_evaluation, detection_metrics
-    from engine.pictures import save_pictures
+    from engine.predict import Thresholds
 
-    detector = load_detector(weights, pick_device(arguments.device))
-    description = load_description(arguments.data or Path(detector.recipe["data"]))
-    split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
-    check_classes(detector, split)
-    print(split.summary())
+    detector = load_detector(weights[0], pick_device(arguments.device))
+    split = read_data(arguments, Path(detector.recipe["data"]), detector.names, detector.path)
     folder = new_run(arguments.project, "val", arguments.name)
     files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
     for path in files:
         make_folder(path.parent)
-    began = time.monotonic()
-    found = find(detector, split, arguments)
-    evaluation = coco_evaluation(split.records, found, detector.names)
-    metrics = detection_metrics(evaluation, split.records, found, detector.names)
-    metrics["seconds"] = time.monotonic() - began
-    save_pictures(evaluation, split, found, folder, SURE, PAGE)
-    text = json.dumps({"split": split.name, **metrics}, indent=2) + "\n"
+    thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
+    finding = Finding(arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size)
+    metrics = evaluate_detector(detector, split, finding, folder)
     for path in files:
-        write_text(path, text)
+        write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")
+
+
+def accuracy(arguments: argparse.Namespace) -> None:
+    """Classify with every classifier of the backbone files, write tables and the curve, print."""
+    weights = arguments.weights or newest_backbones(arguments.project)
+    if arguments.bootstrap < 0:
+        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
+    from engine.accuracy import own_data, read_backbones, run_study
+    from engine.accuracy_report import shown_command, terminal_table, write_study
+    from engine.device import pick_device
+
+    device = pick_device(arguments.device)
+    backbones = read_backbones(weights)
+    own = arguments.data or own_data(backbones)
+    split = read_data(arguments, own, backbones[0].names, backbones[0].path)
+    folder = new_run(arguments.project, "val", arguments.name)
+    for path in filter(None, (arguments.json, arguments.report)):
+        make_folder(path.parent)
+    study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=arguments.bootstrap)
+    write_study(study, shown_command(sys.argv[1:]), folder, figures=arguments.json, report=arguments.report)
+    print(terminal_table(study))
+    print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
+
+
+def newest_backbones(project: Path) -> list[Path]:
+    """All backbone files of the newest finished run.
+
+    Raises:
+        UserError: it has none.
+    """
+    run = newest_run(project)
+    found = sorted((run / "weights").glob("backbone_*.pt"))
+    if not found:
+        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
+    return found
+
+
+def main() -> None:
+    """Evaluate what is asked for."""
+    arguments = parse()
+    (accuracy if arguments.accuracy else average_precision)(arguments)
 
 
 if __name__ == "__main__":

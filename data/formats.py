@@ -1,13 +1,22 @@
 """Data formats by name; a new one takes a file and a line here."""
 
-from collections.abc import Callable
-
-from data.description import Description
-from data.records import Split
+from data.chestxray import chestxray_names, read_chestxray
+from data.cifar import cifar_names, read_cifar
+from data.coco import coco_names, read_coco
+from data.folder import folder_names, read_folder
+from data.records import Description, Format, Split
+from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
 from utils.errors import UserError
 
-FORMATS: dict[str, Callable[[Description, str], Split]] = {"voc": read_voc}
+FORMATS = {
+    "voc": Format(read_voc, single_label=False, boxed=True),
+    "coco": Format(read_coco, single_label=False, boxed=True, names=coco_names),
+    "chestxray": Format(read_chestxray, single_label=False, boxed=True, names=chestxray_names),
+    "tiny_imagenet": Format(read_tiny_imagenet, single_label=True, boxed=True, names=tiny_imagenet_names),
+    "cifar": Format(read_cifar, single_label=True, boxed=False, names=cifar_names),
+    "folder": Format(read_folder, single_label=True, boxed=False, names=folder_names),
+}
 
 
 def read_split(description: Description, split: str, *, strict: bool = False) -> Split:
@@ -19,7 +28,7 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
     Raises:
         UserError: nothing readable in the split, or strict and something damaged.
     """
-    found = FORMATS[description.format](description, split)
+    found = description.format.read(description, split)
     if strict and found.problems:
         raise found.problems[0].error()
     if not found.records:

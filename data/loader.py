@@ -1,6 +1,7 @@
 """Records → batches; what is random is drawn from (seed, epoch, index) alone."""
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,24 +19,45 @@ from utils.seed import mixed_seed
 
 @dataclass  # not frozen: Fabric moves it to the device field by field
 class Batch:
-    """Images [B, 3, S, S] float RGB 0–1, their true boxes in input pixels, their indices in the split [B]."""
+    """Images of one step.
+
+    Attributes:
+        images: [B, 3, S, S] float RGB 0–1.
+        truth: their true boxes in input pixels.
+        present: [B, classes] 1 for the classes of the image, else 0.
+        index: [B] in the split.
+    """
 
     images: Tensor
     truth: Truth
+    present: Tensor
     index: Tensor
 
 
-class DetectionSet(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
-    """Records as tensors; asked with (epoch, index), so that a worker keeps no state."""
+Item = tuple[Tensor, Tensor, Tensor, Tensor, int]
 
-    def __init__(self, records: list[Record], transform: nn.Module, seed: int) -> None:
+
+class DetectionSet(Dataset[Item]):
+    """Records as tensors; asked with (epoch, index), so that a worker keeps no state.
+
+    Args:
+        seed: of the transform's draws.
+        classes: how many there are; 0 where nobody asks for `present`.
+        follow: an image's classes are those of the boxes that the transform has left; else of all its boxes.
+            Classes that the data set itself states for the image always stay.
+    """
+
+    def __init__(
+        self, records: list[Record], transform: nn.Module, seed: int, classes: int = 0, *, follow: bool = True
+    ) -> None:
         self.records, self.transform, self.seed = records, transform, seed
+        self.classes, self.follow = classes, follow
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Image [3, S, S] uint8, boxes_xyxy [n, 4], labels [n], index."""
+    def __getitem__(self, draw: tuple[int, int]) -> Item:
+        """Image [3, S, S] uint8, boxes_xyxy [n, 4], labels [n], present [classes], index."""
         epoch, index = draw
         record = self.records[index]
         image = tv_tensors.Image(read_image(record))
@@ -46,50 +68,74 @@ class DetectionSet(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
         boxes = boxes.as_subclass(Tensor)
         labels = torch.from_numpy(record.labels)
         visible = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PIXELS).all(1)  # a crop leaves boxes of no size behind
-        return image.as_subclass(Tensor), boxes[visible], labels[visible], index
+        return image.as_subclass(Tensor), boxes[visible], labels[visible], self._present(record, labels[visible]), index
+
+    def _present(self, record: Record, visible: Tensor) -> Tensor:
+        """[classes] 1 where the image holds the class."""
+        present = torch.zeros(self.classes)
+        if self.classes:
+            stated = record.labels if record.classes is None else record.classes
+            present[visible if record.classes is None and self.follow else torch.from_numpy(stated)] = 1
+        return present
 
 
 def read_image(record: Record) -> Tensor:
     """[3, H, W] uint8 RGB."""
+    if record.pixels is not None:
+        return torch.from_numpy(record.pixels.copy()).permute(2, 0, 1).contiguous()
     with Image.open(record.image) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs in an order drawn from (seed, epoch); every rank takes its share."""
+    """(view, index) pairs in an order drawn from (seed, epoch); the ranks share out every batch.
 
-    def __init__(self, count: int, seed: int, *, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
-        self.epoch = 0
+    Batches are the same whatever the number of ranks: each rank takes every ranks-th image of them. Where the ranks
+    do not divide the count, up to ranks − 1 images, others in every epoch, are left out.
+
+    Args:
+        views: the view is the epoch modulo this; 0 for a view of its own in every epoch.
+
+    Attributes:
+        epoch: of the next pass.
+        skip: so many of this rank's first images are passed over, once: they were seen before a stop.
+    """
+
+    def __init__(self, count: int, seed: int, *, rank: int = 0, ranks: int = 1, views: int = 0) -> None:
+        self.count, self.seed, self.rank, self.ranks, self.views = count, seed, rank, ranks, views
+        self.epoch = self.skip = 0
 
     def __len__(self) -> int:
-        return len(range(self.rank, self.count, self.ranks))
+        return self.count // self.ranks
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(mixed_seed(self.seed, self.epoch, self.count))
         order = torch.randperm(self.count, generator=generator).tolist()
-        return ((self.epoch, index) for index in order[self.rank :: self.ranks])
+        own = order[self.rank : len(self) * self.ranks : self.ranks]
+        view = self.epoch % self.views if self.views else self.epoch
+        skip, self.skip = self.skip, 0
+        return ((view, index) for index in own[skip:])
 
 
 class InOrder(Sampler[tuple[int, int]]):
-    """(0, index) for each index, for evaluation."""
+    """(view, index) for each index of each view, or for the rows among these that are asked for."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, rows: Sequence[int] | None = None) -> None:
+        self.count, self.rows = count, range(count) if rows is None else rows
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return ((0, index) for index in range(self.count))
+        return (divmod(row, self.count) for row in self.rows)
 
 
-def collate(items: list[tuple[Tensor, Tensor, Tensor, int]]) -> Batch:
+def collate(items: list[Item]) -> Batch:
     """Stack images, join boxes."""
-    images, boxes, labels, index = zip(*items, strict=True)
+    images, boxes, labels, present, index = zip(*items, strict=True)
     sample = torch.repeat_interleave(torch.tensor([len(part) for part in labels]))
     truth = Truth(torch.cat(boxes).float(), torch.cat(labels), sample)
-    return Batch(torch.stack(images).float() / 255, truth, torch.tensor(index))
+    return Batch(torch.stack(images).float() / 255, truth, torch.stack(present), torch.tensor(index))
 
 
 def make_loader(
@@ -103,4 +149,11 @@ def make_loader(
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,
+        worker_init_fn=let_go,
     )
+
+
+def let_go(_: int) -> None:
+    """In a worker: Ctrl-C is the parent's business, SIGTERM ends the worker as usual, whatever the parent does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

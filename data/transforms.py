@@ -53,6 +53,9 @@ class ToSquare(nn.Module):
         super().__init__()
         self.imgsz = imgsz
 
+    def extra_repr(self) -> str:
+        return str(self.imgsz)
+
     def forward(self, *inputs: Any) -> Any:
         height, width = F.get_size(inputs[0])
         box = Letterbox.fit((height, width), self.imgsz)
@@ -88,9 +91,11 @@ def area(boxes_xyxy: Tensor) -> Tensor:
     return (plain[:, 2:] - plain[:, :2]).clamp(min=0).prod(1)
 
 
-def eval_transform(imgsz: int) -> nn.Module:
-    """Letterbox alone."""
-    return ToSquare(imgsz)
+def eval_transform(imgsz: int, view: str = "letterbox") -> nn.Module:
+    """The whole image in a letterbox, or (`center`) its middle once the shorter side is imgsz · 256/224."""
+    if view == "letterbox":
+        return ToSquare(imgsz)
+    return v2.Compose([v2.Resize(round(imgsz * 256 / 224), antialias=True), v2.CenterCrop(imgsz)])
 
 
 def pretrain_transform(imgsz: int, augment: Augment, least_share: float) -> nn.Module:

@@ -1,14 +1,11 @@
 """Pascal VOC: JPEGImages, Annotations/*.xml, ImageSets/Main/<split>.txt."""
 
-import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
-
-from data.description import Description
-from data.records import Problem, Record, Split, check_images
+from data.checks import Box, check_inclusive, class_index, readable
+from data.records import Description, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,10 +21,10 @@ def read_voc(description: Description, split: str) -> Split:
     """
     ids = image_ids(description, split)
     images = [find_image(description.root / "JPEGImages", image_id) for image_id in ids]
-    records, problems = [], []
-    for image_id, image, size in zip(ids, images, check_images(images), strict=True):
-        if isinstance(size, Problem):
-            problems.append(size)
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for image_id, image, size in zip(ids, images, readable(images, problems), strict=True):
+        if size is None:
             continue
         annotation = description.root / "Annotations" / f"{image_id}.xml"
         record = read_annotation(annotation, image, size, description.names, problems)
@@ -75,32 +72,12 @@ def read_annotation(
             problems.append(Problem(where, box, "correct the box, or delete the object"))
             continue
         boxes.append(box)
-        labels.append(class_index(item, names, where))
+        labels.append(class_index((item.findtext("name") or "").strip(), names, where))
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
-    return Record(
-        image,
-        size_hw,
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(labels, np.int64),
-        np.array(difficult, bool),
-    )
+    return make_record(image, size_hw, boxes, labels, difficult)
 
 
-def class_index(item: ElementTree.Element, names: list[str], where: str) -> int:
-    """Index of an object's class.
-
-    Raises:
-        UserError: the class is not among names.
-    """
-    name = (item.findtext("name") or "").strip()
-    if name not in names:
-        raise UserError(
-            f"label `{name}` is not in `names`", where=where, mend=f"add it to the data yaml: {', '.join(names)}"
-        )
-    return names.index(name)
-
-
-def read_box(item: ElementTree.Element, size_hw: tuple[int, int]) -> tuple[float, ...] | str:
+def read_box(item: ElementTree.Element, size_hw: tuple[int, int]) -> Box | str:
     """x1 y1 x2 y2, half-open and inside the image, or what is wrong with it."""
     bounds = item.find("bndbox")
     texts = [bounds.findtext(key) if bounds is not None else None for key in ("xmin", "ymin", "xmax", "ymax")]
@@ -108,10 +85,4 @@ def read_box(item: ElementTree.Element, size_hw: tuple[int, int]) -> tuple[float
         xmin, ymin, xmax, ymax = (float(text) for text in texts if text is not None)
     except ValueError:
         return f"box of {texts} instead of four numbers"
-    if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))) or xmax <= xmin or ymax <= ymin:
-        return f"box of zero size ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g})"
-    height, width = size_hw
-    box = (max(xmin - 1, 0.0), max(ymin - 1, 0.0), min(xmax, float(width)), min(ymax, float(height)))
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return f"box ({xmin:g}, {ymin:g}, {xmax:g}, {ymax:g}) outside the image of {width}×{height}"
-    return box
+    return check_inclusive((xmin, ymin, xmax, ymax), 1, size_hw)

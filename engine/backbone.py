@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import checkpoint
-from models.darknet import DarkNet
+from models.backbone import Backbone
 from utils.config import Recipe
 from utils.errors import UserError
 
@@ -22,9 +22,20 @@ def load_backbone(path: Path, recipe: Recipe) -> dict[str, Any]:
     return content
 
 
-def reuse_backbone(backbone: DarkNet, path: Path, recipe: Recipe) -> None:
-    """Load the blocks up to recipe.reuse_upto from a backbone file, and fix them if the recipe says so."""
-    content, count = load_backbone(path, recipe), recipe.reuse_blocks
+def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe) -> None:
+    """Load the blocks up to recipe.reuse_upto from a backbone file, and fix them if the recipe says so.
+
+    Raises:
+        UserError: there is no such block, or a cascade was not cut there: what its sub-modules hold inside was never
+            trained to stand alone.
+    """
+    content, whole = load_backbone(path, recipe), len(backbone.blocks)
+    count = whole if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
+    cuts = [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else list(range(1, whole + 1))
+    if len(cuts) > 1 and count not in cuts:
+        reached = ", ".join(f"b{cut}" for cut in cuts)
+        what = f"no sub-module of {path.name} ends at b{count}"
+        raise UserError(what, where="--reuse-upto", mend=f"give one of {reached}, or pre-train with other cuts")
     reused = {name: tensor for name, tensor in content["model"].items() if block_number(name) <= count}
     checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
     if recipe.freeze:

@@ -4,104 +4,197 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
-from torch.utils.data import DataLoader
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from data.loader import Batch, DetectionSet, InOrder, make_loader
-from data.transforms import eval_transform, pretrain_transform
 from engine import checkpoint
+from engine.classification import classification_metrics
+from engine.features import Feed, Feeder
 from engine.job import Job
-from engine.logs import Logs, console
-from models.cascade import CascadeStage, make_plan
-from models.darknet import DarkNet
-from utils.boxes import Truth
+from engine.logs import Logs, console, progress
+from engine.ranks import agree, interleaved
+from engine.stop import Stop
+from models.backbone import Backbone
+from models.cascade import StageNet, SubModule, make_plan
+from models.heads import make_head
+from utils.config import Pretrain
+from utils.errors import Stopped
 from utils.seed import seed_process
 
+Metrics = dict[str, float]
 
-def presence(truth: Truth, images: int, classes: int) -> Tensor:
-    """Multi-label targets [images, classes]: 1 where an image holds a box of the class."""
-    target = torch.zeros(images, classes, device=truth.labels.device)
-    target[truth.sample, truth.labels] = 1
-    return target
+
+def classification_loss(logits: Tensor, present: Tensor, *, single_label: bool) -> Tensor:
+    """Cross-entropy with the one class of each image, or binary cross-entropy, mean over images and classes."""
+    if single_label:
+        return cross_entropy(logits, present.argmax(1))
+    return binary_cross_entropy_with_logits(logits, present)
 
 
 @dataclass(frozen=True)
 class StageTask:
-    """Training of one sub-module as a multi-label classifier."""
+    """Training of a sub-module, or of the whole network, as a classifier."""
 
     name: str
-    model: CascadeStage
-    classes: int
-    validation: DataLoader[Batch]
+    model: StageNet
+    feed: Feed
+    single_label: bool
     fabric: Any
-    fitness: str = "auc"
+    stop: Stop
 
-    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy, mean over images and classes."""
-        return {"loss": bce(outputs, presence(batch.truth, len(outputs), self.classes))}
+    @property
+    def fitness(self) -> str:
+        """Accuracy where there is one class an image, else macro AUC."""
+        return "accuracy" if self.single_label else "auc"
 
-    @torch.inference_mode()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Macro AUC, mean average precision and loss on the validation split."""
-        model.eval()
-        logits, targets = [], []
-        for batch in self.validation:
-            with self.fabric.autocast():
-                logits.append(model(batch.images.to(self.fabric.device)).float().cpu())
-            targets.append(presence(batch.truth, len(batch.images), self.classes))
-        return classification_metrics(torch.cat(logits), torch.cat(targets))
+    def inputs(self, batch: Any) -> Tensor:
+        """Images, or the features in front of the sub-module."""
+        found: Tensor = self.feed.inputs(batch)
+        return found
 
+    def loss(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
+        """The classification loss."""
+        return {"loss": classification_loss(outputs, batch.present, single_label=self.single_label)}
 
-def classification_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Macro AUC and mean AP over the classes that have images with and without them (0 if none has), and loss."""
-    held = [label for label in range(targets.shape[1]) if 0 < targets[:, label].sum() < len(targets)]
-    scores, truth = logits.numpy(), targets.numpy()
-    auc = [roc_auc_score(truth[:, label], scores[:, label]) for label in held]
-    precision = [average_precision_score(truth[:, label], scores[:, label]) for label in held]
-    mean = {name: float(np.mean(values)) if values else 0.0 for name, values in (("auc", auc), ("map", precision))}
-    return mean | {"loss": bce(logits, targets).item()}
+    def watch(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Share of images with a class among theirs scored best."""
+        return {"accuracy": batch.present.gather(1, outputs.argmax(1, keepdim=True)).mean()}
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        """Figures of engine.classification, and the loss, on the validation images."""
+        (logits,), present = predictions(self, model)
+        return judged(logits, present, single_label=self.single_label)
 
 
-def pretrain(job: Job, backbone: DarkNet) -> Path:
+@torch.no_grad()
+def predictions(task: Any, model: nn.Module) -> tuple[list[Tensor], Tensor]:
+    """Logits [N, classes] of each head of a model on all validation images of a task's feed, and their classes.
+
+    Raises:
+        Stopped: a signal came, here or on another rank.
+    """
+    model.eval()
+    own: list[tuple[Any, ...]] = []
+    for batch in progress(task.feed.val, f"{task.name} validation", len(task.feed.val)):
+        if task.stop.asked:
+            break
+        batch = task.fabric.to_device(batch)
+        with task.fabric.autocast():
+            outputs = model(task.inputs(batch))
+        heads = [outputs] if isinstance(outputs, Tensor) else outputs
+        own += zip(*(part.float().cpu().numpy() for part in [*heads, batch.present]), strict=True)
+    if number := agree(task.fabric, task.stop.asked):
+        raise Stopped(number)
+    *logits, present = (
+        torch.stack([torch.from_numpy(row) for row in rows])
+        for rows in zip(*interleaved(task.fabric, own), strict=True)
+    )
+    return logits, present
+
+
+def judged(logits: Tensor, present: Tensor, *, single_label: bool) -> Metrics:
+    """The figures of one head, and its loss; those that nothing in the data defines are 0."""
+    figures = {"accuracy": 0.0, "auc": 0.0, "map": 0.0}
+    figures |= classification_metrics(logits.numpy(), present.numpy(), single_label)
+    return figures | {"loss": classification_loss(logits, present, single_label=single_label).item()}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to train for classification, with everything that decides the outcome.
+
+    Attributes:
+        name: of its rows; `key` of its file, weights/<key>.pt.
+        number: from 1; the seed of the stage's head, order and augmentation counts on from it.
+    """
+
+    name: str
+    key: str
+    number: int
+    part: SubModule
+    phase: Pretrain
+
+
+def pretrain(job: Job, backbone: Backbone) -> Path:
     """Train the backbone in place, stage by stage; stages that the run already holds are loaded.
 
     Returns:
         weights/backbone_cl<k>.pt of the run: the blocks, the head and the figures of each stage.
     """
-    k = job.recipe.cl_splits
-    plan = make_plan(backbone, k, job.recipe.imgsz)
-    logs = Logs(job.folder, "pretrain.csv")
+    recipe, phase = job.recipe, job.recipe.stage
+    k = recipe.cl_splits
+    plan = make_plan(backbone, k, recipe.imgsz, recipe.balance)
+    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
-        seed_process(job.recipe.seed, number)
-        stage = CascadeStage(backbone, part.start, part.stop, len(job.names))
-        metrics.append(run_stage(job, stage, number, job.weights / f"cl{k}_stage{number}.pt", logs))
-        heads.append(stage.head.state_dict())
-    content = {"splits": [[part.start, part.stop] for part in plan], "heads": heads, "metrics": metrics}
-    path = job.weights / f"backbone_cl{k}.pt"
-    checkpoint.save(path, {"kind": "backbone", **job.identity(), **content, "model": backbone.state_dict()})
-    return path
+        epochs = (phase.epochs or 0) + phase.epochs_step * (number - 1)
+        stage = Stage(
+            f"stage{number}", f"cl{k}_stage{number}", number, part, phase.model_copy(update={"epochs": epochs})
+        )
+        head, figures = run_stage(job, backbone, stage, feeder, logs)
+        heads.append(head.state_dict())
+        metrics.append(figures)
+    feeder.close()
+    return save_backbone(job, f"cl{k}", backbone, plan, heads, metrics)
 
 
-def run_stage(job: Job, stage: CascadeStage, number: int, path: Path, logs: Logs) -> dict[str, float]:
-    """Train one stage, or load it where it is finished; the network takes the averaged weights."""
-    name = f"stage{number}"
+def run_stage(
+    job: Job, backbone: Backbone, stage: Stage, feeder: Feeder, logs: Logs, head: nn.Module | None = None
+) -> tuple[nn.Module, Metrics]:
+    """Train one stage, or load it where it is finished; the backbone takes the averaged weights.
+
+    Args:
+        head: to go on with [a fresh one].
+
+    Returns:
+        The head and its figures, with the number of epochs among them.
+    """
+    recipe, phase, part = job.recipe, stage.phase, stage.part
+    seed_process(recipe.seed, stage.number)
+    drifting = phase.bn_mode == "author"
+    head = head or make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
+    net = StageNet(
+        backbone, part.start, part.stop, head, drifting=drifting, recompute=recipe.recompute and part.start == 0
+    )
+    path = job.weights / f"{stage.key}.pt"
     if path.exists():
         content = checkpoint.load(path, "stage")
-        checkpoint.load_state(stage, content["model"], path)
-        console.print(f"{name}: loaded from {path}")
-        return content["metrics"]
-    phase, seed = job.recipe.stage, job.recipe.seed
-    whole = DetectionSet(job.val.records, eval_transform(job.recipe.imgsz), seed)
-    validation = make_loader(whole, InOrder(len(whole)), phase.batch_size, workers=0)
-    task = StageTask(name, stage, len(job.names), validation, job.fabric)
-    transform = pretrain_transform(phase.imgsz or job.recipe.imgsz, job.recipe.augment, phase.crop)
-    averaged = job.fit(task, phase, transform, logs, seed=seed + number)
-    stage.load_state_dict(averaged.state_dict())
-    figures = {key: float(value) for key, value in logs.table.rows[-1].items() if key.startswith("val/")}
-    checkpoint.save(path, {"kind": "stage", **job.identity(), "model": stage.state_dict(), "metrics": figures})
-    return figures
+        checkpoint.load_state(net, content["model"], path)
+        console.print(f"{stage.name}: loaded from {path}")
+        return head, content["metrics"]
+    seed = recipe.seed + stage.number
+    feed = feeder.stage(part, seed, drifting=drifting)
+    task = StageTask(stage.name, net, feed, job.single_label, job.fabric, job.stop)
+    averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+    net.load_state_dict(averaged.state_dict())
+    job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": figures})
+    job.fabric.barrier()
+    return head, figures
+
+
+def save_backbone(
+    job: Job,
+    method: str,
+    backbone: Backbone,
+    plan: list[SubModule],
+    heads: list[dict[str, Tensor]],
+    metrics: list[Metrics],
+) -> Path:
+    """Write weights/backbone_<method>.pt: the blocks, and at each cut of the plan a head and its figures."""
+    recipe, phase = job.recipe, job.recipe.stage
+    path = job.weights / f"backbone_{method}.pt"
+    content = {
+        "method": method,
+        "splits": [[part.start, part.stop] for part in plan],
+        "heads": heads,
+        "head": {"name": phase.head, "convs": phase.head_convs},
+        "shapes": [list(part.shape) for part in plan],
+        "single_label": job.single_label,
+        "view": phase.view,
+        "imgsz": recipe.imgsz,
+        "metrics": metrics,
+    }
+    job.save(path, {"kind": "backbone", **content, "model": backbone.state_dict()})
+    job.fabric.barrier()
+    return path

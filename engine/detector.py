@@ -7,19 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.loader import Batch
+from data.loader import Batch, DetectionSet
 from data.records import Split
 from data.transforms import train_transform
 from engine import checkpoint
 from engine.evaluate import coco_evaluation, detection_metrics
+from engine.features import batch_images
 from engine.job import Job
 from engine.logs import Logs
 from engine.predict import Thresholds, predict_split
+from engine.ranks import agree, interleaved
+from engine.stop import Stop
 from models.backbones import make_backbone
 from models.decode import DECODE_TYPE, Decoder
 from models.loss import YOLOLoss, YOLOLossConfig
 from models.yolov3 import YOLOv3, scaled_anchors
-from utils.errors import UserError
+from utils.errors import Stopped, UserError
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,17 @@ class DetectionTask:
     val: Split
     imgsz: int
     fabric: Any
+    stop: Stop
     name: str = "detector"
     fitness: str = "map"
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The images."""
+        return batch_images(batch)
+
+    def watch(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
 
     def loss(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
         """Box, objectness and class terms."""
@@ -40,18 +52,22 @@ class DetectionTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AP on the validation split."""
-        names = self.val.description.names
-        found = list(
-            predict_split(
-                model,
-                self.criterion.decoder,
-                self.val.records,
-                self.imgsz,
-                Thresholds(),
-                device=self.fabric.device,
-                autocast=self.fabric.autocast,
-            )
-        )
+        names, own = self.val.description.names, []
+        for detections in predict_split(
+            model,
+            self.criterion.decoder,
+            self.val.records[self.fabric.global_rank :: self.fabric.world_size],
+            self.imgsz,
+            Thresholds(),
+            device=self.fabric.device,
+            autocast=self.fabric.autocast,
+        ):
+            own.append(detections)
+            if self.stop.asked:
+                break
+        if number := agree(self.fabric, self.stop.asked):
+            raise Stopped(number)
+        found = interleaved(self.fabric, own)
         evaluation = coco_evaluation(self.val.records, found, names)
         metrics = detection_metrics(evaluation, self.val.records, found, names)
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
@@ -67,16 +83,17 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     anchors = recipe.anchors or scaled_anchors(recipe.imgsz)
     decoder = Decoder(anchors).to(job.fabric.device)
     criterion = YOLOLoss(decoder, YOLOLossConfig(**recipe.loss.model_dump()))
-    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric)
+    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop)
     extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
     best = job.weights / "best.pt"
 
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
-        content = {"kind": "detector", **job.identity(), **extra, "metrics": metrics, "model": network.state_dict()}
-        checkpoint.save(best, content)
+        job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
 
-    transform, logs = train_transform(recipe.imgsz, recipe.augment), Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, transform, logs, seed=recipe.seed, extra=extra, improved=improved)
+    dataset = DetectionSet(job.train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed)
+    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
+    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
+    job.fabric.barrier()
     return checkpoint.load(best, "detector")["metrics"]
 
 

@@ -1,18 +1,26 @@
-"""One training run: what both of its phases share."""
+"""One training run: what all its phases share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.utils.data import DataLoader
 
+from data.holdout import HOLDOUT_SHARE, hold_out
 from data.loader import DetectionSet, EpochSampler, make_loader
 from data.records import Split
 from engine import checkpoint
 from engine.logs import Logs
-from engine.loop import Hooks, Loop, Progress, Task
+from engine.loop import Hooks, Loop, Task
+from engine.stop import Stop
+from models.batchnorm import globalise
 from utils.config import Phase, Recipe
+from utils.errors import UserError
+
+SHOWN = 8  # images of a batch that an error names
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Job:
 
     Attributes:
         resumed: the training checkpoint to go on from, or empty.
+        stop: whether this process was asked to leave.
     """
 
     fabric: Any
@@ -29,6 +38,7 @@ class Job:
     val: Split
     folder: Path
     resumed: dict[str, Any]
+    stop: Stop
 
     @property
     def names(self) -> list[str]:
@@ -40,6 +50,43 @@ class Job:
         """Where the run's checkpoints lie."""
         return self.folder / "weights"
 
+    @property
+    def single_label(self) -> bool:
+        """Whether every image has exactly one class."""
+        return self.train.description.single_label
+
+    @cached_property
+    def pretrain_splits(self) -> tuple[Split, Split]:
+        """What the backbone learns from and what it is validated on.
+
+        Where validation decides when to stop, it is on images held out from training: the data's own validation split
+        stays unseen.
+        """
+        share = self.recipe.stage.holdout
+        if share is None and self.recipe.stage.patience is not None:
+            share = HOLDOUT_SHARE
+        return hold_out(self.train, share) if share else (self.train, self.val)
+
+    def rank_batch(self, phase: Phase) -> int:
+        """Images per step of each rank.
+
+        Raises:
+            UserError: the ranks do not divide the batch.
+        """
+        share, rest = divmod(phase.batch_size, self.fabric.world_size)
+        if rest:
+            what = f"{phase.batch_size} images a step for {self.fabric.world_size} processes"
+            raise UserError(what, where="--batch-size", mend="give a multiple of the processes")
+        return share
+
+    def order(self, images: int, seed: int, views: int = 0) -> EpochSampler:
+        """This rank's share of a random order of so many images."""
+        return EpochSampler(images, seed, rank=self.fabric.global_rank, ranks=self.fabric.world_size, views=views)
+
+    def images(self, dataset: DetectionSet, phase: Phase, seed: int, views: int = 0) -> DataLoader[Any]:
+        """Training batches of a data set, in an order drawn from the seed."""
+        return make_loader(dataset, self.order(len(dataset), seed, views), self.rank_batch(phase), self.recipe.workers)
+
     def identity(self) -> dict[str, Any]:
         """What every checkpoint of the run says of itself."""
         recipe = self.recipe
@@ -50,30 +97,46 @@ class Job:
             "recipe": recipe.model_dump(mode="json"),
         }
 
+    def save(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a checkpoint of this run, on the first rank."""
+        if self.fabric.is_global_zero:
+            checkpoint.save(path, {**self.identity(), **content})
+
     def fit(
         self,
         task: Task,
         phase: Phase,
-        transform: nn.Module,
+        loader: DataLoader[Any],
         logs: Logs,
         *,
         seed: int,
+        split: Split | None = None,
         extra: dict[str, Any] | None = None,
         improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
-    ) -> nn.Module:
-        """Run the training loop on the training split; last.pt is the resumable checkpoint.
+    ) -> tuple[nn.Module, dict[str, float]]:
+        """Run the training loop, or the rest of it; last.pt is the resumable checkpoint.
 
         Args:
-            seed: of the order and the augmentation.
+            loader: training batches.
+            split: the images that the batches' indices count [the training split].
             extra: goes into last.pt.
             improved: told whenever the validation figure is the best so far.
 
         Returns:
-            The averaged network.
+            The averaged network and its last validation figures.
         """
-        dataset = DetectionSet(self.train.records, transform, seed)
-        loader = make_loader(dataset, EpochSampler(len(dataset), seed), phase.batch_size, self.recipe.workers)
-        content = {"kind": "training", **self.identity(), **(extra or {})}
-        hooks = Hooks(lambda state: checkpoint.save(self.weights / "last.pt", content | state), improved)
-        start = Progress.of(self.resumed, task.name)
-        return Loop(self.fabric, task, phase, loader, logs, hooks, start).fit()
+        records = (split or self.train).records
+
+        def describe(batch: Any) -> str:
+            names = [records[index].image.name for index in batch.index.tolist()]
+            return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+        if self.fabric.world_size > 1:
+            globalise(task.model)
+        last = self.weights / "last.pt"
+        hooks = Hooks(lambda state: self.save(last, {"kind": "training", **(extra or {}), **state}), improved, describe)
+        state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
+        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
+        found = loop.fit()
+        loop.save()
+        return found

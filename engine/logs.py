@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,9 @@ from utils.files import write_text
 
 T = TypeVar("T")
 Row = dict[str, str | int | float]
-console = Console(highlight=False, soft_wrap=True)
+# Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
+RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
+console = Console(highlight=False, soft_wrap=True, quiet=RANK > 0)
 
 
 class Table:
@@ -41,16 +44,25 @@ class Table:
 
 
 class Logs:
-    """One row an epoch, to the CSV, to TensorBoard and to the terminal."""
+    """One row an epoch, to the CSV, to TensorBoard and to the terminal; nothing on ranks other than the first."""
 
     def __init__(self, folder: Path, table: str) -> None:
+        if console.quiet:
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         self.table = Table(folder / table)
         self.events = SummaryWriter(str(folder / "tensorboard"))
 
+    def forget(self, task: str, epoch: int) -> None:
+        """Drop what is noted of a task's epochs after this one: those are about to run again."""
+        if not console.quiet:
+            self.table.forget(task, epoch)
+
     def epoch(self, task: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Note an epoch, counted from 1; values keyed train/…, val/…, lr, seconds."""
+        if console.quiet:
+            return
         self.table.add({"task": task, "epoch": epoch, **{key: f"{value:.6g}" for key, value in values.items()}})
         for key, value in values.items():
             self.events.add_scalar(f"{task}/{key}", value, epoch)
@@ -59,8 +71,9 @@ class Logs:
         console.print(f"{task} {epoch}/{epochs}  {shown}")
 
 
-def progress(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
     """Yield items behind a progress bar; the bar vanishes at the end, and is absent where there is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(items, total=total, description=title)
+    hidden = console.quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        yield from bar.track(items, total=total, completed=done, description=title)

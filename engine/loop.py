@@ -1,4 +1,4 @@
-"""The one training loop: for a cascade stage and for the detector alike."""
+"""The one training loop: for a cascade stage, probes and the detector alike."""
 
 import math
 import time
@@ -11,12 +11,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from data.loader import Batch, EpochSampler
+from data.loader import EpochSampler
 from engine.logs import Logs, progress
+from engine.ranks import agree, mean_over_ranks
+from engine.schedule import exhausted, learning_rate, set_rate
+from engine.stop import Stop
 from utils.config import Phase
-from utils.errors import UserError
+from utils.errors import Stopped, UserError
+from utils.seed import mixed_seed
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
+BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
 
 
 class Task(Protocol):
@@ -28,51 +33,74 @@ class Task(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The network."""
+        """The network: what is optimised, averaged and saved."""
 
     @property
     def fitness(self) -> str:
         """Name of the figure that tells the best epoch."""
 
-    def loss(self, outputs: Any, batch: Batch) -> dict[str, Tensor]:
+    def inputs(self, batch: Any) -> Any:
+        """What the network is given: the images, or what frozen layers make of them."""
+
+    def loss(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """Named terms whose sum is minimised."""
 
+    def watch(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Further figures of a training batch, averaged over the epoch like the terms."""
+
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Figures on the validation split; `fitness` is among them, higher is better."""
+        """Figures on the validation split, the same on every rank; `fitness` is among them, higher is better.
+
+        Raises:
+            Stopped: a signal came.
+        """
 
 
 @dataclass
-class Progress:
-    """Where a task stands: epochs done, best fitness, and the state to go on from."""
+class Position:
+    """Where a task stands.
+
+    Attributes:
+        epoch: epochs done.
+        batch: batches done of the next one.
+        totals: sums of the terms over these.
+        history: fitness at each validation.
+        metrics: all figures of the last one.
+        over: nothing is left to train.
+    """
 
     epoch: int = 0
-    best: float = -math.inf
-    state: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, checkpoint: dict[str, Any], task: str) -> "Progress":
-        """The progress in a training checkpoint if it is of this task, else the start."""
-        if checkpoint.get("position", {}).get("task") != task:
-            return cls()
-        return cls(checkpoint["position"]["epoch"], checkpoint["best"], checkpoint)
+    batch: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    history: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    over: bool = False
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the caller does with the states and networks that the loop hands over."""
+    """What the caller does with what the loop hands over, and knows that the loop does not.
+
+    Attributes:
+        save: keep a state to go on from.
+        improved: told the network and its figures whenever the fitness is the best so far.
+        describe: names the images of a batch, for an error.
+    """
 
     save: Callable[[dict[str, Any]], None]
     improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None
+    describe: Callable[[Any], str] = lambda batch: "?"
 
 
 class Loop:
     """Training of one task; `fit` runs it.
 
     Args:
-        fabric: a launched Fabric; moves, casts and clips.
+        fabric: a launched Fabric; moves, casts, clips and joins the ranks.
         phase: epochs, optimiser, rates.
         loader: training batches, over an EpochSampler.
-        start: where to go on.
+        seed: of what the network itself draws, in dropout.
+        state: a former `save` of the same task to go on from, or empty.
     """
 
     def __init__(
@@ -80,109 +108,163 @@ class Loop:
         fabric: Any,
         task: Task,
         phase: Phase,
-        loader: DataLoader[Batch],
+        loader: DataLoader[Any],
         logs: Logs,
         hooks: Hooks,
-        start: Progress,
+        stop: Stop,
+        *,
+        seed: int,
+        state: dict[str, Any],
     ) -> None:
         self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
-        self.logs, self.hooks = logs, hooks
-        self.epoch, self.best = start.epoch, start.best
+        self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
+        self.position = Position(**state["position"]["within"]) if state else Position()
         task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = make_average(task.model, phase.ema_decay)
+        self.average = make_average(task.model, phase.ema_decay) if phase.ema_decay else None
         self.model, self.optimizer = fabric.setup(task.model, make_optimizer(task.model, phase))
-        self.average.to(fabric.device)
-        if start.state:
-            self._restore(start.state)
+        if self.average:
+            self.average.to(fabric.device)
+        if state:
+            self._restore(state)
+        self.saved = time.monotonic()
+        self.verdict = 0
 
-    def fit(self) -> nn.Module:
-        """Train to the end and return the network with averaged weights, in evaluation mode.
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights, or as it is where none are averaged."""
+        return self.average.module if self.average else self.task.model
+
+    def fit(self) -> tuple[nn.Module, dict[str, float]]:
+        """Train to the end.
+
+        Returns:
+            The network with averaged weights, in evaluation mode; its last validation figures, and `epochs`.
 
         Raises:
-            UserError: the loss is not finite; says where.
+            UserError: the loss is not finite; says where, and on which images.
+            Stopped: by a signal, after saving.
         """
-        self.logs.table.forget(self.task.name, self.epoch)
-        saved = time.monotonic()
-        while self.epoch < self.phase.epochs:
-            values = self._train_epoch()
-            self.epoch += 1
-            last = self.epoch == self.phase.epochs
-            if last or self.epoch % self.phase.val_every == 0:
-                values |= self._validate()
-            self.logs.epoch(self.task.name, self.epoch, self.phase.epochs, values)
-            if last or time.monotonic() - saved > SAVE_EVERY_S:
-                self.hooks.save(self._snapshot())
-                saved = time.monotonic()
-        return self.average.module.eval()
+        self.logs.forget(self.task.name, self.position.epoch)
+        try:
+            with self.stop.deferred():
+                while not self.position.over:
+                    self._end_epoch(self._train_epoch())
+        except Stopped:
+            self.save()
+            raise
+        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
+
+    def save(self) -> None:
+        """Hand over all that the task needs to go on as if never stopped."""
+        self.hooks.save(self._snapshot())
+        self.saved = time.monotonic()
+
+    def _end_epoch(self, values: dict[str, float]) -> None:
+        """Validate where it is due, judge whether to go on, note the epoch.
+
+        The position moves on after the validation only: stopped inside it, the run comes back to it.
+        """
+        at, phase = self.position, self.phase
+        wanted = getattr(phase, "stop_accuracy", None)
+        learnt = wanted is not None and values["train/accuracy"] >= wanted
+        last = at.epoch + 1 == phase.epochs or learnt
+        if last or (at.epoch + 1) % phase.val_every == 0:
+            values |= self._validate()
+        at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
+        at.over = last or exhausted(phase, at.history)
+        self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
 
     def _validate(self) -> dict[str, float]:
-        metrics = self.task.evaluate(self.average.module)
-        if metrics[self.task.fitness] > self.best:
-            self.best = metrics[self.task.fitness]
-            self.hooks.improved(self.average.module, metrics)
+        at, metrics = self.position, self.task.evaluate(self.averaged)
+        fitness = metrics[self.task.fitness]
+        if fitness > max(at.history, default=-math.inf):
+            self.hooks.improved(self.averaged, metrics)
+        at.history.append(fitness)
+        at.metrics = metrics
         return {f"val/{name}": value for name, value in metrics.items()}
 
     def _train_epoch(self) -> dict[str, float]:
-        """One pass over the training images: mean of each loss term, last rate, seconds, seconds spent waiting."""
+        """The rest of an epoch: mean of each term, last rate, seconds, seconds spent waiting for images."""
         assert isinstance(self.loader.sampler, EpochSampler)
-        self.loader.sampler.epoch = self.epoch
+        at, count = self.position, len(self.loader)
+        self.loader.sampler.epoch = at.epoch
+        self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
-        count = len(self.loader)
-        totals: dict[str, float] = {}
         began = asked = time.monotonic()
-        waited = 0.0
-        for number, batch in enumerate(progress(self.loader, f"{self.task.name} {self.epoch + 1}", count)):
+        waited = rate = 0.0
+        for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
-            rate = set_rate(self.optimizer, self.phase, self.epoch * count + number, self.phase.epochs * count)
-            terms = self._step(self.fabric.to_device(batch))
-            if not math.isfinite(sum(terms.values())):
-                where = f"{self.task.name}, epoch {self.epoch + 1}, batch {number + 1}"
-                raise UserError(f"loss is {terms}", where=where, mend="lower --lr, or use --precision fp32")
-            totals = {name: totals.get(name, 0.0) + value for name, value in terms.items()}
+            rate = learning_rate(self.phase, at.epoch * count + at.batch, self.phase.epochs * count, at.history)
+            set_rate(self.optimizer, rate)
+            self._step(batch)
             asked = time.monotonic()
-        means = {f"train/{name}": total / count for name, total in totals.items()}
+        means = mean_over_ranks(self.fabric, {f"train/{name}": total / count for name, total in at.totals.items()})
         return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """Forward, backward, clip, step, average."""
-        terms = self.task.loss(self.model(batch.images.contiguous(memory_format=torch.channels_last)), batch)
+    def _step(self, batch: Any) -> None:
+        """Forward, backward, clip, step, average; then whatever a signal, the clock or a broken loss asks for."""
+        at = self.position
+        torch.manual_seed(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank))
+        batch = self.fabric.to_device(batch)
+        outputs = self.model(self.task.inputs(batch))
+        terms = self.task.loss(outputs, batch)
         self.fabric.backward(torch.stack(list(terms.values())).sum())
-        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False)
+        if math.isfinite(self.phase.clip):
+            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update_parameters(self.task.model)
-        return {name: term.item() for name, term in terms.items()}
+        if self.average:
+            self.average.update_parameters(self.task.model)
+        figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
+        self._vote(batch, {name: figures[name] for name in terms})
+        at.batch += 1
+        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
+        self._leave_or_save()
+
+    def _vote(self, batch: Any, terms: dict[str, float]) -> None:
+        """Stop every rank where one rank's loss is not finite: the last save stays as it is."""
+        broken = not math.isfinite(sum(terms.values()))
+        self.verdict = agree(self.fabric, BROKEN if broken else self.stop.asked)
+        if self.verdict == BROKEN:
+            at = self.position
+            where = f"{self.task.name}, epoch {at.epoch + 1}, batch {at.batch + 1}"
+            what = f"loss is {terms} on {self.hooks.describe(batch)}" if broken else "another rank's loss is not finite"
+            raise UserError(what, where=where, mend="lower --lr, or use --precision fp32; --resume starts before it")
+
+    def _leave_or_save(self) -> None:
+        if self.verdict:
+            raise Stopped(self.verdict)
+        if time.monotonic() - self.saved > SAVE_EVERY_S:
+            self.save()
 
     def _snapshot(self) -> dict[str, Any]:
-        """All that the task needs to go on as if never stopped, at the end of an epoch."""
         return {
-            "position": {"task": self.task.name, "epoch": self.epoch, "batch": 0},
-            "best": self.best,
+            "position": {"task": self.task.name, "within": vars(self.position)},
             "model": self.task.model.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "rng": {"torch": torch.get_rng_state()},
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.task.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        torch.set_rng_state(state["rng"]["torch"])
 
 
 def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum or AdamW over the trainable parameters; weight decay on matrices only."""
+    """SGD or AdamW over the trainable parameters; weight decay on matrices only, unless the phase says on all."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": phase.weight_decay * phase.decay_all},
     ]
-    if phase.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=phase.momentum > 0, fused=True)
-    return torch.optim.AdamW(groups, lr=phase.lr, betas=(phase.momentum, 0.999), fused=True)
+    if phase.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=phase.lr, betas=(phase.momentum, 0.999), fused=True)
+    nesterov = phase.optimizer == "nesterov"
+    return torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:
@@ -190,23 +272,10 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def blend(averaged: Any, current: Any, count: Any) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count))) if decay else 0.0
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, 1 - keep)
         else:
             torch._foreach_copy_(averaged, current)
 
     return AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, phase: Phase, step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to lr · lr_final; a function of the step, so nothing to resume."""
-    warm = phase.warmup * steps
-    if step < warm:
-        share = (step + 1) / (warm + 1)
-    else:
-        done = (step - warm) / max(1.0, steps - warm)
-        share = phase.lr_final + (1 - phase.lr_final) * 0.5 * (1 + math.cos(math.pi * done))
-    for group in optimizer.param_groups:
-        group["lr"] = phase.lr * share
-    return phase.lr * share

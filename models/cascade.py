@@ -3,6 +3,8 @@
 Deep Cascade Learning, Marquez et al., TNNLS 29(11), 2018; on DarkNet-53: Wang & Farrahi, arXiv 2311.12704, §3.4.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Self
@@ -10,42 +12,15 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from models.darknet import DarkNet
-from models.heads import ClassifierHead
+from models.backbone import Backbone
+from models.heads import ClassifierHead, Shape
+from models.recompute import run_recomputed
 from utils.errors import UserError
 
 
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters, BatchNorm's affine ones included, its statistics not."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def split_blocks(backbone: DarkNet, k: int) -> list[int]:
-    """Number of blocks in each of k sub-modules, by a nested rule: the cuts of k − 1 are among those of k.
-
-    Start with one sub-module. Until there are k: take the one that spans a down-sampling, if any, with most
-    blocks (ties: most parameters) and cut it at the stage boundary nearest its middle; if none spans one, cut
-    that with most blocks (ties: most parameters) in half. For DarkNet-53, k = 3 lands on the detector's taps.
-
-    Raises:
-        UserError: k is outside 1…number of blocks.
-    """
-    count = len(backbone.blocks)
-    if not 1 <= k <= count:
-        raise UserError(
-            f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
-        )
-    boundaries = set(accumulate(backbone.stages))
-    sizes = [parameter_count(block) for block in backbone.blocks]
-    cuts = {0, count}
-    while len(cuts) <= k:
-        pieces = [(start, end) for start, end in pairwise(sorted(cuts)) if end - start > 1]
-        spanning = [piece for piece in pieces if boundaries & set(range(piece[0] + 1, piece[1]))]
-        start, end = max(spanning or pieces, key=lambda piece: (piece[1] - piece[0], sum(sizes[slice(*piece)])))
-        middle = (start + end) / 2
-        inner = range(start + 1, end)
-        cuts.add(min((cut for cut in inner if not spanning or cut in boundaries), key=lambda cut: abs(cut - middle)))
-    return [end - start for start, end in pairwise(sorted(cuts))]
 
 
 @dataclass(frozen=True)
@@ -57,6 +32,7 @@ class SubModule:
         macs: multiply-accumulates of its convolutions.
         activations: numbers that its convolutions put out.
         shape: channels, height, width of its output.
+        stem: whether it opens with the layers before the first residual block.
     """
 
     start: int
@@ -65,7 +41,8 @@ class SubModule:
     parameters: int
     macs: int
     activations: int
-    shape: tuple[int, int, int]
+    shape: Shape
+    stem: bool = False
 
     @property
     def blocks(self) -> str:
@@ -74,43 +51,159 @@ class SubModule:
         return first if first == last else f"{first}–{last}"
 
 
-def make_plan(backbone: DarkNet, k: int, imgsz: int) -> list[SubModule]:
-    """The k sub-modules with their cost at an input of imgsz × imgsz.
+# What the balanced plans share out evenly.
+BALANCES: dict[str, Callable[[SubModule], int]] = {
+    "flops": lambda block: block.macs,
+    "memory": lambda block: block.activations,
+}
+
+
+def split_blocks(backbone: Backbone, k: int, balance: str = "stage", costs: Sequence[int] | None = None) -> list[int]:
+    """Number of blocks in each of k sub-modules.
+
+    Args:
+        balance: `stage` for the nested rule, `flops` or `memory` for the most even shares of costs.
+        costs: of each block; the nested rule does not look at them.
 
     Raises:
-        UserError: k is out of range.
+        UserError: k is outside 1…number of blocks, or there is no such balance.
     """
-    rows, start = [], 0
-    with torch.device("meta"):
-        x = torch.empty(1, 3, imgsz, imgsz)
-    for size in split_blocks(backbone, k):
-        part = nn.Sequential(*backbone.blocks[start : start + size])
-        outputs: list[tuple[int, int]] = []
-        x = measured(part, x, outputs)
-        macs, activations = (sum(column) for column in zip(*outputs, strict=True))
-        rows.append(
-            SubModule(start, start + size, len(outputs), parameter_count(part), macs, activations, tuple(x.shape[1:]))  # type: ignore[arg-type]
+    count = len(backbone.blocks)
+    if not 1 <= k <= count:
+        raise UserError(
+            f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
         )
-        start += size
+    if balance == "stage":
+        return split_nested(backbone, k)
+    if balance not in BALANCES:
+        raise UserError(f"no balance {balance!r}", where="--balance", mend=f"give stage, {' or '.join(BALANCES)}")
+    if costs is None or len(costs) != count:
+        raise ValueError(f"{balance} wants the cost of each of {count} blocks")
+    return split_evenly(costs, k)
+
+
+def split_nested(backbone: Backbone, k: int) -> list[int]:
+    """Number of blocks in each of k sub-modules, by a nested rule: the cuts of k − 1 are among those of k.
+
+    Start with one sub-module. Until there are k: take the one that spans a down-sampling, if any, with most
+    blocks (ties: most parameters) and cut it at the stage boundary nearest its middle; if none spans one, cut
+    that with most blocks (ties: most parameters) in half. For DarkNet-53, k = 3 lands on the detector's taps.
+    """
+    boundaries = set(accumulate(backbone.stages))
+    sizes = [parameter_count(block) for block in backbone.blocks]
+    cuts = {0, len(sizes)}
+    while len(cuts) <= k:
+        pieces = [(start, end) for start, end in pairwise(sorted(cuts)) if end - start > 1]
+        spanning = [piece for piece in pieces if boundaries & set(range(piece[0] + 1, piece[1]))]
+        start, end = max(spanning or pieces, key=lambda piece: (piece[1] - piece[0], sum(sizes[slice(*piece)])))
+        middle = (start + end) / 2
+        inner = range(start + 1, end)
+        cuts.add(min((cut for cut in inner if not spanning or cut in boundaries), key=lambda cut: abs(cut - middle)))
+    return [end - start for start, end in pairwise(sorted(cuts))]
+
+
+def split_evenly(costs: Sequence[int], k: int) -> list[int]:
+    """Number of neighbours in each of k groups whose costs, largest first, are lexicographically smallest.
+
+    So the largest group is as small as can be, then the second largest, and so on; ties: the earliest cuts. Exact,
+    by dynamic programming: whichever of two splits of a beginning is the better one stays so when a group is added.
+    """
+    before = [0, *accumulate(costs)]
+    # best[end]: group costs, largest first, and ends of the groups, for the first `end` costs in so many groups.
+    best = {end: ([before[end]], [end]) for end in range(1, len(before))}
+    for groups in range(2, k + 1):
+        best = {
+            end: min(
+                (sorted([*best[cut][0], before[end] - before[cut]], reverse=True), [*best[cut][1], end])
+                for cut in range(groups - 1, end)
+            )
+            for end in range(groups, len(before))
+        }
+    return [end - start for start, end in pairwise([0, *best[len(costs)][1]])]
+
+
+def make_plan(backbone: Backbone, k: int, imgsz: int, balance: str = "stage") -> list[SubModule]:
+    """The k sub-modules with their cost at an input of imgsz × imgsz.
+
+    Args:
+        balance: `stage`, `flops` (even multiply-accumulates) or `memory` (even activations).
+
+    Raises:
+        UserError: k is out of range, or there is no such balance.
+    """
+    blocks = block_costs(backbone, imgsz)
+    costs = [BALANCES[balance](block) for block in blocks] if balance in BALANCES else None
+    ends = accumulate(split_blocks(backbone, k, balance, costs), initial=0)
+    return [joined(blocks[start:stop]) for start, stop in pairwise(ends)]
+
+
+def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
+    """Each block as a sub-module of its own, at an input of imgsz × imgsz."""
+    rows = []
+    x = torch.empty(1, 3, imgsz, imgsz, device="meta")
+    for start, block in enumerate(backbone.blocks):
+        outputs: list[tuple[int, int]] = []
+        x = measured(block, x, outputs)
+        macs, activations = (sum(column) for column in zip(*outputs, strict=True))
+        shape = (x.shape[1], x.shape[2], x.shape[3])
+        stem = start == 0 and hasattr(block, "stem")
+        rows.append(SubModule(start, start + 1, len(outputs), parameter_count(block), macs, activations, shape, stem))
     return rows
 
 
+def joined(blocks: list[SubModule]) -> SubModule:
+    """Neighbours as one sub-module."""
+    first, last = blocks[0], blocks[-1]
+    return SubModule(
+        start=first.start,
+        stop=last.stop,
+        convolutions=sum(block.convolutions for block in blocks),
+        parameters=sum(block.parameters for block in blocks),
+        macs=sum(block.macs for block in blocks),
+        activations=sum(block.activations for block in blocks),
+        shape=last.shape,
+        stem=first.stem,
+    )
+
+
 def measured(part: nn.Module, x: Tensor, outputs: list[tuple[int, int]]) -> Tensor:
-    """Run part on the meta device: no arithmetic, only shapes; notes (MACs, activations) of each convolution."""
+    """Run part on the meta device: no arithmetic, only shapes.
+
+    Notes (MACs, activations) of each convolution and linear layer in outputs, for the x given.
+    """
 
     def note(module: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d)
+        assert isinstance(module, nn.Conv2d | nn.Linear)
         outputs.append((output.numel() * module.weight[0].numel(), output.numel()))
 
-    parameters = {name: tensor.to("meta") for name, tensor in part.state_dict().items()}
-    hooks = [module.register_forward_hook(note) for module in part.modules() if isinstance(module, nn.Conv2d)]
+    tensors = {name: tensor.to("meta") for name, tensor in (*part.named_parameters(), *part.named_buffers())}
+    layers = [module for module in part.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
-        with torch.no_grad():
-            return torch.func.functional_call(part.eval(), parameters, (x,))
+        with torch.no_grad(), evaluating(part):
+            return torch.func.functional_call(part, tensors, (x,))
     finally:
-        part.train()
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each part is in the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def head_macs(head: nn.Module, shape: Shape) -> int:
+    """Multiply-accumulates of a head's convolutions and linear layers on one image's features of this shape."""
+    outputs: list[tuple[int, int]] = []
+    measured(head, torch.empty(1, *shape, device="meta"), outputs)
+    return sum(macs for macs, _ in outputs)
 
 
 def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:
@@ -120,7 +213,7 @@ def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:
     rows = [("blocks", "convs", "parameters", "%", "MACs", "%", "activations %", "output")]
     for part, cost in zip(plan, costs, strict=True):
         parameters, macs, activations = (f"{100 * own / total:.1f}" for own, total in zip(cost, totals, strict=True))
-        blocks = f"stem, {part.blocks}" if part.start == 0 else part.blocks
+        blocks = f"stem, {part.blocks}" if part.stem else part.blocks
         shape = "×".join(map(str, part.shape)) + (" tap" if part.stop in taps else "")
         convolutions = str(part.convolutions)
         rows.append(
@@ -131,13 +224,116 @@ def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:
     return "\n".join(aligned)
 
 
+class Fixed(nn.Module):
+    """A module that neither learns nor changes its BatchNorm statistics, whatever mode is asked for."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Evaluation mode, always."""
+        return super().train(False)
+
+
+class Prefix(Fixed, nn.Sequential):
+    """blocks[start:stop] of a backbone, shared with it and fixed: images [B, 3, H, W] → features [B, C, H', W'].
+
+    With a start other than 0 it goes on from the features after that block. Whoever calls backbone.train() puts
+    these blocks, which are the same, into training mode; the next forward pass takes them back.
+    """
+
+    def __init__(self, backbone: Backbone, stop: int, start: int = 0) -> None:
+        super().__init__(*backbone.blocks[start:stop])
+        self.requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        self.eval()
+        return super().forward(images)
+
+
+class Taps(Fixed):
+    """Fixed features of a backbone at several cuts, in one pass: images [B, 3, H, W] → a list of [B, C, H', W'].
+
+    Shares its blocks with the backbone; as with Prefix, each forward pass takes them back into evaluation mode.
+
+    Args:
+        cuts: 1-based numbers of the blocks whose outputs are wanted; they are given in this order.
+
+    Raises:
+        ValueError: there is no cut, or no such block.
+    """
+
+    def __init__(self, backbone: Backbone, cuts: Sequence[int]) -> None:
+        super().__init__()
+        if not cuts or not all(1 <= cut <= len(backbone.blocks) for cut in cuts):
+            raise ValueError(f"cuts {list(cuts)} of {len(backbone.blocks)} blocks")
+        self.cuts = tuple(cuts)
+        self.blocks = nn.ModuleList(backbone.blocks[: max(cuts)]).requires_grad_(False)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        self.eval()
+        found, x = {}, images
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if number in self.cuts:
+                found[number] = x
+        return [found[cut] for cut in self.cuts]
+
+
+class Probes(nn.Module):
+    """Heads at several cuts of a fixed network: a list of features [B, C, H, W] → a list of logits [B, classes]."""
+
+    def __init__(self, heads: list[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(own) for head, own in zip(self.heads, features, strict=True)]
+
+
+class StageNet(nn.Module):
+    """The sub-module in training and its head: what the blocks before it put out → logits [B, classes].
+
+    The blocks are shared with the backbone; `part` and `head` learn.
+
+    Args:
+        start, stop: the sub-module is blocks[start:stop], from 0.
+        drifting: as in the authors' code, `prefix` = blocks[:start] takes part: it does not learn, but runs in the
+            mode of the rest, so that training changes its BatchNorm statistics. The input is then images.
+        recompute: keep few of the sub-module's activations and compute the rest again in the backward pass.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        start: int,
+        stop: int,
+        head: nn.Module,
+        *,
+        drifting: bool = False,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.prefix = nn.Sequential(*backbone.blocks[: start if drifting else 0]).requires_grad_(False)
+        self.part = nn.Sequential(*backbone.blocks[start:stop]).requires_grad_(True)
+        self.head = head.requires_grad_(True)
+        self.recompute = recompute
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images [B, 3, H, W] if start is 0 or the prefix drifts, else of features [B, C, H', W']."""
+        with torch.no_grad():
+            x = self.prefix(x)
+        return self.head(run_recomputed(self.part, x) if self.recompute else self.part(x))
+
+
 class CascadeStage(nn.Module):
     """Frozen prefix, the sub-module in training, and its head: images [B, 3, H, W] → logits [B, classes].
 
     The prefix neither gets gradients nor changes its BatchNorm statistics, whatever mode the stage is in.
     """
 
-    def __init__(self, backbone: DarkNet, start: int, stop: int, classes: int) -> None:
+    def __init__(self, backbone: Backbone, start: int, stop: int, classes: int) -> None:
         super().__init__()
         self.prefix = nn.Sequential(*backbone.blocks[:start]).requires_grad_(False)
         self.part = nn.Sequential(*backbone.blocks[start:stop]).requires_grad_(True)

@@ -1,25 +1,136 @@
-"""Classifiers that stand on a sub-module while it trains."""
+"""Classifiers that stand on a sub-module while it trains: features [B, C, H, W] → logits [B, classes]."""
 
-from torch import nn
+import math
+from collections.abc import Callable
 
-from models.darknet import init_leaky
+from torch import Tensor, nn
+
+from models.layers import init_leaky
+from utils.errors import UserError
+
+Shape = tuple[int, int, int]
+# One gibibyte in float32; what an optimiser keeps comes on top.
+MOST_WEIGHTS = 2**28
 
 
 class ClassifierHead(nn.Sequential):
-    """3×3 convolution to 128 channels, BatchNorm, leaky ReLU, 5×5 adaptive average pool, one linear layer.
+    """So many times 3×3 convolution to 128, BatchNorm, leaky ReLU; 5×5 adaptive average pool, one linear layer.
 
-    The head of the cascade-learning authors' own code, with DarkNet's activation and padding.
+    The head of the cascade-learning authors' own code (github.com/FrankWJW/robustness at de903fd,
+    model/CascadeNet.py: 0 or 1 convolutions), with DarkNet's activation and padding.
     """
 
     WIDTH, GRID = 128, 5
 
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, self.WIDTH, 3, padding=1),
-            nn.BatchNorm2d(self.WIDTH),
-            nn.LeakyReLU(0.1, inplace=True),
-            nn.AdaptiveAvgPool2d(self.GRID),
-            nn.Flatten(),
-            nn.Linear(self.WIDTH * self.GRID**2, classes),
-        )
+    def __init__(self, channels: int, classes: int, convs: int = 1) -> None:
+        steps: list[nn.Module] = []
+        for _ in range(convs):
+            steps += [nn.Conv2d(channels, self.WIDTH, 3, padding=1), nn.BatchNorm2d(self.WIDTH)]
+            steps.append(nn.LeakyReLU(0.1, inplace=True))
+            channels = self.WIDTH
+        pool = nn.AdaptiveAvgPool2d(self.GRID)
+        super().__init__(*steps, pool, nn.Flatten(), nn.Linear(channels * self.GRID**2, classes))
         self.apply(init_leaky)
+
+
+def gap(shape: Shape, classes: int) -> nn.Sequential:
+    """Global average pool and one linear layer, the least there is (InfoPro's `0c1f`, arXiv 2101.10832)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], classes))
+
+
+def marquez(shape: Shape, classes: int, *, neurons: int = 512) -> nn.Sequential:
+    """Flatten, dropout, 512 ReLU, dropout, 256 ReLU, linear: the output block of Deep Cascade Learning.
+
+    Marquez et al., TNNLS 29(11), 2018; sizes as in its code for VGG
+    (github.com/EnriqueSMarquez/CascadeLearning at 293a587). Takes features of this height and width only.
+
+    Raises:
+        UserError: the first layer would have more than 2²⁸ weights.
+    """
+    channels, height, width = shape
+    flat = math.prod(shape)
+    if flat * neurons > MOST_WEIGHTS:
+        raise UserError(
+            f"marquez on features of {channels}×{height}×{width} takes {flat * neurons:,} weights in its first layer",
+            where="--pretrain-head",
+            mend="give author, which pools first, or smaller images",
+        )
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(flat, neurons),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(neurons, neurons // 2),
+        nn.ReLU(inplace=True),
+        nn.Linear(neurons // 2, classes),
+    )
+
+
+class Shrink(nn.Module):
+    """Adaptive average pool to a quarter of each side, rounded up; for maps of any size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        return nn.functional.adaptive_avg_pool2d(x, (-(-height // 4), -(-width // 4)))
+
+
+def mlp_sr(shape: Shape, classes: int, *, depth: int = 3) -> nn.Sequential:
+    """MLP-SR of Decoupled Greedy Learning (Belilovsky et al., arXiv 1901.08164).
+
+    A pool to a quarter of each side, three 1×1 convolutions, a pool to 2×2, three fully connected layers of 4C,
+    all with BatchNorm and ReLU, and the linear one (layers as in github.com/eugenium/DGL,
+    imagenet_dgl/models/auxillary_classifier.py). Most of its 51·C² weights are in the fully connected layers.
+    """
+    channels, wide = shape[0], 4 * shape[0]
+    steps: list[nn.Module] = [Shrink()]
+    for _ in range(depth):
+        steps += [nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    steps += [nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    for _ in range(depth):
+        steps += [nn.Linear(wide, wide), nn.BatchNorm1d(wide), nn.ReLU(inplace=True)]
+    return nn.Sequential(*steps, nn.Linear(wide, classes))
+
+
+def one_conv_two_linear(shape: Shape, classes: int, *, widest: int = 128) -> nn.Sequential:
+    """`1c2f` of InfoPro (Wang et al., arXiv 2101.10832): strided convolution, global average pool, two linear layers.
+
+    The convolution doubles the channels as there, to 128 at most, the width of the layer after it; InfoPro's own
+    networks put it on 16 to 64 channels.
+    """
+    wide = min(2 * shape[0], widest)
+    return nn.Sequential(
+        nn.Conv2d(shape[0], wide, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(wide),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(wide, widest),
+        nn.ReLU(inplace=True),
+        nn.Linear(widest, classes),
+    )
+
+
+# What a head is made from: shape of the features, classes, convolutions (of the author head; others have their own).
+HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
+    "author": lambda shape, classes, convs: ClassifierHead(shape[0], classes, convs),
+    "gap": lambda shape, classes, _: gap(shape, classes),
+    "marquez": lambda shape, classes, _: marquez(shape, classes),
+    "mlp_sr": lambda shape, classes, _: mlp_sr(shape, classes),
+    "1c2f": lambda shape, classes, _: one_conv_two_linear(shape, classes),
+}
+
+
+def make_head(name: str, shape: Shape, classes: int, *, convs: int = 1) -> nn.Module:
+    """A freshly initialised head, one of HEADS.
+
+    Args:
+        shape: channels, height, width of the features that it stands on.
+        convs: convolutions in the author head; the others do not look at it.
+
+    Raises:
+        UserError: there is no such head, or it would be too large for this shape.
+    """
+    if name not in HEADS:
+        raise UserError(f"no head {name!r}", where="--pretrain-head", mend=f"give one of {', '.join(HEADS)}")
+    return HEADS[name](shape, classes, convs)

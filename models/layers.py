@@ -1,6 +1,27 @@
-"""The two building blocks of DarkNet: convolution with BatchNorm, and the residual block."""
+"""Building blocks of the networks: normalisation of images, convolution with BatchNorm, the residual block."""
 
-from torch import Tensor, nn
+from torch import Tensor, nn, tensor
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """Images [B, 3, H, W], RGB in 0–1 → less ImageNet's mean, over its standard deviation; nothing to learn."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class Steps(nn.Sequential):
+    """Modules that run one after another, each large enough to be recomputed by itself (models/recompute.py)."""
 
 
 class ConvNormAct(nn.Sequential):
@@ -29,3 +50,11 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.expand(self.reduce(x))
+
+
+def init_leaky(module: nn.Module) -> None:
+    """He initialisation for leaky ReLU 0.1 (arXiv 1502.01852, eq. 15), fan-in."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=0.1, mode="fan_in", nonlinearity="leaky_relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.darknet import DarkNet, init_leaky
-from models.layers import ConvNormAct
+from models.backbone import Backbone
+from models.layers import ConvNormAct, init_leaky
+from utils.errors import UserError
 
 STRIDES = (8, 16, 32)
 ANCHORS_PER_SCALE = 3
@@ -76,10 +77,20 @@ class Head(nn.Sequential):
 
 
 class YOLOv3(nn.Module):
-    """Detector; returns raw maps, in training and in evaluation alike."""
+    """Detector; returns raw maps, in training and in evaluation alike.
 
-    def __init__(self, backbone: DarkNet, classes: int) -> None:
+    Raises:
+        UserError: the backbone has no taps.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int) -> None:
         super().__init__()
+        if len(backbone.taps) != len(STRIDES):
+            raise UserError(
+                f"{type(backbone).__name__} has no features at strides 8, 16 and 32, which the detector reads",
+                where="--backbone",
+                mend="give one that has, such as darknet53, or --pretrain-only",
+            )
         channels = [backbone.channels[tap - 1] for tap in backbone.taps]
         self.classes = classes
         self.backbone = backbone

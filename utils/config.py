@@ -2,22 +2,27 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from utils.errors import UserError
 from utils.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
+PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "presets").glob("*.yaml"))}
 PATHS = ("data", "weights")
 M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[float, Field(gt=0)]
+Baseline = Literal["e2e", "e2e_compute", "finetuned"]
+Baselines = Annotated[
+    tuple[Baseline, ...], BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
+]
 
 
 class Section(BaseModel):
@@ -31,24 +36,53 @@ class Phase(Section):
 
     epochs: int = Field(100, ge=1, description="passes over the training images")
     batch_size: int = Field(16, ge=1, description="images per step")
-    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="SGD with Nesterov momentum, or AdamW")
+    optimizer: Literal["sgd", "nesterov", "adamw"] = Field("adamw", description="SGD, with Nesterov's step, or AdamW")
     lr: Positive = Field(1e-3, description="highest learning rate")
-    lr_final: Share = Field(0.01, description="last learning rate as a share of lr")
+    schedule: Literal["cosine", "plateau"] = Field(
+        "cosine", description="cosine: falls over the epochs; plateau: a tenth whenever validation stalls"
+    )
+    lr_final: Share = Field(0.01, description="last learning rate of the cosine as a share of lr")
     warmup: Share = Field(0.05, description="share of all steps in which the rate rises from 0")
     momentum: Share = Field(0.9, description="momentum, or AdamW's beta1")
-    weight_decay: float = Field(5e-4, ge=0, description="not applied to biases and BatchNorm")
-    clip: Positive = Field(10.0, description="largest gradient norm")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 on the weights")
+    decay_all: bool = Field(False, description="weight decay on biases and BatchNorm too")
+    clip: Positive = Field(10.0, description="largest gradient norm; inf for none")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weight average; 0 for none")
     val_every: int = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
+    patience: int | None = Field(
+        None, ge=1, description="stop after so many validations without a better one; plateau: epochs before a verdict"
+    )
+
+    @model_validator(mode="after")
+    def _plateau_has_patience(self) -> Self:
+        if self.schedule == "plateau" and (self.patience is None or self.val_every != 1):
+            raise ValueError("a plateau is judged on every epoch: give patience, and val_every 1")
+        return self
 
 
 class Pretrain(Phase):
-    """A cascade stage; every stage starts afresh with these."""
+    """A cascade stage, or the network end to end; each starts afresh with these."""
 
-    epochs: int | None = Field(None, ge=1, description="passes per stage [as many as --epochs]")  # type: ignore[assignment]
+    epochs: int | None = Field(None, ge=1, description="passes of the first stage [as many as --epochs]")  # type: ignore[assignment]
+    epochs_step: int = Field(0, ge=0, description="passes that every further stage gets on top")
     val_every: int = Field(5, ge=1, description="epochs between validations; the last epoch always has one")
-    imgsz: int | None = Field(None, ge=64, multiple_of=32, description="side of the crops it learns from [--imgsz]")
+    imgsz: int | None = Field(None, ge=32, multiple_of=32, description="side of the crops it learns from [--imgsz]")
     crop: Share = Field(0.08, description="least share of the image in a random crop; 1 for whole images")
+    crop_labels: bool = Field(True, description="labels from boxes follow the crop")
+    view: Literal["letterbox", "center"] = Field(
+        "letterbox", description="what is validated on: the whole image, or the middle of it scaled by 256/224"
+    )
+    head: Literal["author", "gap", "marquez", "mlp_sr", "1c2f"] = Field("author", description="classifier of a stage")
+    head_convs: int = Field(1, ge=0, le=1, description="convolutions in the author head")
+    bn_mode: Literal["frozen", "author"] = Field(
+        "frozen", description="BatchNorm before the sub-module: fixed, or drifting as in the authors' code"
+    )
+    holdout: Share | None = Field(
+        None,
+        lt=1,
+        description="share of the training images to validate on [0.1 with patience or no val split, else 0]",
+    )
+    stop_accuracy: Share | None = Field(None, description="stop a stage that is this accurate on its training images")
 
 
 class Loss(Section):
@@ -73,19 +107,39 @@ class Recipe(Section):
     """Everything that decides the outcome of a training run."""
 
     data: Path = Field(ROOT / "data" / "sample.yaml", description="data yaml")
-    backbone: Literal["darknet53"] = Field("darknet53", description="network to split, pre-train and detect with")
+    backbone: Literal["darknet53", "cnn6", "resnet50", "vgg16"] = Field(
+        "darknet53", description="network to split, pre-train and detect with"
+    )
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
     cl_splits: int = Field(3, description="sub-modules of cascade pre-training; 1 end to end, 0 none")
+    balance: Literal["stage", "flops", "memory"] = Field(
+        "stage", description="where to cut: at the resolutions, or into equal work or activations"
+    )
+    baselines: Baselines = Field(
+        (), description="also train, comma-separated: e2e, e2e_compute (equal epochs, equal work), finetuned"
+    )
+    pretrain_only: bool = Field(False, description="stop before the detector")
+    cache: Literal["auto", "off", "ram", "disk"] = Field(
+        "auto", description="keep what the frozen blocks put out instead of computing it in every epoch"
+    )
+    cache_views: int = Field(
+        0, ge=0, description="frozen random views of each image from stage 2 on; 0: a new one in every epoch, uncached"
+    )
+    recompute: bool = Field(False, description="save memory: the first sub-module's activations are computed twice")
     weights: Path | None = Field(None, description="backbone checkpoint to reuse instead of pre-training")
-    reuse_upto: Literal["b11", "b19", "b23"] = Field("b23", description="last block that keeps its pre-trained weights")
+    reuse_upto: Annotated[str, Field(pattern=r"^b[1-9][0-9]*$")] | None = Field(
+        None, description="last block that keeps its pre-trained weights, as in b11 [the last one]"
+    )
     freeze: bool = Field(False, description="keep the reused blocks fixed while the detector trains")
-    imgsz: int = Field(416, ge=64, multiple_of=32, description="side of the square network input, pixels")
+    imgsz: int = Field(416, ge=32, multiple_of=32, description="side of the square network input, pixels")
     anchors: list[tuple[Size, Size]] | None = Field(
         None, min_length=9, max_length=9, description="nine [width, height] in input pixels [COCO's, scaled to imgsz]"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
     device: str = Field("auto", description="auto, cpu, cuda, mps")
-    workers: int = Field(1, ge=0, description="processes that read images")
+    devices: int = Field(1, ge=1, description="processes on each machine, one for each GPU; torchrun's number wins")
+    num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")
+    workers: int = Field(1, ge=0, description="processes that read images, for each device")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
     strict: bool = Field(False, description="damaged images or labels stop the run instead of being left out")
     pretrain: Pretrain = Pretrain()
@@ -94,7 +148,13 @@ class Recipe(Section):
     augment: Augment = Augment()
 
     @model_validator(mode="after")
-    def _reuse_or_pretrain(self) -> "Recipe":
+    def _sections_agree(self) -> Self:
+        if self.stage.head == "marquez" and self.stage.imgsz != self.imgsz:
+            raise ValueError("the marquez head takes one size: leave pretrain.imgsz away")
+        if self.baselines and (self.cl_splits < 1 or self.weights):
+            raise ValueError("baselines are held against a cascade of the same run: give cl_splits, and no weights")
+        if self.pretrain.bn_mode == "author" and self.cache_views:
+            raise ValueError("with drifting BatchNorm nothing can be cached: leave cache_views away")
         if self.freeze and self.weights is None and self.cl_splits == 0:
             raise ValueError("freeze without pre-trained weights would fix random ones; give weights or cl_splits")
         return self
@@ -106,9 +166,9 @@ class Recipe(Section):
         return self.pretrain.model_copy(update={"epochs": epochs, "imgsz": imgsz})
 
     @property
-    def reuse_blocks(self) -> int:
-        """reuse_upto as a number of blocks."""
-        return int(self.reuse_upto.removeprefix("b"))
+    def augments(self) -> bool:
+        """Whether pre-training draws its images at random."""
+        return self.pretrain.crop < 1 or self.augment.fliplr > 0 or self.augment.photometric > 0
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -151,26 +211,63 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         raise UserError(f"`{key}` is {fault['input']!r}", where=where, mend=message) from None
 
 
-def load_recipe(path: Path | None, given: Mapping[str, str], spelt: Mapping[str, str] | None = None) -> Recipe:
-    """Recipe file, if any, with given values laid over it; relative paths in the file start at the file.
+def load_recipe(
+    path: Path | None,
+    given: Mapping[str, str],
+    spelt: Mapping[str, str] | None = None,
+    preset: Path | None = None,
+) -> Recipe:
+    """Recipe file, if any, laid over a preset, if any, and given values over both.
 
     Args:
+        path: relative paths in it start at the file.
         given: `key` or `section.key` to value.
         spelt: the same keys to the flags that they were given with, for error messages.
     """
     values = read_yaml(path) if path else {}
     anchor_paths(values, path.parent if path else Path())
-    for name, value in given.items():
-        section, _, key = name.rpartition(".")
-        target = values.setdefault(section, {}) if section else values
-        if not isinstance(target, dict):
-            what, mend = f"`{section}` is not a section", f"write `{section}:` and its keys"
-            raise UserError(what, where=path or "recipe", mend=mend)
-        target[key] = yaml.safe_load(value) if key == "anchors" else value
+    values = merged(read_yaml(preset), values) if preset else values
+    lay_over(values, given, path or "recipe")
     anchor_paths(values, Path())
     return build(
         Recipe, values, path or "recipe", {name: flag for name, flag in (spelt or {}).items() if name in given}
     )
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Values of both, sections key by key; those above win."""
+    found = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            found[key] = below[key] | above[key]
+    return found
+
+
+def lay_over(values: dict[str, Any], given: Mapping[str, str], where: Path | str) -> None:
+    """Put values from flags, `key` or `section.key`, into those of a file, in place.
+
+    Raises:
+        UserError: the file has something else where a section belongs.
+    """
+    for name, value in given.items():
+        section, _, key = name.rpartition(".")
+        target = values.setdefault(section, {}) if section else values
+        if not isinstance(target, dict):
+            raise UserError(f"`{section}` is not a section", where=where, mend=f"write `{section}:` and its keys")
+        target[key] = yaml.safe_load(value) if key == "anchors" else value
+
+
+def differences(recipe: Recipe, other: Recipe) -> list[str]:
+    """Keys in which two recipes disagree, with both values, as `train.epochs is 3, not 5`."""
+
+    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        return found
+
+    one, two = flat(recipe.model_dump(mode="json")), flat(other.model_dump(mode="json"))
+    return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
 
 
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""Class folders: <split>/<class>/**/<image>, whatever the images are called."""
+
+from pathlib import Path
+
+from data.checks import class_index, readable
+from data.records import Description, Problem, Record, Split, make_record
+from utils.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def read_folder(description: Description, split: str) -> Split:
+    """Read one split; an image's class is the folder right under the split. Other files are passed over.
+
+    Raises:
+        UserError: no such folder, or a class folder outside `names`.
+    """
+    root = description.root / description.split(split)
+    paths: list[Path] = []
+    classes: list[int] = []
+    for folder in class_folders(root, f"correct `{split}:` in {description.yaml}"):
+        found = images_below(folder)
+        paths += found
+        classes += [class_index(folder.name, description.names, str(folder))] * len(found)
+    problems: list[Problem] = []
+    records: list[Record] = []
+    for path, index, size in zip(paths, classes, readable(paths, problems), strict=True):
+        if size is not None:
+            records.append(make_record(path, size, classes=[index]))
+    return Split(split, description, records, problems)
+
+
+def folder_names(root: Path, train: str) -> list[str]:
+    """The class folders of the training split in alphabetical order."""
+    return [folder.name for folder in class_folders(root / train, "correct `train:`")]
+
+
+def class_folders(root: Path, mend: str) -> list[Path]:
+    """Folders of a split in alphabetical order; hidden ones are passed over.
+
+    Raises:
+        UserError: no such split, or no folder in it.
+    """
+    folders = [path for path in sorted(root.glob("*")) if path.is_dir() and not path.name.startswith(".")]
+    if not folders:
+        raise UserError("no class folders here", where=root, mend=f"put one folder a class there, or {mend}")
+    return folders
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Image files at any depth, by their suffix, in alphabetical order."""
+    return sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )

@@ -1,0 +1,70 @@
+"""A detector on held-out images: figures, pictures and the table of both."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.records import Split
+from engine.detector import Detector
+from engine.evaluate import coco_evaluation, detection_metrics
+from engine.pictures import save_pictures
+from engine.predict import Thresholds, predict_split
+
+KEYS = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
+PAGE = 8  # images on the page of predictions
+SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How detections are made."""
+
+    imgsz: int
+    thresholds: Thresholds
+    batch_size: int
+
+
+def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder: Path) -> dict[str, Any]:
+    """Find on every image of the split, and write the pictures into the folder.
+
+    Returns:
+        detection_metrics, and the `seconds` that finding and matching took.
+    """
+    began = time.monotonic()
+    found = list(
+        predict_split(
+            detector.model,
+            detector.decoder,
+            split.records,
+            finding.imgsz,
+            finding.thresholds,
+            batch_size=finding.batch_size,
+            device=detector.device,
+        )
+    )
+    evaluation = coco_evaluation(split.records, found, detector.names)
+    metrics = detection_metrics(evaluation, split.records, found, detector.names)
+    metrics["seconds"] = time.monotonic() - began
+    save_pictures(evaluation, split, found, folder, SURE, PAGE)
+    return metrics
+
+
+def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: Path) -> str:
+    """The AP table and where the pictures are, as plain text."""
+    counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
+    lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
+    lines += [f"  {key:<12}{share(metrics[key])}" for key in KEYS]
+    width = max(12, *(len(name) for name in metrics["per_class"]))
+    lines += ["", f"  {'class':<{width}}  boxes     map   map50"]
+    lines += [
+        f"  {name:<{width}}{own['boxes']:7d}  {share(own['map'])}  {share(own['map50'])}"
+        for name, own in metrics["per_class"].items()
+    ]
+    pictures = ", ".join(path.name for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]))
+    return "\n".join([*lines, "", f"pictures in {folder}: {pictures}", ""])
+
+
+def share(value: float | None) -> str:
+    """A fraction in six columns."""
+    return "   –  " if value is None else f"{value:6.3f}"

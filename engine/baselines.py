@@ -1,0 +1,165 @@
+"""What cascade learning is held against: the same network, head and schedule, trained end to end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine import checkpoint
+from engine.cascade import Stage, classification_loss, judged, predictions, run_stage, save_backbone
+from engine.features import Feed, Feeder, FixedPass
+from engine.job import Job
+from engine.logs import Logs, console
+from engine.stop import Stop
+from models.backbone import Backbone
+from models.backbones import make_backbone
+from models.cascade import Probes, SubModule, Taps, head_macs, joined, make_plan
+from models.heads import make_head
+from utils.config import Baseline
+from utils.seed import seed_process
+
+# Where the seeds of a baseline start: apart from those of the stages and of each other.
+NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300}
+PROBES = 50  # probes' seeds start so far behind
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """Training of a head at each of several cuts of a fixed network, all in one pass; none sees another."""
+
+    name: str
+    model: Probes
+    cuts: tuple[int, ...]
+    taps: FixedPass
+    feed: Feed
+    single_label: bool
+    fabric: Any
+    stop: Stop
+    fitness: str = "fitness"
+
+    def inputs(self, batch: Any) -> list[Tensor]:
+        """Features at the cuts."""
+        found: list[Tensor] = self.taps(batch.images)
+        return found
+
+    def loss(self, outputs: list[Tensor], batch: Any) -> dict[str, Tensor]:
+        """The classification loss of each head."""
+        single = self.single_label
+        return {
+            f"b{cut}": classification_loss(logits, batch.present, single_label=single)
+            for cut, logits in zip(self.cuts, outputs, strict=True)
+        }
+
+    def watch(self, outputs: list[Tensor], batch: Any) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """`b<cut>/<figure>` of each head; `fitness` is the mean over the heads of what a stage is judged by."""
+        logits, present = predictions(self, model)
+        figures = [judged(own, present, single_label=self.single_label) for own in logits]
+        key = "accuracy" if self.single_label else "auc"
+        found = {
+            f"b{cut}/{name}": value for cut, own in zip(self.cuts, figures, strict=True) for name, value in own.items()
+        }
+        return found | {self.fitness: sum(own[key] for own in figures) / len(figures)}
+
+
+def train_baselines(job: Job, cascade: Backbone) -> None:
+    """Train what the recipe asks for beside the cascade; each leaves weights/backbone_<method>.pt.
+
+    `e2e`: from random weights, as many epochs as the longest stage. `e2e_compute`: as many as cost the arithmetic that
+    the cascade took. `finetuned`: the cascaded network goes on end to end, with its last head, as long as `e2e`.
+
+    Args:
+        cascade: the backbone after cascade pre-training; fine-tuning changes it.
+    """
+    recipe = job.recipe
+    plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance)
+    logs = Logs(job.folder, "pretrain.csv")
+    for name in recipe.baselines:
+        number = NUMBERS[name]
+        seed_process(recipe.seed, number)
+        if name == "finetuned":
+            method, backbone = f"cl{recipe.cl_splits}_finetuned", cascade
+        else:
+            method, backbone = name, make_backbone(recipe.backbone, recipe.width)
+        head = fresh_head(job, plan[-1])
+        if name == "finetuned":
+            last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
+            head.load_state_dict(last["heads"][-1])
+        epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
+        phase = recipe.stage.model_copy(update={"epochs": epochs, "bn_mode": "frozen"})
+        stage = Stage(method, method, number, joined(plan), phase)
+        head, figures = run_stage(job, backbone, stage, Feeder(job, backbone), logs, head)
+        probes, metrics = run_probes(job, backbone, plan[:-1], stage, logs)
+        heads = [probe.state_dict() for probe in [*probes, head]]
+        save_backbone(job, method, backbone, plan, heads, [*metrics, figures])
+
+
+def fresh_head(job: Job, part: SubModule) -> nn.Module:
+    """The recipe's head for a sub-module's output."""
+    phase = job.recipe.stage
+    return make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
+
+
+def longest(job: Job) -> int:
+    """Epochs of the last stage, which has most."""
+    phase = job.recipe.stage
+    return (phase.epochs or 0) + phase.epochs_step * (job.recipe.cl_splits - 1)
+
+
+def equal_compute(job: Job, plan: list[SubModule]) -> int:
+    """Epochs end to end that cost as many multiply-accumulates as the cascade did.
+
+    A backward pass counts as two forward ones. The blocks before a sub-module run forward: in every epoch, or with
+    feature cache once for each view. Stages count the epochs that they took, early stopping or not.
+    """
+    recipe = job.recipe
+    content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
+    views = recipe.cache_views or (0 if recipe.augments else 1)
+    cached = recipe.cache != "off" and views > 0
+    total = before = 0.0
+    for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
+        total += 3 * figures["epochs"] * (part.macs + head_macs(fresh_head(job, part), part.shape))
+        total += views * plan[number - 1].macs * (number > 0) if cached else figures["epochs"] * before
+        before += part.macs
+    whole = joined(plan)
+    return max(1, round(total / (3 * (whole.macs + head_macs(fresh_head(job, whole), whole.shape)))))
+
+
+def run_probes(
+    job: Job, backbone: Backbone, cuts: list[SubModule], stage: Stage, logs: Logs
+) -> tuple[list[nn.Module], list[dict[str, float]]]:
+    """Train a fresh head at each cut of a trained network, which stays as it is, or load them where that is done.
+
+    Returns:
+        The heads, and the figures of each.
+    """
+    if not cuts:
+        return [], []
+    seed_process(job.recipe.seed, stage.number + PROBES)
+    probes = Probes([fresh_head(job, part) for part in cuts])
+    path, numbers = job.weights / f"{stage.key}_probes.pt", tuple(part.stop for part in cuts)
+    if path.exists():
+        content = checkpoint.load(path, "stage")
+        checkpoint.load_state(probes, content["model"], path)
+        console.print(f"{stage.name}: probes loaded from {path}")
+        figures = content["metrics"]
+    else:
+        seed = job.recipe.seed + stage.number + PROBES
+        feeder = Feeder(job, backbone)
+        feed, taps = feeder.images(seed), FixedPass(Taps(backbone, numbers), feeder.rows, job.fabric)
+        name = f"{stage.name}_probes"
+        task = ProbeTask(name, probes, numbers, taps, feed, job.single_label, job.fabric, job.stop)
+        # The heads share no weight: clipping their common gradient would let one of them slow the others down.
+        phase = stage.phase.model_copy(update={"clip": float("inf"), "epochs": job.recipe.stage.epochs})
+        averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+        probes.load_state_dict(averaged.state_dict())
+        job.save(path, {"kind": "stage", "model": probes.state_dict(), "metrics": figures})
+        job.fabric.barrier()
+    own = [
+        {name.partition("/")[2]: value for name, value in figures.items() if name.startswith(f"b{cut}/")}
+        for cut in numbers
+    ]
+    return list(probes.heads), own

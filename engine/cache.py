@@ -1,0 +1,272 @@
+"""What frozen blocks put out, computed once and read in every epoch: in RAM, or memory-mapped on disk."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.records import Split
+from utils.errors import UserError
+from utils.files import cannot_write, make_folder, write_text
+
+MARK_EVERY = 64  # steps between two notes of how far a file is filled
+GIB = 2**30
+STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}  # numpy knows no bfloat16
+
+
+@dataclass
+class FeatureBatch:
+    """Features of one step: features [B, C, H, W], present [B, classes] 0 or 1, index in the split [B]."""
+
+    features: Tensor
+    present: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What decides the content of a cache; two caches are the same if and only if their keys are.
+
+    Attributes:
+        prefix: hash of the frozen blocks' weights and statistics.
+        data: hash of the images' names, sizes and dates, and of their labels.
+        transform: what is done to an image, spelt out, with the seed of its draws.
+        dtype, shape: of one image's features, shape as channels, height, width.
+        views: rows of each image.
+        images: how many there are.
+    """
+
+    prefix: str
+    data: str
+    transform: str
+    dtype: str
+    shape: tuple[int, ...]
+    views: int
+    images: int
+
+    @property
+    def rows(self) -> int:
+        """Images times views."""
+        return self.images * self.views
+
+
+class FeatureCache(Dataset[FeatureBatch]):
+    """Features of a split at one cut; row view · images + index. Asked with many (view, index) at once.
+
+    On disk: `features.bin`, `present.bin`, `key.json`, and `filled<shard>.json` for each process that fills it. Space
+    is reserved before anything is written, and a row counts as there only once a flush has followed it: a kill at any
+    moment leaves a cache that is continued, never one that is half read.
+
+    Args:
+        folder: where it lies, or None for RAM.
+        shards: processes that fill it together; this one is number `shard`. They must share the folder.
+        step: rows computed at once.
+
+    Raises:
+        UserError: the folder holds a cache of another key; says which parts differ.
+    """
+
+    def __init__(
+        self, folder: Path | None, key: CacheKey, classes: int, *, step: int, shard: int = 0, shards: int = 1
+    ) -> None:
+        self.folder, self.key, self.step, self.shard, self.shards = folder, key, step, shard, shards
+        channels, height, width = key.shape
+        self.dtype: torch.dtype = getattr(torch, key.dtype)
+        shape = (key.rows, height, width, channels)
+        if folder is None:
+            self.features = np.empty(shape, STORED[self.dtype])
+            self.present = np.empty((key.rows, classes), np.uint8)
+        else:
+            if shard == 0:
+                reserve(folder, key, self.nbytes(key, classes))
+            self.features = np.memmap(wait_for(folder / "features.bin"), STORED[self.dtype], "r+", shape=shape)
+            self.present = np.memmap(wait_for(folder / "present.bin"), np.uint8, "r+", shape=(key.rows, classes))
+        self.done = self._noted(shard)
+
+    @staticmethod
+    def nbytes(key: CacheKey, classes: int) -> tuple[int, int]:
+        """Bytes of the features and of the classes."""
+        item = torch.empty((), dtype=getattr(torch, key.dtype)).element_size()
+        return key.rows * int(np.prod(key.shape)) * item, key.rows * classes
+
+    def __len__(self) -> int:
+        return self.key.images
+
+    def __getitems__(self, draws: list[tuple[int, int]]) -> FeatureBatch:
+        """The rows of (view, index) pairs."""
+        assert self.complete, "a cache is read only when all of it is there"
+        rows = [view * self.key.images + index for view, index in draws]
+        features = torch.from_numpy(self.features[rows]).view(self.dtype).permute(0, 3, 1, 2)
+        present = torch.from_numpy(self.present[rows]).float()
+        return FeatureBatch(features, present, torch.tensor([index for _, index in draws]))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard has noted its last row."""
+        noted = [self.done if shard == self.shard else self._noted(shard) for shard in range(self.shards)]
+        return all(done == len(self._starts(shard)) for shard, done in enumerate(noted))
+
+    def missing(self) -> list[int]:
+        """Rows that this process has yet to compute, `step` of them at once."""
+        return [row for start in self._starts(self.shard)[self.done :] for row in self._chunk(start)]
+
+    def fill(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """Write features [step, C, H, W] and present [step, classes] of the missing rows, in their order."""
+        try:
+            for start, (features, present) in zip(self._starts(self.shard)[self.done :], batches, strict=True):
+                self._store(self._chunk(start), features, present)
+                self.done += 1
+                if self.done % MARK_EVERY == 0:
+                    self.mark()
+        finally:
+            self.mark()
+
+    def _store(self, rows: range, features: Tensor, present: Tensor) -> None:
+        stored = features.to(self.dtype).permute(0, 2, 3, 1).contiguous().cpu()
+        if self.dtype == torch.bfloat16:
+            stored = stored.view(torch.int16)
+        self.features[rows.start : rows.stop] = stored.numpy()
+        self.present[rows.start : rows.stop] = present.cpu().numpy()
+
+    def mark(self) -> None:
+        """Flush, then note how far this process has come."""
+        if self.folder is not None:
+            for array in (self.features, self.present):
+                assert isinstance(array, np.memmap)
+                array.flush()
+            write_text(self._note(self.shard), json.dumps(self.done))
+
+    def delete(self) -> None:
+        """Free the space."""
+        del self.features, self.present
+        if self.folder is not None and self.shard == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _starts(self, shard: int) -> range:
+        return range(shard * self.step, self.key.rows, self.shards * self.step)
+
+    def _chunk(self, start: int) -> range:
+        return range(start, min(start + self.step, self.key.rows))
+
+    def _note(self, shard: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"filled{shard}of{self.shards}by{self.step}.json"
+
+    def _noted(self, shard: int) -> int:
+        if self.folder is None or not self._note(shard).exists():
+            return 0
+        return int(json.loads(self._note(shard).read_text()))
+
+
+def reserve(folder: Path, key: CacheKey, sizes: tuple[int, int]) -> None:
+    """Make the files of a cache at their full size, or accept those that are there with the same key.
+
+    Raises:
+        UserError: a cache of another key lies there, or the disk is full.
+    """
+    note, wanted = folder / "key.json", json.loads(json.dumps(asdict(key)))
+    if note.exists():
+        found = json.loads(note.read_text())
+        if differing := [name for name in wanted if found.get(name) != wanted[name]]:
+            what = "; ".join(f"{name} is {found.get(name)!r} there, {wanted[name]!r} now" for name in differing)
+            raise UserError(f"holds the features of something else: {what}", where=folder, mend="delete the folder")
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    try:
+        for name, size in zip(("present.bin", "features.bin"), reversed(sizes), strict=True):
+            with (folder / name).open("wb") as file:
+                allocate(file.fileno(), size)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise cannot_write(folder, error) from error
+    write_text(note, json.dumps(wanted, indent=2) + "\n")
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Reserve the blocks now: a memory map that meets a full disk later kills the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)
+
+
+def wait_for(path: Path) -> Path:
+    """A file that another process of this machine has made before the last barrier."""
+    if not path.exists():
+        raise UserError("is not there", where=path, mend="the processes of one machine must share the run folder")
+    return path
+
+
+Place = Literal["ram", "disk"]
+
+
+def choose_place(wanted: str, needed: int, folders: list[Path], ranks: int) -> Place | str:
+    """`ram` or `disk`, or, where `auto` finds room in neither, the reason to do without.
+
+    `auto` takes RAM for up to half of what is free, and for one process only: several share a file.
+
+    Raises:
+        UserError: an explicit wish without the space for it; says both numbers.
+    """
+    held = sum(file.stat().st_size for folder in folders for file in folder.glob("*.bin"))  # of a run that goes on
+    home = next(parent for parent in folders[0].parents if parent.exists())
+    free = {"ram": free_memory(), "disk": shutil.disk_usage(home).free + held}
+    short = f"the features need {needed / GIB:.2f} GiB; free are {free['ram'] / GIB:.2f} GiB of RAM, "
+    short += f"{free['disk'] / GIB:.2f} GiB of disk"
+    if wanted == "ram" and ranks > 1:
+        raise UserError("several processes cannot share it", where="--cache ram", mend="use --cache disk")
+    if wanted in free:
+        if needed > free[wanted]:
+            raise UserError(short, where=f"--cache {wanted}", mend="use --cache off, or fewer --cache-views")
+        return wanted
+    if ranks == 1 and needed <= free["ram"] / 2:
+        return "ram"
+    return "disk" if needed <= free["disk"] else short
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take, by the machine and by its control group."""
+    free = psutil.virtual_memory().available
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdecimal():
+        free = min(free, int(text) - int(used.read_text()))
+    return max(0, free)
+
+
+def hash_weights(module: nn.Module) -> str:
+    """Of every parameter and buffer."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def hash_split(split: Split) -> str:
+    """Of the images' names, sizes and dates, or their pixels, and of their labels."""
+    digest = hashlib.sha256()
+    for record in split.records:
+        if record.pixels is None:
+            status = record.image.stat()
+            digest.update(f"{record.image.name} {status.st_size} {status.st_mtime_ns}".encode())
+        else:
+            digest.update(np.ascontiguousarray(record.pixels).tobytes())
+        for array in (record.labels, record.boxes_xyxy, record.classes):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def unchanged(items: Any) -> Any:
+    """Collate function for batches that the data set makes itself."""
+    return items

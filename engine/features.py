@@ -1,0 +1,197 @@
+"""What a cascade stage reads: images through the fixed blocks before it, or those blocks' cached output."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+
+from data.loader import DetectionSet, InOrder, make_loader
+from data.transforms import eval_transform, pretrain_transform
+from engine.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
+from engine.job import Job
+from engine.logs import console, progress
+from models.backbone import Backbone
+from models.cascade import Prefix, SubModule, block_costs
+from utils.errors import Stopped, UserError
+
+SIDES = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches to train and to validate on, and what makes a network's input of them."""
+
+    train: DataLoader[Any]
+    val: DataLoader[Any]
+    inputs: Callable[[Any], Any]
+
+
+class FixedPass:
+    """A fixed module on batches of one size, without gradient.
+
+    A convolution may round differently for another number of images: the last, short batch is therefore filled up.
+    What comes out for an image does not depend on the batch that it is in, and the cache is exact.
+    """
+
+    def __init__(self, module: nn.Module, rows: int, fabric: Any) -> None:
+        self.module = module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.rows, self.fabric = rows, fabric
+
+    def __call__(self, x: Tensor) -> Any:
+        count, x = len(x), x.to(self.fabric.device)
+        if count < self.rows:
+            x = torch.cat([x, x[-1:].expand(self.rows - count, *x.shape[1:])])
+        with torch.no_grad(), self.fabric.autocast():
+            found = self.module(x.contiguous(memory_format=torch.channels_last))
+        return found[:count] if isinstance(found, Tensor) else [part[:count] for part in found]
+
+
+def batch_images(batch: Any) -> Tensor:
+    """The images of a batch, in the layout that convolutions like."""
+    images: Tensor = batch.images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def cached_loader(cache: FeatureCache, order: Sampler[tuple[int, int]], rows: int) -> DataLoader[Any]:
+    """Batches of cached features."""
+    return DataLoader(cache, rows, sampler=order, collate_fn=unchanged)
+
+
+def batch_features(batch: FeatureBatch) -> Tensor:
+    """The features of a cached batch, which lie in that layout already."""
+    return batch.features
+
+
+class Feeder:
+    """Feeds the stages of one cascade, in their order; keeps at most two cuts' features at a time."""
+
+    def __init__(self, job: Job, backbone: Backbone) -> None:
+        self.job, self.backbone, self.phase = job, backbone, job.recipe.stage
+        self.rows = job.rank_batch(self.phase)
+        self.splits = job.pretrain_splits
+        self.cut = 0
+        self.caches: list[FeatureCache] = []
+
+    def images(self, seed: int) -> Feed:
+        """Images as they are, a new view in every epoch."""
+        train, val = self._sets(seed)
+        return Feed(self.job.images(train, self.phase, seed), self._in_order(val), batch_images)
+
+    def stage(self, part: SubModule, seed: int, *, drifting: bool) -> Feed:
+        """Input of a sub-module: its prefix' features; images for the first, and where the prefix drifts."""
+        if part.start == 0 or drifting:
+            return self.images(seed)
+        if self._caching and self._advance(part):
+            train, val = self.caches
+            order = self.job.order(len(train), seed, self.views)
+            rows = InOrder(len(val), self._own_rows(len(val)))
+            return Feed(cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows), batch_features)
+        prefix = FixedPass(Prefix(self.backbone, part.start), self.rows, self.job.fabric)
+        train_set, val_set = self._sets(self.job.recipe.seed if self.views else seed)
+        loader = self.job.images(train_set, self.phase, seed, self.views)
+        return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
+
+    def close(self) -> None:
+        """Free the caches."""
+        for cache in self.caches:
+            cache.delete()
+        self.caches = []
+
+    @cached_property
+    def views(self) -> int:
+        """Frozen views of each image from the second stage on; 0 for a new one in every epoch."""
+        return self.job.recipe.cache_views or (0 if self.job.recipe.augments else 1)
+
+    @cached_property
+    def _hashes(self) -> list[str]:
+        return [hash_split(split) for split in self.splits]
+
+    def _sets(self, seed: int) -> tuple[DetectionSet, DetectionSet]:
+        """Training images as the recipe augments them, validation images as they are judged."""
+        recipe, phase, classes = self.job.recipe, self.phase, len(self.job.names)
+        train = pretrain_transform(phase.imgsz or recipe.imgsz, recipe.augment, phase.crop)
+        val = eval_transform(recipe.imgsz, phase.view)
+        return (
+            DetectionSet(self.splits[0].records, train, seed, classes, follow=phase.crop_labels),
+            DetectionSet(self.splits[1].records, val, seed, classes, follow=phase.crop_labels),
+        )
+
+    def _own_rows(self, count: int) -> Sequence[int]:
+        """This rank's share of so many rows."""
+        return range(self.job.fabric.global_rank, count, self.job.fabric.world_size)
+
+    def _in_order(self, dataset: DetectionSet) -> DataLoader[Any]:
+        """This rank's share of a data set, once and in order."""
+        return make_loader(dataset, InOrder(len(dataset), self._own_rows(len(dataset))), self.rows, workers=0)
+
+    @cached_property
+    def _caching(self) -> bool:
+        """Whether stages read from caches as far as there is room; says why not, where `auto` decides so."""
+        recipe = self.job.recipe
+        if recipe.cache == "off" or self.views:
+            return recipe.cache != "off"
+        why = "augmentation draws a new view of each image in every epoch"
+        if recipe.cache != "auto":
+            raise UserError(why, where=f"--cache {recipe.cache}", mend="give --cache-views, or no augmentation")
+        console.print(f"no feature cache: {why}; --cache-views M would freeze M of them")
+        return False
+
+    def _keys(self, sets: tuple[DetectionSet, DetectionSet], cut: int) -> list[CacheKey]:
+        """Of the training and of the validation features behind so many blocks."""
+        recipe, blocks = self.job.recipe, Prefix(self.backbone, cut)
+        probe = FixedPass(blocks, 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
+        weights, dtype = hash_weights(blocks), str(probe.dtype).removeprefix("torch.")
+        keys = []
+        for dataset, digest, side, views in zip(
+            sets, self._hashes, (self.phase.imgsz or recipe.imgsz, recipe.imgsz), (self.views, 1), strict=True
+        ):
+            shape = block_costs(self.backbone, side)[cut - 1].shape
+            drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
+            keys.append(CacheKey(weights, digest, drawn, dtype, shape, views, len(dataset)))
+        return keys
+
+    def _advance(self, part: SubModule) -> bool:
+        """Have the caches in front of a sub-module, made from those before it; False if there is no room."""
+        job, cut, sets = self.job, part.start, self._sets(self.job.recipe.seed)
+        keys, ranks = self._keys(sets, cut), job.fabric.world_size // job.recipe.num_nodes
+        folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{name}_b{cut}" for name in SIDES]
+        needed = sum(sum(FeatureCache.nbytes(key, len(job.names))) for key in keys)
+        place = choose_place(job.recipe.cache, needed, folders, ranks)
+        if place not in ("ram", "disk"):
+            console.print(f"{part.blocks} without feature cache: {place}")
+            return False
+        caches = []
+        for index, (key, dataset) in enumerate(zip(keys, sets, strict=True)):
+            folder = folders[index] if place == "disk" else None
+            with job.fabric.rank_zero_first(local=True):
+                cache = FeatureCache(
+                    folder, key, len(job.names), step=self.rows, shard=job.fabric.local_rank, shards=ranks
+                )
+            self._fill(cache, dataset, self.caches[index] if self.caches else None, cut)
+            caches.append(cache)
+        job.fabric.barrier()
+        self.close()
+        self.caches, self.cut = caches, cut
+        return True
+
+    def _fill(self, cache: FeatureCache, dataset: DetectionSet, before: FeatureCache | None, cut: int) -> None:
+        """Compute what a cache lacks, from the features of the former cut or from images."""
+        order = InOrder(cache.key.images, cache.missing())
+        if before is None:
+            start, loader = 0, make_loader(dataset, order, self.rows, self.job.recipe.workers)
+        else:
+            start, loader = self.cut, cached_loader(before, order, self.rows)
+        blocks = FixedPass(Prefix(self.backbone, cut, start), self.rows, self.job.fabric)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in progress(loader, f"features of b{cut}", len(loader)):
+                if self.job.stop.asked:
+                    raise Stopped(self.job.stop.asked)
+                yield blocks(batch.images if before is None else batch.features), batch.present
+
+        with self.job.stop.deferred():
+            cache.fill(batches())

@@ -1,0 +1,61 @@
+"""Learning rate and end of training as functions of the position and of the validations so far: nothing to resume."""
+
+import math
+from collections.abc import Sequence
+from statistics import fmean
+
+import torch
+
+from utils.config import Phase
+
+WINDOW = 5  # epochs that a plateau compares with as many before them
+DROP = 0.1
+DROPS = 4  # the last of these ends the training
+
+
+def learning_rate(phase: Phase, step: int, steps: int, history: Sequence[float]) -> float:
+    """Rate of a step, from 0, of so many.
+
+    `cosine` rises linearly over the warm-up and falls to lr · lr_final. `plateau` is lr · 0.1 ** drops(history).
+
+    Args:
+        history: fitness at each validation so far.
+    """
+    if phase.schedule == "plateau":
+        return phase.lr * DROP ** drops(history, phase.patience or 0)
+    warm = phase.warmup * steps
+    if step < warm:
+        return phase.lr * (step + 1) / (warm + 1)
+    done = (step - warm) / max(1.0, steps - warm)
+    return phase.lr * (phase.lr_final + (1 - phase.lr_final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def drops(history: Sequence[float], patience: int) -> int:
+    """How often the rate has fallen: whenever the last five epochs are no better on average than the five before.
+
+    Judged once `patience` epochs have passed since the start or the last fall. The rule of Deep Cascade Learning
+    (Marquez et al., TNNLS 29(11), 2018) in its authors' code, patience 10 there.
+    """
+    count = since = 0
+    for epoch in range(1, len(history) + 1):
+        since += 1
+        enough = since >= patience and epoch >= 2 * WINDOW
+        if enough and fmean(history[epoch - WINDOW : epoch]) <= fmean(history[epoch - 2 * WINDOW : epoch - WINDOW]):
+            count, since = count + 1, 0
+    return count
+
+
+def exhausted(phase: Phase, history: Sequence[float]) -> bool:
+    """Whether early stopping ends the training: a plateau's last drop, or `patience` validations without a better."""
+    if phase.patience is None or not history:
+        return False
+    if phase.schedule == "plateau":
+        return drops(history, phase.patience) >= DROPS
+    best = max(range(len(history)), key=lambda index: (history[index], -index))
+    return len(history) - 1 - best >= phase.patience
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The same rate for all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,37 @@
+"""SIGTERM and Ctrl-C: training saves and leaves at the next batch; anything else leaves at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from utils.errors import Stopped
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """Whether this process was asked to leave; `asked` is the signal's number, 0 for none."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._deferring = False
+
+    def install(self) -> None:
+        """Take the signals over."""
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, a first signal is only noted, for a loop that looks at `asked`; a second one leaves at once."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.asked or not self._deferring:
+            raise Stopped(number)
+        self.asked = number

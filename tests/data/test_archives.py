@@ -1,0 +1,123 @@
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_yaml
+from PIL import Image
+
+from data.description import Description, load_description
+from data.formats import read_split
+from utils.errors import UserError
+
+
+def picture(side: int = 8) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((side, side, 3), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def make_tar(path: Path, *members: str, mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as file:  # type: ignore[call-overload]
+        for name in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(picture())
+            file.addfile(info, io.BytesIO(picture()))
+    return path
+
+
+def make_zip(path: Path, *members: str) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name in members:
+            file.writestr(name, picture())
+    return path
+
+
+def describe(folder: Path, *archives: str, path: str = "sets/pets") -> Description:
+    changes = {"val": None, "test": None, "names": None, "format": "folder"}
+    return load_description(write_yaml(folder / "d.yaml", path=path, archives=list(archives), **changes))
+
+
+def test_tar_and_zip_go_into_one_folder_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tar = make_tar(tmp_path / "a.tar.gz", "train/cat/1.png", "train/cat/2.png")
+    make_zip(tmp_path / "b.zip", "train/dog/1.png")
+    description = describe(tmp_path, "a.tar.gz", "b.zip")
+    assert len(read_split(description, "train", strict=True).records) == 3
+    assert capsys.readouterr().out.count("unpacking a.tar.gz, b.zip into") == 1
+    tar.unlink()
+    assert describe(tmp_path, "a.tar.gz", "b.zip") == description
+    assert not capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "sets").iterdir()] == ["pets"]
+
+
+@pytest.mark.parametrize(("top", "images"), [("pets", "train"), ("other", "other/train")])
+def test_a_top_folder_of_the_same_name_becomes_the_root(tmp_path: Path, top: str, images: str) -> None:
+    make_tar(tmp_path / "a.tar", f"{top}/train/cat/1.png", mode="w")
+    make_zip(tmp_path / "b.zip", f"{top}/train/dog/1.png")
+    with pytest.raises(UserError, match="class folders") if top == "other" else pytest.MonkeyPatch.context():
+        describe(tmp_path, "a.tar", "b.zip")
+    assert (tmp_path / "sets" / "pets" / images / "dog" / "1.png").is_file()
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", "evil.png")
+    with tarfile.open(make_tar(tmp_path / "a.tar", "train/cat/1.png", mode="w"), "a") as file:
+        file.add(inner, "inner.zip")
+    describe(tmp_path, "a.tar")
+    assert (tmp_path / "sets" / "pets" / "inner.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make_tar, "../evil.png"),
+        (make_tar, "train/../../evil.png"),
+        (make_zip, "../evil.png"),
+        (make_zip, "train/../../evil.png"),
+        (make_zip, "..\\evil.png"),
+        (make_zip, "/evil.png"),
+    ],
+)
+def test_members_that_lead_out(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    make(tmp_path / "a.zip", "train/cat/1.png", name)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        describe(tmp_path, "a.zip")
+    assert not list((tmp_path / "sets").iterdir())
+    assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_links_that_lead_out(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        info = tarfile.TarInfo("train")
+        info.type, info.linkname = tarfile.SYMTYPE, "../../.."
+        file.addfile(info)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        describe(tmp_path, "a.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
+def test_archives_cut_short_leave_nothing(tmp_path: Path, mode: str) -> None:
+    names = [f"train/cat/{number}.png" for number in range(50)]
+    archive = tmp_path / "a.archive"
+    make_zip(archive, *names) if mode == "zip" else make_tar(archive, *names, mode=mode)
+    content = archive.read_bytes()
+    for length in (len(content) // 2, len(content) // 2 + 100, 20):
+        archive.write_bytes(content[:length])
+        with pytest.raises(UserError, match="no whole tar or zip"):
+            describe(tmp_path, "a.archive")
+    assert not list((tmp_path / "sets").iterdir())
+
+
+def test_no_such_archive(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"d\.yaml: the archive .*absent\.tar does not exist"):
+        describe(tmp_path, "absent.tar")
+
+
+def test_nowhere_to_unpack(tmp_path: Path) -> None:
+    make_tar(tmp_path / "a.tar", "train/cat/1.png")
+    (tmp_path / "sets").write_text("a file")
+    with pytest.raises(UserError, match="cannot write"):
+        describe(tmp_path, "a.tar")

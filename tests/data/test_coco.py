@@ -1,0 +1,172 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHARED, write_yaml
+from PIL import Image
+
+from data.description import Description, load_description
+from data.formats import read_split
+from utils.errors import UserError
+
+CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}]
+
+
+def add(path: Path, size: tuple[int, int] = (40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size).save(path)
+
+
+def image(number: int, **more: object) -> dict[str, Any]:
+    return {"id": number, "file_name": f"{number:012}.jpg", "width": 40, "height": 30} | more
+
+
+def annotation(number: int, *bbox: object, **more: object) -> dict[str, Any]:
+    return {"id": number, "image_id": 1, "category_id": 18, "bbox": list(bbox), "iscrowd": 0} | more
+
+
+def write(root: Path, images: list[Any], annotations: list[Any], **more: object) -> Path:
+    path = root / "annotations" / "instances_train2017.json"
+    path.parent.mkdir(exist_ok=True)
+    content = {"images": images, "annotations": annotations, "categories": CATEGORIES} | more
+    path.write_text(json.dumps(content))
+    return path
+
+
+def describe(root: Path, **changes: object) -> Description:
+    train = "annotations/instances_train2017.json"
+    keys = {"path": str(root), "format": "coco", "train": train, "val": None, "test": None, "names": None}
+    return load_description(write_yaml(root / "d.yaml", **(keys | changes)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A COCO folder with the images 1 and 2, both 40 wide and 30 high."""
+    for number in (1, 2):
+        add(tmp_path / "train2017" / f"{number:012}.jpg")
+    return tmp_path
+
+
+def test_boxes_crowds_and_categories(root: Path) -> None:
+    annotations = [
+        annotation(7, 1.5, 2, 10, 20),
+        annotation(8, 30, 20, 99, 99, category_id=3, iscrowd=1),
+    ]
+    write(root, [image(2), image(1)], annotations)
+    description = describe(root)
+    assert description.names == ["car", "dog"]
+    empty, record = read_split(description, "train", strict=True).records
+    assert empty.boxes_xyxy.shape == (0, 4)
+    assert record.boxes_xyxy.tolist() == [[1.5, 2, 11.5, 22], [30, 20, 40, 30]]
+    assert record.labels.tolist() == [1, 0]
+    assert record.difficult.tolist() == [False, True]
+    assert record.classes is None
+
+
+def test_boxes_follow_an_image_of_another_size(root: Path) -> None:
+    write(root, [image(1, width=400, height=600)], [annotation(7, 100, 60, 200, 540)])
+    record = read_split(describe(root), "train", strict=True).records[0]
+    np.testing.assert_allclose(record.boxes_xyxy, [[10, 3, 30, 30]])
+
+
+@pytest.mark.parametrize("place", ["train2017", "images/train2017", "images", "annotations"])
+def test_where_images_may_lie(tmp_path: Path, place: str) -> None:
+    add(tmp_path / place / f"{1:012}.jpg")
+    write(tmp_path, [image(1)], [])
+    assert len(read_split(describe(tmp_path), "train", strict=True).records) == 1
+
+
+def test_the_folder_of_the_yaml_goes_first(root: Path) -> None:
+    add(root / "elsewhere" / "deep" / "x.jpg")
+    write(root, [image(1, file_name="deep/x.jpg")], [])
+    record = read_split(describe(root, images="elsewhere"), "train", strict=True).records[0]
+    assert record.image == root / "elsewhere" / "deep" / "x.jpg"
+
+
+def test_a_part_of_a_json(root: Path) -> None:
+    write(root, [image(1, split="train"), image(2, split="test")], [annotation(7, 1, 1, 5, 5, image_id=2)])
+    description = describe(root, **{name: f"annotations/instances_train2017.json#{name}" for name in ("train", "test")})
+    for name, stem, boxes in (("train", 1, 0), ("test", 2, 1)):
+        records = read_split(description, name, strict=True).records
+        assert [(int(record.image.stem), len(record.labels)) for record in records] == [(stem, boxes)]
+    with pytest.raises(UserError, match="no readable image"):
+        read_split(describe(root, val="annotations/instances_train2017.json#dev"), "val")
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        (annotation(7, 1, 1, 0, 5), "zero size"),
+        (annotation(7, 1, 1, -4, 5), "zero size"),
+        (annotation(7, 1, float("nan"), 4, 5), "zero size"),
+        (annotation(7, 50, 1, 4, 5), "outside the image"),
+        (annotation(7, 1, 1, 4), "four numbers"),
+        (annotation(7, 1, 1, 4, "x"), "four numbers"),
+        (annotation(7) | {"bbox": None}, "four numbers"),
+        (annotation(7, 1, 1, 4, 5, category_id=99), "no category of id 99"),
+        ({"id": 7, "image_id": 1, "bbox": [1, 1, 5, 5]}, "no category of id None"),
+        (annotation(7, 1, 1, 4, 5, image_id=99), "image_id 99 is not among the images"),
+    ],
+)
+def test_damaged_annotation_is_reported_and_left_out(root: Path, entry: dict[str, Any], what: str) -> None:
+    path = write(root, [image(1)], [annotation(6, 1, 1, 5, 5), entry])
+    found = read_split(describe(root), "train")
+    assert [problem.where for problem in found.problems] == [f"{path}, annotation 7"]
+    assert what in found.problems[0].what
+    assert found.summary().startswith("train: 1 images, 1 boxes, 1 left out")
+
+
+def test_a_turned_image(root: Path) -> None:
+    write(root, [image(1, width=30, height=40)], [annotation(7, 1, 1, 5, 5)])
+    assert "was turned" in read_split(describe(root), "train").problems[0].what
+
+
+def test_images_that_are_not_there(root: Path) -> None:
+    write(root, [image(1), *(image(number) for number in range(10, 60))], [])
+    found = read_split(describe(root), "train")
+    assert [problem.what for problem in found.problems] == ["50 images do not exist, the first is 000000000010.jpg"]
+    assert found.problems[0].where == str(root / "train2017")
+
+
+def test_category_outside_the_names(root: Path) -> None:
+    write(root, [image(1)], [annotation(7, 1, 1, 5, 5)])
+    with pytest.raises(UserError, match=r"json, category 18: label `dog` is not in `names`"):
+        read_split(describe(root, names=["car"]), "train")
+    assert read_split(describe(root, names=["dog"]), "train").records[0].labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"images": [],\n "annotations"', r"json:2: not json"),
+        ("[]", "no list `images`"),
+        ('{"images": [{"id": 1}]}', "`images` entry 0 is without id and file_name"),
+        ('{"images": [], "categories": {}}', "no list `categories`"),
+    ],
+)
+def test_json_of_something_else(root: Path, text: str, what: str) -> None:
+    write(root, [], []).write_text(text)
+    with pytest.raises(UserError, match=what):
+        describe(root)
+
+
+def test_no_json(root: Path) -> None:
+    with pytest.raises(UserError, match=r"instances_train2017\.json: cannot be read"):
+        describe(root)
+
+
+@pytest.mark.skipif(not (SHARED / "covid_cxr").exists(), reason="the chest X-rays are not beside this checkout")
+def test_real_lungs() -> None:
+    description = load_description(ROOT / "data" / "covid_cxr.yaml")
+    assert description.names == ["Right Lung", "Left Lung"]
+    train, test = (read_split(description, split) for split in ("train", "test"))
+    assert [len(split.records) for split in (train, test)] == [362, 135]
+    assert [problem.what for split in (train, test) for problem in split.problems] == ["no category of id None"]
+    labels = np.concatenate([record.labels for record in train.records + test.records])
+    assert np.bincount(labels).tolist() == [496, 497]
+    first = next(record for record in test.records if "2020_01_28_23_51_6665" in record.image.name)
+    scale = np.array([254 / 882, 256 / 888] * 2)
+    np.testing.assert_allclose(first.boxes_xyxy[0], np.array([42, 72, 287, 576]) * scale, rtol=1e-6)
+    assert first.size_hw == (256, 254)

@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHARED, write_yaml
+
+from data.description import Description, load_description
+from data.formats import FORMATS
+from data.records import Problem, Split, make_record
+from utils.errors import UserError
+
+
+def describe(folder: Path, **changes: object) -> Description:
+    return load_description(write_yaml(folder / "d.yaml", **({"path": str(folder)} | changes)))
+
+
+def test_what_the_formats_are_for() -> None:
+    assert {name for name, format_ in FORMATS.items() if format_.single_label} == {"folder", "cifar", "tiny_imagenet"}
+    assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {"folder", "cifar"}
+    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc"}
+
+
+def test_the_description_says_it(tmp_path: Path) -> None:
+    description = describe(tmp_path, format="cifar", val=None, test=None)
+    assert (description.single_label, description.boxed, description.splits) == (True, False, {"train": "train"})
+    with pytest.raises(UserError, match="has no `val` split"):
+        description.split(description.held_out)
+
+
+def test_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`format` is 'yolo' — use one of voc, coco"):
+        describe(tmp_path, format="yolo")
+
+
+def test_no_names_where_the_format_tells_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`names` is missing — add `names:`; the format `voc` does not tell them"):
+        describe(tmp_path, names=None)
+
+
+def test_names_of_the_data_set_are_distinct(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", classes=["cat", "cat"])
+    with pytest.raises(UserError, match="no distinct class names: cat, cat"):
+        describe(tmp_path, format="cifar", names=None)
+
+
+@pytest.mark.parametrize("yaml", sorted((ROOT / "data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_data_yaml_is_valid(yaml: Path) -> None:
+    try:
+        load_description(yaml)
+    except UserError as error:
+        assert "does not exist" in str(error)  # noqa: PT017
+        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray")  # these have to be fetched
+
+
+def test_summary(tmp_path: Path) -> None:
+    boxed, stated = describe(tmp_path), describe(tmp_path, format="cifar")
+    plain = make_record(tmp_path, (8, 8))
+    assert Split("train", boxed, [plain]).summary() == "train: 1 images, 0 boxes, 0 left out"
+    labelled = make_record(tmp_path, (8, 8), classes=[1])
+    problems = [Problem(f"file:{number}", "broken", "mend it") for number in range(23)]
+    lines = Split("test", stated, [labelled] * 2, problems).summary().splitlines()
+    assert lines[0] == "test: 2 images, 10 classes, 23 left out"
+    assert lines[1] == "  left out file:0: broken"
+    assert lines[-1] == "  and 3 more"
+    assert len(lines) == 22

@@ -1,0 +1,163 @@
+from collections import OrderedDict
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from models.backbone import Backbone, scaled
+from models.backbones import BACKBONES, make_backbone
+from models.cnn6 import CNN6
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from models.yolov3 import YOLOv3
+from utils.errors import UserError
+
+PARAMETERS = {"darknet53": 40_584_928, "cnn6": 2_960_640, "resnet50": 25_557_032 - 2_049_000, "vgg16": 14_714_688}
+SMALL = {"darknet53": 0.125, "cnn6": 0.125, "resnet50": 1.0, "vgg16": 1.0}
+
+
+@pytest.fixture(scope="module", params=sorted(BACKBONES))
+def any_backbone(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
+    return request.param, make_backbone(request.param, SMALL[request.param]).eval()
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_parameter_counts(name: str) -> None:
+    assert sum(p.numel() for p in make_backbone(name).parameters()) == PARAMETERS[name]
+
+
+def test_blocks_are_what_the_attributes_say(any_backbone: tuple[str, Backbone]) -> None:
+    _, backbone = any_backbone
+    x, strides, sides = torch.rand(1, 3, 64, 96), {}, []
+    with torch.inference_mode():
+        for number, (block, channels) in enumerate(zip(backbone.blocks, backbone.channels, strict=True), start=1):
+            x = block(x)
+            assert x.shape[1] == channels
+            sides.append(x.shape[3])
+            if number in backbone.taps:
+                strides[number] = (64 / x.shape[2], 96 / x.shape[3])
+    assert sum(backbone.stages) == len(backbone.blocks)
+    assert list(strides.values()) == [(s, s) for s in (8, 16, 32)][: len(backbone.taps)]
+
+
+def test_every_name_in_the_state_starts_with_its_block(any_backbone: tuple[str, Backbone]) -> None:
+    _, backbone = any_backbone
+    numbers = [int(name.split(".")[1]) for name in backbone.state_dict() if name.startswith("blocks.")]
+    assert len(numbers) == len(backbone.state_dict())
+    assert set(numbers) == set(range(len(backbone.blocks)))
+
+
+def test_images_are_normalised_in_the_first_block_alone(any_backbone: tuple[str, Backbone]) -> None:
+    name, backbone = any_backbone
+    counts = [sum(isinstance(m, Normalise) for m in block.modules()) for block in backbone.blocks]
+    assert counts == [int(name != "darknet53"), *[0] * (len(counts) - 1)]
+
+
+def test_normalise() -> None:
+    images = torch.rand(2, 3, 4, 5)
+    wanted = torchvision.transforms.functional.normalize(images, list(IMAGENET_MEAN), list(IMAGENET_STD))
+    torch.testing.assert_close(Normalise()(images), wanted)
+    assert not Normalise().state_dict()
+
+
+def test_frozen_blocks_stay_in_evaluation_mode() -> None:
+    backbone = make_backbone("cnn6", 0.125)
+    backbone.freeze(2)
+    backbone.train()
+    assert [block.training for block in backbone.blocks] == [False, False, True, True, True, True]
+    assert [{p.requires_grad for p in block.parameters()} for block in backbone.blocks[1:3]] == [{False}, {True}]
+
+
+def test_cnn6_is_the_authors() -> None:
+    backbone = CNN6().eval()
+    sides: list[tuple[int, int]] = []
+    x = torch.rand(1, 3, 224, 224, device="meta")
+    for block in backbone.to("meta").blocks:
+        kinds = [type(m) for m in block if not isinstance(m, Normalise)]
+        assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+        inner = block[:-1](x)
+        x = block(x)
+        sides.append((inner.shape[2], x.shape[2]))
+    assert sides == [(228, 114), (118, 59), (63, 31), (35, 17), (21, 10), (14, 7)]
+    assert backbone.channels == [256] * 6
+
+
+def test_cnn6_width() -> None:
+    assert CNN6(0.125).channels == [32] * 6
+    with pytest.raises(ValueError, match="width 5"):
+        CNN6(5)
+
+
+@pytest.mark.parametrize(("width", "wanted"), [(1, 256), (0.25, 64), (0.01, 4), (0.1, 24)])
+def test_scaled(width: float, wanted: int) -> None:
+    assert scaled(256, width) == wanted
+
+
+def with_weights_of(backbone: Backbone, build: object) -> nn.Module:
+    """torchvision's own network with the weights of the backbone: both list them in the order of the data flow."""
+    with torch.device("meta"):
+        peer = build(weights=None)  # type: ignore[operator]
+    if isinstance(peer, torchvision.models.ResNet):
+        peer.fc = nn.Identity()
+    else:
+        peer = peer.features
+    peer.to_empty(device="cpu")
+    values = backbone.state_dict().values()
+    peer.load_state_dict(OrderedDict(zip(peer.state_dict(), values, strict=True)))
+    return peer.eval()
+
+
+def stir(backbone: Backbone) -> None:
+    """Give BatchNorm statistics other than those it starts with."""
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+
+
+def test_resnet50_is_torchvisions() -> None:
+    backbone = make_backbone("resnet50").eval()
+    stir(backbone)
+    peer, images = with_weights_of(backbone, torchvision.models.resnet50), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        x = peer.layer1(peer.maxpool(peer.relu(peer.bn1(peer.conv1(Normalise()(images))))))
+        wanted = [x := layer(x) for layer in (peer.layer2, peer.layer3, peer.layer4)]
+        for own, other in zip(backbone(images), wanted, strict=True):
+            torch.testing.assert_close(own, other)
+    assert len(backbone.blocks) == 16
+    assert backbone.stages == (3, 4, 6, 3)
+    assert backbone.channels[:4] == [256, 256, 256, 512]
+
+
+def test_vgg16_is_torchvisions() -> None:
+    backbone = make_backbone("vgg16").eval()
+    peer, images = with_weights_of(backbone, torchvision.models.vgg16), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone(images)[-1], peer(Normalise()(images)))
+    last = [type(block[-1]).__name__ for block in backbone.blocks]
+    pooled = [number for number, kind in enumerate(last, start=1) if kind == "MaxPool2d"]
+    assert pooled == [2, 4, 7, 10, 13]
+    assert backbone.taps == (7, 10, 13)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+def test_one_size_only(name: str) -> None:
+    with pytest.raises(UserError, match=f"--width: {name} at 0.5 — give 1"):
+        make_backbone(name, 0.5)
+
+
+def test_unknown_backbone() -> None:
+    with pytest.raises(UserError, match="--backbone: no backbone 'vgg' — give one of darknet53, cnn6, resnet50, vgg16"):
+        make_backbone("vgg")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vgg16"])
+def test_detector_reads_it(name: str) -> None:
+    with torch.device("meta"):
+        maps = YOLOv3(make_backbone(name), classes=3)(torch.empty(2, 3, 64, 96))
+    assert [tuple(raw.shape) for raw in maps] == [(2, 24, 8, 12), (2, 24, 4, 6), (2, 24, 2, 3)]
+
+
+def test_detector_refuses_a_backbone_without_taps() -> None:
+    with pytest.raises(UserError, match="--backbone: CNN6 has no features at strides 8, 16 and 32"):
+        YOLOv3(make_backbone("cnn6", 0.125), classes=3)
