@@ -33,6 +33,19 @@ seeds: $(VENV)/.installed
 	done
 	$(RUN) -m benchmarks.spread results/sample_seed*.json > results/sample_seeds.md
 
+# A recipe with three seeds: accuracy of every stage on held-out images, mean and spread, in results/. Started again
+# after a stop, it goes on where it was.
+SEEDS := 0 1 2
+study-%: configs/%.yaml $(VENV)/.installed
+	for seed in $(SEEDS); do \
+	  folder=runs/train/$*_seed$$seed; \
+	  if [ -e $$folder/metrics.json ]; then continue; fi; \
+	  if [ -e $$folder ]; then $(RUN) train.py --resume $$folder; \
+	  else $(RUN) train.py --recipe $< --seed $$seed --name $*_seed$$seed; fi || exit; \
+	done
+	$(RUN) val.py --accuracy --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_*.pt) \
+	  --json results/$*.json --report results/$*.md
+
 # Keeps what the newest demo run gave: results/sample.
 gallery:
 	mkdir -p results/sample
