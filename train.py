@@ -15,6 +15,7 @@ from utils.runs import FINISHED, new_run, newest_run
 if TYPE_CHECKING:
     from data.records import Split
     from engine.job import Job
+    from engine.stop import Stop
 
 NEWEST = "newest"
 DETECTOR_SEED = 1000  # apart from those of the stages and baselines
@@ -164,15 +165,12 @@ def show_plan(recipe: Recipe) -> None:
         console.print(plan_table(plan, backbone.taps))
 
 
-def train(arguments: argparse.Namespace, folder: Path | None, recipe: Recipe, fabric: Any) -> None:
+def train(arguments: argparse.Namespace, folder: Path | None, recipe: Recipe, fabric: Any, stop: "Stop") -> None:
     """Read, train, finish, on every rank of a launched Fabric."""
     from engine.backbone import load_backbone
     from engine.job import Job
     from engine.logs import console
-    from engine.stop import Stop
 
-    stop = Stop()
-    stop.install()
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
@@ -200,14 +198,15 @@ def main() -> None:
     arguments, folder, recipe = open_run()
     from engine.device import make_fabric, settle
     from engine.ranks import watched
+    from engine.stop import Stop
 
     show_plan(recipe)
     if arguments.dry_run:
         return
     recipe = settle(recipe)
     fabric = make_fabric(recipe)
-    with watched(fabric):
-        train(arguments, folder, recipe, fabric)
+    with watched(fabric), Stop().listening() as stop:
+        train(arguments, folder, recipe, fabric, stop)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,18 @@ FORMAT = 1
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint: temporary name, flush to disk, rename."""
-    with written_whole(path) as temporary:
-        torch.save({"format": FORMAT, **content, **provenance()}, temporary)
+    """Write a checkpoint: temporary name, flush to disk, rename.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written; an older file of the name stays as it was.
+    """
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({"format": FORMAT, **content, **provenance()}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch closes its archive, and stumbles over what is missing
+                raise error.__context__ from None
+            raise
 
 
 def load(path: Path, kind: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 from utils.errors import Stopped
 
@@ -17,10 +18,15 @@ class Stop:
         self.asked = 0
         self._deferring = False
 
-    def install(self) -> None:
-        """Take the signals over."""
-        for number in SIGNALS:
-            signal.signal(number, self._note)
+    @contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Take the signals over, and give them back in the end."""
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.heads import ClassifierHead, Shape
+from models.heads import Shape
 from models.recompute import run_recomputed
 from utils.errors import UserError
 
@@ -325,27 +325,3 @@ class StageNet(nn.Module):
         with torch.no_grad():
             x = self.prefix(x)
         return self.head(run_recomputed(self.part, x) if self.recompute else self.part(x))
-
-
-class CascadeStage(nn.Module):
-    """Frozen prefix, the sub-module in training, and its head: images [B, 3, H, W] → logits [B, classes].
-
-    The prefix neither gets gradients nor changes its BatchNorm statistics, whatever mode the stage is in.
-    """
-
-    def __init__(self, backbone: Backbone, start: int, stop: int, classes: int) -> None:
-        super().__init__()
-        self.prefix = nn.Sequential(*backbone.blocks[:start]).requires_grad_(False)
-        self.part = nn.Sequential(*backbone.blocks[start:stop]).requires_grad_(True)
-        self.head = ClassifierHead(backbone.channels[stop - 1], classes)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode for all but the prefix."""
-        super().train(mode)
-        self.prefix.eval()
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            features = self.prefix(images)
-        return self.head(self.part(features))

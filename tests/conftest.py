@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -47,6 +48,38 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
 
 
 TINY = ("--width", "0.125", "--imgsz", "128", "--device", "cpu", "--precision", "fp32", "--workers", "0")
+
+
+@pytest.fixture(scope="session")
+def corners_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data yaml of 96 training and 32 test images of 32 × 32 in CIFAR's npz form: which corner is bright?"""
+    folder = tmp_path_factory.mktemp("corners")
+    draw, arrays = np.random.default_rng(0), {}
+    for split, count in (("train", 96), ("test", 32)):
+        labels = draw.integers(0, 4, count)
+        images = draw.integers(0, 200, (count, 32, 32, 3))
+        for image, label in zip(images, labels, strict=True):
+            image[label // 2 * 16 :, label % 2 * 16 :][:16, :16] += 55
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
+    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))
+    file = folder / "corners.yaml"
+    file.write_text("path: .\nformat: cifar\ntrain: train\nval: test\n")
+    return file
+
+
+# A cascade of three stages within a second; nothing is drawn at random but weights and order.
+NO_DRAWS = ("--pretrain-crop", "1", "--augment-fliplr", "0", "--augment-photometric", "0")
+CASCADE = ("--backbone", "cnn6", "--width", "0.0625", "--cl-splits", "3", "--imgsz", "32", "--pretrain-epochs", "2",
+           "--pretrain-batch-size", "20", "--device", "cpu", "--precision", "fp32", "--workers", "0",
+           *NO_DRAWS)  # fmt: skip
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints hold the same model, bit for bit."""
+    models = [torch.load(path, weights_only=True)["model"] for path in (one, other)]
+    return models[0].keys() == models[1].keys() and all(
+        torch.equal(models[0][key], models[1][key]) for key in models[0]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,8 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
 def backbone_file(tmp_path: Path) -> Path:
     backbone = make_backbone("darknet53", 0.125)
     path = tmp_path / "backbone_cl3.pt"
-    checkpoint.save(path, {"kind": "backbone", "backbone": "darknet53", "width": 0.125, "model": backbone.state_dict()})
+    content = {"method": "cl3", "splits": [[0, 11], [11, 19], [19, 23]], "model": backbone.state_dict()}
+    checkpoint.save(path, {"kind": "backbone", "backbone": "darknet53", "width": 0.125, **content})
     return path
 
 
@@ -92,6 +93,11 @@ def test_reuse_up_to_a_tap(backbone_file: Path, upto: str, count: int) -> None:
     first = sum(p.ndim == 4 for block in model.backbone.blocks[:count] for p in block.parameters())
     assert same == [True] * first + [False] * (52 - first)
     assert model.backbone.frozen == count
+
+
+def test_reuse_up_to_where_no_sub_module_ends(backbone_file: Path) -> None:
+    with pytest.raises(UserError, match=r"no sub-module of backbone_cl3\.pt ends at b12 — give one of b11, b19, b23"):
+        reuse_backbone(make_backbone("darknet53", 0.125), backbone_file, Recipe(width=0.125, reuse_upto="b12"))
 
 
 def test_weights_of_another_width_or_backbone(backbone_file: Path) -> None:

@@ -4,11 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
-from models.cascade import CascadeStage, make_plan, parameter_count, plan_table, split_blocks, split_evenly
+from models.cascade import make_plan, parameter_count, plan_table, split_blocks, split_evenly
 from models.darknet import DarkNet, DarkNetConfig
 from utils.errors import UserError
 
@@ -196,37 +195,3 @@ def test_plan_leaves_the_network_alone(tiny: DarkNet) -> None:
     assert tiny.training
     assert all(module.training for module in tiny.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.state_dict().items())
-
-
-def train_a_step(stage: CascadeStage) -> None:
-    stage.train()
-    optimizer = torch.optim.SGD(stage.parameters(), lr=0.1)
-    loss = nn.functional.binary_cross_entropy_with_logits(stage(torch.rand(4, 3, 64, 64)), torch.ones(4, 5))
-    loss.backward()
-    optimizer.step()
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 11), (11, 19), (19, 23)])
-def test_prefix_is_untouched_to_the_last_buffer(tiny: DarkNet, start: int, stop: int) -> None:
-    stage = CascadeStage(tiny, start, stop, classes=5)
-    before = {name: tensor.clone() for name, tensor in stage.prefix.state_dict().items()}
-    others = {name: tensor.clone() for name, tensor in tiny.blocks[stop:].state_dict().items()}
-    train_a_step(stage)
-    assert all(parameter.grad is None for parameter in stage.prefix.parameters())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in stage.prefix.state_dict().items())
-    assert all(torch.equal(tensor, others[name]) for name, tensor in tiny.blocks[stop:].state_dict().items())
-
-
-def test_every_trainable_parameter_gets_a_gradient(tiny: DarkNet) -> None:
-    stage = CascadeStage(tiny, 11, 19, classes=5)
-    train_a_step(stage)
-    for name, parameter in stage.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, f"no gradient for {name}"
-            assert parameter.grad.abs().sum() > 0, f"zero gradient for {name}"
-
-
-def test_prefix_gives_the_same_in_both_modes(tiny: DarkNet) -> None:
-    stage, images = CascadeStage(tiny, 11, 19, classes=5), torch.rand(2, 3, 64, 64)
-    outputs = [stage.train(mode).prefix(images) for mode in (True, False)]
-    assert torch.equal(*outputs)

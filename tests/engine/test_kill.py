@@ -1,0 +1,137 @@
+"""Processes killed at every kind of moment, and what becomes of the run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CASCADE, ROOT, Script, same_weights
+
+import train
+
+MINE = Path(__file__).with_name("dying_train.py")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def dying(event: str, count: int, *flags: object, rank: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run train.py until the event, in a process of its own."""
+    command, environment = [sys.executable, MINE, *flags], ENVIRONMENT | {"MINE": f"{event} {count} {rank}"}
+    return subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def final(project: Path, name: str) -> Path:
+    return project / "train" / name / "weights" / "backbone_cl3.pt"
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """As many threads as the child processes have: sums are then made in the same order."""
+    torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_killed_anywhere_and_resumed_is_bit_equal(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--cache", "disk"]
+    script(train, *flags, "--name", "whole")
+    resume = ["--resume", tmp_path / "train" / "cut"]
+    # An epoch has 5 steps, a stage 2 epochs; its training cache is filled in 5 steps.
+    ended = [dying("step", 3, *flags, "--name", "cut")]  # inside an epoch
+    ended.append(dying("write", 4, *resume))  # while a checkpoint is written
+    ended.append(dying("stage", 1, *resume))  # between two stages
+    ended.append(dying("fill", 4, *resume))  # while the cache is filled
+    ended.append(dying("step", 6, *resume))  # right after an epoch's first batch, from a cache on disk
+    assert [process.returncode for process in ended] == [-signal.SIGKILL] * 5, ended[-1].stderr
+    assert not final(tmp_path, "cut").exists()
+    script(train, *resume)
+    assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
+    rows = [(tmp_path / "train" / name / "pretrain.csv").read_text().splitlines() for name in ("whole", "cut")]
+    assert [row.split(",")[:4] for row in rows[0]] == [row.split(",")[:4] for row in rows[1]]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE]
+    script(train, *flags, "--name", "whole")
+    ended = dying("term", 13, *flags, "--name", "cut")
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr.strip() == "stopped by SIGTERM"
+    position = torch.load(tmp_path / "train" / "cut" / "weights" / "last.pt", weights_only=True)["position"]
+    assert (position["task"], position["within"]["epoch"], position["within"]["batch"]) == ("stage2", 0, 3)
+    script(train, "--resume", tmp_path / "train" / "cut")
+    assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
+
+
+def test_resume_under_another_recipe_is_refused(corners_yaml: Path, tmp_path: Path) -> None:
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE]
+    assert dying("step", 3, *flags).returncode == -signal.SIGKILL
+    run = tmp_path / "train" / "exp"
+    ended = dying("step", 1, "--resume", run, "--pretrain-lr", 0.5, "--seed", 0, "--cl-splits", 2)
+    assert ended.returncode == 2
+    assert "cl_splits is 3, not 2; pretrain.lr is 0.001, not 0.5" in ended.stderr
+    recipe = run / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("seed: 0", "seed: 5"))
+    ended = dying("step", 1, "--resume", run)
+    assert ended.returncode == 2
+    assert "seed is 0, not 5" in ended.stderr
+
+
+def ranks(*flags: object) -> list[object]:
+    return [*flags, "--devices", 2]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_are_one_with_the_same_batch(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+    # Adaptive steps would blow up rounding: the biases in front of BatchNorm have no gradient but that.
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--pretrain-optimizer", "sgd"]
+    script(train, *flags, "--name", "one")
+    ended = dying("step", 10**6, *ranks(*flags), "--name", "two")
+    assert ended.returncode == 0, ended.stderr
+    one, two = (torch.load(final(tmp_path, name), weights_only=True) for name in ("one", "two"))
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, atol=1e-4, rtol=1e-4, msg=name)
+    for own, other in zip(one["metrics"], two["metrics"], strict=True):
+        assert own["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
+def on_two_machines(event: str, count: int, *flags: object) -> list[subprocess.Popen[str]]:
+    """Two processes that only know each other's address, as on two machines; the event is the second one's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    command = [*map(str, [sys.executable, MINE, *flags, "--num-nodes", 2])]
+    return [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=ENVIRONMENT | address | {"NODE_RANK": str(node), "MINE": f"{event} {count} 1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in range(2)
+    ]
+
+
+def test_a_machine_that_dies_is_named_and_the_run_resumed(corners_yaml: Path, tmp_path: Path) -> None:
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--cache", "disk"]
+    assert dying("step", 10**6, *ranks(*flags), "--name", "whole").returncode == 0
+    left, dead = on_two_machines("step", 13, *flags, "--name", "cut")
+    dead.communicate(timeout=60)
+    died = time.monotonic()
+    said = left.communicate(timeout=60)[1]
+    assert dead.returncode == -signal.SIGKILL
+    assert time.monotonic() - died < 60
+    assert left.returncode == 2, said
+    assert f"rank 1 ({socket.gethostname()}, process {dead.pid}) died or cannot be reached" in said, said
+    assert not final(tmp_path, "cut").exists()
+    for process in on_two_machines("step", 10**6, "--resume", tmp_path / "train" / "cut"):
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said
+    assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
