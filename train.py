@@ -99,7 +99,8 @@ def why_no_detector(job: "Job", taps: tuple[int, ...]) -> str | None:
         return "--pretrain-only"
     if not taps:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
-    return None if job.train.description.boxed else "the data set has no boxes"
+    boxed = job.train.description.boxed and any(len(record.labels) for record in job.train.records)
+    return None if boxed else "the training images have no boxes"
 
 
 def run(job: "Job") -> dict[str, Any]:

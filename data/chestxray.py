@@ -144,7 +144,8 @@ def image_record(
             continue
         boxes.append(box)
         labels.append(class_index(row.finding, names, row.where))
-    return make_record(path, size_hw, boxes, labels, classes=classes)
+    # Names are <patient>_<number of the image>.png.
+    return make_record(path, size_hw, boxes, labels, classes=classes, group=path.name.partition("_")[0])
 
 
 def read_box(row: Boxed, size_hw: tuple[int, int]) -> Box | str:

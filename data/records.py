@@ -87,6 +87,7 @@ class Record:
         difficult: [n] bool: boxes that evaluation neither demands nor blames.
         classes: [m] int64 class indices of the image where the data set states them; None: those of the boxes.
         pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
+        group: whose image it is, a patient's for example; images of one group are never parted.
     """
 
     image: Path
@@ -96,6 +97,7 @@ class Record:
     difficult: np.ndarray
     classes: np.ndarray | None = None
     pixels: np.ndarray | None = None
+    group: str | None = None
 
 
 def make_record(
@@ -107,6 +109,7 @@ def make_record(
     *,
     classes: Sequence[int] | None = None,
     pixels: np.ndarray | None = None,
+    group: str | None = None,
 ) -> Record:
     """A record from plain lists; no box is difficult where `difficult` is None."""
     return Record(
@@ -117,6 +120,7 @@ def make_record(
         np.zeros(len(labels), bool) if difficult is None else np.array(difficult, bool),
         None if classes is None else np.array(classes, np.int64),
         pixels,
+        group,
     )
 
 

@@ -92,7 +92,7 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
 
     dataset = DetectionSet(job.train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed)
     loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
+    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
     job.fabric.barrier()
     return checkpoint.load(best, "detector")["metrics"]
 

@@ -111,6 +111,7 @@ class Job:
         *,
         seed: int,
         split: Split | None = None,
+        keep: bool = False,
         extra: dict[str, Any] | None = None,
         improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
     ) -> tuple[nn.Module, dict[str, float]]:
@@ -119,6 +120,7 @@ class Job:
         Args:
             loader: training batches.
             split: the images that the batches' indices count [the training split].
+            keep: write last.pt at the end too.
             extra: goes into last.pt.
             improved: told whenever the validation figure is the best so far.
 
@@ -138,5 +140,6 @@ class Job:
         state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
         loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
         found = loop.fit()
-        loop.save()
+        if keep:
+            loop.save()
         return found

@@ -201,7 +201,7 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in fault["loc"]) or "values"
-        where = (spelt or {}).get(key, where)
+        where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
             raise UserError(f"unknown key `{key}`", where=where, mend=f"known keys: {known}") from None

@@ -1,0 +1,174 @@
+"""Cost of cascade pre-training over that of the same network end to end, in one run. Prints JSON lines.
+
+`python -m benchmarks.cascade`: full-width DarkNet-53 on scenes of the built-in kind, each measurement in a process
+of its own. Time and memory are measured apart: many small images for the one, few large ones for the other.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from data.description import load_description
+from data.formats import read_split
+from data.sample import SampleSize
+from data.sample import write as write_scenes
+from engine.cascade import pretrain
+from engine.device import make_fabric, settle
+from engine.job import Job
+from engine.stop import Stop
+from models.backbones import make_backbone
+from models.cascade import block_costs, make_plan
+from utils.config import ROOT, Recipe
+from utils.errors import run_cli
+
+# No augmentation, so that the features can be cached; a head without convolution, which costs nothing to speak of.
+BASE = {"pretrain": {"crop": 1, "head_convs": 0}, "augment": {"fliplr": 0, "photometric": 0}, "workers": 0}
+TIME_TARGET, LOST_TARGET = 1.15, 1.05
+Measured = dict[str, float]
+
+
+def measure(data: Path, changes: dict[str, Any], results: Any) -> None:
+    """Pre-train in this process; puts the seconds, and the bytes at the peak above the process before training."""
+    values = {**BASE, "data": data, **changes}
+    values["pretrain"] = BASE["pretrain"] | changes.get("pretrain", {})
+    recipe = settle(Recipe.model_validate(values))
+    description = load_description(data)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "weights").mkdir()
+        splits = read_split(description, "train"), read_split(description, "val")
+        job = Job(make_fabric(recipe), recipe, *splits, Path(folder), {}, Stop())
+        idle, began = psutil.Process().memory_info().rss, time.monotonic()
+        pretrain(job, make_backbone(recipe.backbone))
+        seconds = time.monotonic() - began
+    if recipe.device == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - idle
+    results.put({"seconds": seconds, "peak": peak})
+
+
+def measured(data: Path, **changes: Any) -> Measured:
+    """`measure` in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=measure, args=(data, changes, results))
+    process.start()
+    found: Measured = results.get()
+    process.join()
+    return found
+
+
+def line(figure: str, value: float, target: float, floor: float | None, **more: Any) -> None:
+    """Print one figure."""
+    found = {"figure": figure, "value": round(value, 3), "target": target, "holds": value <= target}
+    against = f"CL_1, the same network end to end; torch {torch.__version__}, {torch.get_num_threads()} threads"
+    print(json.dumps({**found, "floor": floor and round(floor, 3), "against": against, **more}), flush=True)
+
+
+def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: int) -> None:
+    """Wall time of CL_k over E2E, equal epochs a stage, with caching, validation and checkpoints."""
+    changes = {"imgsz": imgsz, "pretrain": {"epochs": epochs, "batch_size": batch, "val_every": epochs}}
+    whole = measured(data, cl_splits=1, **changes)["seconds"]
+    backbone = make_backbone("darknet53")
+    for k in splits:
+        own = measured(data, cl_splits=k, **changes)["seconds"]
+        plan = make_plan(backbone, k, imgsz)
+        # Beside as much training as end to end, all blocks but the last sub-module's run forward once.
+        floor = 1 + (1 - plan[-1].macs / sum(part.macs for part in plan)) / (3 * epochs)
+        at = f"{imgsz} px, batch {batch}, {epochs} epochs a stage"
+        line(f"wall time of CL_{k} with cache over E2E, {at}", own / whole, TIME_TARGET, floor, seconds=round(own, 1))
+
+
+def memory_figures(data: Path, imgsz: int, batch: int) -> None:
+    """Peak of the worst stage over E2E: resident bytes above the idle process, or the allocator's on a GPU."""
+    changes = {"imgsz": imgsz, "precision": "fp32", "pretrain": {"epochs": 1, "batch_size": batch}, "cache": "disk"}
+    whole = measured(data, cl_splits=1, **changes)["peak"]
+    costs = [block.activations for block in block_costs(make_backbone("darknet53"), imgsz)]
+    cases: list[tuple[str, float, dict[str, Any]]] = [
+        ("CL_3", 0.87, {"cl_splits": 3}),
+        ("CL_7", 0.45, {"cl_splits": 7}),
+        ("CL_23", 0.45, {"cl_splits": 23}),
+        ("CL_3, balance memory", 0.45, {"cl_splits": 3, "balance": "memory"}),
+        ("CL_7, first sub-module recomputed", 0.25, {"cl_splits": 7, "recompute": True}),
+    ]
+    for name, target, own in cases:
+        peak = measured(data, **own, **changes)["peak"]
+        plan = make_plan(make_backbone("darknet53"), own["cl_splits"], imgsz, own.get("balance", "stage"))
+        floor = None if "recompute" in own else max(part.activations for part in plan) / sum(costs)
+        at = f"{imgsz} px, batch {batch}, fp32"
+        line(f"peak memory of {name} over E2E, {at}", peak / whole, target, floor, gib=round(peak / 2**30, 2))
+
+
+def resume_figure(data: Path, folder: Path) -> None:
+    """Time lost to SIGKILL and --resume over the time since the last save; processes, start-up and all."""
+    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 20]
+    flags += ["--pretrain-crop", 1, "--augment-fliplr", 0, "--augment-photometric", 0, "--pretrain-head-convs", 0]
+    command = [sys.executable, "train.py", *map(str, flags)]
+    began = time.time()
+    subprocess.run([*command, "--name", "whole"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    whole = time.time() - began
+    began = time.time()
+    process = subprocess.Popen([*command, "--name", "cut"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    last = folder / "train" / "cut" / "weights" / "last.pt"
+    while not last.exists() or time.time() - last.stat().st_mtime < 50:  # shortly before the next save is due
+        time.sleep(0.1)
+    saved = last.stat().st_mtime
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed = time.time()
+    resume = [sys.executable, "train.py", "--resume", str(folder / "train" / "cut")]
+    subprocess.run(resume, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    lost, since = time.time() - began - whole, killed - saved
+    bare = [sys.executable, "train.py", *map(str, flags[:4]), "--cl-splits", "0", "--pretrain-only"]
+    starts = []
+    for _ in range(3):
+        began = time.time()
+        subprocess.run(bare, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        starts.append(time.time() - began)
+    start = statistics.median(starts)
+    line("time lost to a kill and resume over the time since the last save", lost / since, LOST_TARGET,
+         1 + start / since, lost=round(lost, 1), since_save=round(since, 1), start_up=round(start, 1))  # fmt: skip
+
+
+def main() -> None:
+    """Make the scenes, measure, print."""
+    parser = argparse.ArgumentParser(description="Time and memory of cascade pre-training over end to end.")
+    parser.add_argument("--only", choices=("time", "memory", "resume"), help="one group of figures [all]")
+    parser.add_argument("--splits", type=int, nargs="+", default=[3, 7, 23], help="k of the timed CL_k [3 7 23]")
+    parser.add_argument("--images", type=int, default=256, help="training images of the timed runs [256]")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of a timed stage [6]")
+    parser.add_argument("--imgsz", type=int, default=96, help="side of the timed images [96]")
+    parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for name, images in (("many", arguments.images), ("few", 2 * arguments.batch_size)):
+            root = write_scenes(Path(folder) / name, size=SampleSize(images, arguments.batch_size, 1))
+            files[name] = Path(folder) / f"{name}.yaml"
+            files[name].write_text(
+                (ROOT / "data" / "sample.yaml").read_text().replace("path: sets/sample", f"path: {root}")
+            )
+        batch = arguments.batch_size
+        if arguments.only in (None, "time"):
+            time_figures(files["many"], arguments.splits, arguments.imgsz, batch, arguments.epochs)
+        if arguments.only in (None, "memory"):
+            memory_figures(files["few"], 256, batch)
+        if arguments.only in (None, "resume"):
+            resume_figure(files["many"], Path(folder))
+
+
+if __name__ == "__main__":
+    run_cli(main)
