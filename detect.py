@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import UserError, run_cli
 from utils.files import first_free, make_folder, write_text
 from utils.flags import input_size
-from utils.runs import new_run, newest_run
+from utils.runs import new_run, newest_detector
 
 if TYPE_CHECKING:
     from data.records import Record
@@ -108,7 +108,7 @@ def as_txt(record: "Record", found: "Detections") -> str:
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
-    weights = arguments.weights or newest_run(arguments.project) / "weights" / "best.pt"
+    weights = arguments.weights or newest_detector(arguments.project)
     from data.loader import read_image
     from engine.detector import load_detector
     from engine.device import pick_device

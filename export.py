@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from utils.errors import UserError, run_cli
-from utils.runs import newest_run
+from utils.runs import newest_detector
 
 TOLERANCE = 1e-3
 
@@ -24,7 +24,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Load, write, compare."""
     arguments = parse()
-    weights = arguments.weights or newest_run(arguments.project) / "weights" / "best.pt"
+    weights = arguments.weights or newest_detector(arguments.project)
     from data.description import load_description
     from data.formats import read_split
     from engine.detector import load_detector

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
 from utils.flags import input_size
-from utils.runs import new_run, newest_run
+from utils.runs import new_run, newest_detector, newest_run
 
 if TYPE_CHECKING:
     from data.records import Split
@@ -83,7 +83,7 @@ def read_data(arguments: argparse.Namespace, own: Path, names: list[str], traine
 
 def average_precision(arguments: argparse.Namespace) -> None:
     """Find boxes with a detector, draw, write, print."""
-    weights = arguments.weights or [newest_run(arguments.project) / "weights" / "best.pt"]
+    weights = arguments.weights or [newest_detector(arguments.project)]
     if len(weights) > 1:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
     from engine.average_precision import Finding, evaluate_detector, summary

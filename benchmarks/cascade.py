@@ -30,7 +30,7 @@ from engine.device import make_fabric, settle
 from engine.job import Job
 from engine.stop import Stop
 from models.backbones import make_backbone
-from models.cascade import block_costs, make_plan
+from models.plan import block_costs, make_plan
 from utils.config import ROOT, Recipe
 from utils.errors import run_cli
 

@@ -13,8 +13,9 @@ from engine.logs import Logs, console
 from engine.stop import Stop
 from models.backbone import Backbone
 from models.backbones import make_backbone
-from models.cascade import Probes, SubModule, Taps, head_macs, joined, make_plan
+from models.cascade import Probes, Taps
 from models.heads import make_head
+from models.plan import SubModule, head_macs, joined, make_plan
 from utils.config import Baseline
 from utils.seed import seed_process
 

@@ -16,8 +16,9 @@ from engine.logs import Logs, console, progress
 from engine.ranks import agree, interleaved
 from engine.stop import Stop
 from models.backbone import Backbone
-from models.cascade import StageNet, SubModule, make_plan
+from models.cascade import StageNet
 from models.heads import make_head
+from models.plan import SubModule, make_plan
 from utils.config import Pretrain
 from utils.errors import Stopped
 from utils.seed import seed_process

@@ -15,7 +15,8 @@ from engine.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, has
 from engine.job import Job
 from engine.logs import console, progress
 from models.backbone import Backbone
-from models.cascade import Prefix, SubModule, block_costs
+from models.cascade import Prefix
+from models.plan import SubModule, block_costs
 from utils.errors import Stopped, UserError
 
 SIDES = ("train", "val")

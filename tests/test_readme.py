@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from models.backbones import make_backbone
-from models.cascade import make_plan, plan_table
+from models.plan import make_plan, plan_table
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^python ([a-z]+)\.py(.*)$", README, re.MULTILINE)

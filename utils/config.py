@@ -270,6 +270,16 @@ def differences(recipe: Recipe, other: Recipe) -> list[str]:
     return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
 
 
+def refuse_differences(recipe: Recipe, other: Recipe, where: Path, mend: str) -> None:
+    """Refuse to go on with a run under another recipe.
+
+    Raises:
+        UserError: they disagree; names each field and both values.
+    """
+    if fields := differences(recipe, other):
+        raise UserError("; ".join(fields), where=where, mend=mend)
+
+
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:
     """Make the recipe's relative paths absolute, in place: a run must be found again from any folder."""
     for key in PATHS:

@@ -21,8 +21,8 @@ from engine.accuracy import Row, Study, classify, own_data, read_backbones
 from engine.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
 from engine.classification import NAMES, classification_metrics
 from models.backbones import make_backbone
-from models.cascade import make_plan
 from models.heads import make_head
+from models.plan import make_plan
 from utils.config import ROOT
 from utils.errors import UserError
 

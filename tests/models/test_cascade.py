@@ -1,197 +1,137 @@
-from itertools import accumulate, combinations, pairwise
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from models.backbone import Backbone
-from models.backbones import BACKBONES, make_backbone
-from models.cascade import make_plan, parameter_count, plan_table, split_blocks, split_evenly
-from models.darknet import DarkNet, DarkNetConfig
-from utils.errors import UserError
+from models.backbones import make_backbone
+from models.cascade import Prefix, Probes, StageNet, Taps
+from models.heads import make_head
 
-SPLITS = {
-    1: [23],
-    2: [11, 12],
-    3: [11, 8, 4],
-    4: [3, 8, 8, 4],
-    5: [1, 2, 8, 8, 4],
-    7: [1, 2, 4, 4, 4, 4, 4],
-    9: [1, 2, 4, 4, 2, 2, 4, 2, 2],
-    15: [1, 2, 2, 2, 2, 2, 1, 1, 2, 2, 2, 1, 1, 1, 1],
-    20: [1, 2, 1, 1, 1, 1, 2, 2, *[1] * 12],
-    23: [1] * 23,
-}
-
-
-@pytest.fixture(scope="module")
-def full() -> DarkNet:
-    return DarkNet()
+CLASSES = 5
+CUTS = [(0, 11), (11, 19), (19, 23)]
 
 
 @pytest.fixture
-def tiny() -> DarkNet:
-    return DarkNet(DarkNetConfig(width=0.125))
+def tiny() -> Backbone:
+    return make_backbone("darknet53", 0.125)
 
 
-@pytest.mark.parametrize(("k", "wanted"), SPLITS.items())
-def test_split(full: DarkNet, k: int, wanted: list[int]) -> None:
-    assert split_blocks(full, k) == wanted
+def make_stage(backbone: Backbone, start: int, stop: int, *, drifting: bool = False) -> StageNet:
+    head = make_head("author", (backbone.channels[stop - 1], 1, 1), CLASSES)
+    return StageNet(backbone, start, stop, head, drifting=drifting)
 
 
-@pytest.fixture(scope="module", params=sorted(BACKBONES))
-def any_backbone(request: pytest.FixtureRequest) -> Backbone:
-    with torch.device("meta"):
-        return make_backbone(request.param)
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def test_splits_are_nested(any_backbone: Backbone) -> None:
-    last: set[int] = set()
-    for k in range(1, len(any_backbone.blocks) + 1):
-        sizes = split_blocks(any_backbone, k)
-        cuts = set(accumulate(sizes))
-        assert len(sizes) == len(cuts) == k
-        assert last < cuts
-        last = cuts
+def changed(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Last part of the names of what differs."""
+    return {
+        name.rsplit(".", 1)[1] for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])
+    }
 
 
-def test_stages_are_cut_apart_first(any_backbone: Backbone) -> None:
-    assert split_blocks(any_backbone, len(any_backbone.stages)) == list(any_backbone.stages)
+def train_a_step(stage: StageNet, x: Tensor) -> None:
+    stage.train()
+    optimizer = torch.optim.SGD([p for p in stage.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    nn.functional.binary_cross_entropy_with_logits(stage(x), torch.ones(4, CLASSES)).backward()
+    optimizer.step()
 
 
-@pytest.mark.parametrize("balance", ["stage", "flops", "memory"])
-def test_plans_hold_every_block_once(any_backbone: Backbone, balance: str) -> None:
-    whole = make_plan(any_backbone, 1, 64)[0]
-    assert whole.parameters == parameter_count(any_backbone)
-    for k in (2, 3, 5, len(any_backbone.blocks)):
-        plan = make_plan(any_backbone, k, 64, balance)
-        assert [part.start for part in plan] == [0, *[part.stop for part in plan[:-1]]]
-        assert plan[-1].stop == whole.stop
-        assert len(plan) == k
-        for field in ("convolutions", "parameters", "macs", "activations"):
-            assert sum(getattr(part, field) for part in plan) == getattr(whole, field)
+@pytest.mark.parametrize(("start", "stop"), CUTS)
+def test_only_part_and_head_learn(tiny: Backbone, start: int, stop: int) -> None:
+    prefix, stage = Prefix(tiny, start), make_stage(tiny, start, stop)
+    before, after = copied(tiny.blocks[:start]), copied(tiny.blocks[stop:])
+    part = copied(stage.part)
+    train_a_step(stage, prefix(torch.rand(4, 3, 64, 64)))
+    assert not changed(tiny.blocks[:start], before)
+    assert not changed(tiny.blocks[stop:], after)
+    assert changed(stage.part, part) == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    for name, parameter in stage.named_parameters():
+        assert parameter.grad is not None, f"no gradient for {name}"
+        assert parameter.grad.abs().sum() > 0, f"zero gradient for {name}"
 
 
-@pytest.mark.parametrize(("k", "wanted"), [(2, [2, 21]), (3, [1, 6, 16])])
-def test_even_activations(full: DarkNet, k: int, wanted: list[int]) -> None:
-    assert [part.stop - part.start for part in make_plan(full, k, 256, "memory")] == wanted
+def test_names_of_a_stage(tiny: Backbone) -> None:
+    plain, drifting = make_stage(tiny, 11, 19), make_stage(tiny, 11, 19, drifting=True)
+    assert {name.split(".")[0] for name in plain.state_dict()} == {"part", "head"}
+    assert {name.split(".")[0] for name in drifting.state_dict()} == {"prefix", "part", "head"}
+    assert plain.part[0] is tiny.blocks[11]
 
 
-def test_floor_of_activations_is_reached_with_three(full: DarkNet) -> None:
-    plan = make_plan(full, 3, 256, "memory")
-    largest = max(part.activations for part in plan)
-    assert round(100 * largest / sum(part.activations for part in plan), 1) == 38.1
-    assert largest == make_plan(full, 23, 256)[0].activations
+def test_drifting_prefix_changes_its_statistics_alone(tiny: Backbone) -> None:
+    stage = make_stage(tiny, 11, 19, drifting=True)
+    before = copied(stage.prefix)
+    train_a_step(stage, torch.rand(4, 3, 64, 64))
+    assert changed(stage.prefix, before) == {"running_mean", "running_var", "num_batches_tracked"}
+    assert all(parameter.grad is None for parameter in stage.prefix.parameters())
+    settled = copied(stage.prefix)
+    stage.eval()(torch.rand(4, 3, 64, 64))
+    assert not changed(stage.prefix, settled)
 
 
-def test_even_work(full: DarkNet) -> None:
-    plan = make_plan(full, 7, 256, "flops")
-    assert round(100 * max(part.macs for part in plan) / sum(part.macs for part in plan), 1) < 18.1
+def test_drifting_gives_what_prefix_and_stage_give_in_evaluation(tiny: Backbone) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    stage = make_stage(tiny, 11, 19, drifting=True).eval()
+    plain = StageNet(tiny, 11, 19, stage.head).eval()
+    torch.testing.assert_close(stage(images), plain(Prefix(tiny, 11)(images)))
 
 
-def every_split(costs: list[int], k: int) -> list[list[int]]:
-    inner = range(1, len(costs))
-    return [[b - a for a, b in pairwise([0, *cuts, len(costs)])] for cuts in combinations(inner, k - 1)]
+def test_a_stage_frees_what_an_earlier_one_froze(tiny: Backbone) -> None:
+    Prefix(tiny, 19)
+    assert all(p.requires_grad for p in make_stage(tiny, 11, 19).parameters())
 
 
-def sums(costs: list[int], sizes: list[int]) -> list[int]:
-    ends = accumulate(sizes, initial=0)
-    return sorted((sum(costs[a:b]) for a, b in pairwise(ends)), reverse=True)
+@pytest.mark.parametrize("mode", [True, False])
+def test_prefix_is_the_same_in_any_mode(tiny: Backbone, mode: bool) -> None:
+    prefix, images = Prefix(tiny, 11), torch.rand(2, 3, 64, 64)
+    wanted, before = prefix(images), copied(prefix)
+    tiny.train(mode)
+    assert torch.equal(prefix.train(mode)(images), wanted)
+    tiny.train(mode)  # behind the prefix' back: the blocks are the backbone's
+    assert torch.equal(prefix(images), wanted)
+    assert not changed(prefix, before)
+    assert not any(module.training for module in prefix.modules())
+    assert not wanted.requires_grad
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=9), st.data())
-def test_even_split_is_the_best_there_is(costs: list[int], data: st.DataObject) -> None:
-    k = data.draw(st.integers(1, len(costs)))
-    found = split_evenly(costs, k)
-    assert len(found) == k
-    assert sum(found) == len(costs)
-    assert sums(costs, found) == min(sums(costs, sizes) for sizes in every_split(costs, k))
+def test_prefix_of_nothing_gives_the_images(tiny: Backbone) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(Prefix(tiny, 0)(images), images)
 
 
-def test_ties_take_the_earliest_cuts() -> None:
-    assert split_evenly([1, 1, 1], 2) == [1, 2]
+def test_prefix_goes_on_from_features(tiny: Backbone) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(Prefix(tiny, 11, start=3)(Prefix(tiny, 3)(images)), Prefix(tiny, 11)(images))
 
 
-@pytest.mark.parametrize(("name", "most"), [("cnn6", 6), ("resnet50", 16), ("vgg16", 13)])
-def test_split_names_the_most_there_can_be(name: str, most: int) -> None:
-    with torch.device("meta"):
-        backbone = make_backbone(name)
-    with pytest.raises(UserError, match=f"to {most},"):
-        make_plan(backbone, most + 1, 64, "flops")
+def test_taps_are_the_prefixes(tiny: Backbone) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    taps = Taps(tiny, [19, 3, 11]).train()
+    before = copied(taps)
+    tiny.train()
+    features = taps(images)
+    assert not changed(taps, before)
+    assert not any(feature.requires_grad for feature in features)
+    for feature, cut in zip(features, (19, 3, 11), strict=True):
+        assert torch.equal(feature, Prefix(tiny, cut)(images))
 
 
-def test_unknown_balance(full: DarkNet) -> None:
-    with pytest.raises(UserError, match="--balance: no balance 'even' — give stage, flops or memory"):
-        make_plan(full, 2, 64, "even")
+@pytest.mark.parametrize("cuts", [[], [0], [24], [3, 99]])
+def test_taps_out_of_range(tiny: Backbone, cuts: list[int]) -> None:
+    with pytest.raises(ValueError, match="of 23 blocks"):
+        Taps(tiny, cuts)
 
 
-def test_costs_of_every_block_are_wanted(full: DarkNet) -> None:
-    with pytest.raises(ValueError, match="each of 23 blocks"):
-        split_blocks(full, 2, "flops", [1, 2])
-
-
-@pytest.mark.parametrize(("name", "wanted"), [("darknet53", "stem, b1"), ("resnet50", "stem, b1"), ("cnn6", "b1")])
-def test_table_names_a_stem_where_there_is_one(name: str, wanted: str) -> None:
-    with torch.device("meta"):
-        backbone = make_backbone(name)
-    lines = plan_table(make_plan(backbone, len(backbone.blocks), 64), backbone.taps).splitlines()
-    assert lines[1].strip().split("  ")[0] == wanted
-    assert len({len(line) for line in lines}) == 1
-    assert sum(line.endswith("tap") for line in lines) == len(backbone.taps)
-
-
-def test_six_layers_cost_what_the_source_says() -> None:
-    with torch.device("meta"):
-        plan = make_plan(make_backbone("cnn6"), 6, 224)
-    assert [part.parameters for part in plan] == [7_680, *[590_592] * 5]
-    assert [part.shape[1:] for part in plan] == [(side, side) for side in (114, 59, 31, 17, 10, 7)]
-    assert round(plan[1].macs / 1e9, 1) == 8.2
-    assert round(sum(part.macs for part in plan) / 1e9, 1) == 12.0
-
-
-def test_plan_leaves_modes_alone(tiny: DarkNet) -> None:
-    tiny.freeze(11)
-    make_plan(tiny, 5, 64)
-    assert [block.training for block in tiny.blocks] == [False] * 11 + [True] * 12
-
-
-@pytest.mark.parametrize("k", [-1, 0, 24])
-def test_split_out_of_range(full: DarkNet, k: int) -> None:
-    with pytest.raises(UserError, match="to 23"):
-        split_blocks(full, k)
-
-
-def test_plan_of_three(full: DarkNet) -> None:
-    plan = make_plan(full, 3, 256)
-    assert [part.parameters for part in plan] == [3_201_760, 11_678_720, 25_704_448]
-    assert [part.convolutions for part in plan] == [26, 17, 9]
-    assert [round(part.macs / 1e9, 3) for part in plan] == [4.654, 2.986, 1.644]
-    assert [part.shape for part in plan] == [(256, 32, 32), (512, 16, 16), (1024, 8, 8)]
-    total = sum(part.activations for part in plan)
-    assert [round(100 * part.activations / total, 1) for part in plan] == [82.5, 13.8, 3.7]
-    assert plan[1].blocks == "b12–b19"
-
-
-def test_plan_of_seven(full: DarkNet) -> None:
-    plan = make_plan(full, 7, 256)
-    assert [part.parameters for part in plan] == [
-        40_160,
-        238_592,
-        1_609_216,
-        1_313_792,
-        6_429_696,
-        5_249_024,
-        25_704_448,
-    ]
-    assert [round(part.macs / 1e9, 3) for part in plan] == [0.694, 0.973, 1.644, 1.342, 1.644, 1.342, 1.644]
-    assert round(sum(part.activations for part in plan) / 1e6, 3) == 12.386
-
-
-def test_plan_leaves_the_network_alone(tiny: DarkNet) -> None:
-    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
-    make_plan(tiny, 5, 64)
-    assert tiny.training
-    assert all(module.training for module in tiny.modules())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.state_dict().items())
+def test_probes_learn_apart(tiny: Backbone) -> None:
+    cuts = (3, 11, 19)
+    probes = Probes([make_head("gap", (tiny.channels[cut - 1], 1, 1), CLASSES) for cut in cuts])
+    features = Taps(tiny, cuts)(torch.rand(2, 3, 64, 64))
+    logits = probes(features)
+    assert [one.shape for one in logits] == [(2, CLASSES)] * 3
+    logits[1].sum().backward()
+    learnt = [all(p.grad is not None for p in head.parameters()) for head in probes.heads]
+    assert learnt == [False, True, False]
+    with pytest.raises(ValueError, match="zip"):
+        probes(features[:2])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.cascade import head_macs, parameter_count
 from models.heads import HEADS, ClassifierHead, Shape, make_head
+from models.plan import head_macs, parameter_count
 from utils.errors import UserError
 
 CLASSES = 20

@@ -1,0 +1,132 @@
+"""A training run from the data to its figures: pre-training, baselines, detector, on every rank alike."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from data.description import load_description
+from data.formats import read_split
+from data.holdout import HOLDOUT_SHARE, hold_out
+from data.records import Split
+from engine import checkpoint
+from engine.backbone import load_backbone, reuse_backbone
+from engine.baselines import train_baselines
+from engine.cascade import pretrain
+from engine.detector import train_detector
+from engine.job import Job
+from engine.logs import console
+from engine.stop import Stop
+from models.backbones import make_backbone
+from models.yolov3 import YOLOv3
+from utils.config import Recipe, build, refuse_differences, save_recipe
+from utils.files import make_folder, write_text
+from utils.runs import FINISHED, new_run
+from utils.seed import seed_process
+
+DETECTOR_SEED = 1000  # apart from those of the stages and baselines
+
+
+def train(recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None) -> None:
+    """Read, train, finish.
+
+    Args:
+        recipe: settled on this machine's device.
+        project, name: where a new run folder is made.
+        folder: the run to go on with, or None for a new one.
+
+    Raises:
+        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        Stopped: by a signal.
+    """
+    if recipe.weights is not None:
+        load_backbone(recipe.weights, recipe)
+    with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
+        splits = read_data(recipe)
+    for split in splits:
+        console.print(split.summary())
+    resumed = read_resumed(folder, recipe) if folder else {}
+    if folder is None:
+        folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
+    assert folder is not None
+    if fabric.is_global_zero:
+        make_folder(folder / "weights")
+        save_recipe(recipe, folder / "recipe.yaml")
+    console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
+    began = time.monotonic()
+    job = Job(fabric, recipe, *splits, folder, resumed, stop)
+    metrics = run(job)
+    if fabric.is_global_zero:
+        finish(job, metrics, time.monotonic() - began)
+
+
+def read_data(recipe: Recipe) -> tuple[Split, Split]:
+    """Training and validation split; the latter held out of the former where the data set has none."""
+    description = load_description(recipe.data)
+    own = read_split(description, "train", strict=recipe.strict)
+    if "val" in description.splits:
+        return own, read_split(description, "val", strict=recipe.strict)
+    return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
+
+
+def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The checkpoint to go on from, or nothing where a run has none yet.
+
+    Raises:
+        UserError: it was made under another recipe; says which fields, and both values.
+    """
+    last = folder / "weights" / "last.pt"
+    if not last.exists():
+        return {}
+    resumed = checkpoint.load(last, "training")
+    ranks = {"devices": recipe.devices, "num_nodes": recipe.num_nodes}  # another number goes on just as well
+    made = build(Recipe, resumed["recipe"], last).model_copy(update=ranks)
+    refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
+    return resumed
+
+
+def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
+    """The reason to stop after pre-training, if there is one."""
+    if job.recipe.pretrain_only:
+        return "--pretrain-only"
+    if not taps:
+        return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
+    boxed = job.train.description.boxed and any(len(record.labels) for record in job.train.records)
+    return None if boxed else "the training images have no boxes"
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Pre-train or load the backbone, train its baselines, then the detector; the figures on the validation split."""
+    recipe = job.recipe
+    seed_process(recipe.seed, 0)
+    backbone, pretrained, stages = make_backbone(recipe.backbone, recipe.width), recipe.weights, {}
+    if pretrained is None and recipe.cl_splits:
+        pretrained = pretrain(job, backbone)
+        train_baselines(job, backbone)
+        stages = stage_figures(job)
+    if (reason := why_no_detector(job, backbone.taps)) is not None:
+        console.print(f"no detector: {reason}")
+        return {"pretrain": stages}
+    seed_process(recipe.seed, DETECTOR_SEED)
+    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
+    if pretrained is not None:
+        reuse_backbone(model.backbone, pretrained, recipe)
+    return {**train_detector(job, model), "pretrain": stages}
+
+
+def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
+    """Validation figures at each cut of every backbone file of the run, by method."""
+    found = (checkpoint.load(path, "backbone") for path in sorted(job.weights.glob("backbone_*.pt")))
+    return {content["method"]: content["metrics"] for content in found}
+
+
+def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
+    """Write metrics.json, which marks the run as finished, and say where things are."""
+    write_text(job.folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
+    if "map" in metrics:
+        console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")
+        return
+    for method, stages in metrics["pretrain"].items():
+        console.print(f"{method}: val accuracy " + " ".join(f"{stage['accuracy']:.3f}" for stage in stages))
+    console.print(f"{figures}: {job.weights}/backbone_*.pt; figures with `python val.py --accuracy`")

@@ -1,0 +1,222 @@
+"""Where to cut a backbone, and what each part costs, before anything is trained.
+
+The splits of DarkNet-53 in Wang & Farrahi, arXiv 2311.12704, are not published; the nested rule is our reading.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from models.backbone import Backbone
+from models.heads import Shape
+from utils.errors import UserError
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters, BatchNorm's affine ones included, its statistics not."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class SubModule:
+    """One row of the plan, for one image.
+
+    Attributes:
+        start, stop: blocks[start:stop], from 0.
+        macs: multiply-accumulates of its convolutions.
+        activations: numbers that its convolutions put out.
+        shape: channels, height, width of its output.
+        stem: whether it opens with the layers before the first residual block.
+    """
+
+    start: int
+    stop: int
+    convolutions: int
+    parameters: int
+    macs: int
+    activations: int
+    shape: Shape
+    stem: bool = False
+
+    @property
+    def blocks(self) -> str:
+        """As in `b12–b19`."""
+        first, last = f"b{self.start + 1}", f"b{self.stop}"
+        return first if first == last else f"{first}–{last}"
+
+
+# What the balanced plans share out evenly.
+BALANCES: dict[str, Callable[[SubModule], int]] = {
+    "flops": lambda block: block.macs,
+    "memory": lambda block: block.activations,
+}
+
+
+def split_blocks(backbone: Backbone, k: int, balance: str = "stage", costs: Sequence[int] | None = None) -> list[int]:
+    """Number of blocks in each of k sub-modules.
+
+    Args:
+        balance: `stage` for the nested rule, `flops` or `memory` for the most even shares of costs.
+        costs: of each block; the nested rule does not look at them.
+
+    Raises:
+        UserError: k is outside 1…number of blocks, or there is no such balance.
+    """
+    count = len(backbone.blocks)
+    if not 1 <= k <= count:
+        raise UserError(
+            f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
+        )
+    if balance == "stage":
+        return split_nested(backbone, k)
+    if balance not in BALANCES:
+        raise UserError(f"no balance {balance!r}", where="--balance", mend=f"give stage, {' or '.join(BALANCES)}")
+    if costs is None or len(costs) != count:
+        raise ValueError(f"{balance} wants the cost of each of {count} blocks")
+    return split_evenly(costs, k)
+
+
+def split_nested(backbone: Backbone, k: int) -> list[int]:
+    """Number of blocks in each of k sub-modules, by a nested rule: the cuts of k − 1 are among those of k.
+
+    Start with one sub-module. Until there are k: take the one that spans a down-sampling, if any, with most
+    blocks (ties: most parameters) and cut it at the stage boundary nearest its middle; if none spans one, cut
+    that with most blocks (ties: most parameters) in half. For DarkNet-53, k = 3 lands on the detector's taps.
+    """
+    boundaries = set(accumulate(backbone.stages))
+    sizes = [parameter_count(block) for block in backbone.blocks]
+    cuts = {0, len(sizes)}
+    while len(cuts) <= k:
+        pieces = [(start, end) for start, end in pairwise(sorted(cuts)) if end - start > 1]
+        spanning = [piece for piece in pieces if boundaries & set(range(piece[0] + 1, piece[1]))]
+        start, end = max(spanning or pieces, key=lambda piece: (piece[1] - piece[0], sum(sizes[slice(*piece)])))
+        middle = (start + end) / 2
+        inner = range(start + 1, end)
+        cuts.add(min((cut for cut in inner if not spanning or cut in boundaries), key=lambda cut: abs(cut - middle)))
+    return [end - start for start, end in pairwise(sorted(cuts))]
+
+
+def split_evenly(costs: Sequence[int], k: int) -> list[int]:
+    """Number of neighbours in each of k groups whose costs, largest first, are lexicographically smallest.
+
+    So the largest group is as small as can be, then the second largest, and so on; ties: the earliest cuts. Exact,
+    by dynamic programming: whichever of two splits of a beginning is the better one stays so when a group is added.
+    """
+    before = [0, *accumulate(costs)]
+    # best[end]: group costs, largest first, and ends of the groups, for the first `end` costs in so many groups.
+    best = {end: ([before[end]], [end]) for end in range(1, len(before))}
+    for groups in range(2, k + 1):
+        best = {
+            end: min(
+                (sorted([*best[cut][0], before[end] - before[cut]], reverse=True), [*best[cut][1], end])
+                for cut in range(groups - 1, end)
+            )
+            for end in range(groups, len(before))
+        }
+    return [end - start for start, end in pairwise([0, *best[len(costs)][1]])]
+
+
+def make_plan(backbone: Backbone, k: int, imgsz: int, balance: str = "stage") -> list[SubModule]:
+    """The k sub-modules with their cost at an input of imgsz × imgsz.
+
+    Args:
+        balance: `stage`, `flops` (even multiply-accumulates) or `memory` (even activations).
+
+    Raises:
+        UserError: k is out of range, or there is no such balance.
+    """
+    blocks = block_costs(backbone, imgsz)
+    costs = [BALANCES[balance](block) for block in blocks] if balance in BALANCES else None
+    ends = accumulate(split_blocks(backbone, k, balance, costs), initial=0)
+    return [joined(blocks[start:stop]) for start, stop in pairwise(ends)]
+
+
+def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
+    """Each block as a sub-module of its own, at an input of imgsz × imgsz."""
+    rows = []
+    x = torch.empty(1, 3, imgsz, imgsz, device="meta")
+    for start, block in enumerate(backbone.blocks):
+        outputs: list[tuple[int, int]] = []
+        x = measured(block, x, outputs)
+        macs, activations = (sum(column) for column in zip(*outputs, strict=True))
+        shape = (x.shape[1], x.shape[2], x.shape[3])
+        stem = start == 0 and hasattr(block, "stem")
+        rows.append(SubModule(start, start + 1, len(outputs), parameter_count(block), macs, activations, shape, stem))
+    return rows
+
+
+def joined(blocks: list[SubModule]) -> SubModule:
+    """Neighbours as one sub-module."""
+    first, last = blocks[0], blocks[-1]
+    return SubModule(
+        start=first.start,
+        stop=last.stop,
+        convolutions=sum(block.convolutions for block in blocks),
+        parameters=sum(block.parameters for block in blocks),
+        macs=sum(block.macs for block in blocks),
+        activations=sum(block.activations for block in blocks),
+        shape=last.shape,
+        stem=first.stem,
+    )
+
+
+def measured(part: nn.Module, x: Tensor, outputs: list[tuple[int, int]]) -> Tensor:
+    """Run part on the meta device: no arithmetic, only shapes.
+
+    Notes (MACs, activations) of each convolution and linear layer in outputs, for the x given.
+    """
+
+    def note(module: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        outputs.append((output.numel() * module.weight[0].numel(), output.numel()))
+
+    tensors = {name: tensor.to("meta") for name, tensor in (*part.named_parameters(), *part.named_buffers())}
+    layers = [module for module in part.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with torch.no_grad(), evaluating(part):
+            return torch.func.functional_call(part, tensors, (x,))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each part is in the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def head_macs(head: nn.Module, shape: Shape) -> int:
+    """Multiply-accumulates of a head's convolutions and linear layers on one image's features of this shape."""
+    outputs: list[tuple[int, int]] = []
+    measured(head, torch.empty(1, *shape, device="meta"), outputs)
+    return sum(macs for macs, _ in outputs)
+
+
+def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:
+    """The plan as aligned text: what each sub-module holds and costs, with shares of the whole in per cent."""
+    costs = [(part.parameters, part.macs, part.activations) for part in plan]
+    totals = [sum(column) for column in zip(*costs, strict=True)]
+    rows = [("blocks", "convs", "parameters", "%", "MACs", "%", "activations %", "output")]
+    for part, cost in zip(plan, costs, strict=True):
+        parameters, macs, activations = (f"{100 * own / total:.1f}" for own, total in zip(cost, totals, strict=True))
+        blocks = f"stem, {part.blocks}" if part.stem else part.blocks
+        shape = "×".join(map(str, part.shape)) + (" tap" if part.stop in taps else "")
+        convolutions = str(part.convolutions)
+        rows.append(
+            (blocks, convolutions, f"{part.parameters:,}", parameters, f"{part.macs:,}", macs, activations, shape)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(aligned)
