@@ -1,5 +1,6 @@
 """Where and in which precision a run computes, as a Lightning Fabric."""
 
+import logging
 import os
 from typing import Any
 
@@ -28,6 +29,7 @@ def make_fabric(recipe: Recipe) -> Any:
     """A launched Fabric for a settled recipe; where it has several processes, this call starts them."""
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces every precision and process
     fabric = Fabric(
         accelerator=recipe.device,
         devices=recipe.devices,

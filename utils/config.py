@@ -153,8 +153,8 @@ class Recipe(Section):
             raise ValueError("the marquez head takes one size: leave pretrain.imgsz away")
         if self.baselines and (self.cl_splits < 1 or self.weights):
             raise ValueError("baselines are held against a cascade of the same run: give cl_splits, and no weights")
-        if self.pretrain.bn_mode == "author" and self.cache_views:
-            raise ValueError("with drifting BatchNorm nothing can be cached: leave cache_views away")
+        if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):
+            raise ValueError("with drifting BatchNorm nothing can be cached: leave cache and cache_views away")
         if self.freeze and self.weights is None and self.cl_splits == 0:
             raise ValueError("freeze without pre-trained weights would fix random ones; give weights or cl_splits")
         return self
