@@ -24,6 +24,13 @@ def test_seeds_table_is_the_generated_one() -> None:
     assert (ROOT / "results" / "sample_seeds.md").read_text().strip() in README
 
 
+@pytest.mark.parametrize("name", ["cifar10_cnn6", "tiny_imagenet_cnn6"])
+def test_study_table_is_the_generated_one(name: str) -> None:
+    report = (ROOT / "results" / f"{name}.md").read_text()
+    table = next(part for part in report.split("\n\n") if part.startswith("| top-1 accuracy"))
+    assert table in README
+
+
 def test_demo_output_is_the_kept_one() -> None:
     assert (ROOT / "results" / "sample" / "summary.txt").read_text().rstrip() in README
 
