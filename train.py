@@ -75,7 +75,7 @@ def main() -> None:
         return
     recipe = settle(recipe)
     fabric = make_fabric(recipe)
-    with watched(fabric), Stop().listening() as stop:
+    with Stop().listening() as stop, watched(fabric, stop):
         train(recipe, fabric, stop, project=arguments.project, name=arguments.name, folder=folder)
 
 

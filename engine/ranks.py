@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from utils.errors import UserError
+from engine.stop import Stop
+from utils.errors import Stopped, UserError
 
 T = TypeVar("T")
 BEAT_S = 1.0
@@ -110,11 +111,12 @@ class Watch(threading.Thread):
 
 
 @contextmanager
-def watched(fabric: Any) -> Iterator[None]:
+def watched(fabric: Any, stop: Stop) -> Iterator[None]:
     """Run with a Watch where there are several ranks.
 
     Raises:
         UserError: a collective failed because a rank died; says which.
+        Stopped: it failed because all were asked to leave, and another was faster.
     """
     if fabric.world_size == 1:
         yield
@@ -124,6 +126,8 @@ def watched(fabric: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what torch raises for a broken connection, and its subclasses
+        if stop.asked:
+            raise Stopped(stop.asked) from error
         raise watch.blame() from error
     finally:
         watch.stop()
