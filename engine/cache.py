@@ -92,6 +92,7 @@ class FeatureCache(Dataset[FeatureBatch]):
             self.features = np.memmap(wait_for(folder / "features.bin"), STORED[self.dtype], "r+", shape=shape)
             self.present = np.memmap(wait_for(folder / "present.bin"), np.uint8, "r+", shape=(key.rows, classes))
         self.done = self._noted(shard)
+        self._whole = False
 
     @staticmethod
     def nbytes(key: CacheKey, classes: int) -> tuple[int, int]:
@@ -112,9 +113,11 @@ class FeatureCache(Dataset[FeatureBatch]):
 
     @property
     def complete(self) -> bool:
-        """Whether every shard has noted its last row."""
-        noted = [self.done if shard == self.shard else self._noted(shard) for shard in range(self.shards)]
-        return all(done == len(self._starts(shard)) for shard, done in enumerate(noted))
+        """Whether every shard has noted its last row; asked before every read, so a yes is remembered."""
+        if not self._whole:
+            noted = [self.done if shard == self.shard else self._noted(shard) for shard in range(self.shards)]
+            self._whole = all(done == len(self._starts(shard)) for shard, done in enumerate(noted))
+        return self._whole
 
     def missing(self) -> list[int]:
         """Rows that this process has yet to compute, `step` of them at once."""
