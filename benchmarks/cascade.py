@@ -28,6 +28,7 @@ from data.sample import write as write_scenes
 from engine.cascade import pretrain
 from engine.device import make_fabric, settle
 from engine.job import Job
+from engine.logs import console
 from engine.stop import Stop
 from models.backbones import make_backbone
 from models.plan import block_costs, make_plan
@@ -42,6 +43,7 @@ Measured = dict[str, float]
 
 def measure(data: Path, changes: dict[str, Any], results: Any) -> None:
     """Pre-train in this process; puts the seconds, and the bytes at the peak above the process before training."""
+    console.quiet = True  # standard output is for the figures
     values = {**BASE, "data": data, **changes}
     values["pretrain"] = BASE["pretrain"] | changes.get("pretrain", {})
     recipe = settle(Recipe.model_validate(values))
