@@ -116,7 +116,7 @@ def memory_figures(data: Path, imgsz: int, batch: int) -> None:
 
 def resume_figure(data: Path, folder: Path) -> None:
     """Time lost to SIGKILL and --resume over the time since the last save; processes, start-up and all."""
-    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 20]
+    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 16]
     flags += ["--pretrain-crop", 1, "--augment-fliplr", 0, "--augment-photometric", 0, "--pretrain-head-convs", 0]
     command = [sys.executable, "train.py", *map(str, flags)]
     began = time.time()
