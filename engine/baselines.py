@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from engine import checkpoint
-from engine.cascade import Stage, classification_loss, judged, predictions, run_stage, save_backbone
+from engine.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
 from engine.features import Feed, Feeder, FixedPass
 from engine.job import Job
 from engine.logs import Logs, console
@@ -14,7 +14,6 @@ from engine.stop import Stop
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
-from models.heads import make_head
 from models.plan import SubModule, head_macs, joined, make_plan
 from utils.config import Baseline
 from utils.seed import seed_process
@@ -90,18 +89,12 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
             last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
             head.load_state_dict(last["heads"][-1])
         epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
-        phase = recipe.stage.model_copy(update={"epochs": epochs, "bn_mode": "frozen"})
+        phase = recipe.stage.model_copy(update={"epochs": epochs})
         stage = Stage(method, method, number, joined(plan), phase)
-        head, figures = run_stage(job, backbone, stage, Feeder(job, backbone), logs, head)
+        figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
         probes, metrics = run_probes(job, backbone, plan[:-1], stage, logs)
         heads = [probe.state_dict() for probe in [*probes, head]]
         save_backbone(job, method, backbone, plan, heads, [*metrics, figures])
-
-
-def fresh_head(job: Job, part: SubModule) -> nn.Module:
-    """The recipe's head for a sub-module's output."""
-    phase = job.recipe.stage
-    return make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
 
 
 def longest(job: Job) -> int:
@@ -114,16 +107,15 @@ def equal_compute(job: Job, plan: list[SubModule]) -> int:
     """Epochs end to end that cost as many multiply-accumulates as the cascade did.
 
     A backward pass counts as two forward ones. The blocks before a sub-module run forward: in every epoch, or with
-    feature cache once for each view. Stages count the epochs that they took, early stopping or not.
+    feature cache, had there been room for it or not, once for each view. Stages count the epochs that they took, early
+    stopping or not.
     """
     recipe = job.recipe
     content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
-    views = recipe.cache_views or (0 if recipe.augments else 1)
-    cached = recipe.cache != "off" and views > 0
     total = before = 0.0
     for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
         total += 3 * figures["epochs"] * (part.macs + head_macs(fresh_head(job, part), part.shape))
-        total += views * plan[number - 1].macs * (number > 0) if cached else figures["epochs"] * before
+        total += recipe.views * plan[number - 1].macs * (number > 0) if recipe.caches else figures["epochs"] * before
         before += part.macs
     whole = joined(plan)
     return max(1, round(total / (3 * (whole.macs + head_macs(fresh_head(job, whole), whole.shape)))))

@@ -133,28 +133,28 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
         stage = Stage(
             f"stage{number}", f"cl{k}_stage{number}", number, part, phase.model_copy(update={"epochs": epochs})
         )
-        head, figures = run_stage(job, backbone, stage, feeder, logs)
+        seed_process(recipe.seed, number)
+        head = fresh_head(job, part)
+        metrics.append(run_stage(job, backbone, stage, head, feeder, logs))
         heads.append(head.state_dict())
-        metrics.append(figures)
     feeder.close()
     return save_backbone(job, f"cl{k}", backbone, plan, heads, metrics)
 
 
-def run_stage(
-    job: Job, backbone: Backbone, stage: Stage, feeder: Feeder, logs: Logs, head: nn.Module | None = None
-) -> tuple[nn.Module, Metrics]:
-    """Train one stage, or load it where it is finished; the backbone takes the averaged weights.
+def fresh_head(job: Job, part: SubModule) -> nn.Module:
+    """The recipe's head for a sub-module's output."""
+    phase = job.recipe.stage
+    return make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
 
-    Args:
-        head: to go on with [a fresh one].
+
+def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feeder: Feeder, logs: Logs) -> Metrics:
+    """Train one stage, or load it where it is finished; backbone and head take the averaged weights.
 
     Returns:
-        The head and its figures, with the number of epochs among them.
+        The head's figures, with the number of epochs among them.
     """
     recipe, phase, part = job.recipe, stage.phase, stage.part
-    seed_process(recipe.seed, stage.number)
     drifting = phase.bn_mode == "author"
-    head = head or make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
     net = StageNet(
         backbone, part.start, part.stop, head, drifting=drifting, recompute=recipe.recompute and part.start == 0
     )
@@ -163,7 +163,7 @@ def run_stage(
         content = checkpoint.load(path, "stage")
         checkpoint.load_state(net, content["model"], path)
         console.print(f"{stage.name}: loaded from {path}")
-        return head, content["metrics"]
+        return content["metrics"]
     seed = recipe.seed + stage.number
     feed = feeder.stage(part, seed, drifting=drifting)
     task = StageTask(stage.name, net, feed, job.single_label, job.fabric, job.stop)
@@ -171,7 +171,7 @@ def run_stage(
     net.load_state_dict(averaged.state_dict())
     job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": figures})
     job.fabric.barrier()
-    return head, figures
+    return figures
 
 
 def save_backbone(

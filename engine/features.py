@@ -88,12 +88,12 @@ class Feeder:
             return self.images(seed)
         if self._caching and self._advance(part):
             train, val = self.caches
-            order = self.job.order(len(train), seed, self.views)
+            order = self.job.order(len(train), seed, self.job.recipe.views)
             rows = InOrder(len(val), self._own_rows(len(val)))
             return Feed(cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows), batch_features)
         prefix = FixedPass(Prefix(self.backbone, part.start), self.rows, self.job.fabric)
-        train_set, val_set = self._sets(self.job.recipe.seed if self.views else seed)
-        loader = self.job.images(train_set, self.phase, seed, self.views)
+        train_set, val_set = self._sets(self.job.recipe.seed if self.job.recipe.views else seed)
+        loader = self.job.images(train_set, self.phase, seed, self.job.recipe.views)
         return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
 
     def close(self) -> None:
@@ -103,9 +103,10 @@ class Feeder:
         self.caches = []
 
     @cached_property
-    def views(self) -> int:
-        """Frozen views of each image from the second stage on; 0 for a new one in every epoch."""
-        return self.job.recipe.cache_views or (0 if self.job.recipe.augments else 1)
+    def _shapes(self) -> list[list[tuple[int, int, int]]]:
+        """Of the training and of the validation features, behind each block."""
+        sides = (self.phase.imgsz or self.job.recipe.imgsz, self.job.recipe.imgsz)
+        return [[block.shape for block in block_costs(self.backbone, side)] for side in sides]
 
     @cached_property
     def _hashes(self) -> list[str]:
@@ -131,10 +132,10 @@ class Feeder:
 
     @cached_property
     def _caching(self) -> bool:
-        """Whether stages read from caches as far as there is room; says why not, where `auto` decides so."""
+        """Whether stages read cached features; says why not, where `auto` decides so."""
         recipe = self.job.recipe
-        if recipe.cache == "off" or self.views:
-            return recipe.cache != "off"
+        if recipe.cache == "off" or recipe.caches:
+            return recipe.caches
         why = "augmentation draws a new view of each image in every epoch"
         if recipe.cache != "auto":
             raise UserError(why, where=f"--cache {recipe.cache}", mend="give --cache-views, or no augmentation")
@@ -147,12 +148,9 @@ class Feeder:
         probe = FixedPass(blocks, 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
         weights, dtype = hash_weights(blocks), str(probe.dtype).removeprefix("torch.")
         keys = []
-        for dataset, digest, side, views in zip(
-            sets, self._hashes, (self.phase.imgsz or recipe.imgsz, recipe.imgsz), (self.views, 1), strict=True
-        ):
-            shape = block_costs(self.backbone, side)[cut - 1].shape
+        for dataset, digest, shapes, views in zip(sets, self._hashes, self._shapes, (recipe.views, 1), strict=True):
             drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
-            keys.append(CacheKey(weights, digest, drawn, dtype, shape, views, len(dataset)))
+            keys.append(CacheKey(weights, digest, drawn, dtype, shapes[cut - 1], views, len(dataset)))
         return keys
 
     def _advance(self, part: SubModule) -> bool:

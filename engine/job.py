@@ -60,8 +60,10 @@ class Job:
         """What the backbone learns from and what it is validated on.
 
         Where validation decides when to stop, it is on images held out from training: the data's own validation split
-        stays unseen.
+        stays unseen. A data set without one has had its part held out already.
         """
+        if "val" not in self.train.description.splits:
+            return self.train, self.val
         share = self.recipe.stage.holdout
         if share is None and self.recipe.stage.patience is not None:
             share = HOLDOUT_SHARE

@@ -18,7 +18,6 @@ M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Size = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned"]
 Baselines = Annotated[
     tuple[Baseline, ...], BeforeValidator(lambda value: value.split(",") if isinstance(value, str) else value)
@@ -132,7 +131,7 @@ class Recipe(Section):
     )
     freeze: bool = Field(False, description="keep the reused blocks fixed while the detector trains")
     imgsz: int = Field(416, ge=32, multiple_of=32, description="side of the square network input, pixels")
-    anchors: list[tuple[Size, Size]] | None = Field(
+    anchors: list[tuple[Positive, Positive]] | None = Field(
         None, min_length=9, max_length=9, description="nine [width, height] in input pixels [COCO's, scaled to imgsz]"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
@@ -169,6 +168,16 @@ class Recipe(Section):
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         return self.pretrain.crop < 1 or self.augment.fliplr > 0 or self.augment.photometric > 0
+
+    @property
+    def views(self) -> int:
+        """Frozen views of each image from the second stage on; 0 for a new one in every epoch."""
+        return self.cache_views or (0 if self.augments else 1)
+
+    @property
+    def caches(self) -> bool:
+        """Whether stages read cached features, as far as there is room for them."""
+        return self.cache != "off" and self.views > 0 and self.pretrain.bn_mode == "frozen"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

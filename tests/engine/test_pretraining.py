@@ -8,9 +8,13 @@ from conftest import CASCADE, NO_DRAWS, Script, same_weights
 
 import train
 from engine import checkpoint
+from engine.job import Job
+from engine.run import read_data
+from engine.stop import Stop
 from models.backbones import make_backbone
 from models.cascade import Taps
 from models.heads import make_head
+from utils.config import Recipe
 from utils.errors import UserError
 
 
@@ -120,6 +124,17 @@ def test_early_stopping_looks_at_images_held_out_from_training(
     script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags)
     content = checkpoint.load(weights(tmp_path, "exp"), "backbone")
     assert all(figures["epochs"] < 30 for figures in content["metrics"])
+
+
+def test_a_part_is_held_out_once(corners_yaml: Path, tmp_path: Path) -> None:
+    """Early stopping on data without validation split: what was held out for validation serves it too."""
+    bare = tmp_path / "bare.yaml"
+    bare.write_text(f"path: {corners_yaml.parent}\nformat: cifar\ntrain: train\ntest: test\n")
+    for yaml, parts in ((bare, (86, 10)), (corners_yaml, (86, 10))):
+        recipe = Recipe.model_validate({"data": yaml, "pretrain": {"patience": 1}})
+        job = Job(None, recipe, *read_data(recipe), tmp_path, {}, Stop())
+        assert tuple(len(split.records) for split in job.pretrain_splits) == parts
+        assert len(job.train.records) == (86 if yaml is bare else 96)
 
 
 def test_a_stage_that_has_learnt_enough_stops(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
