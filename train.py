@@ -57,7 +57,7 @@ def show_plan(recipe: Recipe) -> None:
 
     backbone = make_backbone(recipe.backbone, recipe.width)
     if recipe.weights is None and recipe.cl_splits != 0:
-        plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance)
+        plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
         console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
         console.print(plan_table(plan, backbone.taps))
 

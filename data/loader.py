@@ -14,7 +14,9 @@ from torchvision import tv_tensors
 from data.records import Record
 from data.transforms import MIN_BOX_PIXELS
 from utils.boxes import Truth
-from utils.seed import mixed_seed
+from utils.seed import mixed_seed, seed_draws
+
+CPU = torch.device("cpu")
 
 
 @dataclass  # not frozen: Fabric moves it to the device field by field
@@ -63,7 +65,7 @@ class DetectionSet(Dataset[Item]):
         image = tv_tensors.Image(read_image(record))
         boxes = tv_tensors.BoundingBoxes(record.boxes_xyxy, format="XYXY", canvas_size=record.size_hw)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(self.seed, epoch, index))
+            seed_draws(mixed_seed(self.seed, epoch, index), CPU)
             image, boxes = self.transform(image, boxes)
         boxes = boxes.as_subclass(Tensor)
         labels = torch.from_numpy(record.labels)

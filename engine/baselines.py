@@ -75,7 +75,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
     """
     recipe = job.recipe
-    plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance)
+    plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
     logs = Logs(job.folder, "pretrain.csv")
     for name in recipe.baselines:
         number = NUMBERS[name]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ class FeatureCache(Dataset[FeatureBatch]):
         rows = [view * self.key.images + index for view, index in draws]
         features = torch.from_numpy(self.features[rows]).view(self.dtype).permute(0, 3, 1, 2)
         present = torch.from_numpy(self.present[rows]).float()
+        self._unload()
         return FeatureBatch(features, present, torch.tensor([index for _, index in draws]))
 
     @property
@@ -135,7 +137,8 @@ class FeatureCache(Dataset[FeatureBatch]):
             self.mark()
 
     def _store(self, rows: range, features: Tensor, present: Tensor) -> None:
-        stored = features.to(self.dtype).permute(0, 2, 3, 1).contiguous().cpu()
+        assert features.dtype == self.dtype, "what is stored is what was computed, to the last bit"
+        stored = features.permute(0, 2, 3, 1).contiguous().cpu()
         if self.dtype == torch.bfloat16:
             stored = stored.view(torch.int16)
         self.features[rows.start : rows.stop] = stored.numpy()
@@ -148,6 +151,12 @@ class FeatureCache(Dataset[FeatureBatch]):
                 assert isinstance(array, np.memmap)
                 array.flush()
             write_text(self._note(self.shard), json.dumps(self.done))
+            self._unload()
+
+    def _unload(self) -> None:
+        """Let this process hold no page of the file: the system's own cache does, as far as there is room."""
+        if isinstance(self.features, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self.features._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
     def delete(self) -> None:
         """Free the space."""

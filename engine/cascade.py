@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from engine import checkpoint
 from engine.classification import classification_metrics
+from engine.device import return_memory
 from engine.features import Feed, Feeder
 from engine.job import Job
 from engine.logs import Logs, console, progress
@@ -125,7 +126,7 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
     """
     recipe, phase = job.recipe, job.recipe.stage
     k = recipe.cl_splits
-    plan = make_plan(backbone, k, recipe.imgsz, recipe.balance)
+    plan = make_plan(backbone, k, recipe.imgsz, recipe.balance, batch=phase.batch_size)
     feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
@@ -165,6 +166,7 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
         console.print(f"{stage.name}: loaded from {path}")
         return content["metrics"]
     seed = recipe.seed + stage.number
+    return_memory()
     feed = feeder.stage(part, seed, drifting=drifting)
     task = StageTask(stage.name, net, feed, job.single_label, job.fabric, job.stop)
     averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])

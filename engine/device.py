@@ -1,5 +1,6 @@
 """Where and in which precision a run computes, as a Lightning Fabric."""
 
+import ctypes
 import logging
 import os
 from typing import Any
@@ -39,6 +40,15 @@ def make_fabric(recipe: Recipe) -> Any:
     )
     fabric.launch()
     return fabric
+
+
+def return_memory() -> None:
+    """Give what is no longer used back to the system, lest the next stage's peak come on top of it."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library keeps what was freed, to use it again
+    if trim:
+        trim(0)
 
 
 def launched_ranks() -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What a cascade stage reads: images through the fixed blocks before it, or those blocks' cached output."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,6 +77,7 @@ class Feeder:
         self.splits = job.pretrain_splits
         self.cut = 0
         self.caches: list[FeatureCache] = []
+        self.digests: list[str] = []
 
     def images(self, seed: int) -> Feed:
         """Images as they are, a new view in every epoch."""
@@ -106,7 +108,19 @@ class Feeder:
     def _shapes(self) -> list[list[tuple[int, int, int]]]:
         """Of the training and of the validation features, behind each block."""
         sides = (self.phase.imgsz or self.job.recipe.imgsz, self.job.recipe.imgsz)
-        return [[block.shape for block in block_costs(self.backbone, side)] for side in sides]
+        shapes = {side: [block.shape for block in block_costs(self.backbone, side)] for side in set(sides)}
+        return [shapes[side] for side in sides]
+
+    @cached_property
+    def _dtype(self) -> str:
+        """Of the features: what the precision makes of the first block's output."""
+        found = FixedPass(Prefix(self.backbone, 1), 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
+        return str(found.dtype).removeprefix("torch.")
+
+    def _prefix_hash(self, cut: int) -> str:
+        """Of so many blocks; each is hashed once, since none changes any more."""
+        self.digests += [hash_weights(block) for block in self.backbone.blocks[len(self.digests) : cut]]
+        return hashlib.sha256(" ".join(self.digests[:cut]).encode()).hexdigest()
 
     @cached_property
     def _hashes(self) -> list[str]:
@@ -144,13 +158,11 @@ class Feeder:
 
     def _keys(self, sets: tuple[DetectionSet, DetectionSet], cut: int) -> list[CacheKey]:
         """Of the training and of the validation features behind so many blocks."""
-        recipe, blocks = self.job.recipe, Prefix(self.backbone, cut)
-        probe = FixedPass(blocks, 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
-        weights, dtype = hash_weights(blocks), str(probe.dtype).removeprefix("torch.")
+        recipe, weights = self.job.recipe, self._prefix_hash(cut)
         keys = []
         for dataset, digest, shapes, views in zip(sets, self._hashes, self._shapes, (recipe.views, 1), strict=True):
             drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
-            keys.append(CacheKey(weights, digest, drawn, dtype, shapes[cut - 1], views, len(dataset)))
+            keys.append(CacheKey(weights, digest, drawn, self._dtype, shapes[cut - 1], views, len(dataset)))
         return keys
 
     def _advance(self, part: SubModule) -> bool:

@@ -18,7 +18,7 @@ from engine.schedule import exhausted, learning_rate, set_rate
 from engine.stop import Stop
 from utils.config import Phase
 from utils.errors import Stopped, UserError
-from utils.seed import mixed_seed
+from utils.seed import mixed_seed, seed_draws
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
 BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
@@ -204,7 +204,7 @@ class Loop:
     def _step(self, batch: Any) -> None:
         """Forward, backward, clip, step, average; then whatever a signal, the clock or a broken loss asks for."""
         at = self.position
-        torch.manual_seed(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank))
+        seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
         batch = self.fabric.to_device(batch)
         outputs = self.model(self.task.inputs(batch))
         terms = self.task.loss(outputs, batch)

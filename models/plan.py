@@ -49,10 +49,19 @@ class SubModule:
         return first if first == last else f"{first}–{last}"
 
 
-# What the balanced plans share out evenly.
-BALANCES: dict[str, Callable[[SubModule], int]] = {
-    "flops": lambda block: block.macs,
-    "memory": lambda block: block.activations,
+def training_bytes(part: SubModule, batch: int) -> int:
+    """What a sub-module takes only while it learns, in fp32.
+
+    Of each number that a convolution puts out, itself and what BatchNorm and activation make of it, for every image;
+    of each weight, its gradient, AdamW's two moments and its average.
+    """
+    return 8 * batch * part.activations + 16 * part.parameters
+
+
+# What the balanced plans share out evenly, at so many images a step.
+BALANCES: dict[str, Callable[[SubModule, int], int]] = {
+    "flops": lambda block, batch: block.macs,
+    "memory": training_bytes,
 }
 
 
@@ -120,17 +129,18 @@ def split_evenly(costs: Sequence[int], k: int) -> list[int]:
     return [end - start for start, end in pairwise([0, *best[len(costs)][1]])]
 
 
-def make_plan(backbone: Backbone, k: int, imgsz: int, balance: str = "stage") -> list[SubModule]:
+def make_plan(backbone: Backbone, k: int, imgsz: int, balance: str = "stage", *, batch: int = 1) -> list[SubModule]:
     """The k sub-modules with their cost at an input of imgsz × imgsz.
 
     Args:
-        balance: `stage`, `flops` (even multiply-accumulates) or `memory` (even activations).
+        balance: `stage`, `flops` (even multiply-accumulates) or `memory` (even training_bytes).
+        batch: images per step; only `memory` looks at it.
 
     Raises:
         UserError: k is out of range, or there is no such balance.
     """
     blocks = block_costs(backbone, imgsz)
-    costs = [BALANCES[balance](block) for block in blocks] if balance in BALANCES else None
+    costs = [BALANCES[balance](block, batch) for block in blocks] if balance in BALANCES else None
     ends = accumulate(split_blocks(backbone, k, balance, costs), initial=0)
     return [joined(blocks[start:stop]) for start, stop in pairwise(ends)]
 
