@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from engine.job import Job
 from engine.logs import console
 from engine.stop import Stop
 from models.backbones import make_backbone
-from models.plan import block_costs, make_plan
+from models.plan import SubModule, block_costs, joined, make_plan, training_bytes
 from utils.config import ROOT, Recipe
 from utils.errors import run_cli
 
@@ -73,11 +74,11 @@ def measured(data: Path, **changes: Any) -> Measured:
     return found
 
 
-def line(figure: str, value: float, target: float, floor: float | None, **more: Any) -> None:
+def line(figure: str, value: float, target: float, floor: float, **more: Any) -> None:
     """Print one figure."""
     found = {"figure": figure, "value": round(value, 3), "target": target, "holds": value <= target}
     against = f"CL_1, the same network end to end; torch {torch.__version__}, {torch.get_num_threads()} threads"
-    print(json.dumps({**found, "floor": floor and round(floor, 3), "against": against, **more}), flush=True)
+    print(json.dumps({**found, "floor": round(floor, 3), "against": against, **more}), flush=True)
 
 
 def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: int) -> None:
@@ -97,8 +98,7 @@ def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: 
 def memory_figures(data: Path, imgsz: int, batch: int) -> None:
     """Peak of the worst stage over E2E: resident bytes above the idle process, or the allocator's on a GPU."""
     changes = {"imgsz": imgsz, "precision": "fp32", "pretrain": {"epochs": 1, "batch_size": batch}, "cache": "disk"}
-    whole = measured(data, cl_splits=1, **changes)["peak"]
-    costs = [block.activations for block in block_costs(make_backbone("darknet53"), imgsz)]
+    whole, backbone = measured(data, cl_splits=1, **changes)["peak"], make_backbone("darknet53")
     cases: list[tuple[str, float, dict[str, Any]]] = [
         ("CL_3", 0.87, {"cl_splits": 3}),
         ("CL_7", 0.45, {"cl_splits": 7}),
@@ -108,41 +108,62 @@ def memory_figures(data: Path, imgsz: int, batch: int) -> None:
     ]
     for name, target, own in cases:
         peak = measured(data, **own, **changes)["peak"]
-        plan = make_plan(make_backbone("darknet53"), own["cl_splits"], imgsz, own.get("balance", "stage"))
-        floor = None if "recompute" in own else max(part.activations for part in plan) / sum(costs)
-        at = f"{imgsz} px, batch {batch}, fp32"
-        line(f"peak memory of {name} over E2E, {at}", peak / whole, target, floor, gib=round(peak / 2**30, 2))
+        plan = make_plan(backbone, own["cl_splits"], imgsz, own.get("balance", "stage"), batch=batch)
+        activations, floor = memory_floors(plan, imgsz, batch, recompute="recompute" in own)
+        at, gib = f"{imgsz} px, batch {batch}, fp32", round(peak / 2**30, 2)
+        line(f"peak memory of {name} over E2E, {at}", peak / whole, target, floor, activations=activations, gib=gib)
 
 
-def resume_figure(data: Path, folder: Path) -> None:
+def memory_floors(plan: list[SubModule], imgsz: int, batch: int, *, recompute: bool) -> tuple[float, float]:
+    """The worst sub-module over the whole network: by activations alone, and with what its weights need.
+
+    The weights themselves are there in either case. Recomputed, the first sub-module holds at least what its largest
+    convolution, the stem's, puts out: 32 channels of the image's size.
+    """
+    if recompute:
+        plan = [replace(plan[0], activations=32 * imgsz**2), *plan[1:]]
+    whole = joined(block_costs(make_backbone("darknet53"), imgsz))
+    weights = 4 * whole.parameters
+    worst = max(training_bytes(part, batch) for part in plan)
+    activations = max(part.activations for part in plan) / whole.activations
+    return round(activations, 3), (weights + worst) / (weights + training_bytes(whole, batch))
+
+
+def resume_figure(data: Path, folder: Path, kills: int = 3, after: float = 50) -> None:
     """Time lost to SIGKILL and --resume over the time since the last save; processes, start-up and all."""
-    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 16]
+    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 32]
     flags += ["--pretrain-crop", 1, "--augment-fliplr", 0, "--augment-photometric", 0, "--pretrain-head-convs", 0]
-    command = [sys.executable, "train.py", *map(str, flags)]
+    start = [sys.executable, "train.py", *map(str, flags)]
+    whole = timed([*start, "--name", "whole"])
+    last, command = folder / "train" / "cut" / "weights" / "last.pt", [*start, "--name", "cut"]
+    began, since = time.time(), 0.0
+    for _ in range(kills):
+        since += killed(command, last, after)
+        command = [sys.executable, "train.py", "--resume", str(folder / "train" / "cut")]
+    timed(command)
+    lost = time.time() - began - whole
+    begin = statistics.median(timed([*start[:6], "--cl-splits", "0", "--pretrain-only"]) for _ in range(3))
+    line("time lost to a kill and resume over the time since the last save", lost / since, LOST_TARGET,
+         1 + kills * begin / since, kills=kills, lost=round(lost, 1), since_save=round(since, 1),
+         start_up=round(begin, 1))  # fmt: skip
+
+
+def timed(command: list[str]) -> float:
+    """Seconds that a process takes."""
     began = time.time()
-    subprocess.run([*command, "--name", "whole"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    whole = time.time() - began
-    began = time.time()
-    process = subprocess.Popen([*command, "--name", "cut"], cwd=ROOT, stdout=subprocess.DEVNULL)
-    last = folder / "train" / "cut" / "weights" / "last.pt"
-    while not last.exists() or time.time() - last.stat().st_mtime < 50:  # shortly before the next save is due
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return time.time() - began
+
+
+def killed(command: list[str], last: Path, after: float) -> float:
+    """Start a process and kill it so many seconds after it wrote a checkpoint; returns the time since then."""
+    process, began = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), time.time()
+    while not last.exists() or last.stat().st_mtime < began or time.time() - last.stat().st_mtime < after:
         time.sleep(0.1)
     saved = last.stat().st_mtime
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    killed = time.time()
-    resume = [sys.executable, "train.py", "--resume", str(folder / "train" / "cut")]
-    subprocess.run(resume, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    lost, since = time.time() - began - whole, killed - saved
-    bare = [sys.executable, "train.py", *map(str, flags[:4]), "--cl-splits", "0", "--pretrain-only"]
-    starts = []
-    for _ in range(3):
-        began = time.time()
-        subprocess.run(bare, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        starts.append(time.time() - began)
-    start = statistics.median(starts)
-    line("time lost to a kill and resume over the time since the last save", lost / since, LOST_TARGET,
-         1 + start / since, lost=round(lost, 1), since_save=round(since, 1), start_up=round(start, 1))  # fmt: skip
+    return time.time() - saved
 
 
 def main() -> None:
@@ -157,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = {}
-        for name, images in (("many", arguments.images), ("few", 2 * arguments.batch_size)):
+        for name, images in (("many", arguments.images), ("few", 4 * arguments.batch_size)):
             root = write_scenes(Path(folder) / name, size=SampleSize(images, arguments.batch_size, 1))
             files[name] = Path(folder) / f"{name}.yaml"
             files[name].write_text(
@@ -167,7 +188,8 @@ def main() -> None:
         if arguments.only in (None, "time"):
             time_figures(files["many"], arguments.splits, arguments.imgsz, batch, arguments.epochs)
         if arguments.only in (None, "memory"):
-            memory_figures(files["few"], 256, batch)
+            for images in (batch, 2 * batch):
+                memory_figures(files["few"], 256, images)
         if arguments.only in (None, "resume"):
             resume_figure(files["many"], Path(folder))
 

@@ -20,7 +20,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned"]
 Baselines = Annotated[
-    tuple[Baseline, ...], BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value)
+    tuple[Baseline, ...],
+    BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value),
 ]
 
 

@@ -53,6 +53,22 @@ def test_gives_back_what_was_put_in(tmp_path: Path, place: str, dtype: str) -> N
     assert batch.features.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident pages of files are told by Linux only")
+def test_reading_a_file_leaves_none_of_it_in_memory(tmp_path: Path) -> None:
+    key = CacheKey("prefix", "data", "transform", "float32", (64, 64, 64), views=1, images=64)
+    cache, before = FeatureCache(tmp_path / "c", key, 2, step=8), resident_file_bytes()
+    cache.fill((torch.ones(8, 64, 64, 64), torch.ones(8, 2)) for _ in range(8))
+    for start in range(0, 64, 8):
+        assert (cache.__getitems__([(0, start + n) for n in range(8)]).features == 1).all()
+    assert FeatureCache.nbytes(key, 2)[0] == 64 * 2**20
+    assert resident_file_bytes() - before < 16 * 2**20
+
+
+def resident_file_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("RssFile:")[2].split()[0])
+
+
 def test_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "c", KEY, 2, step=4)
 

@@ -74,12 +74,17 @@ def test_plans_hold_every_block_once(any_backbone: Backbone, balance: str) -> No
 
 
 @pytest.mark.parametrize(("k", "wanted"), [(2, [2, 21]), (3, [1, 6, 16])])
-def test_even_activations(full: DarkNet, k: int, wanted: list[int]) -> None:
-    assert [part.stop - part.start for part in make_plan(full, k, 256, "memory")] == wanted
+def test_memory_is_activations_where_the_batch_is_large(full: DarkNet, k: int, wanted: list[int]) -> None:
+    assert [part.stop - part.start for part in make_plan(full, k, 256, "memory", batch=1024)] == wanted
+
+
+def test_memory_is_weights_where_it_is_small(full: DarkNet) -> None:
+    shares = [[part.stop - part.start for part in make_plan(full, 3, 256, "memory", batch=b)] for b in (1, 16, 64)]
+    assert shares == [[15, 5, 3], [2, 11, 10], [1, 7, 15]]
 
 
 def test_floor_of_activations_is_reached_with_three(full: DarkNet) -> None:
-    plan = make_plan(full, 3, 256, "memory")
+    plan = make_plan(full, 3, 256, "memory", batch=1024)
     largest = max(part.activations for part in plan)
     assert round(100 * largest / sum(part.activations for part in plan), 1) == 38.1
     assert largest == make_plan(full, 23, 256)[0].activations
