@@ -106,16 +106,16 @@ def longest(job: Job) -> int:
 def equal_compute(job: Job, plan: list[SubModule]) -> int:
     """Epochs end to end that cost as many multiply-accumulates as the cascade did.
 
-    A backward pass counts as two forward ones. The blocks before a sub-module run forward: in every epoch, or with
-    feature cache, had there been room for it or not, once for each view. Stages count the epochs that they took, early
-    stopping or not.
+    A backward pass counts as two forward ones. The blocks before a sub-module run forward in every epoch; where the
+    stage read cached features, those of the sub-module before it did so once for each view. Stages count the epochs
+    that they took, early stopping or not.
     """
     recipe = job.recipe
     content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
     total = before = 0.0
     for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
         total += 3 * figures["epochs"] * (part.macs + head_macs(fresh_head(job, part), part.shape))
-        total += recipe.views * plan[number - 1].macs * (number > 0) if recipe.caches else figures["epochs"] * before
+        total += recipe.views * plan[number - 1].macs if figures["cached"] else figures["epochs"] * before
         before += part.macs
     whole = joined(plan)
     return max(1, round(total / (3 * (whole.macs + head_macs(fresh_head(job, whole), whole.shape)))))

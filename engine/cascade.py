@@ -152,7 +152,7 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     """Train one stage, or load it where it is finished; backbone and head take the averaged weights.
 
     Returns:
-        The head's figures, with the number of epochs among them.
+        The head's figures; among them the number of epochs, and `cached`, 1 where it read cached features.
     """
     recipe, phase, part = job.recipe, stage.phase, stage.part
     drifting = phase.bn_mode == "author"
@@ -171,6 +171,7 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     task = StageTask(stage.name, net, feed, job.single_label, job.fabric, job.stop)
     averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
     net.load_state_dict(averaged.state_dict())
+    figures["cached"] = float(feed.cached)
     job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": figures})
     job.fabric.barrier()
     return figures

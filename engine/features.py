@@ -25,11 +25,12 @@ SIDES = ("train", "val")
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches to train and to validate on, and what makes a network's input of them."""
+    """Batches to train and to validate on, what makes a network's input of them, and whether they come from a cache."""
 
     train: DataLoader[Any]
     val: DataLoader[Any]
     inputs: Callable[[Any], Any]
+    cached: bool = False
 
 
 class FixedPass:
@@ -92,7 +93,8 @@ class Feeder:
             train, val = self.caches
             order = self.job.order(len(train), seed, self.job.recipe.views)
             rows = InOrder(len(val), self._own_rows(len(val)))
-            return Feed(cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows), batch_features)
+            loaders = cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows)
+            return Feed(*loaders, batch_features, cached=True)
         prefix = FixedPass(Prefix(self.backbone, part.start), self.rows, self.job.fabric)
         train_set, val_set = self._sets(self.job.recipe.seed if self.job.recipe.views else seed)
         loader = self.job.images(train_set, self.phase, seed, self.job.recipe.views)

@@ -119,10 +119,14 @@ def on_two_machines(event: str, count: int, *flags: object) -> list[subprocess.P
     ]
 
 
-def test_a_machine_that_dies_is_named_and_the_run_resumed(corners_yaml: Path, tmp_path: Path) -> None:
+def test_two_machines_asked_to_leave_then_one_of_them_dies(corners_yaml: Path, tmp_path: Path) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--cache", "disk"]
     assert dying("step", 10**6, *ranks(*flags), "--name", "whole").returncode == 0
-    left, dead = on_two_machines("step", 13, *flags, "--name", "cut")
+    resume = ["--resume", tmp_path / "train" / "cut"]
+    for process in on_two_machines("term", 7, *flags, "--name", "cut"):  # the signal reaches one of them only
+        said = process.communicate(timeout=60)[1]
+        assert (process.returncode, said.strip()) == (128 + signal.SIGTERM, "stopped by SIGTERM")
+    left, dead = on_two_machines("step", 6, *resume)
     dead.communicate(timeout=60)
     died = time.monotonic()
     said = left.communicate(timeout=60)[1]
@@ -131,7 +135,7 @@ def test_a_machine_that_dies_is_named_and_the_run_resumed(corners_yaml: Path, tm
     assert left.returncode == 2, said
     assert f"rank 1 ({socket.gethostname()}, process {dead.pid}) died or cannot be reached" in said, said
     assert not final(tmp_path, "cut").exists()
-    for process in on_two_machines("step", 10**6, "--resume", tmp_path / "train" / "cut"):
+    for process in on_two_machines("step", 10**6, *resume):
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 0, said
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
