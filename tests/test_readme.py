@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from benchmarks.table import table
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 
@@ -29,6 +30,10 @@ def test_study_table_is_the_generated_one(name: str) -> None:
     report = (ROOT / "results" / f"{name}.md").read_text()
     table = next(part for part in report.split("\n\n") if part.startswith("| top-1 accuracy"))
     assert table in README
+
+
+def test_cost_table_is_the_generated_one() -> None:
+    assert table((ROOT / "results" / "cascade.json").read_text().splitlines()) in README
 
 
 def test_demo_output_is_the_kept_one() -> None:

@@ -113,7 +113,7 @@ class Recipe(Section):
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
     cl_splits: int = Field(3, description="sub-modules of cascade pre-training; 1 end to end, 0 none")
     balance: Literal["stage", "flops", "memory"] = Field(
-        "stage", description="where to cut: at the resolutions, or into equal work or activations"
+        "stage", description="where to cut: at the resolutions, or into equal work or training memory"
     )
     baselines: Baselines = Field(
         (), description="also train, comma-separated: e2e, e2e_compute (equal epochs, equal work), finetuned"
