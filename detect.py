@@ -62,7 +62,8 @@ def as_records(paths: list[Path]) -> "list[Record]":
     """Readable images as records without boxes; says which are left out."""
     import numpy as np
 
-    from data.records import Problem, Record, check_images
+    from data.images import check_images
+    from data.records import Problem, Record
 
     records = []
     for path, size in zip(paths, check_images(paths), strict=True):
@@ -109,7 +110,7 @@ def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
     weights = arguments.weights or newest_detector(arguments.project)
-    from data.loader import read_image
+    from data.images import record_rgb
     from engine.detector import load_detector
     from engine.device import pick_device
     from engine.predict import Thresholds, predict_split
@@ -127,7 +128,7 @@ def main() -> None:
         strict=True,
     ):
         boxes += len(found.scores)
-        picture = draw_detections(read_image(record).permute(1, 2, 0).numpy(), found, detector.names)
+        picture = draw_detections(record_rgb(record), found, detector.names)
         path = first_free(lambda stem: folder / f"{stem}.jpg", record.image.stem)
         save_image(picture, path)
         everything.append(as_json(record, found, detector.names))

@@ -20,6 +20,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str], dict[str, str]]:
         "--recipe", type=Path, help="recipe yaml; flags go before it [configs/sample.yaml unless --data is given]"
     )
     parser.add_argument("--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags go before")
+    parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument(
         "--resume", nargs="?", const=NEWEST, metavar="RUN", help="go on with a run folder [newest unfinished]"
@@ -76,7 +77,15 @@ def main() -> None:
     recipe = settle(recipe)
     fabric = make_fabric(recipe)
     with Stop().listening() as stop, watched(fabric, stop):
-        train(recipe, fabric, stop, project=arguments.project, name=arguments.name, folder=folder)
+        train(
+            recipe,
+            fabric,
+            stop,
+            project=arguments.project,
+            name=arguments.name,
+            folder=folder,
+            download=arguments.download,
+        )
 
 
 if __name__ == "__main__":

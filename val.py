@@ -39,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
@@ -69,7 +70,7 @@ def read_data(arguments: argparse.Namespace, own: Path, names: list[str], traine
     from data.description import load_description
     from data.formats import read_split
 
-    description = load_description(arguments.data or own)
+    description = load_description(arguments.data or own, download=arguments.download)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     if names != description.names:
         raise UserError(

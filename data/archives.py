@@ -1,17 +1,37 @@
-"""Unpacking the archives of a data set: whole or not at all, and never outside its folder."""
+"""Fetching and unpacking the archives of a data set: whole or not at all, and never outside its folder."""
 
 import lzma
+import sys
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+
+from torch.hub import download_url_to_file
 
 from utils.errors import UserError
 
 # RuntimeError: a zip with a password.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+def fetch(url: str, path: Path, sha256: str) -> Path:
+    """Download a file under a temporary name, with a progress bar; it takes its name when it is what was published.
+
+    Raises:
+        UserError: no such server or file, another content, a full disk.
+    """
+    print(f"fetching {url} to {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
+    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: another hash
+        what = f"cannot fetch {path.name} ({error})"
+        raise UserError(what, where=url, mend=f"try again, or fetch it yourself to {path}") from error
+    return path
 
 
 def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
@@ -20,11 +40,8 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
     Where all archives share one top folder of the new folder's own name, that folder takes its place.
 
     Raises:
-        UserError: an archive is missing, damaged, or has a member that would land elsewhere; the disk is full.
+        UserError: an archive is damaged, or has a member that would land elsewhere; the disk is full.
     """
-    for archive in archives:
-        if not archive.is_file():
-            raise UserError(f"the archive {archive} does not exist", where=yaml, mend="add it, or correct `archives:`")
     print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

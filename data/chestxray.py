@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.checks import Box, check_box, class_index, numbered_lines, numbers, readable
-from data.records import Description, Problem, Record, Split, make_record
+from data.images import readable
+from data.parsing import check_box, class_index, numbered_lines, numbers
+from data.records import Box, Description, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 BOXES = "BBox_List_2017.csv"

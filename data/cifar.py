@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from data.checks import class_index, read_lines
+from data.parsing import class_index, read_lines
 from data.records import Description, Record, Split, make_record
 from utils.errors import UserError
 

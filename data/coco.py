@@ -5,8 +5,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from data.checks import Box, check_box, class_index, numbers, readable
-from data.records import Description, Problem, Record, Split, make_record
+from data.images import readable
+from data.parsing import check_box, class_index, numbers
+from data.records import Box, Description, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 Entry = dict[str, Any]

@@ -1,18 +1,43 @@
 """The data yaml: where a data set lies, in which format, and what its classes are called."""
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
 from data import sample
-from data.archives import unpack
+from data.archives import fetch, unpack
 from data.formats import FORMATS
-from data.records import Description
+from data.records import EVERYTHING, Description
 from utils.config import ROOT, build, read_yaml
 from utils.errors import UserError
 
 SAMPLE_YAML = ROOT / "data" / "sample.yaml"
 SPLITS = ("train", "val", "test")
+SHARED_OUT = ("voc", "yolo")  # formats that can tell all images
+Share = Annotated[float, Field(gt=0, le=1)]
+Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class Archive(BaseModel):
+    """A file to unpack, and where it is published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path
+    url: HttpUrl | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("give `url` and `sha256` together")
+        return self
 
 
 class DataYaml(BaseModel):
@@ -21,24 +46,31 @@ class DataYaml(BaseModel):
     Attributes:
         path: root folder, relative to the yaml.
         format: one of FORMATS.
-        train, val, test: what the format calls its splits: a list (voc, chestxray), a json file (coco), a folder
-            (folder) or a published part (cifar, tiny_imagenet). Without val a part of train serves as such.
-        names: classes in the order of their indices; needed where the format does not tell them.
-        images: folder of the images relative to path, where the format leaves it open (coco).
-        archives: tar and zip files relative to the yaml, unpacked into path on first use. Where all of them share one
+        train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
+            (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
+            share of all images, such as 0.8, drawn at random, the same in every run. Without val a part of train
+            serves as such.
+        names: classes in the order of their indices, as a list or by index; needed where the format does not tell them.
+        nc: how many they are, for those who like to say it twice.
+        images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
+            they are not those that the format knows.
+        archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
+            can be fetched. Where all of them share one
             top folder of path's own name (sets/tiny-imagenet-200), that folder becomes path.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
-    format: str
-    train: str
-    val: str | None = None
-    test: str | None = None
+    format: str = "yolo"
+    train: Share | Parts
+    val: Share | Parts | None = None
+    test: Share | Parts | None = None
     names: list[str] | None = None
+    nc: int | None = None
     images: Path | None = None
-    archives: tuple[Path, ...] = ()
+    labels: Path | None = None
+    archives: tuple[Archive, ...] = ()
 
     @field_validator("format")
     @classmethod
@@ -47,6 +79,15 @@ class DataYaml(BaseModel):
             raise ValueError(f"use one of {', '.join(FORMATS)}")
         return name
 
+    @field_validator("names", mode="before")
+    @classmethod
+    def _listed(cls, names: object) -> object:
+        if not isinstance(names, dict):
+            return names
+        if sorted(names, key=str) != sorted(range(len(names)), key=str):
+            raise ValueError("count the classes from 0 without a gap")
+        return [names[index] for index in range(len(names))]
+
     @field_validator("names")
     @classmethod
     def _distinct(cls, names: list[str] | None) -> list[str] | None:
@@ -54,12 +95,27 @@ class DataYaml(BaseModel):
             raise ValueError("give every class once, in the order of the class indices")
         return names
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.nc is not None and self.names is not None and self.nc != len(self.names):
+            raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
+        given = [value for value in (self.train, self.val, self.test) if value is not None]
+        shares = [value for value in given if isinstance(value, float)]
+        if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):
+            raise ValueError(
+                f"shares are for {' and '.join(SHARED_OUT)}, for all splits or none, and add up to 1 at most"
+            )
+        return self
 
-def load_description(path: Path) -> Description:
+
+def load_description(path: Path, *, download: bool = False) -> Description:
     """Read a data yaml; archives are unpacked and the built-in data set is made on first use.
 
+    Args:
+        download: fetch the archives that are missing and published.
+
     Raises:
-        UserError: unreadable, an unknown or missing key, no such folder, no class names.
+        UserError: unreadable, an unknown or missing key, no such folder, no class names, a download that fails.
     """
     content = build(DataYaml, read_yaml(path), path)
     root = (path.parent / content.path).resolve()
@@ -67,14 +123,34 @@ def load_description(path: Path) -> Description:
         print(f"making the built-in data set in {root}")
         sample.write(root)
     if not root.is_dir() and content.archives:
-        unpack([(path.parent / archive).resolve() for archive in content.archives], root, yaml=path)
+        unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
     if not root.is_dir():
         raise UserError(
             f"the data folder {root} does not exist", where=path, mend="correct `path:` (relative to the yaml)"
         )
-    splits = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
-    images = root / content.images if content.images else None
-    return Description(path, root, FORMATS[content.format], splits, class_names(content, root, path), images)
+    given = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
+    shares = {name: value for name, value in given.items() if isinstance(value, float)}
+    splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
+    images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
+    names = class_names(content, root, path)
+    return Description(path, root, FORMATS[content.format], splits, names, images, labels, shares)
+
+
+def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
+    """Path of an archive that is there, or that was fetched.
+
+    Raises:
+        UserError: it is not there and may not be fetched, or cannot.
+    """
+    path = (yaml.parent / archive.file).resolve()
+    if path.is_file():
+        return path
+    if archive.url is None or archive.sha256 is None:
+        raise UserError(f"the archive {path} does not exist", where=yaml, mend="add it, or correct `archives:`")
+    if not download:
+        mend = f"add it, or let it be fetched from {archive.url} with --download"
+        raise UserError(f"the archive {path} does not exist", where=yaml, mend=mend)
+    return fetch(str(archive.url), path, archive.sha256)
 
 
 def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
@@ -89,7 +165,7 @@ def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
     if tell is None:
         what, mend = "key `names` is missing", f"add `names:`; the format `{content.format}` does not tell them"
         raise UserError(what, where=yaml, mend=mend)
-    names = tell(root, content.train)
+    names = tell(root, content.train[0] if isinstance(content.train, tuple) else EVERYTHING)
     if not names or len(set(names)) != len(names):
         what = f"the data set tells no distinct class names: {', '.join(names) or 'none at all'}"
         raise UserError(what, where=yaml, mend="give `names:`")

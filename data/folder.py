@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from data.checks import class_index, readable
+from data.images import images_below, readable
+from data.parsing import class_index
 from data.records import Description, Problem, Record, Split, make_record
 from utils.errors import UserError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 def read_folder(description: Description, split: str) -> Split:
@@ -45,10 +44,3 @@ def class_folders(root: Path, mend: str) -> list[Path]:
     if not folders:
         raise UserError("no class folders here", where=root, mend=f"put one folder a class there, or {mend}")
     return folders
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, by their suffix, in alphabetical order."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )

@@ -1,16 +1,21 @@
 """Data formats by name; a new one takes a file and a line here."""
 
+from dataclasses import replace
+
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, read_coco
 from data.folder import folder_names, read_folder
+from data.holdout import share_out
 from data.records import Description, Format, Split
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
+from data.yolo_txt import read_yolo
 from utils.errors import UserError
 
 FORMATS = {
     "voc": Format(read_voc, single_label=False, boxed=True),
+    "yolo": Format(read_yolo, single_label=False, boxed=True),
     "coco": Format(read_coco, single_label=False, boxed=True, names=coco_names),
     "chestxray": Format(read_chestxray, single_label=False, boxed=True, names=chestxray_names),
     "tiny_imagenet": Format(read_tiny_imagenet, single_label=True, boxed=True, names=tiny_imagenet_names),
@@ -28,7 +33,13 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
     Raises:
         UserError: nothing readable in the split, or strict and something damaged.
     """
-    found = description.format.read(description, split)
+    found = Split(split, description, [])
+    for part in description.parts(split):
+        read = description.format.read(replace(description, splits={split: (part,)}), split)
+        found.records.extend(read.records)
+        found.problems.extend(read.problems)
+    if split in description.shares:
+        found = share_out(found, description.shares)
     if strict and found.problems:
         raise found.problems[0].error()
     if not found.records:

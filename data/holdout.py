@@ -1,11 +1,13 @@
 """Part of a split held out from training, to validate on."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 
 import torch
 
-from data.records import Split
+from data.records import Record, Split
 from utils.errors import UserError
 from utils.seed import mixed_seed
 
@@ -19,14 +21,10 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     Raises:
         UserError: nothing would be left on one of the sides.
     """
-    count, groups = len(split.records), defaultdict(list)
-    for index, record in enumerate(split.records):
-        groups[record.group or index].append(index)
-    generator = torch.Generator().manual_seed(mixed_seed(HOLDOUT_SEED, count))
-    members, apart = list(groups.values()), set[int]()
-    for number in torch.randperm(len(members), generator=generator).tolist():
+    count, apart = len(split.records), set[int]()
+    for members in shuffled_groups(split.records):
         if len(apart) < round(count * share):
-            apart |= set(members[number])
+            apart |= set(members)
     if not 0 < len(apart) < count:
         what = f"holds out {len(apart)} of {count} images"
         raise UserError(what, where="--pretrain-holdout", mend="give another share, or a `val:` in the data yaml")
@@ -34,3 +32,25 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     validation = [split.records[index] for index in sorted(apart)]
     held = replace(split, name=f"held out of {split.name}", records=validation, problems=[])
     return replace(split, records=kept), held
+
+
+def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
+    """Of all images, those of the split that `everything` is named after.
+
+    The shares follow each other in one random order, always the same for as many images.
+    """
+    order = [index for members in shuffled_groups(everything.records) for index in members]
+    ends = [round(len(order) * end) for end in accumulate(shares.values(), initial=0.0)]
+    number = list(shares).index(everything.name)
+    chosen = sorted(order[ends[number] : ends[number + 1]])
+    return replace(everything, records=[everything.records[index] for index in chosen])
+
+
+def shuffled_groups(records: list[Record]) -> list[list[int]]:
+    """Indices of the images of each group, or of each image that has none, in a random order of the groups."""
+    groups: dict[object, list[int]] = defaultdict(list)
+    for index, record in enumerate(records):
+        groups[record.group or index].append(index)
+    generator = torch.Generator().manual_seed(mixed_seed(HOLDOUT_SEED, len(records)))
+    members = list(groups.values())
+    return [members[number] for number in torch.randperm(len(members), generator=generator).tolist()]

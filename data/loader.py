@@ -4,13 +4,12 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 
+from data.images import record_rgb
 from data.records import Record
 from data.transforms import MIN_BOX_PIXELS
 from utils.boxes import Truth
@@ -83,10 +82,7 @@ class DetectionSet(Dataset[Item]):
 
 def read_image(record: Record) -> Tensor:
     """[3, H, W] uint8 RGB."""
-    if record.pixels is not None:
-        return torch.from_numpy(record.pixels.copy()).permute(2, 0, 1).contiguous()
-    with Image.open(record.image) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(record_rgb(record)).permute(2, 0, 1).contiguous()
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -1,18 +1,16 @@
 """What every reader of a data format is given and returns: description → images with boxes, and what was left out."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from utils.errors import UserError
 
-VERIFY_THREADS = max(4, os.cpu_count() or 1)
 LISTED = 20  # problems that a summary names one by one
+EVERYTHING = "*"  # in place of a split's list: all images, to be shared out
 
 
 @dataclass(frozen=True)
@@ -38,16 +36,19 @@ class Description:
     """A data set: its yaml, its root folder, its format, its splits and its classes.
 
     Attributes:
-        splits: train, val, test → what the yaml calls them, where it has them.
-        images: folder of the images, where the yaml names one.
+        splits: train, val, test → what the yaml calls their parts, where it has them; a reader is given one part.
+        images, labels: folders of the images and of their labels, where the yaml names them.
+        shares: train, val, test → share of all images, where the yaml gives no lists.
     """
 
     yaml: Path
     root: Path
     format: Format
-    splits: dict[str, str]
+    splits: dict[str, tuple[str, ...]]
     names: list[str]
     images: Path | None = None
+    labels: Path | None = None
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def single_label(self) -> bool:
@@ -60,7 +61,15 @@ class Description:
         return self.format.boxed
 
     def split(self, name: str) -> str:
-        """What the yaml calls a split.
+        """What the yaml calls a split, or its first part.
+
+        Raises:
+            UserError: the yaml names no such split.
+        """
+        return self.parts(name)[0]
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """What the yaml calls the parts of a split.
 
         Raises:
             UserError: the yaml names no such split.
@@ -73,6 +82,16 @@ class Description:
     def held_out(self) -> str:
         """The split for figures to report: test where there is one, else val."""
         return "test" if "test" in self.splits else "val"
+
+
+class Box(NamedTuple):
+    """A box in pixels, half-open and inside the image; clipped: it reached out of it."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    clipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,7 @@ class Record:
         classes: [m] int64 class indices of the image where the data set states them; None: those of the boxes.
         pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
         group: whose image it is, a patient's for example; images of one group are never parted.
+        clipped: how many boxes reached out of the image.
     """
 
     image: Path
@@ -98,6 +118,7 @@ class Record:
     classes: np.ndarray | None = None
     pixels: np.ndarray | None = None
     group: str | None = None
+    clipped: int = 0
 
 
 def make_record(
@@ -115,12 +136,13 @@ def make_record(
     return Record(
         image,
         size_hw,
-        np.array(boxes_xyxy, np.float32).reshape(-1, 4),
+        np.array([box[:4] for box in boxes_xyxy], np.float32).reshape(-1, 4),
         np.array(labels, np.int64),
         np.zeros(len(labels), bool) if difficult is None else np.array(difficult, bool),
         None if classes is None else np.array(classes, np.int64),
         pixels,
         group,
+        sum(isinstance(box, Box) and box.clipped for box in boxes_xyxy),
     )
 
 
@@ -151,39 +173,9 @@ class Split:
         boxes = sum(len(record.labels) for record in self.records)
         unboxed = not boxes and any(record.classes is not None for record in self.records)
         things = f"{len(self.description.names)} classes" if unboxed else f"{boxes} boxes"
-        lines = [f"{self.name}: {len(self.records)} images, {things}, {len(self.problems)} left out"]
+        clipped = sum(record.clipped for record in self.records)
+        counts = f"{len(self.records)} images, {things}, {len(self.problems)} left out"
+        lines = [f"{self.name}: {counts}" + (f", {clipped} clipped to their image" if clipped else "")]
         lines += [f"  left out {problem.where}: {problem.what}" for problem in self.problems[:LISTED]]
         further = len(self.problems) - LISTED
         return "\n".join(lines + ([f"  and {further} more"] if further > 0 else []))
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of a readable image.
-
-    Decodes all of it, JPEGs at an eighth of their size, so that a truncated file is found here, not in training.
-
-    Raises:
-        OSError: missing, truncated or no image.
-    """
-    with Image.open(path) as image:
-        width, height = image.size
-        image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
-        image.load()
-    return height, width
-
-
-def check_image(path: Path) -> tuple[int, int] | Problem:
-    """Size of an image, or what is wrong with it."""
-    try:
-        return image_size(path)
-    except FileNotFoundError:
-        return Problem(str(path), "the image does not exist", "add it, or take its name off the list")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        what = "not an image" if isinstance(error, UnidentifiedImageError) else f"damaged image ({error})"
-        return Problem(str(path), what, "replace the file, or take its name off the list")
-
-
-def check_images(paths: list[Path]) -> list[tuple[int, int] | Problem]:
-    """check_image for many, in threads: decoding releases the interpreter."""
-    with ThreadPoolExecutor(VERIFY_THREADS) as pool:
-        return list(pool.map(check_image, paths))

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.checks import Box, check_inclusive, class_index, numbered_lines, numbers, read_lines, readable
-from data.records import Description, Problem, Split, make_record
+from data.images import readable
+from data.parsing import check_inclusive, class_index, numbered_lines, numbers, read_lines
+from data.records import Box, Description, Problem, Split, make_record
 from utils.errors import UserError
 
 

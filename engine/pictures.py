@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torchvision.ops import nms
 
-from data.loader import read_image
+from data.images import record_rgb
 from data.records import Split
 from engine.evaluate import Evaluation
 from utils.boxes import Detections, Truth
-from utils.draw import draw_detections, draw_truth, save_pairs
+from utils.draw import draw_detections, draw_truth, save_page
 from utils.ultralytics_parts import plot_confusion, plot_precision_recall
 
 PLACE_IOU = 0.45
@@ -34,11 +35,11 @@ def save_pictures(
     ]
     shown = [one_box_a_place(item, conf) for item in found]
     plot_confusion(shown, truth, names, folder / "confusion_matrix.png", conf)
-    pairs = []
+    sides: list[np.ndarray] = []
     for record, drawn in list(zip(split.records, shown, strict=True))[:page]:
-        image = read_image(record).permute(1, 2, 0).numpy()
-        pairs.append((draw_truth(image, record.boxes_xyxy, record.labels, names), draw_detections(image, drawn, names)))
-    save_pairs(pairs, folder / "predictions.jpg", ("true", f"found, score ≥ {conf:g}"))
+        image = record_rgb(record)
+        sides += [draw_truth(image, record.boxes_xyxy, record.labels, names), draw_detections(image, drawn, names)]
+    save_page(sides, folder / "predictions.jpg", ("true", f"found, score ≥ {conf:g}") * 2)
 
 
 def one_box_a_place(found: Detections, conf: float) -> Detections:

@@ -27,13 +27,16 @@ from utils.seed import seed_process
 DETECTOR_SEED = 1000  # apart from those of the stages and baselines
 
 
-def train(recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None) -> None:
+def train(
+    recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None, download: bool
+) -> None:
     """Read, train, finish.
 
     Args:
         recipe: settled on this machine's device.
         project, name: where a new run folder is made.
         folder: the run to go on with, or None for a new one.
+        download: fetch the archives of the data set that are missing.
 
     Raises:
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
@@ -42,7 +45,7 @@ def train(recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, 
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
-        splits = read_data(recipe)
+        splits = read_data(recipe, download=download)
     for split in splits:
         console.print(split.summary())
     resumed = read_resumed(folder, recipe) if folder else {}
@@ -60,9 +63,9 @@ def train(recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, 
         finish(job, metrics, time.monotonic() - began)
 
 
-def read_data(recipe: Recipe) -> tuple[Split, Split]:
+def read_data(recipe: Recipe, *, download: bool) -> tuple[Split, Split]:
     """Training and validation split; the latter held out of the former where the data set has none."""
-    description = load_description(recipe.data)
+    description = load_description(recipe.data, download=download)
     own = read_split(description, "train", strict=recipe.strict)
     if "val" in description.splits:
         return own, read_split(description, "val", strict=recipe.strict)

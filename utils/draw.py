@@ -1,4 +1,4 @@
-"""Pictures: boxes on an image, and a page of true beside found boxes."""
+"""Pictures: boxes on an image, and a page of several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,23 +29,21 @@ def save_image(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
 
 
-def save_pairs(pairs: Sequence[tuple[np.ndarray, np.ndarray]], path: Path, titles: tuple[str, str]) -> None:
-    """A page of image pairs, two pairs a row, with a title over each column."""
+def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = ()) -> None:
+    """A page of pictures, four a row, with titles over the first ones."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = (len(pairs) + 1) // 2
+    rows = -(-len(pictures) // 4)
     figure, axes = pyplot.subplots(rows, 4, figsize=(12, 3.1 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for number, pair in enumerate(pairs):
-        for side in (0, 1):
-            axis = axes[number // 2, 2 * (number % 2) + side]
-            axis.imshow(pair[side])
-            if number < 2:
-                axis.set_title(titles[side])
+    for axis, picture in zip(axes.flat, pictures, strict=False):
+        axis.imshow(picture)
+    for axis, title in zip(axes.flat, titles[: len(pictures)], strict=False):
+        axis.set_title(title)
     figure.tight_layout()
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="jpeg", dpi=90, pil_kwargs={"quality": 90})

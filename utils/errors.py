@@ -1,5 +1,6 @@
 """Errors that are the user's to mend: one line, exit code 2, no traceback."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -38,6 +39,9 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except Stopped as stopped:
         print(f"stopped by {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.number)
+    except BrokenPipeError:  # as in `… | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

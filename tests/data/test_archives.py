@@ -1,8 +1,12 @@
+import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -121,3 +125,50 @@ def test_nowhere_to_unpack(tmp_path: Path) -> None:
     (tmp_path / "sets").write_text("a file")
     with pytest.raises(UserError, match="cannot write"):
         describe(tmp_path, "a.tar")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Address of a web server of the folder tmp_path/web."""
+    (tmp_path / "web").mkdir()
+    handler = partial(QuietHandler, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        thread = Thread(target=found.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def published(folder: Path, url: str, digest: str, *, download: bool) -> Description:
+    archives = [{"file": "sets/a.tar.gz", "url": url, "sha256": digest}]
+    changes = {"val": None, "test": None, "names": None, "format": "folder", "archives": archives}
+    return load_description(write_yaml(folder / "d.yaml", path="sets/pets", **changes), download=download)
+
+
+def test_fetched_when_asked_and_only_then(tmp_path: Path, server: str) -> None:
+    digest = hashlib.sha256(make_tar(tmp_path / "web/a.tar.gz", "train/cat/1.png").read_bytes()).hexdigest()
+    url = f"{server}/a.tar.gz"
+    with pytest.raises(UserError, match=rf"a.tar.gz does not exist — add it, or let it be fetched from {url} with"):
+        published(tmp_path, url, digest, download=False)
+    assert len(read_split(published(tmp_path, url, digest, download=True), "train").records) == 1
+    (tmp_path / "web/a.tar.gz").unlink()
+    assert published(tmp_path, url, digest, download=True).names == ["cat"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("a.tar.gz", "invalid hash"), ("b.tar.gz", "404")])
+def test_what_is_not_what_was_published_is_not_kept(tmp_path: Path, server: str, name: str, what: str) -> None:
+    make_tar(tmp_path / "web/a.tar.gz", "train/cat/1.png")
+    with pytest.raises(UserError, match=f"cannot fetch a.tar.gz .*{what}"):
+        published(tmp_path, f"{server}/{name}", "0" * 64, download=True)
+    assert not list((tmp_path / "sets").iterdir())
+
+
+def test_an_address_wants_a_hash(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give `url` and `sha256` together"):
+        describe(tmp_path, {"file": "a.tar", "url": "http://127.0.0.1/a.tar"})  # type: ignore[arg-type]

@@ -17,19 +17,19 @@ def describe(folder: Path, **changes: object) -> Description:
 def test_what_the_formats_are_for() -> None:
     assert {name for name, format_ in FORMATS.items() if format_.single_label} == {"folder", "cifar", "tiny_imagenet"}
     assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {"folder", "cifar"}
-    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc"}
+    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc", "yolo"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:
     description = describe(tmp_path, format="cifar", val=None, test=None)
-    assert (description.single_label, description.boxed, description.splits) == (True, False, {"train": "train"})
+    assert (description.single_label, description.boxed, description.splits) == (True, False, {"train": ("train",)})
     with pytest.raises(UserError, match="has no `val` split"):
         description.split(description.held_out)
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`format` is 'yolo' — use one of voc, coco"):
-        describe(tmp_path, format="yolo")
+    with pytest.raises(UserError, match=r"`format` is 'yoga' — use one of voc, yolo"):
+        describe(tmp_path, format="yoga")
 
 
 def test_no_names_where_the_format_tells_none(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_every_data_yaml_is_valid(yaml: Path) -> None:
         load_description(yaml)
     except UserError as error:
         assert "does not exist" in str(error)  # noqa: PT017
-        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray")  # these have to be fetched
+        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray", "voc")  # these have to be fetched
 
 
 def test_summary(tmp_path: Path) -> None:

@@ -158,3 +158,60 @@ def test_voc2012_counts(tmp_path: Path) -> None:
     train, val = read_split(description, "train", strict=True), read_split(description, "val", strict=True)
     assert [sum(len(r.labels) for r in split.records) for split in (train, val)] == [100, 97]
     assert [sum(int(r.difficult.sum()) for r in split.records) for split in (train, val)] == [16, 8]
+
+
+def test_lists_name_images_with_or_without_suffix_and_columns(folder: Path) -> None:
+    for name in ("a b", "dots.in.name", "UPPER"):
+        add(folder, name, xml(thing(1, 1, 10, 20)))
+    (folder / "JPEGImages/UPPER.jpg").rename(folder / "JPEGImages/UPPER.JPEG")
+    (folder / "mine.txt").write_text("a b\ndots.in.name  -1\nUPPER.JPEG\ngood 1\n")
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), train="mine.txt"))
+    found = read_split(description, "train", strict=True)
+    assert [record.image.name for record in found.records] == ["a b.jpg", "dots.in.name.jpg", "UPPER.JPEG", "good.jpg"]
+
+
+def test_any_two_folders_shared_out(folder: Path) -> None:
+    for number in range(9):
+        add(folder, f"n{number}", xml(thing(1, 1, 10, 20)))
+    (folder / "JPEGImages").rename(folder / "pictures")
+    (folder / "Annotations").rename(folder / "notes")
+    changes: dict[str, object] = {"images": "pictures", "labels": "notes", "train": 0.7, "val": 0.3, "test": None}
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), **changes))
+    train, val = (read_split(description, name, strict=True).records for name in ("train", "val"))
+    assert (len(train), len(val)) == (7, 3)
+    assert len({record.image for record in (*train, *val)}) == 10
+
+
+def test_class_names_with_other_capitals(folder: Path) -> None:
+    add(folder, "more", xml(thing(1, 1, 10, 20, name="cat"), thing(1, 1, 10, 20, name="DOG")))
+    changes: dict[str, object] = {"names": ["Cat", "dog", "3"]}
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), **changes))
+    assert read_split(description, "train", strict=True).records[1].labels.tolist() == [0, 1]
+
+
+def test_annotation_of_another_picture_is_left_out(folder: Path) -> None:
+    size = "<size><width>{}</width><height>{}</height><depth>3</depth></size>"
+    add(folder, "turned", xml(size.format(30, 40), thing(1, 1, 10, 20)))
+    add(folder, "unknown", xml(size.format(0, 0), thing(1, 1, 10, 20)))
+    add(folder, "right", xml(size.format("40.0", 30), thing(1, 1, 10, 20)))
+    found = read_split(describe(folder), "train")
+    assert [record.image.stem for record in found.records] == ["good", "right", "unknown"]
+    assert [problem.what for problem in found.problems] == ["is of 40×30, its annotation of 30×40"]
+
+
+def test_fields_that_may_be_missing(folder: Path) -> None:
+    box = "<bndbox><ymax>20.6</ymax><xmin>1</xmin><ymin>1</ymin><xmax>10.2</xmax></bndbox>"
+    nameless = f"<object>{box}</object>"
+    add(folder, "more", xml(f"<object>{box}<name> 3 </name></object>", nameless))
+    found = read_split(describe(folder), "train")
+    assert found.records[1].difficult.tolist() == [False]
+    assert found.records[1].boxes_xyxy.tolist() == [pytest.approx([0, 0, 10.2, 20.6])]
+    assert [problem.what for problem in found.problems] == ["an object without name"]
+
+
+def test_entities_are_not_blown_up(folder: Path) -> None:
+    levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    add(folder, "bomb", f'<!DOCTYPE a [<!ENTITY e0 "boom">{levels}]><annotation>&e11;</annotation>')
+    found = read_split(describe(folder), "train")
+    assert len(found.records) == 1
+    assert "not XML" in found.problems[0].what

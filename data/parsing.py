@@ -1,37 +1,13 @@
-"""What readers of data formats demand of images, boxes and class names."""
+"""What readers of data formats demand of boxes, class names and lists."""
 
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data.records import Problem, check_images
+from data.records import Box
 from utils.errors import UserError
 
-Box = tuple[float, float, float, float]
-MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
-
-
-def readable(paths: Sequence[Path], problems: list[Problem]) -> list[tuple[int, int] | None]:
-    """Height and width of each image; None for the missing and the damaged ones, which go to problems."""
-    missing = {path for path in paths if not path.exists()}
-    problems += missing_images([path for path in paths if path in missing])
-    found: dict[Path, tuple[int, int]] = {}
-    present = [path for path in paths if path not in missing]
-    for path, size in zip(present, check_images(present), strict=True):
-        if isinstance(size, Problem):
-            problems.append(size)
-        else:
-            found[path] = size
-    return [found.get(path) for path in paths]
-
-
-def missing_images(paths: Sequence[Path]) -> list[Problem]:
-    """A problem for each missing image, or one that counts them where they are many."""
-    mend = "add it, or take its name off the list"
-    if len(paths) <= MANY_MISSING:
-        return [Problem(str(path), "the image does not exist", mend) for path in paths]
-    what = f"{len(paths)} images do not exist, the first is {paths[0].name}"
-    return [Problem(str(paths[0].parent), what, "add them, or take their names off the list")]
+ROUNDING = 1.0  # pixels that a box may reach out of its image without a word
 
 
 def check_box(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Box | str:
@@ -41,10 +17,10 @@ def check_box(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Box | str:
     if not all(map(math.isfinite, box_xyxy)) or x2 <= x1 or y2 <= y1:
         return f"box of zero size {shown}"
     height, width = size_hw
-    box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
-    if box[2] <= box[0] or box[3] <= box[1]:
+    inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
+    if inside[2] <= inside[0] or inside[3] <= inside[1]:
         return f"box {shown} outside the image of {width}×{height}"
-    return box
+    return Box(*inside, clipped=max(abs(a - b) for a, b in zip(inside, box_xyxy, strict=True)) > ROUNDING)
 
 
 def check_inclusive(corners: Sequence[float], first: int, size_hw: tuple[int, int]) -> Box | str:
@@ -63,21 +39,23 @@ def check_inclusive(corners: Sequence[float], first: int, size_hw: tuple[int, in
     return check_box((xmin - first, ymin - first, xmax - first + 1, ymax - first + 1), size_hw)
 
 
-def numbers(values: Iterable[object]) -> tuple[float, ...] | None:
-    """Four values as floats; None where they are not four numbers."""
+def numbers(values: Iterable[object], count: int = 4) -> tuple[float, ...] | None:
+    """So many values as floats; None where they are not so many numbers."""
     try:
         found = tuple(float(value) for value in values)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    return found if len(found) == 4 else None
+    return found if len(found) == count else None
 
 
 def class_index(name: str, names: list[str], where: str) -> int:
-    """Index of a class.
+    """Index of a class; where it is written with other capitals, of the one class that it can be.
 
     Raises:
         UserError: the class is not among names.
     """
+    if name not in names and [own.casefold() for own in names].count(name.casefold()) == 1:
+        return [own.casefold() for own in names].index(name.casefold())
     if name not in names:
         raise UserError(
             f"label `{name}` is not in `names`", where=where, mend=f"add it to the data yaml: {', '.join(names)}"

@@ -1,0 +1,75 @@
+"""What is in a data set: `python -m data.check data/sample.yaml` counts, names what is damaged, draws some of it."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from data.description import load_description
+from data.formats import read_split
+from data.images import record_rgb
+from data.records import Split
+from utils.draw import draw_truth, save_page
+from utils.errors import run_cli
+from utils.files import write_text
+from utils.runs import new_run
+
+SHOWN = 16  # pictures on the page of a split
+SMALL, MEDIUM = 32, 96  # COCO's sizes of boxes: up to the square of these
+
+
+def main() -> None:
+    """Read every split, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="data yaml")
+    parser.add_argument("--download", action="store_true", help="fetch what the yaml names and is not there yet")
+    parser.add_argument("--strict", action="store_true", help="the first damaged image or label is an error")
+    parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
+    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    arguments = parser.parse_args()
+    description = load_description(arguments.data, download=arguments.download)
+    splits = [read_split(description, name, strict=arguments.strict) for name in description.splits]
+    folder = new_run(arguments.project, "check", arguments.name)
+    for split in splits:
+        print("\n".join([split.summary(), *sizes(split), *histogram(split)]))
+        save_page(labelled_pictures(split), folder / f"{split.name}.jpg")
+    problems = [f"{problem.where}: {problem.what} — {problem.mend}\n" for split in splits for problem in split.problems]
+    write_text(folder / "problems.txt", "".join(problems))
+    print(f"labelled pictures, and all {len(problems)} that were left out, in {folder}")
+
+
+def sizes(split: Split) -> list[str]:
+    """Lines on the size of the images and of the boxes."""
+    width, height = np.array([record.size_hw[::-1] for record in split.records]).T
+    lines = [f"  images from {width.min()}×{height.min()} to {width.max()}×{height.max()} pixels"]
+    boxes = np.concatenate([record.boxes_xyxy for record in split.records])
+    if len(boxes):
+        sides = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1))
+        small, large = (sides < SMALL).mean(), (sides >= MEDIUM).mean()
+        shares = f"{small:.0%} small, {1 - small - large:.0%} medium, {large:.0%} large"
+        lines.append(f"  boxes of {sides.min():.0f} to {sides.max():.0f} pixels (root of the area): {shares}")
+    return lines
+
+
+def histogram(split: Split) -> list[str]:
+    """A table of boxes and images for each class."""
+    names = split.description.names
+    boxes: Counter[int] = Counter(label for record in split.records for label in record.labels.tolist())
+    images: Counter[int] = Counter()
+    for record in split.records:
+        images.update(set((record.labels if record.classes is None else record.classes).tolist()))
+    wide = max(map(len, names))
+    rows = [f"  {name:<{wide}}  {boxes[index]:>9,}  {images[index]:>9,}" for index, name in enumerate(names)]
+    return [f"  {'class':<{wide}}  {'boxes':>9}  {'images':>9}", *rows]
+
+
+def labelled_pictures(split: Split) -> list[np.ndarray]:
+    """Some images with their boxes, evenly through the split."""
+    step = -(-len(split.records) // SHOWN)
+    names = split.description.names
+    return [draw_truth(record_rgb(record), record.boxes_xyxy, record.labels, names) for record in split.records[::step]]
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SHARED, Script
+from PIL import Image
+
+from data import check
+
+
+def test_counts_names_and_draws(scenes: Path, scenes_yaml: Path, tmp_path: Path, script: Script,
+                                capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    script(check, scenes_yaml, "--project", tmp_path)
+    said = capsys.readouterr().out
+    assert [line.split(":")[0] for line in said.splitlines() if "images," in line] == ["train", "val", "test"]
+    assert "  images from 256×256 to 256×256 pixels" in said
+    rows = [line.split() for line in said.splitlines() if line.strip()[:1].isdecimal()]
+    assert len(rows) == 30
+    boxes = sum(text.count("<object>") for text in (path.read_text() for path in (scenes / "Annotations").iterdir()))
+    assert sum(int(row[1]) for row in rows) == boxes
+    folder = tmp_path / "check" / "exp"
+    assert {path.name for path in folder.iterdir()} == {"train.jpg", "val.jpg", "test.jpg", "problems.txt"}
+    with Image.open(folder / "train.jpg") as page:
+        assert page.width > 1000
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+@pytest.mark.parametrize(("name", "images"), [("raccoon", (140, 20, 40)), ("coco_voc20", (137, 100))])
+def test_real_sets(name: str, images: tuple[int, ...], tmp_path: Path, script: Script,
+                   capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    script(check, ROOT / "data" / f"{name}.yaml", "--project", tmp_path, "--strict")
+    counts = [line.split()[1] for line in capsys.readouterr().out.splitlines() if "images," in line]
+    assert tuple(map(int, counts)) == images
+    assert not (tmp_path / "check" / "exp" / "problems.txt").read_text()

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.darknet import DarkNet, DarkNetConfig
+from models.darknet_weights import Header, floats, read_darknet, read_header, tensors, write_darknet
+from models.yolov3 import YOLOv3
+from utils.errors import UserError
+
+
+def tiny(classes: int = 3) -> YOLOv3:
+    model = YOLOv3(DarkNet(DarkNetConfig(width=0.0625)), classes)
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for tensor in (part.running_mean, part.running_var, part.weight, part.bias):
+                assert tensor is not None
+                nn.init.uniform_(tensor, 0.5, 2)
+    return model
+
+
+@pytest.mark.parametrize(
+    "header", [Header(0, 2, 5, 2**40), Header(0, 1, 0, 77), Header(1000, 0, 0, 3), Header(1, 0, 0, 9)]
+)
+def test_read_and_written_back_is_the_same_file(tmp_path: Path, header: Header) -> None:
+    path, model = tmp_path / "a.weights", tiny()
+    write_darknet(path, model, header)
+    other = tiny()
+    assert read_darknet(path, other) == header
+    assert all(torch.equal(a, b) for a, b in zip(tensors(model), tensors(other), strict=True))
+    write_darknet(tmp_path / "b.weights", other, header)
+    assert (tmp_path / "b.weights").read_bytes() == path.read_bytes()
+    x = torch.rand(1, 3, 64, 64)
+    assert all(torch.equal(a, b) for a, b in zip(model.eval()(x), other.eval()(x), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("header", "size"), [(Header(0, 2, 0, 0), 20), (Header(0, 1, 0, 0), 16), (Header(1000, 5, 0, 0), 16)]
+)
+def test_size_of_the_header(tmp_path: Path, header: Header, size: int) -> None:
+    backbone = DarkNet(DarkNetConfig(width=0.0625))
+    write_darknet(tmp_path / "a", backbone, header)
+    assert (tmp_path / "a").stat().st_size == size + 4 * floats(backbone)
+
+
+def test_published_sizes() -> None:
+    """darknet53.conv.74 is 162,482,580 bytes, yolov3.weights 248,007,048."""
+    with torch.device("meta"):
+        backbone, model = DarkNet(), YOLOv3(DarkNet(), 80)
+    assert len([tensor for tensor in tensors(backbone) if tensor.ndim == 4]) == 52
+    assert len([tensor for tensor in tensors(model) if tensor.ndim == 4]) == 75
+    assert 20 + 4 * floats(backbone) == 162_482_580
+    assert 20 + 4 * floats(model) == 248_007_048
+
+
+def test_layout(tmp_path: Path) -> None:
+    """The first convolution's BatchNorm bias comes first; the last numbers are the finest prediction's weights."""
+    model = tiny()
+    write_darknet(tmp_path / "a", model)
+    values = np.fromfile(tmp_path / "a", "<f4", offset=20)
+    stem = model.backbone.blocks[0].stem
+    count = len(stem.norm.bias)
+    for number, tensor in enumerate((stem.norm.bias, stem.norm.weight, stem.norm.running_mean, stem.norm.running_var)):
+        assert (values[number * count : (number + 1) * count] == tensor.detach().numpy()).all()
+    last = model.heads[0].predict.weight.detach().numpy().ravel()
+    assert (values[-last.size :] == last).all()
+    coarse = model.heads[2].predict
+    at = floats(model.backbone) + sum(
+        tensor.numel() for part in (model.neck.top, model.heads[2].expand) for tensor in part.state_dict().values()
+        if tensor.is_floating_point()
+    )  # fmt: skip
+    assert (values[at : at + len(coarse.bias)] == coarse.bias.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"), [(-4, "cut short"), (4, "of a larger network"), (-(10**9), "bytes are no darknet")]
+)
+def test_wrong_sizes_are_told_and_load_nothing(tmp_path: Path, change: int, what: str) -> None:
+    path, model = tmp_path / "a.weights", tiny()
+    write_darknet(path, tiny())
+    content = path.read_bytes()
+    path.write_bytes(content[:change] if change < 0 else content + b"\0" * change)
+    before = [tensor.clone() for tensor in tensors(model)]
+    with pytest.raises(UserError, match=what) as caught:
+        read_darknet(path, model)
+    if abs(change) == 4:
+        assert f"{len(content) + change:,} bytes instead of {len(content):,}" in str(caught.value)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors(model), strict=True))
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such weight file"):
+        read_header(tmp_path / "none.weights")
