@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 
 from data.images import record_rgb
+from data.mix import Labelled, Mix, make_mosaic, mix_up
 from data.records import Record
 from data.transforms import MIN_BOX_PIXELS
 from utils.boxes import Truth
@@ -46,13 +47,21 @@ class DetectionSet(Dataset[Item]):
         classes: how many there are; 0 where nobody asks for `present`.
         follow: an image's classes are those of the boxes that the transform has left; else of all its boxes.
             Classes that the data set itself states for the image always stay.
+        mix: joins images with others of the set; `present` then counts for the first of them only.
     """
 
     def __init__(
-        self, records: list[Record], transform: nn.Module, seed: int, classes: int = 0, *, follow: bool = True
+        self,
+        records: list[Record],
+        transform: nn.Module,
+        seed: int,
+        classes: int = 0,
+        *,
+        follow: bool = True,
+        mix: Mix | None = None,
     ) -> None:
         self.records, self.transform, self.seed = records, transform, seed
-        self.classes, self.follow = classes, follow
+        self.classes, self.follow, self.mix = classes, follow, mix
 
     def __len__(self) -> int:
         return len(self.records)
@@ -60,16 +69,40 @@ class DetectionSet(Dataset[Item]):
     def __getitem__(self, draw: tuple[int, int]) -> Item:
         """Image [3, S, S] uint8, boxes_xyxy [n, 4], labels [n], present [classes], index."""
         epoch, index = draw
-        record = self.records[index]
-        image = tv_tensors.Image(read_image(record))
-        boxes = tv_tensors.BoundingBoxes(record.boxes_xyxy, format="XYXY", canvas_size=record.size_hw)  # type: ignore[call-overload]
         with torch.random.fork_rng(devices=[]):
             seed_draws(mixed_seed(self.seed, epoch, index), CPU)
-            image, boxes = self.transform(image, boxes)
+            joined = self.mix is not None and epoch < self.mix.until
+            found = self._mixed(index, self.mix) if joined and self.mix else self._changed(self._plain(index))
+        present = self._present(self.records[index], found.labels)
+        return found.image, found.boxes_xyxy, found.labels, present, index
+
+    def _mixed(self, index: int, mix: Mix) -> Labelled:
+        """The image, or a mosaic that begins with it, perhaps with another one on top."""
+        found = self._mosaic(index, mix)
+        return mix_up(found, self._mosaic(self._any(1)[0], mix)) if torch.rand(()) < mix.mixup else found
+
+    def _mosaic(self, index: int, mix: Mix) -> Labelled:
+        wanted = torch.rand(()) < mix.mosaic
+        parts = [self._plain(own) for own in (index, *(self._any(3) if wanted else ()))]
+        return self._changed(make_mosaic(parts, mix.imgsz) if wanted else parts[0])
+
+    def _any(self, count: int) -> list[int]:
+        """Indices of so many images."""
+        return torch.randint(len(self.records), (count,)).tolist()
+
+    def _plain(self, index: int) -> Labelled:
+        """The image and its boxes as they are."""
+        record = self.records[index]
+        return Labelled(read_image(record), torch.from_numpy(record.boxes_xyxy), torch.from_numpy(record.labels))
+
+    def _changed(self, item: Labelled) -> Labelled:
+        """What the transform makes of an image; boxes of which nothing is left are dropped."""
+        size_hw = tuple(item.image.shape[1:])
+        boxes = tv_tensors.BoundingBoxes(item.boxes_xyxy, format="XYXY", canvas_size=size_hw)  # type: ignore[call-overload]
+        image, boxes = self.transform(tv_tensors.Image(item.image), boxes)
         boxes = boxes.as_subclass(Tensor)
-        labels = torch.from_numpy(record.labels)
         visible = (boxes[:, 2:] - boxes[:, :2] >= MIN_BOX_PIXELS).all(1)  # a crop leaves boxes of no size behind
-        return image.as_subclass(Tensor), boxes[visible], labels[visible], self._present(record, labels[visible]), index
+        return Labelled(image.as_subclass(Tensor), boxes[visible], item.labels[visible])
 
     def _present(self, record: Record, visible: Tensor) -> Tensor:
         """[classes] 1 where the image holds the class."""

@@ -12,6 +12,7 @@ from utils.config import Augment
 
 FILL = 114  # grey of the letterbox border, as YOLO users know it
 MIN_BOX_PIXELS = 2
+MOST_ZOOM_OUT = 3.0  # sides of the canvas over those of the image
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,12 @@ def pretrain_transform(imgsz: int, augment: Augment, least_share: float) -> nn.M
 
 
 def train_transform(imgsz: int, augment: Augment) -> nn.Module:
-    """Photometric, crop and mirror with the recipe's probabilities, then the letterbox."""
+    """Photometric, zoom-out, crop and mirror with the recipe's probabilities, then the letterbox."""
+    zoom_out = [v2.RandomZoomOut(FILL, (1, MOST_ZOOM_OUT), augment.zoom_out)] if augment.zoom_out else []
     return v2.Compose(
         [
             v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric),
+            *zoom_out,
             v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], augment.crop),
             v2.RandomHorizontalFlip(augment.fliplr),
             ToSquare(imgsz),

@@ -1,27 +1,33 @@
 """Training of the detector, and reading one back."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
+from data.anchors import fitted
+from data.anchors import shown as anchors_fit
 from data.loader import Batch, DetectionSet
+from data.mix import Mix
 from data.records import Split
 from data.transforms import train_transform
 from engine import checkpoint
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.features import batch_images
 from engine.job import Job
-from engine.logs import Logs
+from engine.logs import Logs, console
 from engine.predict import Thresholds, predict_split
 from engine.ranks import agree, interleaved
 from engine.stop import Stop
 from models.backbones import make_backbone
 from models.decode import DECODE_TYPE, Decoder
 from models.loss import YOLOLoss, YOLOLossConfig
-from models.yolov3 import YOLOv3, scaled_anchors
+from models.yolov3 import STRIDES, YOLOv3, scaled_anchors
+from utils.config import Recipe
 from utils.errors import Stopped, UserError
 
 
@@ -35,11 +41,15 @@ class DetectionTask:
     imgsz: int
     fabric: Any
     stop: Stop
+    multi_scale: float = 0.0
     name: str = "detector"
     fitness: str = "map"
 
     def inputs(self, batch: Batch) -> Tensor:
-        """The images."""
+        """The images, in multi-scale training of another size; the boxes of the batch follow."""
+        if self.multi_scale:
+            sizes = multi_scale_sizes(self.imgsz, self.multi_scale)
+            resize(batch, sizes[int(torch.randint(len(sizes), ()))])
         return batch_images(batch)
 
     def watch(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -80,21 +90,54 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
         The figures of best.pt on the validation split.
     """
     recipe = job.recipe
-    anchors = recipe.anchors or scaled_anchors(recipe.imgsz)
+    anchors = choose_anchors(job)
+    console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
     decoder = Decoder(anchors).to(job.fabric.device)
     criterion = YOLOLoss(decoder, YOLOLossConfig(**recipe.loss.model_dump()))
-    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop)
+    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
     extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
     best = job.weights / "best.pt"
 
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
         job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
 
-    dataset = DetectionSet(job.train.records, train_transform(recipe.imgsz, recipe.augment), recipe.seed)
+    transform = train_transform(recipe.imgsz, recipe.augment)
+    dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
     loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
     job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
     job.fabric.barrier()
     return checkpoint.load(best, "detector")["metrics"]
+
+
+def make_mix(recipe: Recipe) -> Mix | None:
+    """Mosaic and mix-up as the recipe asks for them."""
+    augment, epochs = recipe.augment, recipe.train.epochs
+    if not augment.mosaic and not augment.mixup:
+        return None
+    return Mix(augment.mosaic, augment.mixup, recipe.imgsz, until=round(epochs * (1 - augment.closing)))
+
+
+def multi_scale_sizes(imgsz: int, share: float) -> range:
+    """Sides of a batch: multiples of the largest stride within the share of imgsz."""
+    coarsest = STRIDES[-1]
+    smallest = max(coarsest, math.ceil(imgsz * (1 - share) / coarsest) * coarsest)
+    return range(smallest, math.floor(imgsz * (1 + share)) + 1, coarsest)
+
+
+def resize(batch: Batch, side: int) -> None:
+    """Scale the images of a batch to a side of so many pixels, and its boxes with them."""
+    ratio = side / batch.images.shape[-1]
+    batch.images = interpolate(batch.images, (side, side), mode="bilinear", antialias=ratio < 1)
+    batch.truth.boxes_xyxy = batch.truth.boxes_xyxy * ratio
+
+
+def choose_anchors(job: Job) -> list[tuple[float, float]]:
+    """Those of the run to go on with, or what the recipe asks for."""
+    if "anchors" in job.resumed:
+        return [tuple(anchor) for anchor in job.resumed["anchors"]]
+    if job.recipe.anchors == "auto":
+        return fitted(job.train.records, job.recipe.imgsz)
+    return job.recipe.anchors or scaled_anchors(job.recipe.imgsz)
 
 
 @dataclass(frozen=True)

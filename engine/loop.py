@@ -202,24 +202,42 @@ class Loop:
         return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
 
     def _step(self, batch: Any) -> None:
-        """Forward, backward, clip, step, average; then whatever a signal, the clock or a broken loss asks for."""
+        """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
+
+        Gradients of several batches may go into one update. A run is saved and left only after one.
+        """
         at = self.position
+        together, last = self._group()
         seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
         batch = self.fabric.to_device(batch)
-        outputs = self.model(self.task.inputs(batch))
-        terms = self.task.loss(outputs, batch)
-        self.fabric.backward(torch.stack(list(terms.values())).sum())
+        with self.fabric.no_backward_sync(self.model, enabled=not last):
+            outputs = self.model(self.task.inputs(batch))
+            terms = self.task.loss(outputs, batch)
+            self.fabric.backward(torch.stack(list(terms.values())).sum() / together)
+        if last:
+            self._update()
+        figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
+        self._vote(batch, {name: figures[name] for name in terms})
+        at.batch += 1
+        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
+        if last:
+            self._leave_or_save()
+
+    def _group(self) -> tuple[int, bool]:
+        """How many batches go into the update that the next one belongs to, and whether it is the last of them."""
+        count, at = len(self.loader), self.position.batch
+        size = max(1, round((self.phase.nominal_batch or 0) / self.phase.batch_size))
+        end = min(count, (at // size + 1) * size)
+        return end - at // size * size, at + 1 == end
+
+    def _update(self) -> None:
+        """Clip, step, average."""
         if math.isfinite(self.phase.clip):
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update_parameters(self.task.model)
-        figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
-        self._vote(batch, {name: figures[name] for name in terms})
-        at.batch += 1
-        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
-        self._leave_or_save()
 
     def _vote(self, batch: Any, terms: dict[str, float]) -> None:
         """Stop every rank where one rank's loss is not finite: the last save stays as it is."""

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, complete_box_iou_loss
 
 from models.assign import Assignment, assign
 from models.decode import Decoder, flatten_maps
@@ -21,11 +22,13 @@ class YOLOLossConfig:
     """Weights and thresholds.
 
     Attributes:
+        regression: the box term.
         ignore_thresh: a prediction that overlaps a true box by more is not blamed for being no positive
             (yolov3-voc.cfg: 0.5).
         anchor_iou: further anchors of at least this shape IoU are positives too; 1 for the paper's one.
     """
 
+    regression: Literal["darknet", "ciou"] = "darknet"
     box: float = 1.0
     objectness: float = 1.0
     classes: float = 1.0
@@ -36,9 +39,10 @@ class YOLOLossConfig:
 class YOLOLoss(nn.Module):
     """Box, objectness and class terms, summed over predictions and averaged over images.
 
-    Centres: binary cross-entropy of the position within the cell. Sizes: half the squared error of
-    log(size / anchor). Both weighted by 2 − w·h (shares of the image), so that small boxes count. These are
-    the gradients of darknet's yolo layer. Objectness and classes: binary cross-entropy.
+    Boxes as darknet: binary cross-entropy of the centre's position within the cell, half the squared error of
+    log(size / anchor); these are the gradients of its yolo layer. Or 1 − complete IoU (Zheng et al., arXiv 1911.08287).
+    Either is weighted by 2 − w·h (shares of the image), so that small boxes count. Objectness and classes: binary
+    cross-entropy.
     """
 
     def __init__(self, decoder: Decoder, config: YOLOLossConfig | None = None) -> None:
@@ -67,9 +71,13 @@ class YOLOLoss(nn.Module):
     def _box(self, chosen: Tensor, truth: Truth, positive: Assignment, grid: Grid, area: int) -> Tensor:
         cells, strides, anchors = (part[positive.prediction] for part in grid)
         boxes = xyxy_to_cxcywh(truth.boxes_xyxy[positive.truth])
+        weight = 2 - boxes[:, 2:].prod(1, keepdim=True) / area
+        if self.config.regression == "ciou":
+            predicted = self.decoder.boxes_cxcywh(chosen[:, :4], (cells, strides, anchors))
+            true = truth.boxes_xyxy[positive.truth]
+            return (weight.squeeze(1) * complete_box_iou_loss(cxcywh_to_xyxy(predicted), true)).sum()
         within = (boxes[:, :2] / strides - cells).clamp(0, 1)
         log_size = (boxes[:, 2:] / anchors).log()
-        weight = 2 - boxes[:, 2:].prod(1, keepdim=True) / area
         centre = bce(chosen[:, :2], within, reduction="none")
         size = 0.5 * (chosen[:, 2:4] - log_size).square()
         return (weight * (centre + size)).sum()

@@ -38,10 +38,14 @@ class Phase(Section):
     batch_size: int = Field(16, ge=1, description="images per step")
     optimizer: Literal["sgd", "nesterov", "adamw"] = Field("adamw", description="SGD, with Nesterov's step, or AdamW")
     lr: Positive = Field(1e-3, description="highest learning rate")
-    schedule: Literal["cosine", "plateau"] = Field(
-        "cosine", description="cosine: falls over the epochs; plateau: a tenth whenever validation stalls"
+    schedule: Literal["cosine", "linear", "steps", "plateau"] = Field(
+        "cosine",
+        description="how the rate falls; steps: a tenth at 0.8 and 0.9 of the way, plateau: when validation stalls",
     )
-    lr_final: Share = Field(0.01, description="last learning rate of the cosine as a share of lr")
+    nominal_batch: int | None = Field(
+        None, ge=1, description="images behind an update: gradients of several steps are added up to it [--batch-size]"
+    )
+    lr_final: Share = Field(0.01, description="last learning rate of cosine and linear as a share of lr")
     warmup: Share = Field(0.05, description="share of all steps in which the rate rises from 0")
     momentum: Share = Field(0.9, description="momentum, or AdamW's beta1")
     weight_decay: float = Field(5e-4, ge=0, description="L2 on the weights")
@@ -88,6 +92,7 @@ class Pretrain(Phase):
 class Loss(Section):
     """Weights and thresholds of the YOLOv3 criterion."""
 
+    regression: Literal["darknet", "ciou"] = Field("darknet", description="box term: darknet's, or complete IoU")
     box: float = Field(1.0, ge=0, description="weight of the box term")
     objectness: float = Field(1.0, ge=0, description="weight of the objectness term")
     classes: float = Field(1.0, ge=0, description="weight of the class term")
@@ -101,6 +106,10 @@ class Augment(Section):
     fliplr: Share = Field(0.5, description="mirror left and right")
     crop: Share = Field(0.5, description="crop that keeps a minimal overlap with the boxes (SSD)")
     photometric: Share = Field(0.5, description="brightness, contrast, saturation, hue")
+    zoom_out: Share = Field(0.0, description="image on a grey canvas up to three times as wide (SSD); detector only")
+    mosaic: Share = Field(0.0, description="four images in one (YOLOv4); detector only")
+    mixup: Share = Field(0.0, description="two images on top of each other; detector only")
+    closing: Share = Field(0.1, description="last share of the detector's epochs without mosaic and mixup")
 
 
 class Recipe(Section):
@@ -132,8 +141,11 @@ class Recipe(Section):
     )
     freeze: bool = Field(False, description="keep the reused blocks fixed while the detector trains")
     imgsz: int = Field(416, ge=32, multiple_of=32, description="side of the square network input, pixels")
-    anchors: list[tuple[Positive, Positive]] | None = Field(
-        None, min_length=9, max_length=9, description="nine [width, height] in input pixels [COCO's, scaled to imgsz]"
+    multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="the detector's batches are up to this share smaller or larger than imgsz, at random"
+    )
+    anchors: Literal["auto"] | Annotated[list[tuple[Positive, Positive]], Field(min_length=9, max_length=9)] | None = (
+        Field(None, description="nine [width, height] in input pixels, or auto: from the data [COCO's, scaled]")
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
     device: str = Field("auto", description="auto, cpu, cuda, mps")

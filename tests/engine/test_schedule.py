@@ -13,6 +13,18 @@ def test_rate_warms_up_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.1, abs=0.001)
 
 
+def test_linear_falls_evenly_after_the_warm_up() -> None:
+    phase = Phase(lr=1.0, lr_final=0.2, warmup=0.1, schedule="linear")
+    assert [learning_rate(phase, step, 100, []) for step in (10, 55)] == pytest.approx([1, 0.6])
+    assert learning_rate(phase, 99, 100, []) == pytest.approx(0.2, abs=0.01)
+
+
+def test_steps_are_those_of_darknet() -> None:
+    phase = Phase(lr=1.0, warmup=0.01, schedule="steps")
+    rates = [learning_rate(phase, step, 500, []) for step in (5, 399, 400, 449, 450, 499)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
 def test_authors_cosine_starts_at_the_full_rate_and_ends_at_none() -> None:
     phase = Phase(lr=0.005, lr_final=0, warmup=0)
     assert learning_rate(phase, 0, 600, []) == 0.005

@@ -146,3 +146,24 @@ def test_one_image_and_a_batch_agree() -> None:
         alone.append(criterion([raw[image : image + 1] for raw in maps], own))
     for name, value in together.items():
         torch.testing.assert_close(value, (alone[0][name] + alone[1][name]) / 2)
+
+
+def test_complete_iou_is_that_of_the_paper() -> None:
+    """1 − IoU + squared distance of centres over the hull's diagonal + α v, for one box (arXiv 1911.08287, eq. 7-9)."""
+    maps = [raw.float() for raw in raw_maps(1)]
+    truth = Truth(torch.tensor([[20.0, 8, 44, 40]]), torch.tensor([1]), torch.tensor([0]))
+    decoder = Decoder(scaled_anchors(SIDE))
+    found = YOLOLoss(decoder, YOLOLossConfig(regression="ciou"))(maps, truth)["box"].item()
+    (((scale, anchor, row, column), _),) = claims(truth, 0, scaled_anchors(SIDE), 1.0).items()
+    x, y, w, h = maps[scale][0].view(3, 5 + CLASSES, SIDE // STRIDES[scale], -1)[anchor, :4, row, column].tolist()
+    wide, high = (
+        size * math.exp(raw) for size, raw in zip(scaled_anchors(SIDE)[3 * scale + anchor], (w, h), strict=True)
+    )
+    centre = ((column + sigmoid(x)) * STRIDES[scale], (row + sigmoid(y)) * STRIDES[scale])
+    box = [centre[0] - wide / 2, centre[1] - high / 2, centre[0] + wide / 2, centre[1] + high / 2]
+    true = truth.boxes_xyxy[0].tolist()
+    iou = plain_iou(box, true)
+    hull = (max(box[2], true[2]) - min(box[0], true[0])) ** 2 + (max(box[3], true[3]) - min(box[1], true[1])) ** 2
+    v = 4 / math.pi**2 * (math.atan(24 / 32) - math.atan(wide / high)) ** 2
+    wanted = 1 - iou + ((centre[0] - 32) ** 2 + (centre[1] - 24) ** 2) / hull + v * v / (1 - iou + v)
+    assert found == pytest.approx(wanted * (2 - 24 * 32 / SIDE**2), rel=1e-4)
