@@ -12,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from torchvision.ops import box_iou
 
 from data.records import Record
+from engine.curves import best_point, rank
 from utils.boxes import Detections
 
 MIOU_CONFIDENCE = 0.25
@@ -82,31 +83,48 @@ def detection_metrics(
 ) -> dict[str, Any]:
     """The figures of the metrics file, fractions 0–1; None where no box allows one.
 
-    `voc07_ap50` is the mean of the precision at the recalls 0, 0.1 … 1 (VOC 2007's 11 points) with COCO's matching.
+    With COCO's matching, `voc07_ap50` is the mean of the precision at the recalls 0, 0.1 … 1 (VOC 2007's 11 points), and
+    `voc_ap50` the area under precision over recall (VOC from 2010 on). Precision, recall and F1 are means over the
+    classes at `best_confidence`, where F1 is highest.
     """
     precision = evaluation.eval["precision"][..., -1]  # [IoU, recall, class, area]
-    every = precision[..., 0]
+    every, rankings = precision[..., 0], [rank(evaluation, label) for label in range(len(names))]
     labels = np.concatenate([record.labels for record in records])
+    areas = [area for ranking in rankings if (area := ranking.area_ap()) is not None]
     return {
-        "map": mean_or_none(every),
-        "map50": mean_or_none(every[0]),
-        "map75": mean_or_none(every[5]),
-        **{
-            f"map_{size}": mean_or_none(precision[..., area])
-            for area, size in enumerate(("small", "medium", "large"), 1)
-        },
+        **coco_numbers(evaluation),
         "miou": mean_iou(records, found),
         "voc07_ap50": mean_or_none(every[0, ::10]),
+        "voc_ap50": float(np.mean(areas)) if areas else None,
+        **best_point(rankings),
+        "map_by_iou": {
+            f"{iou:.2f}": mean_or_none(own) for iou, own in zip(evaluation.params.iouThrs, every, strict=True)
+        },
         "per_class": {
             name: {
                 "map": mean_or_none(every[..., label]),
                 "map50": mean_or_none(every[0, :, label]),
+                "voc_ap50": rankings[label].area_ap(),
                 "boxes": int((labels == label).sum()),
             }
             for label, name in enumerate(names)
         },
         "images": len(records),
         "boxes": len(labels),
+    }
+
+
+def coco_numbers(evaluation: Evaluation) -> dict[str, float | None]:
+    """COCO's twelve: AP over IoU, at 0.50, at 0.75 and by size; recall with 1, 10 and 100 detections and by size."""
+    precision, recall = evaluation.eval["precision"][..., -1], evaluation.eval["recall"]
+    sizes = list(enumerate(("small", "medium", "large"), 1))
+    return {
+        "map": mean_or_none(precision[..., 0]),
+        "map50": mean_or_none(precision[0, ..., 0]),
+        "map75": mean_or_none(precision[5, ..., 0]),
+        **{f"map_{size}": mean_or_none(precision[..., area]) for area, size in sizes},
+        **{f"mar_{most}": mean_or_none(recall[..., 0, n]) for n, most in enumerate(evaluation.params.maxDets)},
+        **{f"mar_{size}": mean_or_none(recall[..., area, -1]) for area, size in sizes},
     }
 
 

@@ -10,10 +10,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data.records import Record
+from engine.curves import Ranking, best_point
 from engine.evaluate import coco_evaluation, detection_metrics
 from utils.boxes import Detections
 
 FIXTURES = SHARED / "map_fixtures"
+SIZES = ("small", "medium", "large")
 
 
 def record(boxes: list[list[float]], labels: list[int], difficult: list[bool] | None = None) -> Record:
@@ -36,7 +38,9 @@ def test_perfect_detections() -> None:
     got = metrics([record(boxes, [0, 1])], [found(boxes, [0.9, 0.8], [0, 1])], ["a", "b", "c"])
     assert [got[key] for key in ("map", "map50", "map75", "voc07_ap50", "miou")] == pytest.approx([1] * 5)
     assert got["map_small"] is None
-    assert got["per_class"]["c"] == {"map": None, "map50": None, "boxes": 0}
+    assert got["per_class"]["c"] == {"map": None, "map50": None, "voc_ap50": None, "boxes": 0}
+    assert [got[key] for key in ("voc_ap50", "f1", "precision", "recall")] == pytest.approx([1] * 4)
+    assert 0 < got["best_confidence"] <= 0.8
     assert (got["images"], got["boxes"]) == (1, 2)
 
 
@@ -114,14 +118,43 @@ def test_equal_to_pycocotools_on_published_fixtures(name: str, tmp_path: Path) -
     records, items = load_fixture(name)
     assert sum(len(r.labels) for r in records) in (12, 15)
     got, wanted = metrics(records, items, ["thing"]), by_files(records, items, tmp_path)
-    keys = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
-    assert [-1 if got[key] is None else got[key] for key in keys] == pytest.approx(wanted[:6].tolist())
+    keys = ("map", "map50", "map75", *(f"map_{s}" for s in SIZES), *(f"mar_{n}" for n in (1, 10, 100, *SIZES)))
+    assert [-1 if got[key] is None else got[key] for key in keys] == pytest.approx(wanted.tolist())
+    assert got["map_by_iou"]["0.50"] == got["map50"]
+    assert np.mean(list(got["map_by_iou"].values())) == pytest.approx(got["map"])
 
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the AP fixtures are not beside this checkout")
 @pytest.mark.parametrize(("name", "slack"), [("test_case_1", 0.01), ("toy_cat12", 0.01)])
-def test_eleven_points_close_to_the_published_values(name: str, slack: float) -> None:
+def test_voc_measures_are_close_to_the_published_values(name: str, slack: float) -> None:
     records, items = load_fixture(name)
-    published = json.loads((FIXTURES / "expected_ap.json").read_text())[name]["11point"]["0.5"]
+    published = json.loads((FIXTURES / "expected_ap.json").read_text())[name]
+    got = metrics(records, items, ["thing"])
     # The published values count pixels inclusively; half-open boxes move an IoU by a per cent or two.
-    assert metrics(records, items, ["thing"])["voc07_ap50"] == pytest.approx(published, abs=slack)
+    assert got["voc07_ap50"] == pytest.approx(published["11point"]["0.5"], abs=slack)
+    assert got["voc_ap50"] == pytest.approx(published["every_point"]["0.5"], abs=slack)
+
+
+def plain_curve(scores: list[float], hits: list[bool], demanded: int) -> tuple[float, float]:
+    """Area under the envelope by rectangles, and the best F1 over all cuts, in plain loops."""
+    points, found = [], 0
+    for n, hit in enumerate(hits, 1):
+        found += hit
+        points.append((found / demanded, found / n))
+    area = last = 0.0
+    for recall, _ in points:
+        area += (recall - last) * max(p for r, p in points if r >= recall)
+        last = recall
+    return area, max((2 * p * r / (p + r) for r, p in points if p + r), default=0.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_curves_equal_plain_loops(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    scores = np.sort(draw.choice(np.arange(1, 1000), 30, replace=False) / 1000)[::-1]
+    hits = draw.random(30) < 0.6
+    ranking = Ranking(scores, hits, int(hits.sum()) + 3)
+    area, f1 = plain_curve(scores.tolist(), hits.tolist(), ranking.demanded)
+    assert ranking.area_ap() == pytest.approx(area)
+    assert best_point([ranking])["f1"] == pytest.approx(f1)
+    assert best_point([ranking, Ranking(np.zeros(0), np.zeros(0, bool), 0)])["f1"] == pytest.approx(f1)
