@@ -13,7 +13,7 @@ from utils.runs import new_run, newest_detector
 
 if TYPE_CHECKING:
     from data.records import Record
-    from engine.detector import Detector
+    from models.detector import Detector
     from utils.boxes import Detections
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
@@ -32,6 +32,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--conf-thres", type=float, default=0.25, help="lowest score of a detection [0.25]")
     parser.add_argument("--iou-thres", type=float, default=0.45, help="IoU above which NMS drops the weaker box [0.45]")
     parser.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
+    parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
+    parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
     parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
@@ -85,6 +87,18 @@ def default_source(detector: "Detector") -> list[Path]:
     return [record.image for record in read_split(description, description.held_out).records[:EXAMPLES]]
 
 
+def class_indices(wanted: list[str], names: list[str]) -> tuple[int, ...]:
+    """Indices of classes that are given by name or by index; a name goes before an index.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    indices = {str(index): index for index in range(len(names))} | {name: index for index, name in enumerate(names)}
+    if unknown := [name for name in wanted if name not in indices]:
+        raise UserError(f"no class `{unknown[0]}`", where="--classes", mend=f"give some of {', '.join(names)}")
+    return tuple(indices[name] for name in wanted)
+
+
 def as_json(record: "Record", found: "Detections", names: list[str]) -> dict[str, Any]:
     """Detections of one image; boxes x1 y1 x2 y2 in pixels."""
     boxes = [
@@ -111,15 +125,23 @@ def main() -> None:
     arguments = parse()
     weights = arguments.weights or newest_detector(arguments.project)
     from data.images import record_rgb
-    from engine.detector import load_detector
     from engine.device import pick_device
-    from engine.predict import Thresholds, predict_split
+    from engine.predict import predict_split
+    from models.decode import Thresholds
+    from models.detector import load_detector
     from utils.draw import draw_detections, save_image
 
     detector = load_detector(weights, pick_device(arguments.device))
     records = as_records(find_images(arguments.source) if arguments.source else default_source(detector))
     folder = new_run(arguments.project, "detect", arguments.name)
-    thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det, multi_label=False)
+    thresholds = Thresholds(
+        arguments.conf_thres,
+        arguments.iou_thres,
+        arguments.max_det,
+        multi_label=False,
+        classes=class_indices(arguments.classes, detector.names) if arguments.classes else None,
+        agnostic=arguments.agnostic_nms,
+    )
     imgsz = arguments.imgsz or detector.imgsz
     everything, boxes = [], 0
     for record, found in zip(

@@ -27,8 +27,8 @@ def main() -> None:
     weights = arguments.weights or newest_detector(arguments.project)
     from data.description import load_description
     from data.formats import read_split
-    from engine.detector import load_detector
     from engine.export import compare, write_onnx
+    from models.detector import load_detector
 
     detector = load_detector(weights)
     path = arguments.file or weights.with_suffix(".onnx")

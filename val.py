@@ -88,9 +88,9 @@ def average_precision(arguments: argparse.Namespace) -> None:
     if len(weights) > 1:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
     from engine.average_precision import Finding, evaluate_detector, summary
-    from engine.detector import load_detector
     from engine.device import pick_device
-    from engine.predict import Thresholds
+    from models.decode import Thresholds
+    from models.detector import load_detector
 
     detector = load_detector(weights[0], pick_device(arguments.device))
     split = read_data(arguments, Path(detector.recipe["data"]), detector.names, detector.path)

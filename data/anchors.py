@@ -10,9 +10,9 @@ import torch
 from data.description import load_description
 from data.formats import read_split
 from data.records import Record
-from data.transforms import Letterbox
 from utils.boxes import shape_iou
 from utils.errors import UserError, run_cli
+from utils.letterbox import Letterbox
 
 ANCHORS = 9
 WITHIN = 4

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Beta
 from torchvision.transforms.v2 import functional as F
 
-from data.transforms import FILL, area
+from data.transforms import area
+from utils.letterbox import FILL
 
 LEAST_SHOWN = 0.25  # share of a box that a mosaic must show for it to stay
 SIZES = (0.5, 1.0)  # longer side of a mosaic's image, as a share of the mosaic's

@@ -1,50 +1,16 @@
 """Image and boxes through the same geometry: torchvision's transforms.v2 and the letterbox."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from utils.config import Augment
+from utils.letterbox import FILL, letterboxed
 
-FILL = 114  # grey of the letterbox border, as YOLO users know it
 MIN_BOX_PIXELS = 2
 MOST_ZOOM_OUT = 3.0  # sides of the canvas over those of the image
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """Scale to fit, centre on a grey square; forth for pixels and boxes, back for detections.
-
-    Attributes:
-        scale: output pixels per input pixel.
-        left, top: border in output pixels.
-        size_hw: height and width of the scaled image without border.
-    """
-
-    scale: float
-    left: int
-    top: int
-    size_hw: tuple[int, int]
-
-    @classmethod
-    def fit(cls, size_hw: tuple[int, int], imgsz: int) -> "Letterbox":
-        """The letterbox of an image of size_hw in a square of imgsz."""
-        height, width = size_hw
-        scale = imgsz / max(height, width)
-        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
-        return cls(scale, (imgsz - inner[1]) // 2, (imgsz - inner[0]) // 2, inner)
-
-    def back(self, boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """Boxes [n, 4] of the square → pixels of the original image, clipped to it."""
-        height, width = size_hw
-        shift = boxes_xyxy.new_tensor([self.left, self.top, self.left, self.top])
-        inner = boxes_xyxy.new_tensor([self.size_hw[1], self.size_hw[0]] * 2)
-        outer = boxes_xyxy.new_tensor([width, height] * 2)
-        return torch.minimum(((boxes_xyxy - shift) / inner * outer).clamp(min=0), outer)
 
 
 class ToSquare(nn.Module):
@@ -58,12 +24,7 @@ class ToSquare(nn.Module):
         return str(self.imgsz)
 
     def forward(self, *inputs: Any) -> Any:
-        height, width = F.get_size(inputs[0])
-        box = Letterbox.fit((height, width), self.imgsz)
-        right, bottom = self.imgsz - box.left - box.size_hw[1], self.imgsz - box.top - box.size_hw[0]
-        resized = [F.resize(part, list(box.size_hw), antialias=True) for part in inputs]
-        padded = [F.pad(part, [box.left, box.top, right, bottom], fill=FILL) for part in resized]
-        return tuple(padded)
+        return tuple(letterboxed(part, self.imgsz) for part in inputs)
 
 
 class LabelledCrop(nn.Module):

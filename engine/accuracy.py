@@ -13,12 +13,12 @@ from torch import nn
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
 from data.transforms import eval_transform
-from engine import checkpoint
 from engine.classification import bootstrap, classification_metrics
 from engine.logs import progress
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import Shape, make_head
+from utils import checkpoint
 from utils.errors import UserError
 
 SEED = 0  # of the resamples: the same ones for every classifier

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from data.records import Split
-from engine.detector import Detector
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.pictures import save_pictures
-from engine.predict import Thresholds, predict_split
+from engine.predict import predict_split
+from models.decode import Thresholds
+from models.detector import Detector
 
 KEYS = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
 PAGE = 8  # images on the page of predictions

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint
 from models.backbone import Backbone
+from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from engine import checkpoint
 from engine.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
 from engine.features import Feed, Feeder, FixedPass
 from engine.job import Job
@@ -15,6 +14,7 @@ from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.plan import SubModule, head_macs, joined, make_plan
+from utils import checkpoint
 from utils.config import Baseline
 from utils.seed import seed_process
 

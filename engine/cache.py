@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -19,9 +18,9 @@ from torch.utils.data import Dataset
 from data.records import Split
 from utils.errors import UserError
 from utils.files import cannot_write, make_folder, write_text
+from utils.memory import GIB, free_memory
 
 MARK_EVERY = 64  # steps between two notes of how far a file is filled
-GIB = 2**30
 STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}  # numpy knows no bfloat16
 
 
@@ -245,15 +244,6 @@ def choose_place(wanted: str, needed: int, folders: list[Path], ranks: int) -> P
     if ranks == 1 and needed <= free["ram"] / 2:
         return "ram"
     return "disk" if needed <= free["disk"] else short
-
-
-def free_memory() -> int:
-    """Bytes that this process may still take, by the machine and by its control group."""
-    free = psutil.virtual_memory().available
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdecimal():
-        free = min(free, int(text) - int(used.read_text()))
-    return max(0, free)
 
 
 def hash_weights(module: nn.Module) -> str:

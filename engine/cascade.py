@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from engine import checkpoint
 from engine.classification import classification_metrics
 from engine.device import return_memory
 from engine.features import Feed, Feeder
@@ -20,6 +19,7 @@ from models.backbone import Backbone
 from models.cascade import StageNet
 from models.heads import make_head
 from models.plan import SubModule, make_plan
+from utils import checkpoint
 from utils.config import Pretrain
 from utils.errors import Stopped
 from utils.seed import seed_process

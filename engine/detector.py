@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,20 +14,19 @@ from data.loader import Batch, DetectionSet
 from data.mix import Mix
 from data.records import Split
 from data.transforms import train_transform
-from engine import checkpoint
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.features import batch_images
 from engine.job import Job
 from engine.logs import Logs, console
-from engine.predict import Thresholds, predict_split
+from engine.predict import predict_split
 from engine.ranks import agree, interleaved
 from engine.stop import Stop
-from models.backbones import make_backbone
-from models.decode import DECODE_TYPE, Decoder
+from models.decode import DECODE_TYPE, Decoder, Thresholds
 from models.loss import YOLOLoss, YOLOLossConfig
 from models.yolov3 import STRIDES, YOLOv3, scaled_anchors
+from utils import checkpoint
 from utils.config import Recipe
-from utils.errors import Stopped, UserError
+from utils.errors import Stopped
 
 
 @dataclass(frozen=True)
@@ -138,42 +136,3 @@ def choose_anchors(job: Job) -> list[tuple[float, float]]:
     if job.recipe.anchors == "auto":
         return fitted(job.train.records, job.recipe.imgsz)
     return job.recipe.anchors or scaled_anchors(job.recipe.imgsz)
-
-
-@dataclass(frozen=True)
-class Detector:
-    """A trained detector: network, decoder and what belongs to them."""
-
-    path: Path
-    model: YOLOv3
-    decoder: Decoder
-    names: list[str]
-    imgsz: int
-    recipe: dict[str, Any]
-    commit: str
-    device: torch.device | str
-
-
-def load_detector(path: Path, device: torch.device | str = "cpu") -> Detector:
-    """Read a detector checkpoint, in evaluation mode.
-
-    Raises:
-        UserError: not a whole detector checkpoint of this project, or of another decode type.
-    """
-    content = checkpoint.load(path, "detector")
-    if content["decode"] != DECODE_TYPE:
-        raise UserError(f"decode type `{content['decode']}`", where=path, mend=f"only `{DECODE_TYPE}` is known here")
-    model = YOLOv3(make_backbone(content["backbone"], content["width"]), len(content["names"]))
-    checkpoint.load_state(model, content["model"], path)
-    decoder = Decoder([tuple(anchor) for anchor in content["anchors"]])
-    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Detector(
-        path,
-        model,
-        decoder.to(device),
-        content["names"],
-        content["imgsz"],
-        content["recipe"],
-        content["commit"],
-        device,
-    )

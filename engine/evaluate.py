@@ -83,7 +83,7 @@ def detection_metrics(
 ) -> dict[str, Any]:
     """The figures of the metrics file, fractions 0–1; None where no box allows one.
 
-    With COCO's matching, `voc07_ap50` is the mean of the precision at the recalls 0, 0.1 … 1 (VOC 2007's 11 points), and
+    With COCO's matching, `voc07_ap50` is the mean of the precision at the recalls 0, 0.1 … 1 (VOC 2007's 11 points),
     `voc_ap50` the area under precision over recall (VOC from 2010 on). Precision, recall and F1 are means over the
     classes at `best_confidence`, where F1 is highest.
     """

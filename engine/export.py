@@ -14,8 +14,8 @@ from torch.export import Dim
 from data.loader import read_image
 from data.records import Record
 from data.transforms import eval_transform
-from engine.detector import Detector
 from models.decode import DECODE_TYPE
+from models.detector import Detector
 from models.yolov3 import STRIDES
 from utils.files import make_folder, written_whole
 

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.loader import DetectionSet, EpochSampler, make_loader
 from data.records import Split
-from engine import checkpoint
 from engine.logs import Logs
 from engine.loop import Hooks, Loop, Task
 from engine.stop import Stop
 from models.batchnorm import globalise
+from utils import checkpoint
 from utils.config import Phase, Recipe
 from utils.errors import UserError
 

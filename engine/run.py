@@ -1,6 +1,7 @@
 """A training run from the data to its figures: pre-training, baselines, detector, on every rank alike."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 from data.description import load_description
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
+from data.image_cache import keep_images
 from data.records import Split
-from engine import checkpoint
 from engine.backbone import load_backbone, reuse_backbone
 from engine.baselines import train_baselines
 from engine.cascade import pretrain
@@ -19,11 +20,14 @@ from engine.logs import console
 from engine.stop import Stop
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
+from utils import checkpoint
 from utils.config import Recipe, build, refuse_differences, save_recipe
+from utils.errors import UserError
 from utils.files import make_folder, write_text
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
 
+IMAGES = Path("cache", "images")  # below the run folder
 DETECTOR_SEED = 1000  # apart from those of the stages and baselines
 
 
@@ -57,9 +61,11 @@ def train(
         save_recipe(recipe, folder / "recipe.yaml")
     console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
     began = time.monotonic()
+    splits = kept(splits, fabric, recipe, folder)
     job = Job(fabric, recipe, *splits, folder, resumed, stop)
     metrics = run(job)
     if fabric.is_global_zero:
+        shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
 
 
@@ -70,6 +76,21 @@ def read_data(recipe: Recipe, *, download: bool) -> tuple[Split, Split]:
     if "val" in description.splits:
         return own, read_split(description, "val", strict=recipe.strict)
     return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
+
+
+def kept(splits: tuple[Split, Split], fabric: Any, recipe: Recipe, folder: Path) -> tuple[Split, Split]:
+    """The splits with their pixels at hand, if the recipe says so.
+
+    Raises:
+        UserError: there is no room, or several processes ask for a copy each.
+    """
+    if recipe.cache_images == "off":
+        return splits
+    if recipe.cache_images == "ram" and fabric.world_size > 1:
+        raise UserError("several processes cannot share it", where="--cache-images ram", mend="use disk")
+    with fabric.rank_zero_first(local=True):
+        train, val = (keep_images(split, recipe.cache_images, folder / IMAGES / split.name) for split in splits)
+    return train, val
 
 
 def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Raw YOLOv3 maps → boxes and scores → detections after non-maximum suppression."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
@@ -67,34 +69,52 @@ class Decoder(nn.Module):
         return self.boxes_cxcywh(flat, self.grid(raw_maps)), probabilities[..., :1] * probabilities[..., 1:]
 
 
-def suppress(
-    boxes_cxcywh: Tensor,
-    scores: Tensor,
-    *,
-    conf_thres: float,
-    iou_thres: float,
-    max_det: int,
-    multi_label: bool,
-    max_candidates: int = 10_000,
-) -> Detections:
-    """Non-maximum suppression within each class, for one image.
+@dataclass(frozen=True)
+class Thresholds:
+    """What counts as a detection; the defaults are those of evaluation.
+
+    Attributes:
+        conf_thres: lowest score.
+        iou_thres: overlap above which the weaker of two boxes is dropped.
+        max_det: most detections in an image.
+        multi_label: a box may be reported for several classes, else for its best one.
+        classes: indices of the classes to report; None for all.
+        agnostic: boxes are suppressed by stronger ones of other classes too.
+    """
+
+    conf_thres: float = 0.001
+    iou_thres: float = 0.6
+    max_det: int = 300
+    multi_label: bool = True
+    classes: tuple[int, ...] | None = None
+    agnostic: bool = False
+
+
+# Only so many best-scored candidates enter suppression: a count, never a time limit, so that the result does not depend
+# on the speed of the machine.
+MOST_CANDIDATES = 10_000
+
+
+def suppress(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> Detections:
+    """Non-maximum suppression for one image.
 
     Args:
         boxes_cxcywh: [N, 4] pixels.
         scores: [N, classes] in 0–1.
-        multi_label: a box may be reported for several classes (evaluation), else for its best one.
-        max_candidates: only so many best-scored candidates enter; a count, never a time limit, so that
-            the result does not depend on the speed of the machine.
     """
-    if multi_label:
-        index, labels = (scores > conf_thres).nonzero(as_tuple=True)
+    if thresholds.classes is not None:
+        wanted = torch.zeros_like(scores[0]).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
+        scores = scores * wanted
+    if thresholds.multi_label:
+        index, labels = (scores > thresholds.conf_thres).nonzero(as_tuple=True)
         best = scores[index, labels]
     else:
         best, labels = scores.max(1)
-        index = (best > conf_thres).nonzero().squeeze(1)
+        index = (best > thresholds.conf_thres).nonzero().squeeze(1)
         best, labels = best[index], labels[index]
     best, order = best.sort(descending=True, stable=True)
-    best, index, labels = best[:max_candidates], index[order[:max_candidates]], labels[order[:max_candidates]]
+    best, index, labels = best[:MOST_CANDIDATES], index[order[:MOST_CANDIDATES]], labels[order[:MOST_CANDIDATES]]
     boxes_xyxy = cxcywh_to_xyxy(boxes_cxcywh[index])
-    keep = batched_nms(boxes_xyxy, best, labels, iou_thres)[:max_det]
+    groups = torch.zeros_like(labels) if thresholds.agnostic else labels
+    keep = batched_nms(boxes_xyxy, best, groups, thresholds.iou_thres)[: thresholds.max_det]
     return Detections(boxes_xyxy[keep], best[keep], labels[keep])

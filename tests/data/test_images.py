@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import check_image, check_images, images_below, read_rgb, readable
+from data.images import check_image, check_images, images_below, readable
 from data.records import Problem
+from utils.images import read_rgb
 
 RAMP = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)  # 20 wide, 12 high
 COLOURS = np.stack([RAMP, RAMP[::-1], 255 - RAMP], 2)

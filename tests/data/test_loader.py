@@ -10,8 +10,9 @@ from data.description import load_description
 from data.formats import read_split
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Record
-from data.transforms import LabelledCrop, Letterbox, area, eval_transform, pretrain_transform, train_transform
+from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
 from utils.config import Augment
+from utils.letterbox import Letterbox
 
 EVERYTHING = Augment(fliplr=0.5, crop=0.7, photometric=0.7)
 

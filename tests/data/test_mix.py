@@ -7,8 +7,9 @@ import torch
 from data.loader import DetectionSet
 from data.mix import LEAST_SHOWN, Labelled, Mix, make_mosaic, mix_up
 from data.records import make_record
-from data.transforms import FILL, ToSquare, train_transform
+from data.transforms import ToSquare, train_transform
 from utils.config import Augment
+from utils.letterbox import FILL
 
 SIDE = 64
 

@@ -16,13 +16,13 @@ from data.description import load_description
 from data.formats import read_split
 from data.loader import read_image
 from data.transforms import eval_transform
-from engine import checkpoint
 from engine.accuracy import Row, Study, classify, own_data, read_backbones
 from engine.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
 from engine.classification import NAMES, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
+from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError
 

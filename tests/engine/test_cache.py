@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine import checkpoint
 from engine.cache import CacheKey, FeatureCache, choose_place, hash_weights
 from models.backbones import make_backbone
+from utils import checkpoint
 from utils.errors import UserError
 
 KEY = CacheKey("prefix", "data", "transform", "float32", (8, 3, 5), views=2, images=7)

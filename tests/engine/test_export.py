@@ -11,8 +11,8 @@ from conftest import Script
 import export
 from data.description import load_description
 from data.formats import read_split
-from engine.detector import load_detector
 from engine.export import Exported, compare, write_onnx
+from models.detector import load_detector
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import torch
 from conftest import CASCADE, NO_DRAWS, Script, same_weights
 
 import train
-from engine import checkpoint
 from engine.job import Job
 from engine.run import read_data
 from engine.stop import Stop
 from models.backbones import make_backbone
 from models.cascade import Taps
 from models.heads import make_head
+from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
 

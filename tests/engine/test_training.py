@@ -9,11 +9,11 @@ import yaml
 from conftest import ROOT, TINY, Script
 
 import train
-from engine import checkpoint
 from engine.device import make_fabric, settle
 from engine.loop import make_average, make_optimizer
 from models.backbones import make_backbone
 from models.cascade import StageNet
+from utils import checkpoint
 from utils.config import Phase, Recipe
 from utils.errors import UserError
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from models.decode import Decoder, flatten_maps, suppress
+from models.decode import Decoder, Thresholds, flatten_maps, suppress
 from models.yolov3 import scaled_anchors
 
 
@@ -46,7 +46,7 @@ def test_nine_anchors_are_wanted() -> None:
 def test_suppression_within_a_class_only() -> None:
     boxes = torch.tensor([[50.0, 50, 20, 20], [51, 50, 20, 20], [51, 50, 20, 20], [100, 100, 10, 10]])
     scores = torch.tensor([[0.9, 0.0], [0.8, 0.0], [0.0, 0.7], [0.0, 0.001]])
-    found = suppress(boxes, scores, conf_thres=0.25, iou_thres=0.45, max_det=10, multi_label=False)
+    found = suppress(boxes, scores, Thresholds(0.25, 0.45, 10, multi_label=False))
     assert found.labels.tolist() == [0, 1]
     torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7]))
     torch.testing.assert_close(found.boxes_xyxy[0], torch.tensor([40.0, 40, 60, 60]))
@@ -55,10 +55,26 @@ def test_suppression_within_a_class_only() -> None:
 def test_multi_label_reports_a_box_for_each_class() -> None:
     boxes, scores = torch.tensor([[50.0, 50, 20, 20]]), torch.tensor([[0.6, 0.5]])
     for multi_label, count in ((True, 2), (False, 1)):
-        found = suppress(boxes, scores, conf_thres=0.1, iou_thres=0.5, max_det=10, multi_label=multi_label)
+        found = suppress(boxes, scores, Thresholds(0.1, 0.5, 10, multi_label))
         assert len(found.scores) == count
 
 
 def test_nothing_above_the_threshold() -> None:
-    found = suppress(torch.rand(5, 4), torch.zeros(5, 3), conf_thres=0.1, iou_thres=0.5, max_det=10, multi_label=True)
+    found = suppress(torch.rand(5, 4), torch.zeros(5, 3), Thresholds(0.1, 0.5, 10))
     assert found.boxes_xyxy.shape == (0, 4)
+
+
+def test_only_the_classes_that_are_asked_for() -> None:
+    boxes, scores = (
+        torch.tensor([[50.0, 50, 20, 20], [150, 50, 20, 20]]),
+        torch.tensor([[0.9, 0.2, 0.6], [0.1, 0.8, 0.7]]),
+    )
+    found = suppress(boxes, scores, Thresholds(0.25, 0.45, multi_label=False, classes=(1, 2)))
+    assert found.labels.tolist() == [1, 2]
+    assert found.scores.tolist() == pytest.approx([0.8, 0.6])
+
+
+def test_agnostic_suppression_looks_across_classes() -> None:
+    boxes, scores = torch.tensor([[50.0, 50, 20, 20], [51, 50, 20, 20]]), torch.tensor([[0.9, 0.0], [0.0, 0.8]])
+    assert len(suppress(boxes, scores, Thresholds(0.25)).scores) == 2
+    assert suppress(boxes, scores, Thresholds(0.25, agnostic=True)).labels.tolist() == [0]

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoint
 from engine.backbone import reuse_backbone
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
+from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
 

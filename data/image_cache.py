@@ -1,0 +1,57 @@
+"""Images decoded once and kept, in RAM or in files that are mapped into memory."""
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.images import THREADS
+from data.records import Record, Split
+from utils.errors import UserError
+from utils.files import make_folder, written_whole
+from utils.images import read_rgb
+from utils.memory import GIB, free_memory
+
+RAM_SHARE = 0.8  # of what is free: training wants some too
+
+
+def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Split:
+    """The split with the pixels of every image at hand; what is read from it is the same to the last bit.
+
+    Args:
+        folder: of the files, for `disk`; those that are there already are taken as they are.
+
+    Raises:
+        UserError: there is no room; says both numbers.
+    """
+    files = [record for record in split.records if record.pixels is None]
+    needed = sum(3 * record.size_hw[0] * record.size_hw[1] for record in files)
+    free = free_memory() * RAM_SHARE if place == "ram" else shutil.disk_usage(make_folder(folder)).free
+    if needed > free:
+        what = f"the images of `{split.name}` need {needed / GIB:.2f} GiB, free are {free / GIB:.2f} GiB"
+        raise UserError(what, where=f"--cache-images {place}", mend="leave it away, or free some")
+    keep: Callable[[int, Record], Record] = (
+        in_ram if place == "ram" else lambda number, record: on_disk(number, record, folder)
+    )
+    with ThreadPoolExecutor(THREADS) as pool:
+        return replace(split, records=list(pool.map(keep, range(len(split.records)), split.records)))
+
+
+def in_ram(_: int, record: Record) -> Record:
+    """The record with its pixels."""
+    return record if record.pixels is not None else replace(record, pixels=read_rgb(record.image))
+
+
+def on_disk(number: int, record: Record, folder: Path) -> Record:
+    """The record with its pixels mapped from a file, which is written where it is not there yet."""
+    if record.pixels is not None:
+        return record
+    path = folder / f"{number}_{record.image.stem}.npy"
+    if not path.exists():
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.save(file, read_rgb(record.image))
+    return replace(record, pixels=np.load(path, mmap_mode="r"))

@@ -1,0 +1,45 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from data import image_cache
+from data.description import load_description
+from data.formats import read_split
+from data.image_cache import keep_images
+from data.loader import DetectionSet
+from data.transforms import train_transform
+from utils.config import Augment
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize("place", ["ram", "disk"])
+def test_kept_images_are_those_of_the_files(place: Literal["ram", "disk"], scenes_yaml: Path, tmp_path: Path) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    kept = keep_images(split, place, tmp_path / "images")
+    plain, cached = (DetectionSet(own.records, train_transform(64, Augment()), 0) for own in (split, kept))
+    for index in range(len(split.records)):
+        assert all(torch.equal(a, b) for a, b in zip(plain[(1, index)][:3], cached[(1, index)][:3], strict=True))
+    assert all(isinstance(record.pixels, np.memmap) == (place == "disk") for record in kept.records)
+    assert len(list(tmp_path.glob("images/*.npy"))) == (len(split.records) if place == "disk" else 0)
+
+
+def test_files_that_are_there_are_not_written_again(scenes_yaml: Path, tmp_path: Path) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    keep_images(split, "disk", tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    keep_images(split, "disk", tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("place", ["ram", "disk"])
+def test_no_room_is_told_with_both_numbers(place: Literal["ram", "disk"], scenes_yaml: Path, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    split = read_split(load_description(scenes_yaml), "train")
+    huge = replace(split, records=[replace(record, size_hw=(10**6, 10**7)) for record in split.records])
+    monkeypatch.setattr(image_cache, "read_rgb", lambda path: pytest.fail("nothing may be read"))
+    with pytest.raises(UserError, match=r"the images of `train` need 2\d{5}\.\d\d GiB, free are [\d.]+ GiB"):
+        keep_images(huge, place, tmp_path)

@@ -1,0 +1,53 @@
+"""The letterbox: a whole image, scaled to fit, in the middle of a grey square."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+FILL = 114  # grey of the border, as YOLO users know it
+T = TypeVar("T", bound=Tensor)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Scale to fit, centre on a grey square; forth for pixels and boxes, back for detections.
+
+    Attributes:
+        scale: output pixels per input pixel.
+        left, top: border in output pixels.
+        size_hw: height and width of the scaled image without border.
+    """
+
+    scale: float
+    left: int
+    top: int
+    size_hw: tuple[int, int]
+
+    @classmethod
+    def fit(cls, size_hw: tuple[int, int], imgsz: int) -> "Letterbox":
+        """The letterbox of an image of size_hw in a square of imgsz."""
+        height, width = size_hw
+        scale = imgsz / max(height, width)
+        inner = (max(1, round(height * scale)), max(1, round(width * scale)))
+        return cls(scale, (imgsz - inner[1]) // 2, (imgsz - inner[0]) // 2, inner)
+
+    def back(self, boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Boxes [n, 4] of the square → pixels of the original image, clipped to it."""
+        height, width = size_hw
+        shift = boxes_xyxy.new_tensor([self.left, self.top, self.left, self.top])
+        inner = boxes_xyxy.new_tensor([self.size_hw[1], self.size_hw[0]] * 2)
+        outer = boxes_xyxy.new_tensor([width, height] * 2)
+        return torch.minimum(((boxes_xyxy - shift) / inner * outer).clamp(min=0), outer)
+
+
+def letterboxed(part: T, imgsz: int) -> T:
+    """An image [3, H, W], or the tv_tensor of its boxes, in a square of imgsz."""
+    height, width = F.get_size(part)
+    box = Letterbox.fit((height, width), imgsz)
+    right, bottom = imgsz - box.left - box.size_hw[1], imgsz - box.top - box.size_hw[0]
+    resized = F.resize(part, list(box.size_hw), antialias=True)
+    padded: T = F.pad(resized, [box.left, box.top, right, bottom], fill=FILL)
+    return padded

@@ -1,0 +1,16 @@
+"""How much memory there is to take."""
+
+from pathlib import Path
+
+import psutil
+
+GIB = 2**30
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take, by the machine and by its control group."""
+    free = psutil.virtual_memory().available
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.exists() and used.exists() and (text := limit.read_text().strip()).isdecimal():
+        free = min(free, int(text) - int(used.read_text()))
+    return max(0, free)
