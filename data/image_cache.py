@@ -1,9 +1,10 @@
 """Images decoded once and kept, in RAM or in files that are mapped into memory."""
 
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -34,11 +35,9 @@ def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Sp
     if needed > free:
         what = f"the images of `{split.name}` need {needed / GIB:.2f} GiB, free are {free / GIB:.2f} GiB"
         raise UserError(what, where=f"--cache-images {place}", mend="leave it away, or free some")
-    keep: Callable[[int, Record], Record] = (
-        in_ram if place == "ram" else lambda number, record: on_disk(number, record, folder)
-    )
+    keep = in_ram if place == "ram" else partial(on_disk, folder)
     with ThreadPoolExecutor(THREADS) as pool:
-        return replace(split, records=list(pool.map(keep, range(len(split.records)), split.records)))
+        return replace(split, records=list(pool.map(keep, count(), split.records)))
 
 
 def in_ram(_: int, record: Record) -> Record:
@@ -46,7 +45,7 @@ def in_ram(_: int, record: Record) -> Record:
     return record if record.pixels is not None else replace(record, pixels=read_rgb(record.image))
 
 
-def on_disk(number: int, record: Record, folder: Path) -> Record:
+def on_disk(folder: Path, number: int, record: Record) -> Record:
     """The record with its pixels mapped from a file, which is written where it is not there yet."""
     if record.pixels is not None:
         return record

@@ -25,7 +25,7 @@ def images_below(folder: Path) -> list[Path]:
 
 def record_rgb(record: Record) -> np.ndarray:
     """[H, W, 3] uint8 of a record, whether its image is a file of its own or not."""
-    return read_rgb(record.image) if record.pixels is None else record.pixels
+    return read_rgb(record.image) if record.pixels is None else np.array(record.pixels)
 
 
 def check_image(path: Path) -> tuple[int, int] | Problem:

@@ -131,9 +131,7 @@ class Recipe(Section):
     cache: Literal["auto", "off", "ram", "disk"] = Field(
         "auto", description="keep what the frozen blocks put out instead of computing it in every epoch"
     )
-    cache_images: Literal["off", "ram", "disk"] = Field(
-        "off", description="decode every image once and keep its pixels"
-    )
+    cache_images: Literal["off", "ram", "disk"] = Field("off", description="decode images once and keep their pixels")
     cache_views: int = Field(
         0, ge=0, description="frozen random views of each image from stage 2 on; 0: a new one in every epoch, uncached"
     )
