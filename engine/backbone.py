@@ -4,22 +4,46 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import Backbone
+from models.darknet import DarkNet
+from models.darknet_weights import is_darknet, read_darknet
+from models.detector import load_darknet
 from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
 
 
 def load_backbone(path: Path, recipe: Recipe) -> dict[str, Any]:
-    """Read a backbone file that fits the recipe.
+    """Read a backbone file, or a weight file of darknet, that fits the recipe.
 
     Raises:
-        UserError: no whole backbone file, or one of another backbone or width.
+        UserError: no whole file, or one of another backbone or width.
     """
-    content = checkpoint.load(path, "backbone")
+    content = darknet_backbone(path) if is_darknet(path) else checkpoint.load(path, "backbone")
     for key, wanted in (("backbone", recipe.backbone), ("width", recipe.width)):
         if content[key] != wanted:
             raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, mend=f"give --{key} {content[key]}")
     return content
+
+
+def darknet_backbone(path: Path) -> dict[str, Any]:
+    """A file of darknet, of DarkNet-53 alone or of YOLOv3 on it, as the content of a backbone file.
+
+    Raises:
+        UserError: neither of the two, or not whole.
+    """
+    if path.suffix == ".weights":
+        backbone: Backbone = load_darknet(path).model.backbone
+    else:
+        backbone = DarkNet()
+        read_darknet(path, backbone)
+    splits = [[0, len(backbone.blocks)]]
+    return {
+        "backbone": "darknet53",
+        "width": 1.0,
+        "method": "darknet",
+        "splits": splits,
+        "model": backbone.state_dict(),
+    }
 
 
 def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbone import Backbone
+from models.darknet import DarkNet
 from models.layers import ConvNormAct
 from models.yolov3 import Head, YOLOv3
 from utils.errors import UserError
@@ -105,6 +106,28 @@ def parts(model: Backbone | YOLOv3) -> list[nn.Module]:
 def floats(model: Backbone | YOLOv3) -> int:
     """How many numbers the file of a model holds."""
     return sum(tensor.numel() for tensor in tensors(model))
+
+
+def is_darknet(path: Path) -> bool:
+    """Whether a file is darknet's by its name: *.weights, or *.conv.<layers> for the beginning of a network."""
+    return path.suffix == ".weights" or (path.suffix[1:].isdecimal() and Path(path.stem).suffix == ".conv")
+
+
+def count_classes(path: Path) -> int:
+    """Classes of the YOLOv3 on DarkNet-53 that a file of this size holds.
+
+    Raises:
+        UserError: none of any number of classes; says the size for 80.
+    """
+    with torch.device("meta"):
+        one, two = (floats(YOLOv3(DarkNet(), classes)) for classes in (1, 2))
+    header, there = read_header(path), path.stat().st_size
+    classes, rest = divmod((there - header.nbytes) // 4 - one, two - one)
+    if rest or classes < 0 or (there - header.nbytes) % 4:
+        coco = header.nbytes + 4 * (one + 79 * (two - one))
+        what = f"{there:,} bytes are no YOLOv3 of any number of classes; for COCO's 80 it would be {coco:,}"
+        raise UserError(what, where=path, mend="fetch it again")
+    return classes + 1
 
 
 @torch.no_grad()

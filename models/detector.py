@@ -11,15 +11,19 @@ import torch
 from torch import Tensor
 
 from models.backbones import make_backbone
+from models.darknet import DarkNet
+from models.darknet_weights import count_classes, is_darknet, read_darknet
 from models.decode import DECODE_TYPE, Decoder, Thresholds, suppress
-from models.yolov3 import YOLOv3
+from models.yolov3 import YOLOv3, scaled_anchors
 from utils import checkpoint
 from utils.boxes import Detections
+from utils.config import ROOT, read_yaml
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.letterbox import Letterbox, letterboxed
 
 Picture = str | Path | np.ndarray
+DARKNET_SIZE = 416  # side of the input in yolov3.cfg
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
 
 
@@ -114,12 +118,14 @@ def in_original(
 
 
 def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:
-    """Read a detector checkpoint, in evaluation mode.
+    """Read a detector checkpoint, or a weight file of darknet's YOLOv3, in evaluation mode.
 
     Raises:
-        UserError: not a whole detector checkpoint of this project, or of another decode type.
+        UserError: not a whole detector checkpoint of this project, or of another decode type; not a whole weight file.
     """
     path = Path(path)
+    if is_darknet(path):
+        return load_darknet(path, device)
     content = checkpoint.load(path, "detector")
     if content["decode"] != DECODE_TYPE:
         raise UserError(f"decode type `{content['decode']}`", where=path, mend=f"only `{DECODE_TYPE}` is known here")
@@ -137,3 +143,21 @@ def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detec
         content["commit"],
         device,
     )
+
+
+def load_darknet(path: Path, device: torch.device | str = "cpu") -> Detector:
+    """A weight file of darknet's YOLOv3 on DarkNet-53, with COCO's anchors.
+
+    Names are those of COCO for 80 classes and of Pascal VOC for 20, else the indices.
+
+    Raises:
+        UserError: not a whole weight file.
+    """
+    classes = count_classes(path)
+    model = YOLOv3(DarkNet(), classes)
+    read_darknet(path, model)
+    data = ROOT / "data" / ("coco.yaml" if classes == 80 else "voc.yaml")
+    names = read_yaml(data)["names"] if classes in (20, 80) else [str(index) for index in range(classes)]
+    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    decoder = Decoder(scaled_anchors(DARKNET_SIZE)).to(device)
+    return Detector(path, model, decoder, names, DARKNET_SIZE, {"data": str(data)}, "darknet", device)

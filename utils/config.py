@@ -136,7 +136,9 @@ class Recipe(Section):
         0, ge=0, description="frozen random views of each image from stage 2 on; 0: a new one in every epoch, uncached"
     )
     recompute: bool = Field(False, description="save memory: the first sub-module's activations are computed twice")
-    weights: Path | None = Field(None, description="backbone checkpoint to reuse instead of pre-training")
+    weights: Path | None = Field(
+        None, description="backbone to reuse instead of pre-training; darknet's files too, such as darknet53.conv.74"
+    )
     reuse_upto: Annotated[str, Field(pattern=r"^b[1-9][0-9]*$")] | None = Field(
         None, description="last block that keeps its pre-trained weights, as in b11 [the last one]"
     )

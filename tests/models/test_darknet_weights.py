@@ -5,9 +5,21 @@ import pytest
 import torch
 from torch import nn
 
+from engine.backbone import reuse_backbone
+from models import load_detector
 from models.darknet import DarkNet, DarkNetConfig
-from models.darknet_weights import Header, floats, read_darknet, read_header, tensors, write_darknet
+from models.darknet_weights import (
+    Header,
+    count_classes,
+    floats,
+    is_darknet,
+    read_darknet,
+    read_header,
+    tensors,
+    write_darknet,
+)
 from models.yolov3 import YOLOv3
+from utils.config import Recipe
 from utils.errors import UserError
 
 
@@ -93,3 +105,49 @@ def test_wrong_sizes_are_told_and_load_nothing(tmp_path: Path, change: int, what
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such weight file"):
         read_header(tmp_path / "none.weights")
+
+
+def test_files_are_known_by_their_names() -> None:
+    names = ("yolov3.weights", "darknet53.conv.74", "best.pt", "a.conv.pt", "a.74")
+    assert [is_darknet(Path(name)) for name in names] == [True, True, False, False, False]
+
+
+def sparse(path: Path, classes: int) -> Path:
+    """A file of YOLOv3's size, nearly all zeros."""
+    with torch.device("meta"):
+        model = YOLOv3(DarkNet(), classes)
+    write_darknet(path, DarkNet(DarkNetConfig(width=0.0625)), Header(0, 2, 0, 1))
+    with path.open("r+b") as file:
+        file.truncate(20 + 4 * floats(model))
+    return path
+
+
+@pytest.mark.parametrize("classes", [1, 20, 80, 3])
+def test_classes_are_told_by_the_size(tmp_path: Path, classes: int) -> None:
+    path = sparse(tmp_path / "a.weights", classes)
+    assert count_classes(path) == classes
+    with path.open("ab") as file:
+        file.write(b"1234")
+    with pytest.raises(UserError, match=r"are no YOLOv3 of any number of classes; for COCO's 80 .* 248,007,048"):
+        count_classes(path)
+
+
+def test_published_names(tmp_path: Path) -> None:
+    detector = load_detector(sparse(tmp_path / "a.weights", 20))
+    assert detector.names[14] == "person"
+    assert (len(detector.names), detector.imgsz) == (20, 416)
+    assert detector.decoder.anchors[0].tolist() == [10, 13]
+
+
+def test_a_backbone_of_darknet_is_reused(tmp_path: Path) -> None:
+    source = DarkNet()
+    write_darknet(tmp_path / "darknet53.conv.74", source)
+    recipe = Recipe.model_validate({"weights": tmp_path / "darknet53.conv.74", "reuse_upto": "b11"})
+    backbone = DarkNet()
+    reuse_backbone(backbone, tmp_path / "darknet53.conv.74", recipe)
+    same = [
+        torch.equal(a, b) for a, b in zip(source.state_dict().values(), backbone.state_dict().values(), strict=True)
+    ]
+    inside = [int(name.split(".")[1]) < 11 for name in source.state_dict()]
+    assert all(a for a, reused in zip(same, inside, strict=True) if reused)
+    assert not all(same)
