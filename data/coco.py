@@ -1,6 +1,7 @@
 """COCO: instances json; a split is `file.json`, or `file.json#part` for its images whose `split` is `part`."""
 
 import json
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,12 @@ from data.records import Box, Description, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 Entry = dict[str, Any]
+ID = (int, str)
+SECTIONS: dict[str, dict[str, Any]] = {
+    "images": {"id": ID, "file_name": str},
+    "categories": {"id": ID, "name": str},
+    "annotations": {},
+}
 MEND = "correct the json, or delete the annotation"
 
 
@@ -58,12 +65,12 @@ def read_json(path: Path) -> dict[str, list[Entry]]:
         raise UserError(f"not json ({error.msg})", where=f"{path}:{error.lineno}", mend="replace the file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("cannot be read", where=path, mend="correct the split or `path:` in the data yaml") from error
-    for section, keys in (("images", ("id", "file_name")), ("categories", ("id", "name")), ("annotations", ())):
+    for section, keys in SECTIONS.items():
         entries = content.get(section) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise UserError(f"no list `{section}`", where=path, mend="give an instances json of COCO")
         for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not all(key in entry for key in keys):
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in keys.items()):
                 what = f"`{section}` entry {number} is without {' and '.join(keys) or 'keys'}"
                 raise UserError(what, where=path, mend="correct it")
     return content
@@ -82,7 +89,7 @@ def category_indices(content: dict[str, list[Entry]], names: list[str], path: Pa
     Raises:
         UserError: one of them is not in names.
     """
-    used = {entry.get("category_id") for entry in content["annotations"]}
+    used = {number for entry in content["annotations"] if isinstance(number := entry.get("category_id"), ID)}
     return {
         entry["id"]: class_index(entry["name"], names, f"{path}, category {entry['id']}")
         for entry in content["categories"]
@@ -96,11 +103,11 @@ def by_image(
     """Image id → its annotations; those of no image go to problems."""
     found: dict[object, list[Entry]] = defaultdict(list)
     for entry in content["annotations"]:
-        if entry.get("image_id") in images:
-            found[entry["image_id"]].append(entry)
+        number = entry.get("image_id")
+        if isinstance(number, ID) and number in images:
+            found[number].append(entry)
         else:
-            what = f"image_id {entry.get('image_id')} is not among the images"
-            problems.append(Problem(place(path, entry), what, MEND))
+            problems.append(Problem(place(path, entry), f"image_id {number} is not among the images", MEND))
     return found
 
 
@@ -122,7 +129,8 @@ def read_image(
     boxes, indices, difficult = [], [], []
     for annotation in annotations:
         category = annotation.get("category_id")
-        box = read_box(annotation, entry, size_hw) if category in labels else f"no category of id {category}"
+        known = isinstance(category, ID) and category in labels
+        box = read_box(annotation, entry, size_hw) if known else f"no category of id {category}"
         if isinstance(box, str):
             problems.append(Problem(place(path, annotation), box, MEND))
             continue
@@ -141,6 +149,8 @@ def read_box(annotation: Entry, entry: Entry, size_hw: tuple[int, int]) -> Box |
     height, width = size_hw
     # A json without sizes is taken to speak of the file as it is.
     declared_w, declared_h = entry.get("width") or width, entry.get("height") or height
+    if not all(isinstance(side, int | float) and 0 < side < math.inf for side in (declared_w, declared_h)):
+        return f"its image is said to be of {declared_w}×{declared_h}"
     if height != width and (declared_h, declared_w) == (width, height):
         return f"the image of {width}×{height} was turned since its box was drawn on {declared_w}×{declared_h}"
     x, y, w, h = bbox

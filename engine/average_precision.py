@@ -8,7 +8,7 @@ from typing import Any
 from data.records import Split
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.pictures import save_pictures
-from engine.predict import predict_split
+from engine.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
 
@@ -30,9 +30,9 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
     """Find on every image of the split, and write the pictures into the folder.
 
     Returns:
-        detection_metrics, and the `seconds` that finding and matching took.
+        detection_metrics, the `seconds` that finding and matching took, and of each phase the milliseconds an image.
     """
-    began = time.monotonic()
+    began, clock = time.monotonic(), Clock(detector.device)
     found = list(
         predict_split(
             detector.model,
@@ -42,11 +42,13 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
             finding.thresholds,
             batch_size=finding.batch_size,
             device=detector.device,
+            clock=clock,
         )
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = detection_metrics(evaluation, split.records, found, detector.names)
     metrics["seconds"] = time.monotonic() - began
+    metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
     save_pictures(evaluation, split, found, folder, SURE, PAGE)
     return metrics
 
@@ -56,6 +58,7 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
     lines += [f"  {key:<12}{share(metrics[key])}" for key in KEYS]
+    lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
     width = max(12, *(len(name) for name in metrics["per_class"]))
     lines += ["", f"  {'class':<{width}}  boxes     map   map50"]
     lines += [

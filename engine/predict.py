@@ -1,7 +1,9 @@
 """Detections of a network on the images of a split, in original pixels."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,6 +15,23 @@ from engine.logs import progress
 from models.decode import Decoder, Thresholds
 from models.detector import in_original
 from utils.boxes import Detections
+
+
+@dataclass
+class Clock:
+    """Seconds that each phase of finding took, all images together."""
+
+    device: torch.device | str = "cpu"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count what runs in here."""
+        began = time.perf_counter()
+        yield
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
 
 @torch.inference_mode()
@@ -27,14 +46,29 @@ def predict_split(
     workers: int = 0,
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    clock: Clock | None = None,
 ) -> Iterator[Detections]:
-    """Detections for each record, in their order; boxes in pixels of the original image."""
+    """Detections for each record, in their order; boxes in pixels of the original image.
+
+    The clock is told how long images took to `load`, to `preprocess`, the `network` and `nms`.
+    """
+    clock = clock or Clock()
     dataset = DetectionSet(records, eval_transform(imgsz), seed=0)
     loader = make_loader(dataset, InOrder(len(records)), batch_size, workers)
     model.eval()
-    for batch in progress(loader, "evaluating", len(loader)):
-        with autocast():
-            raw_maps = model(batch.images.to(device, memory_format=torch.channels_last))
-        boxes, scores = decoder(raw_maps)
+    batches = iter(progress(loader, "evaluating", len(loader)))
+    while True:
+        with clock.phase("load"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        with clock.phase("preprocess"):
+            images = batch.images.to(device, memory_format=torch.channels_last)
+        with clock.phase("network"):
+            with autocast():
+                raw_maps = model(images)
+            boxes, scores = decoder(raw_maps)
         for index, own_boxes, own_scores in zip(batch.index.tolist(), boxes, scores, strict=True):
-            yield in_original(records[index].size_hw, imgsz, own_boxes, own_scores, thresholds)
+            with clock.phase("nms"):
+                found = in_original(records[index].size_hw, imgsz, own_boxes, own_scores, thresholds)
+            yield found
