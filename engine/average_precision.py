@@ -24,6 +24,7 @@ class Finding:
     imgsz: int
     thresholds: Thresholds
     batch_size: int
+    augment: bool = False
 
 
 def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder: Path) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
             batch_size=finding.batch_size,
             device=detector.device,
             clock=clock,
+            augment=finding.augment,
         )
     )
     evaluation = coco_evaluation(split.records, found, detector.names)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -12,7 +13,7 @@ from data.anchors import fitted
 from data.anchors import shown as anchors_fit
 from data.loader import Batch, DetectionSet
 from data.mix import Mix
-from data.records import Split
+from data.records import Record, Split
 from data.transforms import train_transform
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.features import batch_images
@@ -91,7 +92,9 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     anchors = choose_anchors(job)
     console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
     decoder = Decoder(anchors).to(job.fabric.device)
-    criterion = YOLOLoss(decoder, YOLOLossConfig(**recipe.loss.model_dump()))
+    config = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
+    weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
+    criterion = YOLOLoss(decoder, config, weights).to(job.fabric.device)
     task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
     extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
     best = job.weights / "best.pt"
@@ -105,6 +108,13 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
     job.fabric.barrier()
     return checkpoint.load(best, "detector")["metrics"]
+
+
+def balanced_weights(records: list[Record], classes: int) -> Tensor:
+    """[classes] factors in inverse proportion to the number of boxes, 1 on average over the boxes that there are."""
+    labels = torch.from_numpy(np.concatenate([record.labels for record in records]))
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    return counts.sum() / (classes * counts)
 
 
 def make_mix(recipe: Recipe) -> Mix | None:

@@ -14,6 +14,7 @@ from data.transforms import eval_transform
 from engine.logs import progress
 from models.decode import Decoder, Thresholds
 from models.detector import in_original
+from models.test_time import augmented
 from utils.boxes import Detections
 
 
@@ -47,10 +48,12 @@ def predict_split(
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     clock: Clock | None = None,
+    augment: bool = False,
 ) -> Iterator[Detections]:
     """Detections for each record, in their order; boxes in pixels of the original image.
 
-    The clock is told how long images took to `load`, to `preprocess`, the `network` and `nms`.
+    With augment, those of several views of each image together. The clock is told how long images took to `load`, to
+    `preprocess`, the `network` and `nms`.
     """
     clock = clock or Clock()
     dataset = DetectionSet(records, eval_transform(imgsz), seed=0)
@@ -64,10 +67,8 @@ def predict_split(
             return
         with clock.phase("preprocess"):
             images = batch.images.to(device, memory_format=torch.channels_last)
-        with clock.phase("network"):
-            with autocast():
-                raw_maps = model(images)
-            boxes, scores = decoder(raw_maps)
+        with clock.phase("network"), autocast():
+            boxes, scores = augmented(model, decoder, images) if augment else decoder(model(images))
         for index, own_boxes, own_scores in zip(batch.index.tolist(), boxes, scores, strict=True):
             with clock.phase("nms"):
                 found = in_original(records[index].size_hw, imgsz, own_boxes, own_scores, thresholds)

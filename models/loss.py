@@ -43,12 +43,20 @@ class YOLOLoss(nn.Module):
     log(size / anchor); these are the gradients of its yolo layer. Or 1 − complete IoU (Zheng et al., arXiv 1911.08287).
     Either is weighted by 2 − w·h (shares of the image), so that small boxes count. Objectness and classes: binary
     cross-entropy.
+
+    Args:
+        class_weights: [classes] factors on the class term of a box of each class; None for 1.
     """
 
-    def __init__(self, decoder: Decoder, config: YOLOLossConfig | None = None) -> None:
+    class_weights: Tensor | None
+
+    def __init__(
+        self, decoder: Decoder, config: YOLOLossConfig | None = None, class_weights: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.config = config or YOLOLossConfig()
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, raw_maps: list[Tensor], truth: Truth) -> dict[str, Tensor]:
         """Scalars `box`, `objectness`, `class`; their sum is the loss. Finite with no boxes at all.
@@ -99,4 +107,5 @@ class YOLOLoss(nn.Module):
 
     def _class(self, logits: Tensor, labels: Tensor) -> Tensor:
         target = nn.functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        return bce(logits, target, reduction="sum")
+        weight = None if self.class_weights is None else self.class_weights[labels, None]
+        return bce(logits, target, weight, reduction="sum")

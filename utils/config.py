@@ -96,6 +96,7 @@ class Loss(Section):
     box: float = Field(1.0, ge=0, description="weight of the box term")
     objectness: float = Field(1.0, ge=0, description="weight of the objectness term")
     classes: float = Field(1.0, ge=0, description="weight of the class term")
+    balance_classes: bool = Field(False, description="the class term of rare classes counts more: by 1 / their boxes")
     ignore_thresh: Share = Field(0.5, description="IoU with a true box above which a prediction is not blamed")
     anchor_iou: Share = Field(1.0, description="shape IoU above which further anchors are positives; 1 for none")
 

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import torch
 
 from data.loader import Batch
-from engine.detector import make_mix, multi_scale_sizes, resize
+from data.records import make_record
+from engine.detector import balanced_weights, make_mix, multi_scale_sizes, resize
 from utils.boxes import Truth
 from utils.config import Recipe
 
@@ -33,3 +36,11 @@ def test_mosaic_ends_before_the_last_epochs() -> None:
     assert mix is not None
     assert mix.until == 4
     assert make_mix(Recipe()) is None
+
+
+def test_rare_classes_weigh_more() -> None:
+    records = [
+        make_record(Path("x.jpg"), (9, 9), [(0, 0, 5, 5)] * 4, labels) for labels in ([0, 0, 0, 0], [0, 0, 1, 1])
+    ]
+    weights = balanced_weights(records, 3)
+    assert weights.tolist() == [8 / (3 * 6), 8 / (3 * 2), 8 / (3 * 1)]

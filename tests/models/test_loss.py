@@ -167,3 +167,15 @@ def test_complete_iou_is_that_of_the_paper() -> None:
     v = 4 / math.pi**2 * (math.atan(24 / 32) - math.atan(wide / high)) ** 2
     wanted = 1 - iou + ((centre[0] - 32) ** 2 + (centre[1] - 24) ** 2) / hull + v * v / (1 - iou + v)
     assert found == pytest.approx(wanted * (2 - 24 * 32 / SIDE**2), rel=1e-4)
+
+
+def test_class_weights_count_by_the_true_class() -> None:
+    maps = [raw.float() for raw in raw_maps(2)]
+    truth = random_truth(torch.Generator().manual_seed(3), 6, 2)
+    decoder = Decoder(scaled_anchors(SIDE))
+    plain = YOLOLoss(decoder)(maps, truth)["class"]
+    parts = [
+        YOLOLoss(decoder, class_weights=torch.eye(CLASSES)[label])(maps, truth)["class"] for label in range(CLASSES)
+    ]
+    torch.testing.assert_close(sum(parts), plain)
+    assert all(part > 0 for part in parts)
