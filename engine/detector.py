@@ -111,10 +111,10 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
 
 
 def balanced_weights(records: list[Record], classes: int) -> Tensor:
-    """[classes] factors in inverse proportion to the number of boxes, 1 on average over the boxes that there are."""
+    """[classes] factors in inverse proportion to the number of boxes; with boxes of all classes, 1 on average."""
     labels = torch.from_numpy(np.concatenate([record.labels for record in records]))
     counts = torch.bincount(labels, minlength=classes).clamp(min=1)
-    return counts.sum() / (classes * counts)
+    return len(labels) / (classes * counts)
 
 
 def make_mix(recipe: Recipe) -> Mix | None:

@@ -99,7 +99,7 @@ def as_image(picture: Picture) -> Tensor:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             what = f"an array of {picture.dtype} {list(picture.shape)}"
             raise UserError(what, where="predict", mend="give [H, W, 3] of uint8, RGB")
-        pixels = picture
+        pixels = picture.copy()
     else:
         try:
             pixels = read_rgb(Path(picture))

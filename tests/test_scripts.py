@@ -72,7 +72,8 @@ def test_val_writes_figures_and_pictures(
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert metrics["split"] == "val"
     assert metrics["map50"] > 0.9
-    assert set(metrics["per_class"]["7"]) == {"map", "map50", "boxes"}
+    assert set(metrics["per_class"]["7"]) == {"map", "map50", "voc_ap50", "boxes"}
+    assert set(metrics["speed_ms"]) == {"load", "preprocess", "network", "nms"}
     for key in (
         "map",
         "map75",

@@ -148,7 +148,7 @@ class Recipe(Section):
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="the detector's batches are up to this share smaller or larger than imgsz, at random"
     )
-    anchors: Literal["auto"] | Annotated[list[tuple[Positive, Positive]], Field(min_length=9, max_length=9)] | None = (
+    anchors: Annotated[list[tuple[Positive, Positive]], Field(min_length=9, max_length=9)] | Literal["auto"] | None = (
         Field(None, description="nine [width, height] in input pixels, or auto: from the data [COCO's, scaled]")
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")

@@ -132,7 +132,7 @@ def test_a_part_is_held_out_once(corners_yaml: Path, tmp_path: Path) -> None:
     bare.write_text(f"path: {corners_yaml.parent}\nformat: cifar\ntrain: train\ntest: test\n")
     for yaml, parts in ((bare, (86, 10)), (corners_yaml, (86, 10))):
         recipe = Recipe.model_validate({"data": yaml, "pretrain": {"patience": 1}})
-        job = Job(None, recipe, *read_data(recipe), tmp_path, {}, Stop())
+        job = Job(None, recipe, *read_data(recipe, download=False), tmp_path, {}, Stop())
         assert tuple(len(split.records) for split in job.pretrain_splits) == parts
         assert len(job.train.records) == (86 if yaml is bare else 96)
 

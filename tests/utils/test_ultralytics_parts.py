@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from utils.boxes import Detections, Truth
-from utils.draw import save_image, save_pairs
+from utils.draw import save_image, save_page
 from utils.ultralytics_parts import _open, draw_boxes, plot_confusion, plot_precision_recall
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -49,8 +49,8 @@ def test_confusion_matrix_and_curves_are_written(tmp_path: Path) -> None:
 
 def test_pages_of_any_length(tmp_path: Path) -> None:
     image = np.zeros((20, 30, 3), np.uint8)
-    for count in (1, 3):
-        save_pairs([(image, image)] * count, tmp_path / "page.jpg", ("true", "found"))
+    for count in (1, 2, 6):
+        save_page([image] * count, tmp_path / "page.jpg", ("true", "found") * 2)
         with Image.open(tmp_path / "page.jpg") as page:
             assert page.size[0] == 1080
     save_image(image, tmp_path / "image.jpg")
