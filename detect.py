@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from models.detector import Detector
     from utils.boxes import Detections
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 EXAMPLES = 16  # held-out images of the run's data set, where no source is given
 
 
@@ -48,6 +47,8 @@ def find_images(source: str) -> list[Path]:
     Raises:
         UserError: there is none.
     """
+    from data.images import SUFFIXES
+
     path = Path(source)
     if path.is_file():
         return [path]

@@ -71,8 +71,8 @@ class DetectionSet(Dataset[Item]):
         epoch, index = draw
         with torch.random.fork_rng(devices=[]):
             seed_draws(mixed_seed(self.seed, epoch, index), CPU)
-            joined = self.mix is not None and epoch < self.mix.until
-            found = self._mixed(index, self.mix) if joined and self.mix else self._changed(self._plain(index))
+            mix = self.mix if self.mix is not None and epoch < self.mix.until else None
+            found = self._mixed(index, mix) if mix else self._changed(self._plain(index))
         present = self._present(self.records[index], found.labels)
         return found.image, found.boxes_xyxy, found.labels, present, index
 
