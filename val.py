@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
-from utils.flags import input_size
+from utils.flags import add_precision, input_size
 from utils.runs import new_run, newest_detector, newest_run
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
     boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
+    add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
     boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
     classes = parser.add_argument_group("with --accuracy")
@@ -62,16 +63,18 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_data(arguments: argparse.Namespace, own: Path, names: list[str], trained: Path) -> "Split":
+def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str], trained: Path) -> "Split":
     """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
 
     Raises:
-        UserError: its classes are not those that the checkpoint was trained on.
+        UserError: its classes are not those that the checkpoint was trained on; nobody says which data.
     """
     from data.description import load_description
     from data.formats import read_split
 
-    description = load_description(arguments.data or own, download=arguments.download)
+    if not (data := arguments.data or own):
+        raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
+    description = load_description(data, download=arguments.download)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     if names != description.names:
         raise UserError(
@@ -90,11 +93,10 @@ def average_precision(arguments: argparse.Namespace) -> None:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
     from engine.average_precision import Finding, evaluate_detector, summary
     from engine.device import pick_device
-    from models.decode import Thresholds
-    from models.detector import load_detector
+    from models import Thresholds, load_detector
 
-    detector = load_detector(weights[0], pick_device(arguments.device))
-    split = read_data(arguments, Path(detector.recipe["data"]), detector.names, detector.path)
+    detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
+    split = read_data(arguments, detector.data, detector.names, detector.path)
     folder = new_run(arguments.project, "val", arguments.name)
     files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
     for path in files:

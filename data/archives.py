@@ -18,7 +18,7 @@ from utils.errors import UserError
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
-def fetch(url: str, path: Path, sha256: str) -> Path:
+def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     """Download a file under a temporary name, with a progress bar; it takes its name when it is what was published.
 
     Raises:

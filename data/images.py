@@ -1,9 +1,10 @@
 """Image files of a data set: which there are, and whether they are whole."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from utils.images import image_size, read_rgb
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 THREADS = max(4, os.cpu_count() or 1)
+T = TypeVar("T")
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
@@ -30,8 +32,13 @@ def record_rgb(record: Record) -> np.ndarray:
 
 def check_image(path: Path) -> tuple[int, int] | Problem:
     """Size of an image, or what is wrong with it."""
+    return attempt(image_size, path)
+
+
+def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
+    """What `read` makes of an image file, or what is wrong with it."""
     try:
-        return image_size(path)
+        return read(path)
     except FileNotFoundError:
         return Problem(str(path), "the image does not exist", "add it, or take its name off the list")
     except Image.UnidentifiedImageError:

@@ -1,5 +1,6 @@
 """Image and boxes through the same geometry: torchvision's transforms.v2 and the letterbox."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -7,24 +8,24 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from utils.config import Augment
-from utils.letterbox import FILL, letterboxed
+from utils.letterbox import FILL, letterboxed, scaled_to_fit
 
 MIN_BOX_PIXELS = 2
 MOST_ZOOM_OUT = 3.0  # sides of the canvas over those of the image
 
 
-class ToSquare(nn.Module):
-    """Letterbox as a transform of tv_tensors."""
+class ToSize(nn.Module):
+    """What brings tv_tensors to a size in pixels, `letterboxed` or `scaled_to_fit`, as a transform."""
 
-    def __init__(self, imgsz: int) -> None:
+    def __init__(self, change: Callable[[Any, int], Any], imgsz: int) -> None:
         super().__init__()
-        self.imgsz = imgsz
+        self.change, self.imgsz = change, imgsz
 
     def extra_repr(self) -> str:
-        return str(self.imgsz)
+        return f"{self.change.__name__}, {self.imgsz}"
 
     def forward(self, *inputs: Any) -> Any:
-        return tuple(letterboxed(part, self.imgsz) for part in inputs)
+        return tuple(self.change(part, self.imgsz) for part in inputs)
 
 
 class LabelledCrop(nn.Module):
@@ -56,30 +57,31 @@ def area(boxes_xyxy: Tensor) -> Tensor:
 def eval_transform(imgsz: int, view: str = "letterbox") -> nn.Module:
     """The whole image in a letterbox, or (`center`) its middle once the shorter side is imgsz · 256/224."""
     if view == "letterbox":
-        return ToSquare(imgsz)
+        return ToSize(letterboxed, imgsz)
     return v2.Compose([v2.Resize(round(imgsz * 256 / 224), antialias=True), v2.CenterCrop(imgsz)])
 
 
 def pretrain_transform(imgsz: int, augment: Augment, least_share: float) -> nn.Module:
-    """Photometric, crop with its labels, mirror."""
-    return v2.Compose(
-        [
-            v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric),
-            LabelledCrop(imgsz, least_share) if least_share < 1 else ToSquare(imgsz),
-            v2.RandomHorizontalFlip(augment.fliplr),
-        ]
-    )
+    """A crop with its labels, or the whole image; mirror, photometric."""
+    crop = LabelledCrop(imgsz, least_share) if least_share < 1 else ToSize(scaled_to_fit, imgsz)
+    return v2.Compose([crop, v2.RandomHorizontalFlip(augment.fliplr), *last(imgsz, augment)])
 
 
 def train_transform(imgsz: int, augment: Augment) -> nn.Module:
-    """Photometric, zoom-out, crop and mirror with the recipe's probabilities, then the letterbox."""
+    """Zoom-out, crop, mirror and photometric with the recipe's probabilities, in a letterbox."""
     zoom_out = [v2.RandomZoomOut(FILL, (1, MOST_ZOOM_OUT), augment.zoom_out)] if augment.zoom_out else []
     return v2.Compose(
         [
-            v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric),
             *zoom_out,
             v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], augment.crop),
             v2.RandomHorizontalFlip(augment.fliplr),
-            ToSquare(imgsz),
+            ToSize(scaled_to_fit, imgsz),
+            *last(imgsz, augment),
         ]
     )
+
+
+def last(imgsz: int, augment: Augment) -> list[nn.Module]:
+    """Photometric on an image that has its size already, where it costs least; then the border, which it spares."""
+    photometric = v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric)
+    return [photometric, ToSize(letterboxed, imgsz)]

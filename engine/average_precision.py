@@ -36,8 +36,7 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
     began, clock = time.monotonic(), Clock(detector.device)
     found = list(
         predict_split(
-            detector.model,
-            detector.decoder,
+            detector.outputs,
             split.records,
             finding.imgsz,
             finding.thresholds,

@@ -6,7 +6,7 @@ from typing import Any
 from models.backbone import Backbone
 from models.darknet import DarkNet
 from models.darknet_weights import is_darknet, read_darknet
-from models.detector import load_darknet
+from models.yolov3_detector import load_darknet
 from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError

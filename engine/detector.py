@@ -61,10 +61,10 @@ class DetectionTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AP on the validation split."""
+        model.eval()
         names, own = self.val.description.names, []
         for detections in predict_split(
-            model,
-            self.criterion.decoder,
+            lambda images: self.criterion.decoder(model(images)),
             self.val.records[self.fabric.global_rank :: self.fabric.world_size],
             self.imgsz,
             Thresholds(),

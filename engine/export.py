@@ -1,4 +1,4 @@
-"""Writing ONNX, and holding it against PyTorch."""
+"""Writing a detector for other programs, and holding what was written against PyTorch."""
 
 import warnings
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
@@ -14,36 +13,114 @@ from torch.export import Dim
 from data.loader import read_image
 from data.records import Record
 from data.transforms import eval_transform
-from models.decode import DECODE_TYPE
-from models.detector import Detector
+from models.decode import DECODE_TYPE, Thresholds, suppress
+from models.onnx_detector import boxes_and_scores, digest, load_onnx
+from models.test_time import Outputs
 from models.yolov3 import STRIDES
+from models.yolov3_detector import YOLOv3Detector
+from utils.boxes import Detections
 from utils.files import make_folder, written_whole
 
 OPSET = 18  # what the GPU kernels of onnxruntime and ultralytics' reader cover
 IR_VERSION = 10
 
+# Appended to the default layout. Suppression finds (image, class, box) triples; their scores, put where they belong in
+# an empty table, leave the best of each image to TopK; rows that are over are all zero.
+SUPPRESSION = """<ir_version: 10, opset_import: ["": 18]>
+suppression (float[B, C, N] output0) => (float[B, K, 6] detections)
+<int64[1] most = {{{most}}}, float[1] iou = {{{iou}}}, float[1] conf = {{{conf}}}, int64[1] none = {{-1}},
+ int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] two = {{2}}, int64[1] four = {{4}}, int64[1] far = {{1000000}},
+ float[1] half = {{0.5}}>
+{{
+  boxes_first = Slice (output0, zero, four, one)
+  scores = Slice (output0, four, far, one)
+  boxes = Transpose <perm = [0, 2, 1]> (boxes_first)
+  found = NonMaxSuppression <center_point_box = 1> (boxes, scores, most, iou, conf)
+  found_scores = GatherND (scores, found)
+  scores_shape = Shape (scores)
+  empty = ConstantOfShape (scores_shape)
+  table = ScatterND (empty, found, found_scores)
+  batch = Slice (scores_shape, zero, one)
+  row_shape = Concat <axis = 0> (batch, none)
+  rows = Reshape (table, row_shape)
+  rows_shape = Shape (rows)
+  length = Slice (rows_shape, one, two)
+  count = Min (most, length)
+  best, place = TopK <axis = 1> (rows, count)
+  boxes_count = Slice (scores_shape, two, far)
+  label = Div (place, boxes_count)
+  box = Mod (place, boxes_count)
+  box_column = Unsqueeze (box, none)
+  four_shape = Concat <axis = 0> (one, one, four)
+  box_index = Expand (box_column, four_shape)
+  chosen = GatherElements <axis = 1> (boxes, box_index)
+  centre = Slice (chosen, zero, two, two)
+  size = Slice (chosen, two, four, two)
+  reach = Mul (size, half)
+  low = Sub (centre, reach)
+  high = Add (centre, reach)
+  best_column = Unsqueeze (best, none)
+  label_float = Cast <to = 1> (label)
+  label_column = Unsqueeze (label_float, none)
+  row = Concat <axis = 2> (low, high, best_column, label_column)
+  nothing = Cast <to = 1> (zero)
+  real = Greater (best_column, nothing)
+  kept = Cast <to = 1> (real)
+  detections = Mul (row, kept)
+}}"""
+
 
 class Exported(nn.Module):
-    """images [B, 3, H, W] in 0–1 → output0 [B, 4 + classes, N], centre and size in pixels, objectness · class."""
+    """images [B, 3, H, W] in 0–1 → output0, boxes as centre and size in pixels.
 
-    def __init__(self, detector: Detector) -> None:
+    The default layout is [B, 4 + classes, N], objectness · class; that of YOLOv5 [B, N, 5 + classes].
+    """
+
+    def __init__(self, detector: YOLOv3Detector, layout: str = "default") -> None:
         super().__init__()
-        self.model, self.decoder = detector.model, detector.decoder
+        self.model, self.decoder, self.layout = detector.model, detector.decoder, layout
+        self.dtype = next(detector.model.parameters()).dtype
 
     def forward(self, images: Tensor) -> Tensor:
-        boxes, scores = self.decoder(self.model(images))
-        return torch.cat([boxes, scores], -1).transpose(1, 2)
+        boxes, objectness, classes = self.decoder.parts(self.model(images.to(self.dtype)))
+        if self.layout == "v5":
+            return torch.cat([boxes, objectness, classes], -1)
+        return torch.cat([boxes, objectness * classes], -1).transpose(1, 2)
 
 
-def write_onnx(detector: Detector, path: Path) -> str:
-    """Write the detector with dynamic batch and size; says which of torch's exporters did it.
+def prepared(detector: YOLOv3Detector, layout: str) -> tuple[nn.Module, Tensor]:
+    """The module to write, and an example of its input."""
+    network = Exported(detector, layout)
+    network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return network, torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
+
+
+def write_torchscript(detector: YOLOv3Detector, path: Path, layout: str = "default") -> None:
+    """Write a traced module, any batch and size.
 
     Raises:
         UserError: the folder cannot be written.
     """
+    network, example = prepared(detector, layout)
     make_folder(path.parent)
-    network = Exported(detector).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    example = torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
+    with written_whole(path) as temporary, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(network, example).save(str(temporary))  # type: ignore[no-untyped-call]
+
+
+def write_onnx(
+    detector: YOLOv3Detector, path: Path, layout: str = "default", suppression: Thresholds | None = None
+) -> str:
+    """Write the detector with dynamic batch and size; says which of torch's exporters did it.
+
+    Args:
+        suppression: with it, the file itself suppresses, and puts out [B, max_det, 6]: x1 y1 x2 y2, score, class.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    network, example = prepared(detector, layout)
+    make_folder(path.parent)
     exporter = "torch.export"
     with written_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -52,7 +129,7 @@ def write_onnx(detector: Detector, path: Path) -> str:
         except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
             exporter = f"TorchScript exporter, since torch.export failed: {error}"
             export_scripted(network, example, temporary)
-        add_metadata(temporary, detector)
+        finish(temporary, detector, layout, suppression)
     return exporter
 
 
@@ -74,13 +151,31 @@ def export(network: nn.Module, example: Tensor, path: Path, **options: Any) -> N
     torch.onnx.export(network, (example,), str(path), opset_version=OPSET, **names, **options)
 
 
-def add_metadata(path: Path, detector: Detector) -> None:
-    """What ultralytics, and whoever opens the file later, wants to know; then the full check of onnx."""
+def finish(path: Path, detector: YOLOv3Detector, layout: str, suppression: Thresholds | None) -> None:
+    """Suppression, if asked for; what ultralytics and whoever opens the file later wants to know; onnx' full check."""
     import onnx
 
     model = onnx.load(str(path))
     model.ir_version = min(model.ir_version, IR_VERSION)
-    properties = {
+    if suppression:
+        text = SUPPRESSION.format(most=suppression.max_det, iou=suppression.iou_thres, conf=suppression.conf_thres)
+        model = onnx.compose.merge_models(
+            model, onnx.parser.parse_model(text), io_map=[("output0", "output0")], prefix2="nms_"
+        )
+    properties = metadata(detector) | {
+        "args": {"dynamic": True, "nms": bool(suppression)},
+        "end2end": bool(suppression),
+        "layout": "nms" if suppression else layout,
+        "sha256": digest(model),
+    }
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def metadata(detector: YOLOv3Detector) -> dict[str, Any]:
+    """Of any layout: names, sizes, and where it comes from."""
+    return {
         "description": "YOLOv3 on a cascade-learned backbone",
         "task": "detect",
         "names": dict(enumerate(detector.names)),
@@ -88,16 +183,11 @@ def add_metadata(path: Path, detector: Detector) -> None:
         "imgsz": [detector.imgsz, detector.imgsz],
         "batch": 1,
         "channels": 3,
-        "args": {"dynamic": True, "nms": False},
-        "end2end": False,
         "decode": DECODE_TYPE,
         "anchors": detector.decoder.anchors.tolist(),
         "commit": detector.commit,
         "license": "AGPL-3.0",
     }
-    onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
 
 
 @dataclass(frozen=True)
@@ -110,21 +200,54 @@ class Difference:
     score: float
 
 
-def compare(detector: Detector, path: Path, records: list[Record]) -> Iterator[Difference]:
-    """ONNX against PyTorch on real images: batches of 1 and 3, the trained size and a wider one."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    network = Exported(detector).eval()
+def compare(
+    detector: YOLOv3Detector, path: Path, records: list[Record], layout: str, suppression: Thresholds | None = None
+) -> Iterator[Difference]:
+    """A written file against PyTorch on real images: batches of 1 and 3, the trained size and a wider one."""
+    find = reader(path, layout, len(detector.names))
     for batch in (1, 3):
         for extra in (0, max(STRIDES)):
             images = real_batch(records, batch, detector.imgsz, extra)
             with torch.inference_mode():
-                wanted = network(images).numpy()
-            got = session.run(["output0"], {"images": images.numpy()})[0]
-            error = np.abs(got - wanted)
-            box = error[:, :4] / np.maximum(1, np.abs(wanted[:, :4]))
-            yield Difference(batch, (images.shape[2], images.shape[3]), float(box.max()), float(error[:, 4:].max()))
+                wanted, got = detector.outputs(images), find(images)
+            box, score = after(wanted, got, suppression) if suppression else apart(wanted, got)
+            yield Difference(batch, (images.shape[2], images.shape[3]), box, score)
+
+
+def reader(path: Path, layout: str, classes: int) -> Outputs:
+    """What runs a written file."""
+    if path.suffix == ".onnx":
+        return load_onnx(path).outputs
+    module = torch.jit.load(str(path))
+    return lambda images: boxes_and_scores(module(images), layout, classes)
+
+
+def apart(wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """Largest differences of boxes and of scores."""
+    box = (got[0] - wanted[0]).abs() / wanted[0].abs().clamp(min=1)
+    return float(box.max()), float((got[1] - wanted[1]).abs().max())
+
+
+def after(wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor], thresholds: Thresholds) -> tuple[float, float]:
+    """Largest differences after suppression by PyTorch, and by the file; infinite where one has found more."""
+    box = score = 0.0
+    for boxes, scores, own_boxes, own_scores in zip(*wanted, *got, strict=True):
+        found = suppress(boxes, scores, thresholds)
+        own = suppress(own_boxes, own_scores, thresholds)
+        if len(found.scores) != len(own.scores):
+            return float("inf"), float("inf")
+        for label in found.labels.unique():
+            one, other = (pick(item, item.labels == label) for item in (found, own))
+            if len(one.scores) != len(other.scores):
+                return float("inf"), float("inf")
+            gap = (other.boxes_xyxy - one.boxes_xyxy).abs() / one.boxes_xyxy.abs().clamp(min=1)
+            box, score = max(box, float(gap.max())), max(score, float((other.scores - one.scores).abs().max()))
+    return box, score
+
+
+def pick(found: Detections, which: Tensor) -> Detections:
+    """Some of the detections."""
+    return Detections(found.boxes_xyxy[which], found.scores[which], found.labels[which])
 
 
 def real_batch(records: list[Record], batch: int, imgsz: int, extra: int) -> Tensor:

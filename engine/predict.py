@@ -6,15 +6,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Record
 from data.transforms import eval_transform
 from engine.logs import progress
-from models.decode import Decoder, Thresholds
+from models.decode import Thresholds
 from models.detector import in_original
-from models.test_time import augmented
+from models.test_time import Outputs, augmented
 from utils.boxes import Detections
 
 
@@ -37,8 +36,7 @@ class Clock:
 
 @torch.inference_mode()
 def predict_split(
-    model: nn.Module,
-    decoder: Decoder,
+    find: Outputs,
     records: list[Record],
     imgsz: int,
     thresholds: Thresholds,
@@ -52,13 +50,14 @@ def predict_split(
 ) -> Iterator[Detections]:
     """Detections for each record, in their order; boxes in pixels of the original image.
 
+    `find` is a detector's `outputs`: images → boxes and scores, before suppression.
+
     With augment, those of several views of each image together. The clock is told how long images took to `load`, to
     `preprocess`, the `network` and `nms`.
     """
     clock = clock or Clock()
     dataset = DetectionSet(records, eval_transform(imgsz), seed=0)
     loader = make_loader(dataset, InOrder(len(records)), batch_size, workers)
-    model.eval()
     batches = iter(progress(loader, "evaluating", len(loader)))
     while True:
         with clock.phase("load"):
@@ -68,7 +67,7 @@ def predict_split(
         with clock.phase("preprocess"):
             images = batch.images.to(device, memory_format=torch.channels_last)
         with clock.phase("network"), autocast():
-            boxes, scores = augmented(model, decoder, images) if augment else decoder(model(images))
+            boxes, scores = augmented(find, images) if augment else find(images)
         for index, own_boxes, own_scores in zip(batch.index.tolist(), boxes, scores, strict=True):
             with clock.phase("nms"):
                 found = in_original(records[index].size_hw, imgsz, own_boxes, own_scores, thresholds)

@@ -1,6 +1,33 @@
 """Networks, their losses and what turns raw maps into boxes."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
 from models.decode import Thresholds
-from models.detector import Detector, Found, load_detector
+from models.detector import Detector, Found
+from models.inference import for_inference
+from models.onnx_detector import load_onnx
+from models.yolov3_detector import load_yolov3
 
 __all__ = ["Detector", "Found", "Thresholds", "load_detector"]
+
+
+def load_detector(
+    path: str | Path, device: torch.device | str = "cpu", precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+) -> Detector:
+    """A detector from a checkpoint, an ONNX file, or a weight file of darknet's YOLOv3, as quick as can be.
+
+    Args:
+        precision: of weights and features; an ONNX file has its own.
+
+    Raises:
+        UserError: missing, damaged, or of another kind.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        return load_onnx(path, device)
+    detector = load_yolov3(path, device)
+    return replace(detector, model=for_inference(detector.model, precision))

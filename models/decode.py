@@ -64,9 +64,14 @@ class Decoder(nn.Module):
 
     def forward(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Boxes [B, N, 4] as centre and size in pixels, scores [B, N, classes] = objectness · class."""
+        boxes, objectness, classes = self.parts(raw_maps)
+        return boxes, objectness * classes
+
+    def parts(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes [B, N, 4], centre and size in pixels; objectness [B, N, 1] and class probabilities [B, N, classes]."""
         flat = flatten_maps(raw_maps).float()
         probabilities = flat[..., 4:].sigmoid()
-        return self.boxes_cxcywh(flat, self.grid(raw_maps)), probabilities[..., :1] * probabilities[..., 1:]
+        return self.boxes_cxcywh(flat, self.grid(raw_maps)), probabilities[..., :1], probabilities[..., 1:]
 
 
 @dataclass(frozen=True)

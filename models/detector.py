@@ -1,29 +1,22 @@
-"""A trained detector, ready to find boxes: `load_detector("best.pt").predict(["photo.jpg"])`."""
+"""What finds boxes: `load_detector("best.pt").predict(["photo.jpg"])`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.backbones import make_backbone
-from models.darknet import DarkNet
-from models.darknet_weights import count_classes, is_darknet, read_darknet
-from models.decode import DECODE_TYPE, Decoder, Thresholds, suppress
-from models.yolov3 import YOLOv3, scaled_anchors
-from utils import checkpoint
+from models.decode import Thresholds, suppress
 from utils.boxes import Detections
-from utils.config import ROOT, read_yaml
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.letterbox import Letterbox, letterboxed
 
 Picture = str | Path | np.ndarray
-DARKNET_SIZE = 416  # side of the input in yolov3.cfg
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
 
 
@@ -38,17 +31,25 @@ class Found(Detections):
 
 
 @dataclass(frozen=True)
-class Detector:
-    """A trained detector: network, decoder and what belongs to them. Threads may share one."""
+class Detector(ABC):
+    """A trained detector, from a file of any kind. Threads may share one.
+
+    Attributes:
+        path: the file that it was read from.
+        names: of its classes.
+        imgsz: side of the input that it was trained on.
+        data: the data yaml that it was trained on, None where the file does not tell.
+    """
 
     path: Path
-    model: YOLOv3
-    decoder: Decoder
     names: list[str]
     imgsz: int
-    recipe: dict[str, Any]
-    commit: str
+    data: Path | None
     device: torch.device | str
+
+    @abstractmethod
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, H, W] in 0–1 → boxes [B, N, 4], centre and size in input pixels, and scores [B, N, classes]."""
 
     def predict(
         self,
@@ -82,7 +83,7 @@ class Detector:
         while some := list(islice(pictures, batch_size)):
             images = [as_image(picture) for picture in some]
             batch = torch.stack([letterboxed(image, imgsz) for image in images]).to(self.device).float() / 255
-            boxes, scores = self.decoder(self.model(batch.contiguous(memory_format=torch.channels_last)))
+            boxes, scores = self.outputs(batch.contiguous(memory_format=torch.channels_last))
             for image, own_boxes, own_scores in zip(images, boxes, scores, strict=True):
                 height, width = image.shape[1:]
                 found = in_original((height, width), imgsz, own_boxes, own_scores, thresholds)
@@ -115,49 +116,3 @@ def in_original(
     found = suppress(boxes, scores, thresholds)
     boxes_xyxy = Letterbox.fit(size_hw, imgsz).back(found.boxes_xyxy, size_hw)
     return Detections(boxes_xyxy.cpu(), found.scores.cpu(), found.labels.cpu())
-
-
-def load_detector(path: str | Path, device: torch.device | str = "cpu") -> Detector:
-    """Read a detector checkpoint, or a weight file of darknet's YOLOv3, in evaluation mode.
-
-    Raises:
-        UserError: not a whole detector checkpoint of this project, or of another decode type; not a whole weight file.
-    """
-    path = Path(path)
-    if is_darknet(path):
-        return load_darknet(path, device)
-    content = checkpoint.load(path, "detector")
-    if content["decode"] != DECODE_TYPE:
-        raise UserError(f"decode type `{content['decode']}`", where=path, mend=f"only `{DECODE_TYPE}` is known here")
-    model = YOLOv3(make_backbone(content["backbone"], content["width"]), len(content["names"]))
-    checkpoint.load_state(model, content["model"], path)
-    decoder = Decoder([tuple(anchor) for anchor in content["anchors"]])
-    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Detector(
-        path,
-        model,
-        decoder.to(device),
-        content["names"],
-        content["imgsz"],
-        content["recipe"],
-        content["commit"],
-        device,
-    )
-
-
-def load_darknet(path: Path, device: torch.device | str = "cpu") -> Detector:
-    """A weight file of darknet's YOLOv3 on DarkNet-53, with COCO's anchors.
-
-    Names are those of COCO for 80 classes and of Pascal VOC for 20, else the indices.
-
-    Raises:
-        UserError: not a whole weight file.
-    """
-    classes = count_classes(path)
-    model = YOLOv3(DarkNet(), classes)
-    read_darknet(path, model)
-    data = ROOT / "data" / ("coco.yaml" if classes == 80 else "voc.yaml")
-    names = read_yaml(data)["names"] if classes in (20, 80) else [str(index) for index in range(classes)]
-    model = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    decoder = Decoder(scaled_anchors(DARKNET_SIZE)).to(device)
-    return Detector(path, model, decoder, names, DARKNET_SIZE, {"data": str(data)}, "darknet", device)

@@ -70,3 +70,16 @@ def input_size(text: str) -> int:
     if not text.isdecimal() or int(text) < 64 or int(text) % 32:
         raise UserError(f"`{text}`", where="--imgsz", mend="give a multiple of 32, 64 or more")
     return int(text)
+
+
+def add_precision(parser: argparse._ActionsContainer) -> None:
+    """--precision of the scripts that run a trained detector."""
+    help_text = "of weights and features; an ONNX file has its own [fp32]"
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help=help_text)
+
+
+def positive(text: str) -> int:
+    """A count for argparse."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number

@@ -43,11 +43,18 @@ class Letterbox:
         return torch.minimum(((boxes_xyxy - shift) / inner * outer).clamp(min=0), outer)
 
 
+def scaled_to_fit(part: T, imgsz: int) -> T:
+    """An image [3, H, W], or the tv_tensor of its boxes, with its longer side at imgsz."""
+    height, width = F.get_size(part)
+    resized: T = F.resize(part, list(Letterbox.fit((height, width), imgsz).size_hw), antialias=True)
+    return resized
+
+
 def letterboxed(part: T, imgsz: int) -> T:
     """An image [3, H, W], or the tv_tensor of its boxes, in a square of imgsz."""
-    height, width = F.get_size(part)
+    inner = scaled_to_fit(part, imgsz)
+    height, width = F.get_size(inner)
     box = Letterbox.fit((height, width), imgsz)
-    right, bottom = imgsz - box.left - box.size_hw[1], imgsz - box.top - box.size_hw[0]
-    resized = F.resize(part, list(box.size_hw), antialias=True)
-    padded: T = F.pad(resized, [box.left, box.top, right, bottom], fill=FILL)
+    right, bottom = imgsz - box.left - width, imgsz - box.top - height
+    padded: T = F.pad(inner, [box.left, box.top, right, bottom], fill=FILL)
     return padded

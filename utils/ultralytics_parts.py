@@ -1,4 +1,4 @@
-"""The one door to ultralytics (AGPL-3.0): drawing, the confusion matrix and the precision-recall plot.
+"""The one door to ultralytics (AGPL-3.0): drawing, the confusion matrix, curves, videos and streams.
 
 Importing ultralytics sets OMP_NUM_THREADS to 1, writes a settings folder, probes the network and patches
 torch.save and PIL's Image.open; `_open` sees to it that none of this is felt. No metric, loss, NMS or checkpoint
@@ -8,15 +8,17 @@ goes through here.
 import importlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 
 from utils.boxes import Detections, Truth
+from utils.errors import UserError
 
 
 def _open(module: str) -> Any:
@@ -60,3 +62,30 @@ def plot_confusion(
         matrix.process_batch(detections, {"bboxes": own.boxes_xyxy, "cls": own.labels.float()}, conf=conf)
     matrix.plot(normalize=False, save_dir=path.parent)
     (path.parent / "confusion_matrix.png").replace(path)
+
+
+def stream(source: str, stride: int, together: int) -> Iterator[list[tuple[str, np.ndarray, float]]]:
+    """Frames of a video, a webcam, a stream or several: where each comes from, RGB [H, W, 3], frames a second.
+
+    Args:
+        stride: every so many frames are read.
+        together: frames of a video that come at once.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    build = _open("data.build")
+    try:
+        loader = build.load_inference_source(source, batch=together, vid_stride=stride)
+    except (OSError, ImportError, NotImplementedError, cv2.error) as error:
+        what = f"cannot be opened ({' '.join(str(error).split())[:200]})"
+        raise UserError(what, where=source, mend="check the address, or that the camera is free") from error
+    try:
+        for places, frames, _ in loader:
+            rates = np.broadcast_to(getattr(loader, "fps", 0) or 0, len(frames)).astype(float).tolist()
+            yield [
+                (place, np.ascontiguousarray(frame[..., ::-1]), rate / stride)
+                for place, frame, rate in zip(places, frames, rates, strict=True)
+            ]
+    finally:
+        getattr(loader, "close", lambda: None)()

@@ -7,9 +7,9 @@ import torch
 from data.loader import DetectionSet
 from data.mix import LEAST_SHOWN, Labelled, Mix, make_mosaic, mix_up
 from data.records import make_record
-from data.transforms import ToSquare, train_transform
+from data.transforms import ToSize, train_transform
 from utils.config import Augment
-from utils.letterbox import FILL
+from utils.letterbox import FILL, letterboxed
 
 SIDE = 64
 
@@ -69,11 +69,11 @@ def test_mix_up_is_a_mean_with_the_boxes_of_both() -> None:
 
 def test_joined_until_the_closing_epoch() -> None:
     own = records()
-    dataset = DetectionSet(own, ToSquare(SIDE), 0, mix=Mix(mosaic=1, mixup=1, imgsz=SIDE, until=3))
+    dataset = DetectionSet(own, ToSize(letterboxed, SIDE), 0, mix=Mix(mosaic=1, mixup=1, imgsz=SIDE, until=3))
     assert all(len(dataset[(epoch, 2)][2]) > 3 for epoch in range(3))
     image, boxes, labels, _, index = dataset[(3, 2)]
     assert (labels.tolist(), index) == ([2], 2)
-    assert torch.equal(image, DetectionSet(own, ToSquare(SIDE), 0)[(3, 2)][0])
+    assert torch.equal(image, DetectionSet(own, ToSize(letterboxed, SIDE), 0)[(3, 2)][0])
     assert len(boxes) == 1
 
 

@@ -25,7 +25,7 @@ def same(one: Found, other: Found) -> bool:
 def test_finds_what_evaluation_finds(overfitted: Path, scenes_yaml: Path) -> None:
     detector, records = load_detector(best(overfitted)), read_split(load_description(scenes_yaml), "train").records
     thresholds = Thresholds(0.25, 0.45, multi_label=False)
-    wanted = list(predict_split(detector.model, detector.decoder, records, detector.imgsz, thresholds))
+    wanted = list(predict_split(detector.outputs, records, detector.imgsz, thresholds))
     found = detector.predict([record.image for record in records], batch_size=3)
     assert sum(len(item.scores) for item in found) > 10
     for item, other in zip(found, wanted, strict=True):

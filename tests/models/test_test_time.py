@@ -22,7 +22,8 @@ def test_views_are_turned_back() -> None:
     images = torch.zeros(1, 3, 128, 128)
     images[..., 96:104, 24:32] = 1
     decoder = Decoder(scaled_anchors(128))
-    boxes, scores = augmented(Bright(), decoder, images)
+    bright = Bright()
+    boxes, scores = augmented(lambda view: decoder(bright(view)), images)
     found = boxes[0, scores[0, :, 0] > 0.5]
     assert len(found) == 3
     assert (found[:, 0] - 28).abs().max() <= 8

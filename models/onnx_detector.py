@@ -1,0 +1,147 @@
+"""A detector in an ONNX file: one of this project's, or any that puts out boxes as Ultralytics' exports do."""
+
+import ast
+import contextlib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from models.detector import Detector
+from models.yolov3 import STRIDES
+from utils.boxes import xyxy_to_cxcywh
+from utils.errors import UserError
+
+LAYOUTS = {
+    "default": "[B, 4 + classes, N]: centre and size in pixels, objectness · class",
+    "v5": "[B, N, 5 + classes]: centre and size in pixels, objectness, class",
+    "nms": "[B, n, 6]: x1 y1 x2 y2 in pixels, score, class; after suppression",
+}
+ANOTHER = "give a detector that export.py wrote"
+
+
+@dataclass(frozen=True)
+class OnnxDetector(Detector):
+    """A session of onnxruntime; `layout` is a key of LAYOUTS, `batch` and `size_hw` are None where any will do."""
+
+    session: Any
+    layout: str
+    batch: int | None
+    size_hw: tuple[int, int] | None
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.size_hw not in (None, tuple(images.shape[2:])):
+            height, width = self.size_hw or (0, 0)
+            mend = f"leave --imgsz away, or export at {max(images.shape[2:])}"
+            raise UserError(f"takes images of {width}×{height} only", where=self.path, mend=mend)
+        given = self.session.get_inputs()[0]
+        kind = np.float16 if "float16" in given.type else np.float32
+        pixels = images.cpu().contiguous().numpy().astype(kind)
+        parts = [pixels] if self.batch in (None, len(pixels)) else np.array_split(pixels, len(pixels))
+        found = np.concatenate([self.session.run(None, {given.name: part})[0] for part in parts])
+        return boxes_and_scores(torch.from_numpy(found.astype(np.float32)), self.layout, len(self.names))
+
+
+def boxes_and_scores(found: Tensor, layout: str, classes: int) -> tuple[Tensor, Tensor]:
+    """Boxes [B, N, 4], centre and size in pixels, and scores [B, N, classes] of an output in one of LAYOUTS."""
+    if layout == "nms":
+        return xyxy_to_cxcywh(found[..., :4]), found[..., 4:5] * one_hot(found[..., 5].long(), classes)
+    if layout == "v5":
+        return found[..., :4], found[..., 4:5] * found[..., 5:]
+    return found[:, :4].transpose(1, 2), found[:, 4:].transpose(1, 2)
+
+
+def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
+    """Read an ONNX file; it runs on the CPU, or on a GPU where onnxruntime was installed for one.
+
+    Raises:
+        UserError: missing, damaged, or no detector.
+    """
+    import onnxruntime
+
+    properties = checked(path)
+    wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
+    providers = [name for name in (*wanted, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong with a file is told below, in one line
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime has a dozen types for what it cannot read
+        raise unreadable(path, error) from error
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
+        raise UserError("no detector: not one input of images and one output of boxes", where=path, mend=ANOTHER)
+    batch, _, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
+    fixed = (height, width) if height and width else None
+    layout = properties.get("layout") or ("nms" if properties.get("end2end") == "True" else "default")
+    names = read_names(properties, outputs[0].shape, layout, path)
+    imgsz = max(fixed) if fixed else read_size(properties, path)
+    return OnnxDetector(path, names, imgsz, None, torch.device("cpu"), session, layout, batch, fixed)
+
+
+def checked(path: Path) -> dict[str, str]:
+    """The metadata of an ONNX file that is valid, and unchanged since it was written if it says what it was.
+
+    Raises:
+        UserError: missing, damaged, or with weights in other files.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise UserError("no such file", where=path, mend="check the path, or write one with `python export.py`")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and the checker have many types
+        raise unreadable(path, error) from error
+    if any(weights.data_location == onnx.TensorProto.EXTERNAL for weights in model.graph.initializer):
+        raise UserError("its weights are in another file", where=path, mend="export it as one file")
+    properties = {item.key: item.value for item in model.metadata_props}
+    if properties.get("sha256", digest(model)) != digest(model):
+        raise UserError("damaged: not what was written", where=path, mend="export or copy it again")
+    return properties
+
+
+def digest(model: Any) -> str:
+    """sha256 of the graph of an ONNX model: weights, operations and names."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The error for a file that is no ONNX model, or a damaged one."""
+    return UserError(f"no whole ONNX model ({str(error).splitlines()[0][:200]})", where=path, mend=ANOTHER)
+
+
+def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: Path) -> list[str]:
+    """Class names as the metadata spell them, a dict of index to name; without it the indices.
+
+    Raises:
+        UserError: the file tells neither names nor how many classes it has.
+    """
+    with contextlib.suppress(ValueError, SyntaxError, AttributeError, TypeError, KeyError):
+        names = ast.literal_eval(properties["names"])
+        return [str(names[index]) for index in range(len(names))]
+    count = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout)
+    if count is None or not isinstance(count[0], int) or count[0] <= count[1]:
+        raise UserError("does not tell its classes", where=path, mend=ANOTHER)
+    return [str(index) for index in range(count[0] - count[1])]
+
+
+def read_size(properties: dict[str, str], path: Path) -> int:
+    """Side of the input as the metadata tell it, for a file that takes any.
+
+    Raises:
+        UserError: they do not.
+    """
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, KeyError):
+        size = ast.literal_eval(properties["imgsz"])
+        side = int(max(size) if isinstance(size, list | tuple) else size)
+        if side > 0 and side % STRIDES[-1] == 0:
+            return side
+    raise UserError("does not tell the size of its input", where=path, mend=ANOTHER)
