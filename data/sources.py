@@ -1,5 +1,6 @@
 """Where pictures to look through come from: files, folders, globs, videos, webcams, streams and addresses."""
 
+import contextlib
 import glob
 import tempfile
 from collections.abc import Iterator
@@ -96,13 +97,13 @@ def read_files(paths: list[Path], stride: int = 1) -> Iterator[list[Frame]]:
         read += len(frames)
         yield frames
     for path in moving:
-        seen = 0
-        for frames in read_stream(str(path), stride):
-            seen += len(frames)
-            yield frames
-        if not seen:
+        before = read
+        with contextlib.suppress(UserError):
+            for frames in read_stream(str(path), stride):
+                read += len(frames)
+                yield frames
+        if read == before:
             print(f"left out {path}: no frame can be read")
-        read += seen
     if not read:
         raise UserError("no readable image or video", where=paths[0], mend="replace the files named above")
 

@@ -79,10 +79,9 @@ class Exported(nn.Module):
     def __init__(self, detector: YOLOv3Detector, layout: str = "default") -> None:
         super().__init__()
         self.model, self.decoder, self.layout = detector.model, detector.decoder, layout
-        self.dtype = next(detector.model.parameters()).dtype
 
     def forward(self, images: Tensor) -> Tensor:
-        boxes, objectness, classes = self.decoder.parts(self.model(images.to(self.dtype)))
+        boxes, objectness, classes = self.decoder.parts(self.model(images))
         if self.layout == "v5":
             return torch.cat([boxes, objectness, classes], -1)
         return torch.cat([boxes, objectness * classes], -1).transpose(1, 2)

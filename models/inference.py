@@ -24,8 +24,10 @@ def for_inference(model: YOLOv3, precision: str = "fp32") -> YOLOv3:
             module.norm = nn.Identity()  # type: ignore[assignment]
     dtype = DTYPES[precision]
     quick.to(dtype)
-    for module in quick.modules():
-        if isinstance(module, Normalise):
+    if precise := [module for module in quick.modules() if isinstance(module, Normalise)]:
+        for module in precise:
             module.float().register_forward_hook(lambda _, __, normalised: normalised.to(dtype))
+    else:
+        quick.register_forward_pre_hook(lambda _, images: (images[0].to(dtype),))
     quick.requires_grad_(False)
     return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

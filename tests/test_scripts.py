@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, Script, write_yaml
@@ -139,8 +140,70 @@ def test_detect_without_images(
     overfitted: Path, script: Script, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no image there"):
+    with pytest.raises(UserError, match="no image or video there"):
         script(detect, "--project", overfitted, "--source", source)
+
+
+def film_of(pictures: list[Path], path: Path) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (256, 256))
+    for picture in pictures:
+        writer.write(cv2.imread(str(picture)))
+    writer.release()
+
+
+def test_detect_on_a_video(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    pictures = sorted((scenes / "JPEGImages").glob("train*.jpg"))[:4]
+    film_of(pictures, tmp_path / "film.mp4")
+    flags = ("--save-txt", "--save-json", "--save-crop", "--name", "video")
+    script(detect, "--project", overfitted, "--source", tmp_path / "film.mp4", *flags)
+    folder = overfitted / "detect" / "video"
+    drawn = cv2.VideoCapture(str(folder / "film.mp4"))
+    assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (4, 5)
+    rows = json.loads((folder / "detections.json").read_text())
+    assert [row["frame"] for row in rows] == [1, 2, 3, 4]
+    boxes = [box for row in rows for box in row["boxes"]]
+    assert len(list((folder / "crops").glob("*/film_*.jpg"))) == len(boxes) > 5
+    for row in rows:
+        lines = (folder / "labels" / f"film_{row['frame']:06d}.txt").read_text().splitlines()
+        assert len(lines) == len(row["boxes"])
+    box = boxes[0]
+    with Image.open(folder / "crops" / box["name"] / "film_000001.jpg") as crop:
+        x1, y1, x2, y2 = box["box_xyxy"]
+        assert crop.size == (int(np.ceil(x2)) - int(x1), int(np.ceil(y2)) - int(y1))
+    assert not list(folder.glob(".*"))
+
+
+def test_detect_with_onnx_and_without_pictures(
+    overfitted: Path, scenes: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.onnx"
+    script(export, "--project", overfitted, "--file", path)
+    source = scenes / "JPEGImages" / "train_*.jpg"
+    shared = ("--project", overfitted, "--source", source, "--save-json", "--nosave", "--name")
+    script(detect, *shared, "torch")
+    script(detect, *shared, "onnx", "--weights", path)
+    capsys.readouterr()
+    one, other = (
+        json.loads((overfitted / "detect" / name / "detections.json").read_text()) for name in ("torch", "onnx")
+    )
+    assert [len(row["boxes"]) for row in one] == [len(row["boxes"]) for row in other]
+    assert [path.name for path in (overfitted / "detect" / "onnx").iterdir()] == ["detections.json"]
+    with pytest.raises(UserError, match="say what to look through"):
+        script(detect, "--project", overfitted, "--weights", path)
+    with pytest.raises(UserError, match="name the data yaml"):
+        script(val, "--project", overfitted, "--weights", path)
+    figures = []
+    for weights in (path, overfitted / "train" / "exp" / "weights" / "best.pt"):
+        data = scenes.parent / "overfit.yaml"
+        script(val, "--project", overfitted, "--weights", weights, "--data", data, "--json", tmp_path / "m.json")
+        figures.append(json.loads((tmp_path / "m.json").read_text())["map"])
+    assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: Path, precision: str) -> None:
+    script(val, "--project", overfitted, "--precision", precision, "--json", tmp_path / "m.json", "--augment")
+    assert json.loads((tmp_path / "m.json").read_text())["map50"] > 0.8
 
 
 def test_no_finished_run(script: Script, tmp_path: Path) -> None:
