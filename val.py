@@ -55,6 +55,9 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
     add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
+    boxes.add_argument(
+        "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
+    )
     boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
     classes = parser.add_argument_group("with --accuracy")
     classes.add_argument("--report", type=Path, help="write the Markdown tables to this file too, the curve beside it")
@@ -102,7 +105,9 @@ def average_precision(arguments: argparse.Namespace) -> None:
     for path in files:
         make_folder(path.parent)
     thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
-    finding = Finding(arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment)
+    finding = Finding(
+        arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
+    )
     metrics = evaluate_detector(detector, split, finding, folder)
     for path in files:
         write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")

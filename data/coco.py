@@ -22,7 +22,7 @@ MEND = "correct the json, or delete the annotation"
 
 
 def read_coco(description: Description, split: str) -> Split:
-    """Read one split; crowds become difficult boxes.
+    """Read one split; crowds and the areas within outlines are kept.
 
     Boxes are x, y, w, h in pixels of an image of the `width` and `height` that the json states; where the file
     is of another size, they are scaled to it.
@@ -126,7 +126,7 @@ def read_image(
     problems: list[Problem],
 ) -> Record:
     """The record of one image; appends to problems what is left out."""
-    boxes, indices, difficult = [], [], []
+    boxes, indices, crowd, areas = [], [], [], []
     for annotation in annotations:
         category = annotation.get("category_id")
         known = isinstance(category, ID) and category in labels
@@ -136,8 +136,18 @@ def read_image(
             continue
         boxes.append(box)
         indices.append(labels[category])
-        difficult.append(annotation.get("iscrowd") == 1)
-    return make_record(image, size_hw, boxes, indices, difficult)
+        crowd.append(annotation.get("iscrowd") == 1)
+        areas.append(outlined(annotation, box))
+    return make_record(image, size_hw, boxes, indices, crowd=crowd, areas=areas)
+
+
+def outlined(annotation: Entry, box: Box) -> float:
+    """The area that an annotation tells, where it does and fits into its box: else the box's, in the file's pixels."""
+    whole = (box.x2 - box.x1) * (box.y2 - box.y1)
+    area, given = annotation.get("area"), annotation.get("bbox")
+    if not isinstance(area, int | float) or not isinstance(given, list) or not 0 < area < math.inf:
+        return whole
+    return min(whole, area * whole / (given[2] * given[3]))
 
 
 def read_box(annotation: Entry, entry: Entry, size_hw: tuple[int, int]) -> Box | str:

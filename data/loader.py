@@ -93,7 +93,9 @@ class DetectionSet(Dataset[Item]):
     def _plain(self, index: int) -> Labelled:
         """The image and its boxes as they are."""
         record = self.records[index]
-        return Labelled(read_image(record), torch.from_numpy(record.boxes_xyxy), torch.from_numpy(record.labels))
+        single = slice(None) if record.crowd is None else ~record.crowd
+        boxes, labels = record.boxes_xyxy[single], record.labels[single]
+        return Labelled(read_image(record), torch.from_numpy(boxes), torch.from_numpy(labels))
 
     def _changed(self, item: Labelled) -> Labelled:
         """What the transform makes of an image; boxes of which nothing is left are dropped."""

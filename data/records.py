@@ -108,6 +108,8 @@ class Record:
         pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
         group: whose image it is, a patient's for example; images of one group are never parted.
         clipped: how many boxes reached out of the image.
+        crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none. No detector learns them.
+        areas: [n] pixels within the outlines that the boxes go around, where the data set tells; None: those of boxes.
     """
 
     image: Path
@@ -119,6 +121,8 @@ class Record:
     pixels: np.ndarray | None = None
     group: str | None = None
     clipped: int = 0
+    crowd: np.ndarray | None = None
+    areas: np.ndarray | None = None
 
 
 def make_record(
@@ -131,6 +135,8 @@ def make_record(
     classes: Sequence[int] | None = None,
     pixels: np.ndarray | None = None,
     group: str | None = None,
+    crowd: Sequence[bool] | None = None,
+    areas: Sequence[float] | None = None,
 ) -> Record:
     """A record from plain lists; no box is difficult where `difficult` is None."""
     return Record(
@@ -143,6 +149,8 @@ def make_record(
         pixels,
         group,
         sum(isinstance(box, Box) and box.clipped for box in boxes_xyxy),
+        None if crowd is None else np.array(crowd, bool),
+        None if areas is None else np.array(areas, np.float64),
     )
 
 

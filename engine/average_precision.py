@@ -1,16 +1,18 @@
 """A detector on held-out images: figures, pictures and the table of both."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.records import Split
-from engine.evaluate import coco_evaluation, detection_metrics
+from engine.evaluate import coco_evaluation, detection_metrics, guessed, instances, true_annotations
 from engine.pictures import save_pictures
 from engine.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
+from utils.files import write_text
 
 KEYS = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
 PAGE = 8  # images on the page of predictions
@@ -25,6 +27,7 @@ class Finding:
     thresholds: Thresholds
     batch_size: int
     augment: bool = False
+    keep: bool = False  # detections and truth as JSON files, for any other program to judge
 
 
 def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder: Path) -> dict[str, Any]:
@@ -48,6 +51,10 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = detection_metrics(evaluation, split.records, found, detector.names)
+    if finding.keep:
+        write_text(folder / "detections.json", json.dumps(guessed(found)))
+        truth = instances(true_annotations(split.records), split.records, detector.names)
+        write_text(folder / "annotations.json", json.dumps(truth))
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
     save_pictures(evaluation, split, found, folder, SURE, PAGE)

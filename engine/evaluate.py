@@ -19,7 +19,7 @@ MIOU_CONFIDENCE = 0.25
 
 
 class Evaluation(COCOeval):  # type: ignore[misc]
-    """COCO's evaluation, in which `difficult` boxes of VOC are neither demanded nor blamed."""
+    """COCO's evaluation, in which also `difficult` boxes of VOC are neither demanded nor blamed."""
 
     def _prepare(self) -> None:
         super()._prepare()
@@ -30,21 +30,34 @@ class Evaluation(COCOeval):  # type: ignore[misc]
 
 def coco_evaluation(records: Sequence[Record], found: Sequence[Detections], names: list[str]) -> Evaluation:
     """Matched and accumulated, at most 100 detections an image, IoU 0.50…0.95."""
-    truths = [
-        {**annotation(image, label, box), "difficult": bool(difficult)}
-        for image, record in enumerate(records, start=1)
-        for label, box, difficult in zip(record.labels, record.boxes_xyxy, record.difficult, strict=True)
-    ]
-    guesses = [
-        {**annotation(image, label, box), "score": float(score)}
-        for image, item in enumerate(found, start=1)
-        for label, box, score in zip(item.labels.numpy(), item.boxes_xyxy.numpy(), item.scores.numpy(), strict=True)
-    ]
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = Evaluation(in_memory(truths, len(records), names), in_memory(guesses, len(records), names), "bbox")
+        truth, guesses = in_memory(true_annotations(records), records, names), in_memory(guessed(found), records, names)
+        evaluation = Evaluation(truth, guesses, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def true_annotations(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The true boxes as COCO writes them, with VOC's `difficult`."""
+    rows = []
+    for image, record in enumerate(records, start=1):
+        crowd = np.zeros(len(record.labels), bool) if record.crowd is None else record.crowd
+        for index, (label, box) in enumerate(zip(record.labels, record.boxes_xyxy, strict=True)):
+            row = annotation(image, label, box)
+            area = row["area"] if record.areas is None else float(record.areas[index])
+            difficult = bool(record.difficult[index])
+            rows.append(row | {"area": area, "iscrowd": int(crowd[index]), "difficult": difficult})
+    return rows
+
+
+def guessed(found: Sequence[Detections]) -> list[dict[str, Any]]:
+    """The detections as COCO writes them."""
+    return [
+        annotation(image, label, box) | {"score": float(score)}
+        for image, item in enumerate(found, start=1)
+        for label, box, score in zip(item.labels.numpy(), item.boxes_xyxy.numpy(), item.scores.numpy(), strict=True)
+    ]
 
 
 def annotation(image: int, label: int, box_xyxy: np.ndarray) -> dict[str, Any]:
@@ -60,16 +73,26 @@ def annotation(image: int, label: int, box_xyxy: np.ndarray) -> dict[str, Any]:
     }
 
 
-def in_memory(annotations: list[dict[str, Any]], images: int, names: list[str]) -> COCO:
+def in_memory(annotations: list[dict[str, Any]], records: Sequence[Record], names: list[str]) -> COCO:
     """A COCO object that never was a file."""
     coco = COCO()
-    coco.dataset = {
-        "images": [{"id": number} for number in range(1, images + 1)],
+    coco.dataset = instances(annotations, records, names)
+    coco.createIndex()
+    return coco
+
+
+def instances(
+    annotations: list[dict[str, Any]], records: Sequence[Record], names: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """What an instances json of COCO holds."""
+    return {
+        "images": [
+            {"id": number, "file_name": record.image.name, "height": record.size_hw[0], "width": record.size_hw[1]}
+            for number, record in enumerate(records, start=1)
+        ],
         "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
         "annotations": [{**item, "id": number} for number, item in enumerate(annotations, start=1)],
     }
-    coco.createIndex()
-    return coco
 
 
 def mean_or_none(values: np.ndarray) -> float | None:
@@ -137,8 +160,9 @@ def mean_iou(records: Sequence[Record], found: Sequence[Detections]) -> float | 
     best: list[float] = []
     for record, item in zip(records, found, strict=True):
         sure = item.scores >= MIOU_CONFIDENCE
-        overlap = box_iou(torch.from_numpy(record.boxes_xyxy), item.boxes_xyxy[sure])
-        same = torch.from_numpy(record.labels)[:, None] == item.labels[sure][None]
+        single = slice(None) if record.crowd is None else ~record.crowd
+        overlap = box_iou(torch.from_numpy(record.boxes_xyxy[single]), item.boxes_xyxy[sure])
+        same = torch.from_numpy(record.labels[single])[:, None] == item.labels[sure][None]
         joined = torch.cat([overlap * same, overlap.new_zeros(len(overlap), 1)], 1)
         best += joined.amax(1).tolist()
     return float(np.mean(best)) if best else None

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, TINY, Script, write_yaml
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 import detect
 import export
@@ -88,10 +90,24 @@ def test_val_writes_figures_and_pictures(
         "seconds",
     ):
         assert key in metrics
-    for name in ("pr_curve.png", "confusion_matrix.png", "predictions.jpg"):
+    for name in ("pr_curve.png", "f1_curve.png", "ap_by_iou.png", "confusion_matrix.png", "predictions.jpg"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 300
     assert "map50" in capsys.readouterr().out
+
+
+def test_saved_detections_judged_outside(overfitted: Path, script: Script) -> None:
+    script(val, "--project", overfitted, "--save-json", "--name", "kept")
+    folder = overfitted / "val" / "kept"
+    truth = COCO(str(folder / "annotations.json"))
+    evaluation = COCOeval(truth, truth.loadRes(str(folder / "detections.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert [metrics["map"], metrics["map50"], metrics["mar_100"]] == pytest.approx(
+        evaluation.stats[[0, 1, 8]], abs=1e-9
+    )
 
 
 def test_val_refuses_other_classes(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:

@@ -52,6 +52,13 @@ def plot_precision_recall(precision: np.ndarray, names: list[str], path: Path) -
     metrics.plot_pr_curve(recall, precision, precision.mean(1, keepdims=True), path, dict(enumerate(names)))
 
 
+def plot_f1(f1: np.ndarray, names: list[str], path: Path) -> None:
+    """F1 [classes, n] over confidence from 0 to 1."""
+    metrics = _open("utils.metrics")
+    confidence = np.linspace(0, 1, f1.shape[1])
+    metrics.plot_mc_curve(confidence, f1, path, dict(enumerate(names)), ylabel="F1")
+
+
 def plot_confusion(
     found: Sequence[Detections], truth: Sequence[Truth], names: list[str], path: Path, conf: float
 ) -> None:

@@ -9,6 +9,8 @@ from PIL import Image
 
 from data.description import Description, load_description
 from data.formats import read_split
+from data.loader import DetectionSet
+from data.transforms import eval_transform
 from utils.errors import UserError
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}]
@@ -51,7 +53,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_boxes_crowds_and_categories(root: Path) -> None:
     annotations = [
-        annotation(7, 1.5, 2, 10, 20),
+        annotation(7, 1.5, 2, 10, 20, area=150),
         annotation(8, 30, 20, 99, 99, category_id=3, iscrowd=1),
     ]
     write(root, [image(2), image(1)], annotations)
@@ -61,7 +63,12 @@ def test_boxes_crowds_and_categories(root: Path) -> None:
     assert empty.boxes_xyxy.shape == (0, 4)
     assert record.boxes_xyxy.tolist() == [[1.5, 2, 11.5, 22], [30, 20, 40, 30]]
     assert record.labels.tolist() == [1, 0]
-    assert record.difficult.tolist() == [False, True]
+    assert record.crowd is not None
+    assert record.areas is not None
+    assert (record.crowd.tolist(), record.difficult.tolist()) == ([False, True], [False, False])
+    assert record.areas.tolist() == pytest.approx([150, 100])
+    item = DetectionSet([record], eval_transform(32), 0)[(0, 0)]
+    assert item[2].tolist() == [1], "a detector learns no crowds"
     assert record.classes is None
 
 

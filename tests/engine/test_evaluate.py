@@ -5,10 +5,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from conftest import SHARED, write_yaml
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from data.description import load_description
+from data.formats import read_split
 from data.records import Record
 from engine.curves import Ranking, best_point
 from engine.evaluate import coco_evaluation, detection_metrics
@@ -16,6 +19,7 @@ from utils.boxes import Detections
 
 FIXTURES = SHARED / "map_fixtures"
 SIZES = ("small", "medium", "large")
+TWELVE = ("map", "map50", "map75", *(f"map_{s}" for s in SIZES), *(f"mar_{n}" for n in (1, 10, 100, *SIZES)))
 
 
 def record(boxes: list[list[float]], labels: list[int], difficult: list[bool] | None = None) -> Record:
@@ -112,14 +116,50 @@ def by_files(records: list[Record], items: list[Detections], folder: Path) -> np
     return evaluation.stats
 
 
+def test_equal_to_pycocotools_on_a_coco_file_with_crowds(tmp_path: Path) -> None:
+    draw, boxes, guesses = np.random.default_rng(0), [], []
+    for number in range(1, 13):
+        Image.new("RGB", (400, 300)).save(tmp_path / f"{number:012}.jpg")
+        for _ in range(8):
+            x, y, w, h = (draw.uniform(0, 200), draw.uniform(0, 150), *draw.uniform(10, 150, 2))
+            crowd, category = int(draw.random() < 0.3), int(draw.choice([3, 18]))
+            own = {"image_id": number, "category_id": category, "bbox": [x, y, w, h]}
+            boxes.append({**own, "id": len(boxes) + 1, "iscrowd": crowd, "area": w * h * draw.uniform(0.3, 1)})
+            for _ in range(3 if crowd else 1):
+                moved = [float(v) for v in np.array([x, y, w, h]) + draw.uniform(-8, 8, 4)]
+                guesses.append({**own, "bbox": moved, "score": float(draw.random())})
+    images = [{"id": number, "file_name": f"{number:012}.jpg", "width": 400, "height": 300} for number in range(1, 13)]
+    kinds = [{"id": 3, "name": "car"}, {"id": 18, "name": "dog"}]
+    content = {"images": images, "annotations": boxes, "categories": kinds}
+    (tmp_path / "instances_own.json").write_text(json.dumps(content))
+    (tmp_path / "guesses.json").write_text(json.dumps(guesses))
+    keys = {"format": "coco", "names": None, "train": "instances_own.json", "val": None, "test": None}
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), **keys))
+    records = read_split(description, "train", strict=True).records
+    items = []
+    for number in range(1, 13):
+        rows = [row for row in guesses if row["image_id"] == number]
+        corners = [[x, y, x + w, y + h] for x, y, w, h in (row["bbox"] for row in rows)]
+        items.append(found(corners, [row["score"] for row in rows], [int(row["category_id"] == 18) for row in rows]))
+    coco = COCO(str(tmp_path / "instances_own.json"))
+    evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "guesses.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    got = metrics(records, items, ["car", "dog"])
+    assert [-1 if got[key] is None else got[key] for key in TWELVE] == pytest.approx(
+        evaluation.stats.tolist(), abs=1e-6
+    )
+    assert 0.2 < got["map"] < 0.9
+
+
 @pytest.mark.skipif(not FIXTURES.exists(), reason="the AP fixtures are not beside this checkout")
 @pytest.mark.parametrize("name", ["test_case_1", "toy_cat12"])
 def test_equal_to_pycocotools_on_published_fixtures(name: str, tmp_path: Path) -> None:
     records, items = load_fixture(name)
     assert sum(len(r.labels) for r in records) in (12, 15)
     got, wanted = metrics(records, items, ["thing"]), by_files(records, items, tmp_path)
-    keys = ("map", "map50", "map75", *(f"map_{s}" for s in SIZES), *(f"mar_{n}" for n in (1, 10, 100, *SIZES)))
-    assert [-1 if got[key] is None else got[key] for key in keys] == pytest.approx(wanted.tolist())
+    assert [-1 if got[key] is None else got[key] for key in TWELVE] == pytest.approx(wanted.tolist())
     assert got["map_by_iou"]["0.50"] == got["map50"]
     assert np.mean(list(got["map_by_iou"].values())) == pytest.approx(got["map"])
 
