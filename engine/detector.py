@@ -102,6 +102,8 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
         job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
 
+    if recipe.compile:
+        model.compile()  # in place: names in checkpoints stay as they are
     transform = train_transform(recipe.imgsz, recipe.augment)
     dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
     loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")

@@ -152,6 +152,9 @@ class Recipe(Section):
         Field(None, description="nine [width, height] in input pixels, or auto: from the data [COCO's, scaled]")
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
+    compile: bool = Field(
+        False, description="torch.compile the detector; its minutes come back in runs of many thousand steps"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, mps")
     devices: int = Field(1, ge=1, description="processes on each machine, one for each GPU; torchrun's number wins")
     num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")

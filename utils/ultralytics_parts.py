@@ -1,7 +1,7 @@
 """The one door to ultralytics (AGPL-3.0): drawing, the confusion matrix, curves, videos and streams.
 
 Importing ultralytics sets OMP_NUM_THREADS to 1, writes a settings folder, probes the network and patches
-torch.save and PIL's Image.open; `_open` sees to it that none of this is felt. No metric, loss, NMS or checkpoint
+torch.save and PIL's Image.open; `ultralytics` sees to it that none of this is felt. No metric, loss, NMS or checkpoint
 goes through here.
 """
 
@@ -21,7 +21,7 @@ from utils.boxes import Detections, Truth
 from utils.errors import UserError
 
 
-def _open(module: str) -> Any:
+def ultralytics(module: str) -> Any:
     """Import an ultralytics module, quietly and offline."""
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"ultralytics-{os.getuid()}"))
@@ -38,7 +38,7 @@ def _open(module: str) -> Any:
 
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     """Copy of an RGB image [H, W, 3] uint8 with labelled boxes, a colour for each class."""
-    plotting = _open("utils.plotting")
+    plotting = ultralytics("utils.plotting")
     annotator = plotting.Annotator(image.copy(order="C"), line_width=max(1, round(sum(image.shape[:2]) / 500)))
     for box, text, label in zip(boxes_xyxy, texts, labels, strict=True):
         annotator.box_label(box.tolist(), text, color=plotting.colors(int(label)))
@@ -47,14 +47,14 @@ def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], 
 
 def plot_precision_recall(precision: np.ndarray, names: list[str], path: Path) -> None:
     """PR curves at IoU 0.5: precision [classes, 101] at recalls 0, 0.01 … 1."""
-    metrics = _open("utils.metrics")
+    metrics = ultralytics("utils.metrics")
     recall = np.linspace(0, 1, precision.shape[1])
     metrics.plot_pr_curve(recall, precision, precision.mean(1, keepdims=True), path, dict(enumerate(names)))
 
 
 def plot_f1(f1: np.ndarray, names: list[str], path: Path) -> None:
     """F1 [classes, n] over confidence from 0 to 1."""
-    metrics = _open("utils.metrics")
+    metrics = ultralytics("utils.metrics")
     confidence = np.linspace(0, 1, f1.shape[1])
     metrics.plot_mc_curve(confidence, f1, path, dict(enumerate(names)), ylabel="F1")
 
@@ -63,7 +63,7 @@ def plot_confusion(
     found: Sequence[Detections], truth: Sequence[Truth], names: list[str], path: Path, conf: float
 ) -> None:
     """Confusion matrix of matched boxes (IoU > 0.45, score > conf), counts, with background as a class."""
-    matrix = _open("utils.metrics").ConfusionMatrix(dict(enumerate(names)))
+    matrix = ultralytics("utils.metrics").ConfusionMatrix(dict(enumerate(names)))
     for item, own in zip(found, truth, strict=True):
         detections = {"bboxes": item.boxes_xyxy, "conf": item.scores, "cls": item.labels.float()}
         matrix.process_batch(detections, {"bboxes": own.boxes_xyxy, "cls": own.labels.float()}, conf=conf)
@@ -81,7 +81,7 @@ def stream(source: str, stride: int, together: int) -> Iterator[list[tuple[str, 
     Raises:
         UserError: it cannot be opened.
     """
-    build = _open("data.build")
+    build = ultralytics("data.build")
     try:
         loader = build.load_inference_source(source, batch=together, vid_stride=stride)
     except (OSError, ImportError, NotImplementedError, cv2.error) as error:

@@ -69,12 +69,12 @@ def test_opencv_reads_it(exported: Path, overfitted: Path) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
     import detect
-    from utils.ultralytics_parts import _open
+    from utils.ultralytics_parts import ultralytics
 
     image = scenes / "JPEGImages" / "train_00000.jpg"
     script(detect, "--project", overfitted, "--source", image, "--save-json", "--name", "beside")
     own = json.loads((overfitted / "detect" / "beside" / "detections.json").read_text())[0]["boxes"]
-    reader = _open("models.yolo.model").YOLO(str(exported), task="detect")
+    reader = ultralytics("models.yolo.model").YOLO(str(exported), task="detect")
     (result,) = reader.predict(str(image), imgsz=128, conf=0.25, iou=0.45, verbose=False, save=False, device="cpu")
     assert result.names[0] == "0"
     assert len(result.boxes) == len(own) > 0
@@ -144,7 +144,7 @@ def test_layout_of_yolov5(overfitted: Path, scenes: Path, script: Script, tmp_pa
 
 @pytest.mark.filterwarnings("ignore")
 def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
-    from utils.ultralytics_parts import _open
+    from utils.ultralytics_parts import ultralytics
 
     path = written(overfitted, script, tmp_path / "nms.onnx", "--nms", "--max-det", 20)
     found_by(path, overfitted, scenes, Thresholds(0.25, 0.45, 20))
@@ -152,7 +152,7 @@ def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Scr
     (rows,) = session.run(None, {"images": np.zeros((2, 3, 128, 160), np.float32)})
     assert rows.shape == (2, 20, 6)
     image = scenes / "JPEGImages" / "train_00000.jpg"
-    reader = _open("models.yolo.model").YOLO(str(path), task="detect")
+    reader = ultralytics("models.yolo.model").YOLO(str(path), task="detect")
     (result,) = reader.predict(str(image), imgsz=128, conf=0.25, verbose=False, save=False, device="cpu")
     (own,) = load_detector(path).predict([image])
     assert len(result.boxes) == len(own.scores) > 0

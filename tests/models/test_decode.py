@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import nms
 
-from models.decode import Decoder, Thresholds, flatten_maps, suppress
+from models.decode import FEW_CANDIDATES, Decoder, Thresholds, flatten_maps, strongest, suppress
 from models.yolov3 import scaled_anchors
 
 
@@ -78,3 +79,20 @@ def test_agnostic_suppression_looks_across_classes() -> None:
     boxes, scores = torch.tensor([[50.0, 50, 20, 20], [51, 50, 20, 20]]), torch.tensor([[0.9, 0.0], [0.0, 0.8]])
     assert len(suppress(boxes, scores, Thresholds(0.25)).scores) == 2
     assert suppress(boxes, scores, Thresholds(0.25, agnostic=True)).labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("count", [1, 40, 700, FEW_CANDIDATES + 50])
+@pytest.mark.parametrize("classes", [1, 7, 80])
+def test_suppression_equals_one_class_after_another(count: int, classes: int) -> None:
+    corner = torch.rand(count, 2) * 300
+    boxes = torch.cat([corner, corner + 5 + torch.rand(count, 2) * 60], 1)
+    scores, labels = torch.randperm(count) / count, torch.randint(classes, (count,))
+    members = [(labels == label).nonzero()[:, 0] for label in range(classes)]
+    wanted = torch.cat([own[nms(boxes[own], scores[own], 0.5)] for own in members])
+    assert strongest(boxes, scores, labels, 0.5).tolist() == wanted[scores[wanted].argsort(descending=True)].tolist()
+
+
+def test_few_boxes_with_a_score_are_picked_out() -> None:
+    boxes, scores = torch.rand(500, 4) * 50 + 60, torch.rand(500, 12) ** 40
+    found = suppress(boxes, scores, Thresholds(0.1, 1.0, 10_000))
+    assert sorted(found.scores.tolist()) == sorted(scores[scores > 0.1].tolist())

@@ -8,7 +8,7 @@ from PIL import Image
 
 from utils.boxes import Detections, Truth
 from utils.draw import save_image, save_page
-from utils.ultralytics_parts import _open, draw_boxes, plot_confusion, plot_precision_recall
+from utils.ultralytics_parts import draw_boxes, plot_confusion, plot_precision_recall, ultralytics
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def test_import_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     save, opener = torch.save, Image.open
     threads = torch.get_num_threads()
-    _open("utils.plotting")
+    ultralytics("utils.plotting")
     assert torch.save is save
     assert Image.open is opener
     assert int(os.environ["OMP_NUM_THREADS"]) >= threads
