@@ -165,9 +165,9 @@ def finish(path: Path, detector: YOLOv3Detector, layout: str, suppression: Thres
         "args": {"dynamic": True, "nms": bool(suppression)},
         "end2end": bool(suppression),
         "layout": "nms" if suppression else layout,
-        "sha256": digest(model),
     }
     onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
+    model.metadata_props.add(key="sha256", value=digest(model))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
 

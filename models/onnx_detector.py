@@ -103,14 +103,19 @@ def checked(path: Path) -> dict[str, str]:
     if any(weights.data_location == onnx.TensorProto.EXTERNAL for weights in model.graph.initializer):
         raise UserError("its weights are in another file", where=path, mend="export it as one file")
     properties = {item.key: item.value for item in model.metadata_props}
-    if properties.get("sha256", digest(model)) != digest(model):
+    if "sha256" in properties and properties["sha256"] != digest(model):
         raise UserError("damaged: not what was written", where=path, mend="export or copy it again")
     return properties
 
 
 def digest(model: Any) -> str:
-    """sha256 of the graph of an ONNX model: weights, operations and names."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    """sha256 of an ONNX model, in which this number itself does not count."""
+    bare = type(model)()
+    bare.CopyFrom(model)
+    kept = [item for item in model.metadata_props if item.key != "sha256"]
+    del bare.metadata_props[:]
+    bare.metadata_props.extend(kept)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 
 def unreadable(path: Path, error: Exception) -> UserError:

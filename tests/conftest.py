@@ -1,5 +1,6 @@
 """Shared material: small data sets, and one detector trained by the real script."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 import torch
 import yaml
 
+import export
 import train
 from data import sample
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 Script = Callable[..., None]
+ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +96,38 @@ def overfitted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["train.py", *map(str, [*flags, *schedule])])
         train.main()
     return project
+
+
+def mutated(content: bytes, draw: np.random.Generator) -> bytes:
+    """One to three accidents: a number replaced, bytes changed, lost, doubled or inserted, the end cut off."""
+    for _ in range(draw.integers(1, 4)):
+        kind, at = draw.integers(6), int(draw.integers(len(content) + 1))
+        end = min(len(content), at + int(draw.integers(1, 30)))
+        numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content)) if kind == 0 else []
+        if numbers:
+            match = numbers[draw.integers(len(numbers))]
+            content = content[: match.start()] + ODD[draw.integers(len(ODD))] + content[match.end() :]
+        elif kind == 1:
+            content = content[:at] + draw.bytes(end - at) + content[end:]
+        elif kind == 2:
+            content = content[:at] + content[end:]
+        elif kind == 3:
+            content = content[:end] + content[at:]
+        elif kind == 4:
+            content = content[:at] + ODD[draw.integers(len(ODD))] + content[at:]
+        else:
+            content = content[:at]
+    return content
+
+
+@pytest.fixture(scope="session")
+def exported(overfitted: Path) -> Path:
+    """ONNX file of that detector, in the default layout."""
+    path = overfitted / "exported.onnx"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["export.py", "--project", str(overfitted), "--file", str(path)])
+        export.main()
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -190,14 +190,17 @@ def test_detect_on_a_video(overfitted: Path, scenes: Path, script: Script, tmp_p
 
 
 def test_detect_with_onnx_and_without_pictures(
-    overfitted: Path, scenes: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overfitted: Path,
+    exported: Path,
+    scenes: Path,
+    script: Script,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = tmp_path / "a.onnx"
-    script(export, "--project", overfitted, "--file", path)
     source = scenes / "JPEGImages" / "train_*.jpg"
     shared = ("--project", overfitted, "--source", source, "--save-json", "--nosave", "--name")
     script(detect, *shared, "torch")
-    script(detect, *shared, "onnx", "--weights", path)
+    script(detect, *shared, "onnx", "--weights", exported)
     capsys.readouterr()
     one, other = (
         json.loads((overfitted / "detect" / name / "detections.json").read_text()) for name in ("torch", "onnx")
@@ -205,11 +208,11 @@ def test_detect_with_onnx_and_without_pictures(
     assert [len(row["boxes"]) for row in one] == [len(row["boxes"]) for row in other]
     assert [path.name for path in (overfitted / "detect" / "onnx").iterdir()] == ["detections.json"]
     with pytest.raises(UserError, match="say what to look through"):
-        script(detect, "--project", overfitted, "--weights", path)
+        script(detect, "--project", overfitted, "--weights", exported)
     with pytest.raises(UserError, match="name the data yaml"):
-        script(val, "--project", overfitted, "--weights", path)
+        script(val, "--project", overfitted, "--weights", exported)
     figures = []
-    for weights in (path, overfitted / "train" / "exp" / "weights" / "best.pt"):
+    for weights in (exported, overfitted / "train" / "exp" / "weights" / "best.pt"):
         data = scenes.parent / "overfit.yaml"
         script(val, "--project", overfitted, "--weights", weights, "--data", data, "--json", tmp_path / "m.json")
         figures.append(json.loads((tmp_path / "m.json").read_text())["map"])

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import write_yaml
+from conftest import mutated, write_yaml
 from PIL import Image
 
 from data.description import load_description
@@ -33,30 +32,7 @@ COCO = {
     "annotations": [BOX, {**BOX, "id": 2, "category_id": 7}],
     "categories": [{"id": 1, "name": "cat"}, {"id": 7, "name": "dog"}],
 }
-ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 Draw = np.random.Generator
-
-
-def mutated(content: bytes, draw: Draw) -> bytes:
-    """One to three accidents: a number replaced, bytes changed, lost, doubled or inserted, the end cut off."""
-    for _ in range(draw.integers(1, 4)):
-        numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content))
-        kind, at = draw.integers(6), int(draw.integers(len(content) + 1))
-        end = min(len(content), at + int(draw.integers(1, 30)))
-        if kind == 0 and numbers:
-            match = numbers[draw.integers(len(numbers))]
-            content = content[: match.start()] + ODD[draw.integers(len(ODD))] + content[match.end() :]
-        elif kind == 1:
-            content = content[:at] + draw.bytes(end - at) + content[end:]
-        elif kind == 2:
-            content = content[:at] + content[end:]
-        elif kind == 3:
-            content = content[:end] + content[at:]
-        elif kind == 4:
-            content = content[:at] + ODD[draw.integers(len(ODD))] + content[at:]
-        else:
-            content = content[:at]
-    return content
 
 
 def picture(kind: str) -> bytes:

@@ -1,0 +1,106 @@
+"""The ultralytics package's `yolov3.yaml` from scratch at its own defaults on a data set of ours, judged as ours is.
+
+`python -m benchmarks.peer --data data/bccd.yaml --imgsz 256 --epochs 24 --batch-size 8 --json results/bccd/peer.json`
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from data.description import load_description
+from data.formats import read_split
+from data.records import Record, Split
+from engine.evaluate import coco_evaluation, detection_metrics
+from utils.boxes import Detections, xyxy_to_cxcywh
+from utils.errors import run_cli
+from utils.files import make_folder, write_text
+
+
+def write_yolo(splits: list[Split], folder: Path) -> Path:
+    """Links to the images beside YOLO txt labels, as the peer wants them; returns its data yaml."""
+    for split in splits:
+        images, labels = (make_folder(folder / kind / split.name) for kind in ("images", "labels"))
+        for record in split.records:
+            (images / record.image.name).symlink_to(record.image)
+            write_text(labels / f"{record.image.stem}.txt", as_yolo(record))
+    file = folder / "data.yaml"
+    paths = {split.name: f"images/{split.name}" for split in splits}
+    write_text(file, yaml.safe_dump({"path": str(folder), **paths, "names": splits[0].description.names}))
+    return file
+
+
+def as_yolo(record: Record) -> str:
+    """A line a box: class cx cy w h, shares of the image."""
+    height, width = record.size_hw
+    shares = xyxy_to_cxcywh(torch.from_numpy(record.boxes_xyxy)) / torch.tensor([width, height, width, height])
+    rows = zip(record.labels.tolist(), shares.tolist(), strict=True)
+    return "".join(f"{label} {' '.join(f'{part:.6f}' for part in box)}\n" for label, box in rows)
+
+
+def yolo(folder: Path, *words: str) -> None:
+    """Run the package's command line in a folder, offline, on all threads."""
+    quiet = {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "0"}
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [str(Path(sys.executable).with_name("yolo")), "detect", *words]
+    subprocess.run(command, cwd=folder, check=True, env=os.environ | quiet | threads, stdout=sys.stderr)
+
+
+def read_predictions(path: Path, records: list[Record]) -> list[Detections]:
+    """The package's predictions.json, image by image."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in json.loads(path.read_text()):
+        rows[Path(row["file_name"]).stem].append(row)
+    found = []
+    for record in records:
+        own = rows[record.image.stem]
+        boxes = torch.tensor([row["bbox"] for row in own], dtype=torch.float32).view(-1, 4)
+        scores = torch.tensor([row["score"] for row in own], dtype=torch.float32)
+        labels = torch.tensor([row["category_id"] - 1 for row in own], dtype=torch.long)
+        found.append(Detections(torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), scores, labels))
+    return found
+
+
+def main() -> None:
+    """Convert, train, predict, judge."""
+    parser = argparse.ArgumentParser(description="ultralytics' yolov3.yaml from scratch, judged by pycocotools.")
+    parser.add_argument("--data", type=Path, required=True, help="data yaml of this project")
+    parser.add_argument("--imgsz", type=int, default=256, help="side of the input [256]")
+    parser.add_argument("--epochs", type=int, default=24, help="passes over the training images [24]")
+    parser.add_argument("--batch-size", type=int, default=8, help="images per step [8]")
+    parser.add_argument("--amp", choices=("bf16", "fp32"), default="bf16", help="precision of its training [bf16]")
+    parser.add_argument("--model", default="yolov3.yaml", help="its model [yolov3.yaml]")
+    parser.add_argument("--seed", type=int, default=0, help="its seed [0]")
+    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    arguments = parser.parse_args()
+    description = load_description(arguments.data)
+    splits = [read_split(description, name) for name in description.splits]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        data = write_yolo(splits, folder)
+        sizes = [f"imgsz={arguments.imgsz}", f"batch={arguments.batch_size}"]
+        shared = [f"data={data}", *sizes, "device=cpu", "plots=False"]
+        training = [f"epochs={arguments.epochs}", "pretrained=False", f"amp={arguments.amp}", f"seed={arguments.seed}"]
+        yolo(folder, "train", f"model={arguments.model}", *shared, *training, f"project={folder}", "name=train")
+        best = folder / "train" / "weights" / "best.pt"
+        judging = [f"split={description.held_out}", "save_json=True", "conf=0.001", "iou=0.6"]
+        yolo(folder, "val", f"model={best}", *shared, *judging, f"project={folder}", "name=val")
+        held_out = next(split for split in splits if split.name == description.held_out)
+        found = read_predictions(folder / "val" / "predictions.json", held_out.records)
+    evaluation = coco_evaluation(held_out.records, found, description.names)
+    metrics = detection_metrics(evaluation, held_out.records, found, description.names)
+    make_folder(arguments.json.parent)
+    write_text(arguments.json, json.dumps({"split": held_out.name, **metrics}, indent=2) + "\n")
+    print(f"mAP50 {metrics['map50']:.3f}, mAP {metrics['map']:.3f}; {arguments.json}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
