@@ -46,6 +46,27 @@ study-%: configs/%.yaml $(VENV)/.installed
 	$(RUN) val.py --accuracy --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_*.pt) \
 	  --json results/$*.json --report results/$*.md
 
+# A recipe's detector from cascaded, end-to-end and random weights, three seeds each, beside the ultralytics package's:
+# figures of the test split in results/. Started again after a stop, it goes on where it was.
+detectors-%: configs/%.yaml $(VENV)/.installed
+	mkdir -p results/$*
+	for seed in $(SEEDS); do \
+	  for start in cascade e2e scratch; do \
+	    name=$*_$${start}_seed$$seed; folder=runs/train/$$name; json=results/$*/$${start}_seed$$seed.json; \
+	    case $$start in \
+	      cascade) flags= ;; \
+	      e2e) flags="--baselines= --weights runs/train/$*_cascade_seed$$seed/weights/backbone_e2e_compute.pt" ;; \
+	      scratch) flags="--baselines= --cl-splits 0" ;; \
+	    esac; \
+	    if [ -e $$folder/metrics.json ]; then :; \
+	    elif [ -e $$folder ]; then $(RUN) train.py --resume $$folder; \
+	    else $(RUN) train.py --recipe $< --seed $$seed --name $$name $$flags; fi || exit; \
+	    [ -e $$json ] || $(RUN) val.py --map --weights $$folder/weights/best.pt --json $$json || exit; \
+	  done; \
+	done
+	[ -e results/$*/ultralytics.json ] || $(RUN) -m benchmarks.peer --recipe $< --json results/$*/ultralytics.json
+	$(RUN) -m benchmarks.spread results/$*/*.json > results/$*.md
+
 # Keeps what the newest demo run gave: results/sample.
 gallery:
 	mkdir -p results/sample

@@ -1,6 +1,6 @@
 """The ultralytics package's `yolov3.yaml` from scratch at its own defaults on a data set of ours, judged as ours is.
 
-`python -m benchmarks.peer --data data/bccd.yaml --imgsz 256 --epochs 24 --batch-size 8 --json results/bccd/peer.json`
+`python -m benchmarks.peer --recipe configs/bccd.yaml --json results/bccd/ultralytics.json`
 """
 
 import argparse
@@ -21,6 +21,7 @@ from data.formats import read_split
 from data.records import Record, Split
 from engine.evaluate import coco_evaluation, detection_metrics
 from utils.boxes import Detections, xyxy_to_cxcywh
+from utils.config import load_recipe
 from utils.errors import run_cli
 from utils.files import make_folder, write_text
 
@@ -72,23 +73,25 @@ def read_predictions(path: Path, records: list[Record]) -> list[Detections]:
 def main() -> None:
     """Convert, train, predict, judge."""
     parser = argparse.ArgumentParser(description="ultralytics' yolov3.yaml from scratch, judged by pycocotools.")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml of this project")
-    parser.add_argument("--imgsz", type=int, default=256, help="side of the input [256]")
-    parser.add_argument("--epochs", type=int, default=24, help="passes over the training images [24]")
-    parser.add_argument("--batch-size", type=int, default=8, help="images per step [8]")
+    parser.add_argument("--recipe", type=Path, required=True, help="whose data, imgsz, epochs and batch size it gets")
     parser.add_argument("--amp", choices=("bf16", "fp32"), default="bf16", help="precision of its training [bf16]")
     parser.add_argument("--model", default="yolov3.yaml", help="its model [yolov3.yaml]")
-    parser.add_argument("--seed", type=int, default=0, help="its seed [0]")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     arguments = parser.parse_args()
-    description = load_description(arguments.data)
+    recipe = load_recipe(arguments.recipe, {})
+    description = load_description(recipe.data)
     splits = [read_split(description, name) for name in description.splits]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
         data = write_yolo(splits, folder)
-        sizes = [f"imgsz={arguments.imgsz}", f"batch={arguments.batch_size}"]
+        sizes = [f"imgsz={recipe.imgsz}", f"batch={recipe.train.batch_size}"]
         shared = [f"data={data}", *sizes, "device=cpu", "plots=False"]
-        training = [f"epochs={arguments.epochs}", "pretrained=False", f"amp={arguments.amp}", f"seed={arguments.seed}"]
+        training = [
+            f"epochs={recipe.train.epochs}",
+            "pretrained=False",
+            f"amp={arguments.amp}",
+            f"seed={arguments.seed}",
+        ]
         yolo(folder, "train", f"model={arguments.model}", *shared, *training, f"project={folder}", "name=train")
         best = folder / "train" / "weights" / "best.pt"
         judging = [f"split={description.held_out}", "save_json=True", "conf=0.001", "iou=0.6"]
