@@ -5,7 +5,6 @@ of its own. Time and memory are measured apart: many small images for the one, f
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
@@ -22,6 +21,7 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks.figures import show
 from data.description import load_description
 from data.formats import read_split
 from data.sample import SampleSize
@@ -75,10 +75,9 @@ def measured(data: Path, **changes: Any) -> Measured:
 
 
 def line(figure: str, value: float, target: float, floor: float, **more: Any) -> None:
-    """Print one figure."""
-    found = {"figure": figure, "value": round(value, 3), "target": target, "holds": value <= target}
-    against = f"CL_1, the same network end to end; torch {torch.__version__}, {torch.get_num_threads()} threads"
-    print(json.dumps({**found, "floor": round(floor, 3), "against": against, **more}), flush=True)
+    """Print one figure, at most its target."""
+    against = "CL_1, the same network end to end"
+    show(figure, value, target, against, least=False, floor=round(floor, 3), **more)
 
 
 def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: int) -> None:

@@ -4,12 +4,10 @@
 """
 
 import argparse
-import json
-import statistics
-import time
 
 import torch
 
+from benchmarks.figures import in_turns, show
 from models.backbones import make_backbone
 from models.decode import Decoder
 from models.loss import YOLOLoss
@@ -20,14 +18,12 @@ from utils.errors import run_cli
 CLASSES = 20
 
 
-def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Truth, *, bf16: bool) -> float:
-    """Seconds of a forward and backward pass."""
-    began = time.perf_counter()
+def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Truth, *, bf16: bool) -> None:
+    """A forward and backward pass."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         raw_maps = model(images)
     torch.stack(list(criterion(raw_maps, truth).values())).sum().backward()
     model.zero_grad(set_to_none=True)
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -43,26 +39,14 @@ def main() -> None:
     images = torch.rand(shape).contiguous(memory_format=torch.channels_last)
     side = arguments.imgsz / 2
     truth = Truth(torch.tensor([[0.0, 0.0, side, side]]), torch.tensor([1]), torch.tensor([0]))
-    seconds: dict[bool, list[float]] = {True: [], False: []}
-    for repeat in range(arguments.repeats + 1):
-        for bf16, times in seconds.items():
-            spent = one_step(model, criterion, images, truth, bf16=bf16)
-            if repeat:
-                times.append(spent)
-    medians = {bf16: statistics.median(times) for bf16, times in seconds.items()}
-    ratio = medians[False] / medians[True]
-    line = {
-        "figure": f"bf16 over fp32, training throughput, {arguments.imgsz} px, batch {arguments.batch_size}",
-        "value": round(ratio, 3),
-        "target": 1.0,
-        "holds": ratio > 1,
-        "floor": None,
-        "against": f"fp32, torch {torch.__version__}, {torch.get_num_threads()} threads",
-        "images_per_second": {
-            name: round(arguments.batch_size / medians[bf16], 2) for name, bf16 in (("bf16", True), ("fp32", False))
-        },
+    sides = {
+        name: lambda bf16=name == "bf16": one_step(model, criterion, images, truth, bf16=bf16)
+        for name in ("bf16", "fp32")
     }
-    print(json.dumps(line))
+    seconds = in_turns(sides, arguments.repeats)
+    figure = f"bf16 over fp32, training throughput, {arguments.imgsz} px, batch {arguments.batch_size}"
+    rates = {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}
+    show(figure, seconds["fp32"] / seconds["bf16"], 1.0, "fp32", images_per_second=rates)
 
 
 if __name__ == "__main__":

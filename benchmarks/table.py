@@ -6,11 +6,12 @@ from pathlib import Path
 
 
 def table(lines: list[str]) -> str:
-    """A row for each JSON line: the figure, its value, target and floor; a value over its target is set in bold."""
+    """A row for each JSON line: the figure, its value, target and floor; in bold a value that misses its target."""
     rows = ["| figure | value | target | floor |", "|---|---:|---:|---:|"]
     for found in map(json.loads, lines):
         value = f"{found['value']:.3f}" if found["holds"] else f"**{found['value']:.3f}**"
-        rows.append(f"| {found['figure']} | {value} | {found['target']:g} | {found['floor']:.3f} |")
+        floor = "–" if found["floor"] is None else f"{found['floor']:.3f}"
+        rows.append(f"| {found['figure']} | {value} | {found['target']:g} | {floor} |")
     return "\n".join(rows)
 
 

@@ -1,0 +1,40 @@
+"""How benchmarks measure, and what they print: a JSON line for each figure."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+Turn = Callable[[], Any]
+
+
+def show(
+    figure: str,
+    value: float,
+    target: float,
+    against: str,
+    *,
+    least: bool = True,
+    floor: float | None = None,
+    **more: Any,
+) -> None:
+    """Print one figure; `least`: the target is a lower bound. The floor is what cannot be passed."""
+    holds = value >= target if least else value <= target
+    where = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    found = {"figure": figure, "value": round(value, 4), "target": target, "holds": holds, "floor": floor}
+    print(json.dumps({**found, "against": f"{against}; {where}", **more}), flush=True)
+
+
+def in_turns(sides: Mapping[str, Turn], repeats: int) -> dict[str, float]:
+    """Median seconds of each side; the first turn of each only warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, turn in sides.items():
+            began = time.perf_counter()
+            turn()
+            if repeat:
+                seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(own) for name, own in seconds.items()}
