@@ -139,3 +139,32 @@ def test_two_machines_asked_to_leave_then_one_of_them_dies(corners_yaml: Path, t
         said = process.communicate(timeout=120)[1]
         assert process.returncode == 0, said
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
+
+
+DETECTOR = ("--cl-splits", 0, "--width", 0.0625, "--imgsz", 64, "--epochs", 2, "--val-every", 2, "--batch-size", 2,
+            "--nominal-batch", 4, "--device", "cpu", "--precision", "fp32", "--workers", 0,
+            "--cache-images", "disk")  # fmt: skip
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_detector_killed_and_resumed_is_bit_equal(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    mixed = ("--augment-mosaic", 0.7, "--augment-mixup", 0.5, "--augment-closing", 0, "--multi-scale", 0.5)
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *DETECTOR, *mixed]
+    script(train, *flags, "--name", "whole")
+    assert dying("step", 7, *flags, "--name", "cut").returncode == -signal.SIGKILL  # amid the second epoch
+    script(train, "--resume", tmp_path / "train" / "cut")
+    assert same_weights(*(tmp_path / "train" / name / "weights" / "best.pt" for name in ("whole", "cut")))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_detector_of_two_processes_is_that_of_one(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *DETECTOR, "--optimizer", "sgd", "--lr", 1e-4]
+    script(train, *flags, "--name", "one")
+    ended = dying("step", 10**6, *ranks(*flags), "--name", "two")
+    assert ended.returncode == 0, ended.stderr
+    one, two = (
+        torch.load(tmp_path / "train" / name / "weights" / "best.pt", weights_only=True)["model"]
+        for name in ("one", "two")
+    )
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
