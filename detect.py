@@ -42,7 +42,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     add_precision(parser)
     parser.add_argument("--nosave", action="store_true", help="draw no pictures and videos")
-    parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME.jpg: what is in each box")
+    parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME_1.jpg …: what is in each box")
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
     parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")

@@ -52,7 +52,7 @@ class Sink:
         pictures: copies with boxes drawn on them; of videos and streams, a video.
         txt: labels/NAME.txt: class cx cy w h, shares of the image, and the score.
         json: detections.json of all of them, at the end.
-        crops: crops/CLASS/NAME.jpg, what is in each box.
+        crops: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
     """
 
     folder: Path
@@ -94,13 +94,13 @@ class Sink:
     def crop(self, frame: Frame, found: Found, name: str) -> None:
         """A picture of each box, in a folder for each class; whole pixels that the box touches."""
         height, width = frame.image.shape[:2]
-        for box, label in zip(found.boxes_xyxy, found.names, strict=True):
+        for number, (box, label) in enumerate(zip(found.boxes_xyxy, found.names, strict=True), 1):
             x1, y1 = box[:2].floor().long().clamp(min=0).tolist()
             x2, y2 = box[2:].ceil().long().tolist()
             cut = frame.image[y1 : min(y2, height), x1 : min(x2, width)]
             if cut.size:
                 folder = make_folder(self.folder / "crops" / re.sub(r"[^\w .-]", "_", label))
-                save_image(cut, free_picture(folder, name))
+                save_image(cut, folder / f"{name}_{number}.jpg")
 
     def close(self) -> None:
         """Finish videos and the JSON file."""

@@ -183,7 +183,7 @@ def test_detect_on_a_video(overfitted: Path, scenes: Path, script: Script, tmp_p
         lines = (folder / "labels" / f"film_{row['frame']:06d}.txt").read_text().splitlines()
         assert len(lines) == len(row["boxes"])
     box = boxes[0]
-    with Image.open(folder / "crops" / box["name"] / "film_000001.jpg") as crop:
+    with Image.open(folder / "crops" / box["name"] / "film_000001_1.jpg") as crop:
         x1, y1, x2, y2 = box["box_xyxy"]
         assert crop.size == (int(np.ceil(x2)) - int(x1), int(np.ceil(y2)) - int(y1))
     assert not list(folder.glob(".*"))

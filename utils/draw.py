@@ -36,8 +36,8 @@ def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = -(-len(pictures) // 4)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(12, 3.1 * rows), squeeze=False)
+    rows, highest = -(-len(pictures) // 4), max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(12, 3 * highest * rows + 0.4), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):

@@ -81,6 +81,8 @@ def stream(source: str, stride: int, together: int) -> Iterator[list[tuple[str, 
     Raises:
         UserError: it cannot be opened.
     """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is told below, in one line
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     build = ultralytics("data.build")
     try:
         loader = build.load_inference_source(source, batch=together, vid_stride=stride)
