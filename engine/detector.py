@@ -15,6 +15,7 @@ from data.loader import Batch, DetectionSet
 from data.mix import Mix
 from data.records import Record, Split
 from data.transforms import train_transform
+from engine.device import keep_memory
 from engine.evaluate import coco_evaluation, detection_metrics
 from engine.features import batch_images
 from engine.job import Job
@@ -102,6 +103,8 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
         job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
 
+    if recipe.device == "cpu":
+        keep_memory()
     if recipe.compile:
         model.compile()  # in place: names in checkpoints stay as they are
     transform = train_transform(recipe.imgsz, recipe.augment)

@@ -10,6 +10,7 @@ import torch
 from utils.config import Recipe
 from utils.errors import UserError
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -40,6 +41,16 @@ def make_fabric(recipe: Recipe) -> Any:
     )
     fabric.launch()
     return fabric
+
+
+def keep_memory() -> None:
+    """Keep memory that is freed for the next step, where the GNU C library would return it and fetch fresh pages.
+
+    Without this every large tensor of every step is mapped anew, and the system fills its pages with zeros first.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def return_memory() -> None:

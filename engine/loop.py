@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +128,7 @@ class Loop:
             self._restore(state)
         self.saved = time.monotonic()
         self.verdict = 0
+        self.whole = True  # no update is half done
 
     @property
     def averaged(self) -> nn.Module:
@@ -152,7 +153,25 @@ class Loop:
         except Stopped:
             self.save()
             raise
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self._without_worker(error)
         return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
+
+    def _without_worker(self, error: RuntimeError) -> NoReturn:
+        """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
+
+        Raises:
+            Stopped: by the signal; saved, unless a step was cut in two.
+            UserError: by itself.
+        """
+        if not self.stop.asked:
+            what = f"a process that reads images died ({str(error).splitlines()[0]})"
+            raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")
+        if self.whole:
+            self.save()
+        raise Stopped(self.stop.asked) from error
 
     def save(self) -> None:
         """Hand over all that the task needs to go on as if never stopped."""
@@ -208,6 +227,7 @@ class Loop:
         """
         at = self.position
         together, last = self._group()
+        self.whole = False
         seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
         batch = self.fabric.to_device(batch)
         with self.fabric.no_backward_sync(self.model, enabled=not last):
@@ -221,6 +241,7 @@ class Loop:
         at.batch += 1
         at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
         if last:
+            self.whole = True
             self._leave_or_save()
 
     def _group(self) -> tuple[int, bool]:

@@ -68,6 +68,25 @@ def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, 
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+    """As a batch system does: those that read images go at once, in the midst of whatever the others do."""
+    flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--pretrain-epochs", 40, "--workers", 1]
+    command = [*map(str, [sys.executable, MINE, *flags, "--cache", "off", "--name", "cut"])]
+    environment = ENVIRONMENT | {"MINE": f"step {10**6} 0"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    last = tmp_path / "train" / "cut" / "weights" / "last.pt"
+    while not last.exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said.strip()) == (128 + signal.SIGTERM, "stopped by SIGTERM")
+    assert torch.load(last, weights_only=True)["position"]["task"] == "stage1"
+
+
 def test_resume_under_another_recipe_is_refused(corners_yaml: Path, tmp_path: Path) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE]
     assert dying("step", 3, *flags).returncode == -signal.SIGKILL
