@@ -120,10 +120,16 @@ def layouts(model: YOLOv3, repeats: int, *, with_compile: bool) -> None:
     images, truth = torch.rand(8, 3, 256, 256), random_truth(256, 8)
     last = images.contiguous(memory_format=torch.channels_last)
     step, contiguous = own_step(model, last, truth, "bf16"), YOLOv3(make_backbone("darknet53"), CLASSES)
+
+    def returned() -> None:
+        return_freed()
+        step()
+        keep_memory()
+
     sides = {
         "now": step,
         "contiguous": own_step(contiguous, images, truth, "bf16"),
-        "returned": lambda: (return_freed(), step(), keep_memory()),
+        "returned": returned,
     }
     if with_compile:
         quick = own_network()
