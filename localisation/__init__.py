@@ -1,0 +1,1 @@
+"""Where a network looks: maps of its evidence, and how well they fall on boxes."""

@@ -1,0 +1,167 @@
+"""Maps of evidence at every cut of a backbone, all of them from one pass: saliency, Grad-CAM, CAM.
+
+Each cut is explained by the classifier that stands on it. What is explained is the logit of a class of each image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Maps of one kind at one cut.
+
+    Attributes:
+        maps: [B, h, w], none below zero.
+        raw: [B, h, w] before rectification, which decides among zeros; None where nothing was rectified.
+    """
+
+    maps: Tensor
+    raw: Tensor | None = None
+
+    def at(self, height: int, width: int) -> "Evidence":
+        """The same at another size: bilinear, pixels as areas."""
+        return Evidence(
+            resized(self.maps, height, width), None if self.raw is None else resized(self.raw, height, width)
+        )
+
+
+def resized(maps: Tensor, height: int, width: int) -> Tensor:
+    """[B, h, w] → [B, height, width]."""
+    return interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+class Explained(nn.Module):
+    """A fixed backbone with a classifier on each of its cuts: images [B, 3, H, W] → logits [B, classes] of each.
+
+    Args:
+        cuts: 1-based blocks after which the classifiers stand, ascending.
+        heads: the classifiers.
+    """
+
+    def __init__(self, backbone: Backbone, cuts: Sequence[int], heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.cuts = tuple(cuts)
+        parts, pools = [], []
+        for start, stop in pairwise((0, *self.cuts)):
+            *before, last = backbone.blocks[start:stop]
+            body, pool = unpooled(last)
+            parts.append(nn.Sequential(*before, body))
+            pools.append(pool)
+        self.parts, self.pools, self.heads = nn.ModuleList(parts), nn.ModuleList(pools), nn.ModuleList(heads)
+        self.requires_grad_(False)
+        self.eval()
+
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """[B, C, h, w] at each cut: what the last non-linearity puts out, in front of a pool if there is one."""
+        found, x = [], images
+        for part, pool in zip(self.parts, self.pools, strict=True):
+            found.append(part(x))
+            x = pool(found[-1])
+        return found
+
+    def logits(self, activations: Sequence[Tensor]) -> list[Tensor]:
+        """[B, classes] at each cut, of activations there."""
+        parts = zip(self.heads, self.pools, activations, strict=True)
+        return [head(pool(own)) for head, pool, own in parts]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.logits(self.activations(images))
+
+
+def unpooled(block: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """A block without the max-pool at its end, and that pool; nothing changes where there is none."""
+    if isinstance(block, nn.Sequential) and isinstance(block[-1], nn.MaxPool2d):
+        return block[:-1], block[-1]
+    return block, nn.Identity()
+
+
+def chosen(logits: Tensor, labels: Tensor) -> Tensor:
+    """The sum over images of each one's logit [B, classes] of its label [B]: what is explained."""
+    return logits.gather(1, labels[:, None]).sum()
+
+
+def grad_cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
+    """Grad-CAM at every cut (Selvaraju et al., arXiv 1610.02391; Wang & Farrahi, arXiv 2311.12704, eq. 2–3).
+
+    One forward pass for all cuts; the activations are cut off from each other, so that one small backward pass through
+    the classifiers gives what a pass for each of them would give, to the last bit.
+
+    Args:
+        images: [B, 3, H, W].
+        labels: [B] the class of each that is explained.
+
+    Returns:
+        [B, h, w] at each cut, at the size of its activations.
+    """
+    with torch.no_grad():
+        read = network.activations(images)
+    leaves = [own.detach().requires_grad_() for own in read]
+    with torch.enable_grad():
+        score = torch.stack([chosen(own, labels) for own in network.logits(leaves)]).sum()
+    gradients = torch.autograd.grad(score, leaves)
+    found = []
+    for own, gradient in zip(read, gradients, strict=True):
+        raw = (gradient.mean((2, 3), keepdim=True) * own).sum(1)
+        found.append(Evidence(raw.relu(), raw))
+    return found
+
+
+def saliencies(
+    network: Explained, images: Tensor, labels: Tensor, *, mean: bool = False, smooth: bool = False
+) -> list[Evidence]:
+    """Absolute gradients of the logit with respect to the image (Simonyan et al., arXiv 1312.6034), at every cut.
+
+    Args:
+        mean: over the channels, else their maximum.
+        smooth: by a Gaussian of a sixty-fourth of the height, for pictures: the paper does so, how wide it leaves open.
+
+    Returns:
+        [B, H, W] at each cut.
+    """
+    pixels = images.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = [chosen(own, labels) for own in network(pixels)]
+    found = []
+    for number, score in enumerate(scores, start=1):
+        (gradient,) = torch.autograd.grad(score, pixels, retain_graph=number < len(scores))
+        own = gradient.abs().mean(1) if mean else gradient.abs().amax(1)
+        found.append(Evidence(smoothed(own) if smooth else own))
+    return found
+
+
+def smoothed(maps: Tensor) -> Tensor:
+    """[B, H, W] blurred by a Gaussian of a sixty-fourth of the height, cut off at four sigma."""
+    sigma = maps.shape[1] / 64
+    return gaussian_blur(maps[:, None], [2 * round(4 * sigma) + 1] * 2, [sigma] * 2)[:, 0]
+
+
+def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
+    """Class activation maps (Zhou et al., arXiv 1512.04150), where heads are a global average pool and a linear layer.
+
+    Raises:
+        ValueError: a head is not.
+    """
+    found = []
+    with torch.no_grad():
+        for head, pool, own in zip(network.heads, network.pools, network.activations(images), strict=True):
+            if not is_gap(head):
+                raise ValueError("CAM wants classifiers of a global average pool and a linear layer (gap)")
+            weights = head[-1].weight[labels]  # type: ignore[index]
+            raw = torch.einsum("bc,bchw->bhw", weights, pool(own))
+            found.append(Evidence(raw.relu(), raw))
+    return found
+
+
+def is_gap(head: nn.Module) -> bool:
+    """Whether a classifier is a global average pool and one linear layer."""
+    kinds = [type(step) for step in head.children()]
+    return kinds == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear] and next(iter(head.children())).output_size == 1

@@ -1,0 +1,140 @@
+"""Intervals and tests for values by image: paired, clustered, over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+DRAWS = 10_000
+CHUNK = 256  # resamples whose weights are held at once
+
+
+class Resamples:
+    """Bootstrap resamples of images, the same for whatever is measured on them, so that differences are paired.
+
+    Args:
+        clusters: [N] whose image each is; images of one patient are drawn together. None: each by itself.
+    """
+
+    def __init__(
+        self, images: int, clusters: Sequence[object] | None = None, *, draws: int = DRAWS, seed: int = 0
+    ) -> None:
+        own = range(images) if clusters is None else clusters
+        self.cluster = np.unique(np.array(list(map(str, own))), return_inverse=True)[1]
+        self.count = int(self.cluster.max()) + 1
+        self.draws, self.seed = draws, seed
+
+    def interval(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
+        """[2, …] BCa bounds (Efron, 1987) of the mean over images of values [N, …], or [seeds, N, …] over both.
+
+        With several seeds these are drawn too, independently of the images.
+
+        Raises:
+            ValueError: the values are not of these images.
+        """
+        return self._bca(values[None] if values.shape[0] == len(self.cluster) else values, level)
+
+    def _bca(self, values: np.ndarray, level: float) -> np.ndarray:
+        seeds, images, *rest = values.shape
+        if images != len(self.cluster):
+            raise ValueError(f"{images} images, not {len(self.cluster)}")
+        sums = np.zeros((seeds, self.count, int(np.prod(rest))))
+        for seed in range(seeds):
+            np.add.at(sums[seed], self.cluster, values[seed].reshape(images, -1))
+        sizes = np.bincount(self.cluster, minlength=self.count).astype(float)
+        means = self._means(sums, sizes)
+        total = sums.mean(0)
+        whole = total.sum(0) / sizes.sum()
+        left_out = (total.sum(0) - total) / (sizes.sum() - sizes)[:, None]
+        bounds = bca_bounds(whole, means, left_out, level)
+        return bounds.reshape(2, *rest)
+
+    def _means(self, sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """[draws, columns] means of the resamples."""
+        draw, seeds = np.random.default_rng(self.seed), len(sums)
+        found = np.empty((self.draws, sums.shape[2]))
+        for start in range(0, self.draws, CHUNK):
+            rows = min(CHUNK, self.draws - start)
+            weights = draw.multinomial(self.count, np.full(self.count, 1 / self.count), rows).astype(float)
+            of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), rows) / seeds
+            parts = np.stack([weights @ own for own in sums], 1)  # [rows, seeds, columns]
+            found[start : start + rows] = np.einsum("rs,rsc->rc", of_seeds, parts) / (weights @ sizes)[:, None]
+        return found
+
+
+def bca_bounds(whole: np.ndarray, resampled: np.ndarray, left_out: np.ndarray, level: float) -> np.ndarray:
+    """[2, columns] bias-corrected and accelerated bounds (Efron, 1987) of statistics.
+
+    Args:
+        whole: [columns] of the sample.
+        resampled: [draws, columns].
+        left_out: [n, columns] without one of its members each.
+    """
+    below = (resampled < whole).mean(0) + 0.5 * (resampled == whole).mean(0)
+    draws = len(resampled)
+    bias = stats.norm.ppf(np.clip(below, 0.5 / draws, 1 - 0.5 / draws))
+    away = left_out.mean(0) - left_out
+    spread = (away**2).sum(0)
+    lean = np.where(spread > 0, (away**3).sum(0) / (6 * np.where(spread > 0, spread, 1) ** 1.5), 0)
+    bounds = []
+    for tail in ((1 - level) / 2, (1 + level) / 2):
+        z = bias + stats.norm.ppf(tail)
+        shares = stats.norm.cdf(bias + z / (1 - lean * z))
+        bounds.append([np.quantile(own, share) for own, share in zip(resampled.T, shares, strict=True)])
+    return np.array(bounds)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One side against the other on the same images.
+
+    Attributes:
+        mean, median: of the differences.
+        interval: 95 % of the mean difference, or of all seeds together.
+        above, ties: share of the images on which the first side is higher, of those that are no ties; share of ties.
+        wilcoxon, sign: p of the signed-rank test and of the exact sign test.
+    """
+
+    mean: float
+    median: float
+    interval: tuple[float, float]
+    above: float
+    ties: float
+    wilcoxon: float
+    sign: float
+
+
+def compare(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Comparison:
+    """Compare values by image, [N] or [seeds, N]; tests are on the means over the seeds."""
+    apart = first - second
+    own = apart.mean(0) if apart.ndim > 1 else apart
+    low, high = resamples.interval(apart)
+    higher, lower = int((own > 0).sum()), int((own < 0).sum())
+    decided = higher + lower
+    return Comparison(
+        float(own.mean()),
+        float(np.median(own)),
+        (float(low), float(high)),
+        higher / decided if decided else float("nan"),
+        1 - decided / len(own),
+        float(stats.wilcoxon(own).pvalue) if decided else 1.0,
+        float(stats.binomtest(higher, decided).pvalue) if decided else 1.0,
+    )
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """P of McNemar's exact test for two sides that are right or wrong on the same images."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    decided = only_first + only_second
+    return float(stats.binomtest(only_first, decided).pvalue) if decided else 1.0
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Adjusted p values (Holm, 1979), in the order given."""
+    order = np.argsort(p_values)
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    found = np.empty(len(p_values))
+    found[order] = adjusted
+    return found

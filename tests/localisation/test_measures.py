@@ -1,0 +1,200 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.stats import bootstrap
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+
+from localisation import boxes_from_maps as boxes
+from localisation.binary import PERCENTILES, descending, highest, iou_by_size, region_size
+from localisation.granulometry import coarseness, disk, mean_size, radii_for, spectrum
+from localisation.overlap import (
+    box_mask,
+    chance_iou,
+    coverage,
+    iou_ceiling,
+    mass_accuracy,
+    pointing,
+    precision,
+    rank_accuracy,
+    region_iou,
+)
+from localisation.statistics import Resamples, compare, holm, mcnemar
+
+DRAW = np.random.default_rng(0)
+
+
+def test_without_ties_the_region_is_what_lies_above_the_percentile() -> None:
+    maps = DRAW.random((5, 16, 16))
+    for percentile in (50, 80, 93.75):
+        found = highest(maps, region_size(256, percentile))
+        for one, own in zip(found, maps, strict=True):
+            assert np.array_equal(one, own > np.percentile(own, percentile))
+
+
+def test_area_is_exact_under_ties_and_finer_values_decide() -> None:
+    raw = DRAW.normal(size=(4, 20, 20))
+    rectified = np.maximum(raw, 0)
+    found = highest(rectified, 300, within=raw)
+    assert found.sum((1, 2)).tolist() == [300] * 4
+    assert np.array_equal(found, highest(raw, 300))
+    flat = highest(np.zeros((3, 10, 10)), np.array([0, 50, 100]))
+    assert flat.sum((1, 2)).tolist() == [0, 50, 100]
+    assert not np.array_equal(highest(np.zeros((1, 10, 10)), 50), highest(np.zeros((1, 10, 10)), 50, seed=1))
+    assert flat[1].reshape(-1)[:50].sum() < 40, "ties are not decided by place"
+    assert np.array_equal(highest(rectified, 60), highest(np.exp(3 * rectified + 1), 60))
+
+
+def test_all_sizes_at_once_equal_one_after_another() -> None:
+    maps = np.maximum(DRAW.normal(size=(6, 24, 16)), 0)
+    truth = DRAW.random(maps.shape) < np.array([0, 0.1, 0.3, 0.5, 0.9, 1])[:, None, None]
+    counts = [0, 1, *(region_size(384, percentile) for percentile in PERCENTILES), 384]
+    found = iou_by_size(descending(maps), truth, counts)
+    for column, count in enumerate(counts):
+        np.testing.assert_allclose(found[:, column], region_iou(highest(maps, count), truth))
+
+
+def test_overlap_by_hand() -> None:
+    truth = np.stack([box_mask(np.array([[0, 0, 4, 4]]), 8, 8), box_mask(np.zeros((0, 4)), 8, 8)])
+    region = np.stack([box_mask(np.array([[2, 0, 6, 4]]), 8, 8)] * 2)
+    assert region_iou(region, truth).tolist() == [pytest.approx(8 / 24), 0]
+    assert coverage(region, truth)[0] == 0.5
+    assert np.isnan(coverage(region, truth)[1])
+    assert precision(region, truth).tolist() == [0.5, 0]
+    assert np.isnan(precision(truth, truth)[1])
+    assert box_mask(np.array([[0.4, 0, 1.6, 1]]), 2, 3).tolist() == [[True, True, False], [False] * 3]
+    assert box_mask(np.array([[0, 0, 1, 1], [2, 1, 3, 2]]), 2, 3).sum() == 2
+    peak = np.zeros((2, 8, 8))
+    peak[:, 0, 0] = peak[:, 7, 7] = 3
+    assert pointing(peak, truth).tolist() == [0.5, 0]
+    assert mass_accuracy(peak, truth).tolist() == [0.5, 0]
+    assert np.isnan(mass_accuracy(-peak, truth)[0])
+    assert rank_accuracy(highest(peak, truth.sum((1, 2))), truth)[0] >= 1 / 16
+
+
+def test_ceiling_and_chance() -> None:
+    assert iou_ceiling(0.1, 0.2) == pytest.approx(0.5)
+    regions = DRAW.random((4000, 12, 12)).argsort(-1) < 3
+    truth = np.broadcast_to(box_mask(np.array([[0, 0, 6, 6]]), 12, 12), regions.shape)
+    assert region_iou(regions, truth).mean() == pytest.approx(chance_iou(0.25, 0.25), abs=0.01)
+
+
+def test_openings_equal_scipy() -> None:
+    regions = ndimage.gaussian_filter(DRAW.normal(size=(6, 64, 64)), (0, 2, 2)) > 0
+    regions[0], regions[1] = False, True
+    found = spectrum(regions, 8)
+    for one, own in zip(regions, found, strict=True):
+        for radius in range(8):
+            assert own[radius] == ndimage.binary_opening(one, disk(radius).astype(bool)).sum()
+    assert np.array_equal(coarseness(found), found.mean(1))
+    assert np.isnan(mean_size(found)[0])
+    assert radii_for(256) == 15
+
+
+def spots(draw: np.random.RandomState, count: int, sigma: float, side: int = 256) -> np.ndarray:
+    """Where blurred points lie thick."""
+    image = np.zeros((side, side))
+    row, column = (side * draw.random_sample((2, count))).astype(int)
+    image[row, column] = 1
+    blurred = ndimage.gaussian_filter(image, sigma)
+    return np.asarray(blurred > blurred.mean())
+
+
+def test_the_authors_notebook() -> None:
+    """Its last line prints [23333. 9936.66666667], for two sets of points after seed 1."""
+    draw = np.random.RandomState(1)
+    regions = np.stack([spots(draw, 8**2, 256 / 8), spots(draw, 20**2, 256 / 80)])
+    np.testing.assert_allclose(coarseness(spectrum(regions, 15)), [23333.0, 9936 + 2 / 3])
+
+
+def test_boxes_equal_skimage() -> None:
+    maps = ndimage.gaussian_filter(DRAW.normal(size=(20, 48, 40)), (0, 3, 3))
+    for name, rule in boxes.RULES.items():
+        for one, own in zip(boxes.boxes_from_maps(maps, rule), maps, strict=True):
+            region = rule(own)
+            if name == "otsu":
+                steps = np.round((own - own.min()) / np.ptp(own) * 255).astype(np.uint8)
+                assert np.array_equal(region, steps > threshold_otsu(steps))
+            largest = max(regionprops(label(region, connectivity=2)), key=lambda part: part.area)
+            y1, x1, y2, x2 = largest.bbox
+            assert one is not None
+            assert one.tolist() == [x1, y1, x2, y2]
+
+
+def test_maps_without_a_box() -> None:
+    maps = np.stack([np.zeros((9, 9)), np.ones((9, 9)), np.eye(9)])
+    for rule in boxes.RULES.values():
+        nothing, same, diagonal = boxes.boxes_from_maps(maps, rule)
+        assert nothing is None
+        assert same is None
+        assert diagonal is not None
+    assert boxes.boxes_from_maps(maps, boxes.above_otsu)[2].tolist() == [0, 0, 9, 9]  # type: ignore[union-attr]
+
+
+def test_one_high_pixel_and_equal_components() -> None:
+    one = np.zeros((8, 8))
+    one[3, 5] = 1
+    assert boxes.boxes_from_maps(one[None], boxes.above_share())[0].tolist() == [5, 3, 6, 4]  # type: ignore[union-attr]
+    one[0, 0] = 0.9
+    assert boxes.boxes_from_maps(one[None], boxes.above_share())[0].tolist() == [5, 3, 6, 4]  # type: ignore[union-attr]
+
+
+def test_corloc_is_strict_and_by_class() -> None:
+    found = [np.array([0, 0, 10, 10.0]), np.array([0, 0, 10, 5.0]), None, np.array([0, 0, 10, 10.0])]
+    truth = [np.array([[0, 0, 10, 10.0]])] * 4
+    ious = boxes.best_ious(found, truth)
+    assert ious.tolist() == [1, 0.5, 0, 1]
+    mean, own = boxes.corloc(ious, np.array([0, 0, 1, 3]), 4)
+    assert own[[0, 1, 3]].tolist() == [0.5, 0, 1]
+    assert np.isnan(own[2])
+    assert mean == pytest.approx(0.5)
+    assert boxes.gt_known_accuracy(ious) == 0.75
+
+
+def test_interval_equals_scipy() -> None:
+    values = DRAW.gamma(1.0, size=60)
+    low, high = Resamples(60, draws=20_000).interval(values)
+    other = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
+    assert [low, high] == pytest.approx(list(other.confidence_interval), abs=0.01)
+    columns = Resamples(60, draws=500).interval(np.stack([values, values * 2], 1))
+    assert columns.shape == (2, 2)
+    np.testing.assert_allclose(columns[:, 1], 2 * columns[:, 0])
+
+
+def test_clusters_widen_and_seeds_join() -> None:
+    patient = np.repeat(np.arange(20), 5)
+    values = DRAW.normal(size=20)[patient] + 0.01 * DRAW.normal(size=100)
+    alone, together = (np.ptp(Resamples(100, own, draws=2000).interval(values)) for own in (None, patient))
+    assert together > 1.7 * alone
+    same = Resamples(100, draws=1000).interval(np.stack([values] * 3))
+    np.testing.assert_allclose(same, Resamples(100, draws=1000).interval(values), atol=0.05)
+    apart = np.ptp(Resamples(100, draws=1000).interval(np.stack([values, values + 1, values - 1])))
+    assert apart > 2 * np.ptp(same)
+
+
+def test_coverage_of_the_interval() -> None:
+    draw, hits = np.random.default_rng(3), 0
+    for seed in range(300):
+        pairs = draw.normal(0.3, 1, 40) - draw.gamma(1.0, size=40) + 1
+        low, high = Resamples(40, draws=600, seed=seed).interval(pairs)
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_comparison() -> None:
+    first, second = np.array([0.5, 0.6, 0.7, 0.2, 0.4]), np.array([0.4, 0.5, 0.7, 0.3, 0.1])
+    found = compare(first, second, Resamples(5, draws=500))
+    assert (found.above, found.ties) == (0.75, pytest.approx(0.2))
+    assert found.sign == pytest.approx(0.625)
+    assert found.mean == pytest.approx(0.08)
+    assert found.interval[0] <= found.mean <= found.interval[1]
+    same = compare(first, first, Resamples(5, draws=100))
+    assert (same.wilcoxon, same.sign, same.ties) == (1, 1, 1)
+    assert np.isnan(same.above)
+
+
+def test_mcnemar_and_holm() -> None:
+    first, second = np.array([1, 1, 1, 1, 0, 1], bool), np.array([0, 0, 0, 0, 1, 1], bool)
+    assert mcnemar(first, second) == pytest.approx(12 / 32)
+    assert mcnemar(first, first) == 1
+    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
