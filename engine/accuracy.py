@@ -15,6 +15,7 @@ from data.records import Split
 from data.transforms import eval_transform
 from engine.classification import bootstrap, classification_metrics
 from engine.logs import progress
+from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import Shape, make_head
@@ -241,6 +242,13 @@ def classify(file: BackboneFile, split: Split, device: str, batch_size: int) -> 
 
 def load_classifiers(file: BackboneFile, device: str) -> tuple[Taps, Probes]:
     """The backbone up to its last cut, and the heads there, in evaluation mode."""
+    backbone, heads = load_backbone_and_heads(file)
+    taps, probes = Taps(backbone, file.cuts), Probes(heads).eval()
+    return taps.to(device, memory_format=torch.channels_last), probes.to(device)  # type: ignore[call-overload]
+
+
+def load_backbone_and_heads(file: BackboneFile) -> tuple[Backbone, list[nn.Module]]:
+    """The network of a file and the classifiers on its cuts."""
     content = checkpoint.load(file.path, "backbone")
     backbone = make_backbone(file.backbone, file.width)
     checkpoint.load_state(backbone, content["model"], file.path)
@@ -248,5 +256,4 @@ def load_classifiers(file: BackboneFile, device: str) -> tuple[Taps, Probes]:
     for shape, state in zip(file.shapes, content["heads"], strict=True):
         heads.append(make_head(file.head, shape, len(file.names), convs=file.convs))
         checkpoint.load_state(heads[-1], state, file.path)
-    taps, probes = Taps(backbone, file.cuts), Probes(heads).eval()
-    return taps.to(device, memory_format=torch.channels_last), probes.to(device)  # type: ignore[call-overload]
+    return backbone, heads

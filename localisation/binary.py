@@ -1,6 +1,6 @@
 """Maps → regions of an exact area, and the pixels of a map in the order of their height.
 
-A threshold would not give a region of a given area: after a ReLU a large part of a map is exactly 0, and the 50 % of the
+A threshold would not give a region of a given area: after a ReLU a large part of a map is exactly 0, and 50 % of the
 pixels above the median may be 30 % or all of them.
 """
 

@@ -163,5 +163,6 @@ def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
 
 def is_gap(head: nn.Module) -> bool:
     """Whether a classifier is a global average pool and one linear layer."""
-    kinds = [type(step) for step in head.children()]
-    return kinds == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear] and next(iter(head.children())).output_size == 1
+    steps = list(head.children())
+    kinds = [type(step) for step in steps]
+    return kinds == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear] and steps[0].output_size in (1, (1, 1))

@@ -1,0 +1,49 @@
+"""What is measured on each map: how well it falls on the true boxes, and how coarse it is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from localisation.binary import PERCENTILES, descending, iou_by_size, region_size, regions
+from localisation.granulometry import coarseness, mean_size, radii_for, spectrum
+from localisation.maps import Evidence
+from localisation.overlap import coverage, mass_accuracy, pointing, rank_accuracy
+
+SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How maps are measured: above which of PERCENTILES a pixel counts, and the seed that decides among equal ones."""
+
+    percentile: int = 80
+    seed: int = 0
+
+
+def measure(evidence: Evidence, truth: np.ndarray, rule: Rule) -> dict[str, np.ndarray]:
+    """Values [N] of each measure, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
+
+    `iou` is that of the rule's percentile, `iou_50` … of the others; `rank` and `mass` are the accuracies of Arras et
+    al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
+    """
+    height, width = truth.shape[1:]
+    sized = evidence.at(height, width)
+    maps = sized.maps.float().cpu().numpy()
+    within = None if sized.raw is None else sized.raw.float().cpu().numpy()
+    broken = ~np.isfinite(maps).all((1, 2)) | (np.ptp(maps, (1, 2)) == 0)
+    maps = np.nan_to_num(maps)
+    order = descending(maps, None if within is None else np.nan_to_num(within), rule.seed)
+    counts = [region_size(height * width, percentile) for percentile in PERCENTILES]
+    own = regions(order, counts[PERCENTILES.index(rule.percentile)], height, width)
+    survivors = spectrum(own, radii_for(max(height, width)))
+    values = dict(zip(SWEEP, iou_by_size(order, truth, counts).T, strict=True))
+    values |= {
+        "iou": values[f"iou_{rule.percentile}"],
+        "coverage": coverage(own, truth),
+        "pointing": pointing(maps, truth),
+        "mass": mass_accuracy(maps, truth),
+        "rank": rank_accuracy(regions(order, truth.sum((1, 2)), height, width), truth),
+    }
+    values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
+    sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}
+    return {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
