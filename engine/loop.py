@@ -21,6 +21,7 @@ from utils.errors import Stopped, UserError
 from utils.seed import mixed_seed, seed_draws
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
+MOMENT_S = 0.5
 BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
 
 
@@ -166,6 +167,8 @@ class Loop:
             Stopped: by the signal; saved, unless a step was cut in two.
             UserError: by itself.
         """
+        if not self.stop.asked:
+            time.sleep(MOMENT_S)  # the workers may have heard of it first
         if not self.stop.asked:
             what = f"a process that reads images died ({str(error).splitlines()[0]})"
             raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")

@@ -41,3 +41,7 @@ class Stop:
         if self.asked or not self._deferring:
             raise Stopped(number)
         self.asked = number
+        # The signal may have gone to the workers too. torch raises an error in the midst of anything once one is gone;
+        # now that this process is about to leave, its end shows early enough where the next batch is missing.
+        if hasattr(signal, "SIGCHLD"):
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
