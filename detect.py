@@ -114,7 +114,7 @@ def main() -> None:
                 images, boxes = images + 1, boxes + len(found.scores)
             if stop.asked:
                 break
-    print(f"{boxes} boxes on {images} images; {'written to' if any(kinds.values()) else 'pictures in'} {folder}")
+    print(f"{boxes} boxes on {images} images; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)
 

@@ -33,6 +33,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--iou-thres", type=float, default=0.45, help="with --nms: IoU above which a box goes [0.45]")
     parser.add_argument("--max-det", type=int, default=300, help="with --nms: most detections in an image [300]")
     add_precision(parser)
+    parser.add_argument("--data", type=Path, help="data yaml, on whose images it is compared with PyTorch [the run's]")
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     return parser.parse_args()
@@ -104,6 +105,10 @@ def write_and_compare(detector: "YOLOv3Detector", path: Path, arguments: argpars
     from models import Thresholds
     from models.inference import for_inference
 
+    if not (data := arguments.data or detector.data):
+        raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
+    description = load_description(data)  # before anything is written: it may not be there
+    records = read_split(description, description.held_out).records
     quick = replace(detector, model=for_inference(detector.model, arguments.precision))
     chosen = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det) if arguments.nms else None
     if arguments.format == "onnx":
@@ -112,9 +117,6 @@ def write_and_compare(detector: "YOLOv3Detector", path: Path, arguments: argpars
         write_torchscript(quick, path, arguments.layout)
         exporter = "torch.jit.trace"
     print(f"wrote {path} ({path.stat().st_size / 2**20:.0f} MiB; {exporter})")
-    assert detector.data is not None
-    description = load_description(detector.data)
-    records = read_split(description, description.held_out).records
     worst, allowed = 0.0, TOLERANCES[arguments.precision]
     for row in compare(detector, path, records, arguments.layout, chosen):
         worst = max(worst, row.box, row.score)

@@ -63,15 +63,17 @@ class Sink:
     crops: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     films: dict[str, Film] = field(default_factory=dict)
+    stems: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
 
     def write(self, frame: Frame, found: Found) -> None:
         """All that is asked for about one picture."""
-        path = free_picture(self.folder, frame.stem)
-        name = path.stem if frame.number is None else f"{frame.stem}_{frame.number:06d}"
+        stem = self.stem(frame)
+        name = stem if frame.number is None else f"{stem}_{frame.number:06d}"
         if self.pictures:
             drawn = draw_detections(frame.image, found, self.names)
             if frame.number is None:
-                save_image(drawn, path)
+                save_image(drawn, self.folder / f"{name}.jpg")
             else:
                 self.film(frame).add(drawn)
         if self.txt:
@@ -81,13 +83,23 @@ class Sink:
         if self.crops:
             self.crop(frame, found, name)
 
+    def stem(self, frame: Frame) -> str:
+        """What the files about a place are called: its name, with a number where another place has that name."""
+        if frame.where not in self.stems:
+            number = 1
+            while (stem := f"{frame.stem}{number if number > 1 else ''}") in self.taken:
+                number += 1
+            self.stems[frame.where] = stem
+            self.taken.add(stem)
+        return self.stems[frame.where]
+
     def film(self, frame: Frame) -> Film:
         """The video that a frame goes into: one for each place, and a new one where the size changes."""
         film, size_hw = self.films.get(frame.where), (frame.image.shape[0], frame.image.shape[1])
         if film is None or film.size_hw != size_hw:
             if film:
                 film.close()
-            path = first_free(lambda stem: self.folder / f"{stem}.mp4", frame.stem)
+            path = first_free(lambda stem: self.folder / f"{stem}.mp4", self.stem(frame))
             film = self.films[frame.where] = Film(path, size_hw, max(SLOWEST, frame.fps or USUAL))
         return film
 
@@ -108,11 +120,6 @@ class Sink:
             film.close()
         if self.json:
             write_text(self.folder / "detections.json", json.dumps(self.rows, indent=1) + "\n")
-
-
-def free_picture(folder: Path, stem: str) -> Path:
-    """A name that no picture of the folder has yet."""
-    return first_free(lambda name: folder / f"{name}.jpg", stem)
 
 
 def as_json(frame: Frame, found: Found) -> dict[str, Any]:

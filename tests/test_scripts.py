@@ -160,6 +160,20 @@ def test_detect_without_images(
         script(detect, "--project", overfitted, "--source", source)
 
 
+def test_detect_on_pictures_of_one_name_loses_none(
+    overfitted: Path, scenes: Path, script: Script, tmp_path: Path
+) -> None:
+    picture = scenes / "JPEGImages" / "train_00000.jpg"
+    for suffix in ("bmp", "jpg", "png"):
+        Image.open(picture).save(tmp_path / f"a.{suffix}")
+    for flags, names in ((("--nosave",), ["labels"]), ((), ["a.jpg", "a2.jpg", "a3.jpg", "labels"])):
+        shared = ("--project", overfitted, "--source", tmp_path, "--save-txt", "--name", "same")
+        script(detect, *shared, *flags)
+        folder = max((overfitted / "detect").glob("same*"), key=lambda path: path.stat().st_mtime_ns)
+        assert sorted(path.name for path in folder.iterdir()) == names
+        assert {path.name for path in (folder / "labels").iterdir()} == {"a.txt", "a2.txt", "a3.txt"}
+
+
 def film_of(pictures: list[Path], path: Path) -> None:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (256, 256))
     for picture in pictures:
