@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from data.records import Split
 
 DRAWS = 1000
+MAPS = ("gradcam", "saliency", "cam")
 
 
 def parse() -> argparse.Namespace:
@@ -25,12 +26,16 @@ def parse() -> argparse.Namespace:
     mode.add_argument(
         "--accuracy", action="store_true", help="top-1, top-5, balanced error, AUC and mAP at every cut of backbones"
     )
+    mode.add_argument(
+        "--localise", action="store_true", help="where backbones look at every cut, against the true boxes; a report"
+    )
     parser.add_argument(
         "--weights",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="detector checkpoint, or backbone files with --accuracy [best.pt, or all backbone_*.pt of the newest run]",
+        help="detector checkpoint, or backbone files with --accuracy and --localise "
+        "[best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
     parser.add_argument(
@@ -48,7 +53,7 @@ def parse() -> argparse.Namespace:
 
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> None:
-    """What only one of the two modes looks at."""
+    """What only one of the modes looks at."""
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
@@ -64,10 +69,50 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     classes.add_argument(
         "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"resamples behind the intervals; 0: none [{DRAWS}]"
     )
+    maps = parser.add_argument_group("with --localise")
+    maps.add_argument(
+        "--maps",
+        nargs="+",
+        choices=MAPS,
+        default=MAPS[:2],
+        metavar="KIND",
+        help=f"of {', '.join(MAPS)} [gradcam saliency]",
+    )
+    maps.add_argument(
+        "--percentile",
+        type=percentile,
+        default=80,
+        help="pixels above it are a map's region: 50, 55 … 95, or auto: best for end-to-end maps of val [80]",
+    )
+    maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
+    maps.add_argument(
+        "--explain",
+        metavar="CLASS",
+        help="explain this class in every image, whatever its boxes are [those of the boxes]",
+    )
+    maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
+    maps.add_argument(
+        "--stretch",
+        action="store_true",
+        help="stretch maps over the image, as libraries do [put where their cells lie]",
+    )
+    maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
-def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str], trained: Path) -> "Split":
+def percentile(text: str) -> int | None:
+    """A percentile that is measured, or None for auto."""
+    if text == "auto":
+        return None
+    if text not in map(str, range(50, 100, 5)):
+        raise argparse.ArgumentTypeError(f"{text} is none of 50, 55 … 95, auto")
+    return int(text)
+
+
+def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path) -> "Split":
     """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
+
+    Args:
+        names: of the classes that the checkpoint was trained on, where the data have to have them.
 
     Raises:
         UserError: its classes are not those that the checkpoint was trained on; nobody says which data.
@@ -79,7 +124,7 @@ def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str],
         raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
     description = load_description(data, download=arguments.download)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
-    if names != description.names:
+    if names is not None and names != description.names:
         raise UserError(
             f"classes {names} are not those of {description.yaml}: {description.names}",
             where=trained,
@@ -138,6 +183,42 @@ def accuracy(arguments: argparse.Namespace) -> None:
     print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
 
 
+def localise(arguments: argparse.Namespace) -> None:
+    """Explain with every classifier of the backbone files, write the report, print."""
+    weights = arguments.weights or newest_backbones(arguments.project)
+    for flag in ("lime", "images"):
+        if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
+            raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+    from engine.accuracy import own_data, read_backbones
+    from engine.accuracy_report import shown_command
+    from engine.device import pick_device
+    from localisation.report import write_report
+    from localisation.study import prepare, run
+    from localisation.summary import summarise
+
+    device = pick_device(arguments.device)
+    backbones = read_backbones(weights)
+    own = arguments.data or own_data(backbones)
+    split = read_data(arguments, own, None if arguments.explain else backbones[0].names, backbones[0].path)
+    plan = prepare(
+        backbones,
+        split,
+        kinds=arguments.maps,
+        percentile=arguments.percentile,
+        explain=arguments.explain,
+        lime=arguments.lime,
+        images=arguments.images,
+        stretched=arguments.stretch,
+        device=device,
+        batch_size=arguments.batch_size,
+    )
+    folder = new_run(arguments.project, "val", arguments.name)
+    summary = summarise(run(plan), arguments.bootstrap)
+    command = shown_command(sys.argv[1:])
+    print(write_report(summary, command, folder, pictures=not arguments.no_pictures))
+    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
 def newest_backbones(project: Path) -> list[Path]:
     """All backbone files of the newest finished run.
 
@@ -154,7 +235,8 @@ def newest_backbones(project: Path) -> list[Path]:
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
-    (accuracy if arguments.accuracy else average_precision)(arguments)
+    mode = accuracy if arguments.accuracy else localise if arguments.localise else average_precision
+    mode(arguments)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 Each cut is explained by the classifier that stands on it. What is explained is the logit of a class of each image.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from localisation.frame import Frame, frame_of
 from models.backbone import Backbone
 
 
@@ -22,20 +23,21 @@ class Evidence:
     Attributes:
         maps: [B, h, w], none below zero.
         raw: [B, h, w] before rectification, which decides among zeros; None where nothing was rectified.
+        frame: where the cells lie in the image; None: they share it out evenly.
     """
 
     maps: Tensor
     raw: Tensor | None = None
+    frame: Frame | None = None
 
     def at(self, height: int, width: int) -> "Evidence":
-        """The same at another size: bilinear, pixels as areas."""
-        return Evidence(
-            resized(self.maps, height, width), None if self.raw is None else resized(self.raw, height, width)
-        )
+        """The same at the size of the image."""
+        resize = resized if self.frame is None else self.frame.placed
+        return Evidence(resize(self.maps, height, width), None if self.raw is None else resize(self.raw, height, width))
 
 
 def resized(maps: Tensor, height: int, width: int) -> Tensor:
-    """[B, h, w] → [B, height, width]."""
+    """[B, h, w] → [B, height, width]: bilinear, pixels as areas."""
     return interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
@@ -45,13 +47,16 @@ class Explained(nn.Module):
     Args:
         cuts: 1-based blocks after which the classifiers stand, ascending.
         heads: the classifiers.
+        aligned: maps know where their cells lie in the image; else they are stretched over it, as other libraries do.
     """
 
-    def __init__(self, backbone: Backbone, cuts: Sequence[int], heads: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, backbone: Backbone, cuts: Sequence[int], heads: Sequence[nn.Module], *, aligned: bool = True
+    ) -> None:
         super().__init__()
-        self.cuts = tuple(cuts)
+        self.cuts, self.aligned = tuple(cuts), aligned
         parts, pools = [], []
-        for start, stop in pairwise((0, *self.cuts)):
+        for start, stop in itertools.pairwise((0, *self.cuts)):
             *before, last = backbone.blocks[start:stop]
             body, pool = unpooled(last)
             parts.append(nn.Sequential(*before, body))
@@ -59,6 +64,13 @@ class Explained(nn.Module):
         self.parts, self.pools, self.heads = nn.ModuleList(parts), nn.ModuleList(pools), nn.ModuleList(heads)
         self.requires_grad_(False)
         self.eval()
+
+    def frame(self, stage: int, *, pooled: bool = False) -> Frame | None:
+        """Where the cells of activations at a cut lie, or those of the pool behind them."""
+        if not self.aligned:
+            return None
+        before = [*itertools.chain(*zip(self.parts[:stage], self.pools[:stage], strict=True)), self.parts[stage]]
+        return frame_of([*before, self.pools[stage]] if pooled else before)
 
     def activations(self, images: Tensor) -> list[Tensor]:
         """[B, C, h, w] at each cut: what the last non-linearity puts out, in front of a pool if there is one."""
@@ -109,9 +121,9 @@ def grad_cams(network: Explained, images: Tensor, labels: Tensor) -> list[Eviden
         score = torch.stack([chosen(own, labels) for own in network.logits(leaves)]).sum()
     gradients = torch.autograd.grad(score, leaves)
     found = []
-    for own, gradient in zip(read, gradients, strict=True):
+    for stage, (own, gradient) in enumerate(zip(read, gradients, strict=True)):
         raw = (gradient.mean((2, 3), keepdim=True) * own).sum(1)
-        found.append(Evidence(raw.relu(), raw))
+        found.append(Evidence(raw.relu(), raw, network.frame(stage)))
     return found
 
 
@@ -152,12 +164,13 @@ def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
     """
     found = []
     with torch.no_grad():
-        for head, pool, own in zip(network.heads, network.pools, network.activations(images), strict=True):
+        for stage, own in enumerate(network.activations(images)):
+            head = network.heads[stage]
             if not is_gap(head):
                 raise ValueError("CAM wants classifiers of a global average pool and a linear layer (gap)")
             weights = head[-1].weight[labels]  # type: ignore[index]
-            raw = torch.einsum("bc,bchw->bhw", weights, pool(own))
-            found.append(Evidence(raw.relu(), raw))
+            raw = torch.einsum("bc,bchw->bhw", weights, network.pools[stage](own))
+            found.append(Evidence(raw.relu(), raw, network.frame(stage, pooled=True)))
     return found
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from localisation.binary import PERCENTILES, descending, iou_by_size, region_size, regions
+from localisation.boxes_from_maps import RULES, best_ious, boxes_from_maps
 from localisation.granulometry import coarseness, mean_size, radii_for, spectrum
 from localisation.maps import Evidence
-from localisation.overlap import coverage, mass_accuracy, pointing, rank_accuracy
+from localisation.overlap import coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
 
 SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
 
@@ -20,11 +21,12 @@ class Rule:
     seed: int = 0
 
 
-def measure(evidence: Evidence, truth: np.ndarray, rule: Rule) -> dict[str, np.ndarray]:
+def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule: Rule) -> dict[str, np.ndarray]:
     """Values [N] of each measure, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
 
-    `iou` is that of the rule's percentile, `iou_50` … of the others; `rank` and `mass` are the accuracies of Arras et
-    al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
+    `iou` is that of the rule's percentile, `iou_50` … of the others; `box_iou` is that of a box made from the map
+    (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
+    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
     """
     height, width = truth.shape[1:]
     sized = evidence.at(height, width)
@@ -39,6 +41,7 @@ def measure(evidence: Evidence, truth: np.ndarray, rule: Rule) -> dict[str, np.n
     values = dict(zip(SWEEP, iou_by_size(order, truth, counts).T, strict=True))
     values |= {
         "iou": values[f"iou_{rule.percentile}"],
+        "box_iou": best_ious(boxes_from_maps(maps, RULES["cam20"]), boxes),
         "coverage": coverage(own, truth),
         "pointing": pointing(maps, truth),
         "mass": mass_accuracy(maps, truth),
@@ -47,3 +50,9 @@ def measure(evidence: Evidence, truth: np.ndarray, rule: Rule) -> dict[str, np.n
     values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
     sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}
     return {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
+
+
+def measure_regions(regions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Values [N] for regions [N, H, W] that come without a map; one that is empty has nothing right."""
+    own = {"iou": region_iou, "coverage": coverage, "precision": precision}
+    return {name: np.nan_to_num(of(regions, truth)) for name, of in own.items()}

@@ -105,11 +105,10 @@ class Comparison:
     sign: float
 
 
-def compare(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Comparison:
-    """Compare values by image, [N] or [seeds, N]; tests are on the means over the seeds."""
-    apart = first - second
+def compare(apart: np.ndarray, interval: np.ndarray) -> Comparison:
+    """Differences by image, [N] or [seeds, N], and the interval of their mean; tests take the means over the seeds."""
     own = apart.mean(0) if apart.ndim > 1 else apart
-    low, high = resamples.interval(apart)
+    low, high = interval
     higher, lower = int((own > 0).sum()), int((own < 0).sum())
     decided = higher + lower
     return Comparison(

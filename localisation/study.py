@@ -1,52 +1,86 @@
 """The localisation study: every classifier of every backbone file explains the same images, and is measured."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from data.loader import Batch, DetectionSet, InOrder, make_loader
+from data.formats import read_split
+from data.holdout import HOLDOUT_SHARE, hold_out
+from data.parsing import class_index
 from data.records import Record, Split
-from data.transforms import eval_transform
 from engine.accuracy import BackboneFile, line_names, load_backbone_and_heads
-from engine.logs import progress
+from engine.device import keep_memory
+from localisation import baselines, lime
+from localisation.binary import PERCENTILES
+from localisation.cases import Cases, batches, boxed
 from localisation.maps import Evidence, Explained, cams, grad_cams, saliencies
-from localisation.measures import Rule, measure
-from localisation.overlap import box_mask
+from localisation.measures import Rule, measure, measure_regions
+from models.backbone import Backbone
+from models.backbones import make_backbone
+from models.heads import make_head
 from utils.errors import UserError
+from utils.seed import seed_process
 
 Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
 MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
+BASELINE, UNTRAINED = "baseline", "untrained"
+SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
+TRAINING_BOXES = 2000  # images behind the map of the mean box
+TUNED_ON = 500  # images that the percentile is chosen on
 
 
 @dataclass(frozen=True)
-class Cases:
-    """What is explained: each class of each image, with the boxes of that class.
+class Plan:
+    """What is explained, and how it is measured.
 
     Attributes:
-        images: [n, 3, H, W] float RGB in 0–1.
-        labels: [n] class indices.
-        truth: [n, H, W] bool: the pixels in any box of the class.
-        record: [n] index of the image in the split.
+        split: with the images that are explained, all of which have a box.
+        kinds: of MAKERS.
+        rule: of measuring.
+        explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
+        lime: images that are explained by LIME too.
+        training: images whose mean box is a baseline.
+        stretched: maps are stretched over the image instead of put where their cells lie.
     """
 
-    images: Tensor
-    labels: Tensor
-    truth: np.ndarray
-    record: np.ndarray
+    files: Sequence[BackboneFile]
+    split: Split
+    kinds: Sequence[str] = ("gradcam", "saliency")
+    rule: Rule = field(default_factory=Rule)
+    explain: int | None = None
+    lime: int = 0
+    training: Sequence[Record] = ()
+    device: str = "cpu"
+    batch_size: int = 16
+    stretched: bool = False
+
+    def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
+        """The cases of some images, batch by batch, as the files want them."""
+        return batches(list(records), self.files[0], batch_size or self.batch_size, self.explain, title)
+
+
+Explainer = Callable[[Cases], list[Evidence]]
 
 
 @dataclass
 class Column:
-    """Values of one line, seed and kind of map: measure → [cases, cuts], in the order of the cases."""
+    """Values of one line, seed and kind of map.
+
+    Attributes:
+        parts: measure → [cases, cuts] of each batch.
+        chosen: which cases it has; None for all.
+    """
 
     line: str
     seed: int
     kind: str
     cuts: tuple[int, ...]
+    explain: Explainer | None = None
     parts: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    chosen: np.ndarray | None = None
 
     def add(self, values: Sequence[dict[str, np.ndarray]]) -> None:
         """Append some cases, measured at every cut."""
@@ -59,75 +93,198 @@ class Column:
         return {name: np.concatenate(parts) for name, parts in self.parts.items()}
 
 
-def cases_of(batch: Batch) -> Cases:
-    """The (image, class) pairs of a batch that have a box.
+@dataclass(frozen=True)
+class Study:
+    """What was measured.
 
-    Image and boxes went through the same transform; what a crop has left of a box counts.
+    Attributes:
+        cases: [n, 2] index of the image among them and class of each case.
+        shares: [n] share of the image that the boxes take.
     """
-    height, width = batch.images.shape[2:]
-    pairs = torch.unique(torch.stack([batch.truth.sample, batch.truth.labels], 1), dim=0)
-    samples, labels = pairs[:, 0], pairs[:, 1]
-    masks = []
-    for sample, label in pairs.tolist():
-        own = (batch.truth.sample == sample) & (batch.truth.labels == label)
-        masks.append(box_mask(batch.truth.boxes_xyxy[own].numpy(), height, width))
-    truth = np.stack(masks) if masks else np.zeros((0, height, width), bool)
-    return Cases(batch.images[samples], labels, truth, batch.index[samples].numpy())
+
+    plan: Plan
+    columns: list[Column]
+    cases: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def records(self) -> list[Record]:
+        """The images."""
+        return self.plan.split.records
+
+    @property
+    def groups(self) -> list[str]:
+        """Whose image each case is: a patient's, or its own."""
+        return [self.records[index].group or f"image {index}" for index in self.cases[:, 0]]
+
+    def again(self, indices: Sequence[int], title: str) -> dict[int, Cases]:
+        """Some of the cases with their images, each by itself, by their indices."""
+        place = {(int(image), int(label)): number for number, (image, label) in enumerate(self.cases)}
+        images = sorted({int(self.cases[index, 0]) for index in indices})
+        wanted, found = set(indices), {}
+        for cases in self.plan.cases([self.records[image] for image in images], title, batch_size=1):
+            for number, label in enumerate(cases.labels.tolist()):
+                index = place[images[cases.record[number]], label]
+                if index in wanted:
+                    found[index] = cases.at([number])
+        return {index: found[index] for index in indices}
 
 
-def boxed(split: Split) -> list[Record]:
-    """The images that have a box.
+def prepare(
+    files: Sequence[BackboneFile],
+    split: Split,
+    *,
+    kinds: Sequence[str] = ("gradcam", "saliency"),
+    percentile: int | None = 80,
+    explain: str | None = None,
+    lime: int = 0,
+    images: int | None = None,
+    stretched: bool = False,
+    device: str = "cpu",
+    batch_size: int = 16,
+) -> Plan:
+    """Settle what a study explains.
+
+    Args:
+        percentile: above which pixels count; None: chosen on held-out images.
+        explain: the class that is explained in every image; None: those of the boxes.
+        images: draw so many of the images with boxes; None for all.
+        stretched: stretch maps over the image instead of putting them where their cells lie.
 
     Raises:
-        UserError: there are none.
-    """
-    found = [record for record in split.records if len(record.labels)]
-    if not found:
-        mend = "give data with boxes, or another --task"
-        raise UserError(f"no image of `{split.name}` has a box", where=split.description.yaml, mend=mend)
-    return found
-
-
-def batches(records: list[Record], file: BackboneFile, batch_size: int) -> Iterator[Cases]:
-    """The cases of records, as a file wants its images."""
-    dataset = DetectionSet(records, eval_transform(file.imgsz, file.view), seed=0)
-    loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
-    for batch in progress(loader, "maps", len(loader)):
-        cases = cases_of(batch)
-        if len(cases.labels):
-            yield cases
-
-
-def run(
-    files: Sequence[BackboneFile], split: Split, kinds: Sequence[str], rule: Rule, *, device: str, batch_size: int
-) -> tuple[list[Column], list[tuple[int, int]]]:
-    """Explain and measure; memory does not grow with the images but by their values.
-
-    Returns:
-        A column for each file and kind of map; and of each case the index of its image among those with boxes, and its
-        class.
-
-    Raises:
-        UserError: the files want images of different sizes, or no image has a box.
+        UserError: the files want images of different sizes or cannot give these maps; no image has a box; no such
+            class; nothing is held out to choose the percentile on.
     """
     same_view(files)
-    records = boxed(split)
-    networks = [load_explained(file, device) for file in files]
-    columns = [
-        Column(line, file.seed, kind, tuple(file.cuts))
-        for file, line in zip(files, line_names(files), strict=True)
-        for kind in kinds
+    check_heads(files, kinds)
+    label = None if explain is None else class_index(explain, files[0].names, "--explain")
+    few = replace(split, records=sample(boxed(split), images))
+    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
+    if percentile is None:
+        plan = replace(plan, rule=Rule(choose_percentile(plan)))
+    own = split.description
+    training = read_split(own, "train").records if "train" in own.splits and split.name != "train" else []
+    return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_BOXES])
+
+
+def sample(records: list[Record], count: int | None) -> list[Record]:
+    """Some of the images at random, in their order; the same ones in every run."""
+    if count is None or count >= len(records):
+        return records
+    drawn = np.sort(np.random.default_rng(SEED).permutation(len(records))[:count])
+    return [records[index] for index in drawn]
+
+
+def run(plan: Plan) -> Study:
+    """Explain and measure; memory does not grow with the images but by their values."""
+    keep_memory()
+    networks = [load_explained(file, plan) for file in plan.files]
+    columns = [*network_columns(plan, networks), *untrained_columns(plan), *baseline_columns(mean_boxes(plan))]
+    pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
+    study = Study(plan, columns, pairs, shares)
+    if plan.lime:
+        columns += lime_columns(study, networks)
+    return study
+
+
+def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] share of the boxes."""
+    pairs, shares = [], []
+    for cases in parts:
+        pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
+        shares.append(cases.truth.mean((1, 2)))
+        for column in columns:
+            found = column.explain(cases)  # type: ignore[misc]
+            column.add([measure(one, cases.truth, cases.boxes, rule) for one in found])
+    return np.concatenate(pairs), np.concatenate(shares)
+
+
+def network_columns(plan: Plan, networks: Sequence[Explained]) -> list[Column]:
+    """A column for each file and kind of map."""
+    rows = zip(plan.files, line_names(plan.files), networks, strict=True)
+    return [
+        Column(line, file.seed, kind, tuple(file.cuts), explained_by(network, kind, plan.device))
+        for file, line, network in rows
+        for kind in plan.kinds
     ]
-    cases: list[tuple[int, int]] = []
-    for own in batches(records, files[0], batch_size):
-        cases += zip(own.record.tolist(), own.labels.tolist(), strict=True)
-        images, labels = own.images.to(device), own.labels.to(device)
-        waiting = iter(columns)
-        for network in networks:
-            for kind in kinds:
-                evidence = MAKERS[kind](network, images, labels)
-                next(waiting).add([measure(one, own.truth, rule) for one in evidence])
-    return columns, cases
+
+
+def explained_by(network: Explained, kind: str, device: str) -> Explainer:
+    """How a network gives maps of a kind."""
+
+    def explain(cases: Cases) -> list[Evidence]:
+        return MAKERS[kind](network, cases.images.to(device), cases.labels.to(device))
+
+    return explain
+
+
+def untrained_columns(plan: Plan) -> list[Column]:
+    """The network of the first file before it learned anything."""
+    file = plan.files[0]
+    seed_process(SEED)
+    heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
+    network = ready(file, make_backbone(file.backbone, file.width), heads, plan)
+    cuts = tuple(file.cuts)
+    return [Column(UNTRAINED, SEED, kind, cuts, explained_by(network, kind, plan.device)) for kind in plan.kinds]
+
+
+def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
+    """Maps that know nothing of a network: one for the whole depth."""
+
+    def random(cases: Cases) -> list[Evidence]:
+        count, height, width = cases.truth.shape
+        return [Evidence(torch.from_numpy(baselines.random_maps(count, height, width, int(cases.record[0]))))]
+
+    def centre(cases: Cases) -> list[Evidence]:
+        return same_for_all(cases, baselines.centre_map(*cases.truth.shape[1:]))
+
+    def edges(cases: Cases) -> list[Evidence]:
+        return [Evidence(torch.from_numpy(baselines.edge_maps(cases.images.numpy())))]
+
+    own: dict[str, Explainer] = {"random": random, "centre": centre, "edges": edges}
+    if mean_box is not None:
+        own["mean box"] = lambda cases: same_for_all(cases, mean_box)
+    return [Column(name, SEED, BASELINE, (0,), explain) for name, explain in own.items()]
+
+
+def same_for_all(cases: Cases, one: np.ndarray) -> list[Evidence]:
+    """One map for every image."""
+    return [Evidence(torch.from_numpy(one).expand(len(cases), -1, -1))]
+
+
+def mean_boxes(plan: Plan) -> np.ndarray | None:
+    """[H, W] the share of training images whose boxes hold a pixel; None where there are none."""
+    masks = [cases.truth for cases in plan.cases(plan.training, "mean box")] if plan.training else []
+    return np.concatenate(masks).mean(0) if masks else None
+
+
+def lime_columns(study: Study, networks: Sequence[Explained]) -> list[Column]:
+    """Explanations by LIME of some cases, spread evenly over all; every classifier sees the same perturbed images."""
+    plan, count = study.plan, len(study.cases)
+    chosen = np.unique(np.linspace(0, count - 1, min(plan.lime, count)).round().astype(int))
+    columns = [
+        Column(line, file.seed, "lime", tuple(file.cuts), chosen=chosen)
+        for file, line in zip(plan.files, line_names(plan.files), strict=True)
+    ]
+    single = plan.files[0].single_label
+
+    def classify(images: Tensor) -> list[Tensor]:
+        logits = [own for network in networks for own in network(images.to(plan.device))]
+        return [own.softmax(1) if single else own.sigmoid() for own in logits]
+
+    for case in study.again(chosen.tolist(), "LIME").values():
+        add_lime(columns, case, classify)
+    return columns
+
+
+def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers) -> None:
+    """Explain one case for every classifier, and measure what comes out."""
+    image, label = case.images[0], int(case.labels[0])
+    segments = lime.superpixels(image.permute(1, 2, 0).numpy())
+    found = iter(lime.explain(classify, image, label, lime.Perturbations.draw(segments, seed=SEED)))
+    for column in columns:
+        regions = [lime.explanation(next(found), segments)[None] for _ in column.cuts]
+        column.add([measure_regions(region, case.truth) for region in regions])
 
 
 def same_view(files: Sequence[BackboneFile]) -> None:
@@ -142,8 +299,54 @@ def same_view(files: Sequence[BackboneFile]) -> None:
             raise UserError(what, where=file.path, mend="compare files of one --pretrain-imgsz and --pretrain-view")
 
 
-def load_explained(file: BackboneFile, device: str) -> Explained:
+def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
+    """Refuse CAM where a classifier is more than a pool and a linear layer.
+
+    Raises:
+        UserError: one is.
+    """
+    for file in files:
+        if "cam" in kinds and file.head != "gap":
+            mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
+            raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
+
+
+def load_explained(file: BackboneFile, plan: Plan) -> Explained:
     """The network of a file with its classifiers, ready to be explained."""
-    backbone, heads = load_backbone_and_heads(file)
-    network = Explained(backbone, file.cuts, heads)
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return ready(file, *load_backbone_and_heads(file), plan)
+
+
+def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:
+    """A network where it computes, in the order of memory that suits convolutions."""
+    network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched)
+    return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def choose_percentile(plan: Plan) -> int:
+    """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
+
+    Cascaded networks have no say in it: a choice that suits them would favour them.
+    """
+    files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
+    asked = replace(plan, files=files, kinds=("gradcam",))
+    columns = network_columns(asked, [load_explained(file, plan) for file in files])
+    fill(columns, asked.cases(held_out(plan.split), "percentile"), plan.rule)
+    means = {p: np.mean([column.values[f"iou_{p}"].mean() for column in columns]) for p in PERCENTILES}
+    return max(means, key=lambda percentile: means[percentile])
+
+
+def held_out(split: Split) -> list[Record]:
+    """Images with boxes of the val split, or else of the share that training keeps apart.
+
+    Raises:
+        UserError: they are those that are explained.
+    """
+    own = split.description
+    if "val" in own.splits and split.name != "val":
+        kept = read_split(own, "val")
+    elif "train" in own.splits and split.name != "train":
+        kept = hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
+    else:
+        what = f"there is nothing beside `{split.name}` to choose the percentile on"
+        raise UserError(what, where=own.yaml, mend="give --percentile a number")
+    return boxed(kept)[:TUNED_ON]

@@ -1,16 +1,20 @@
 """From values by image to what is reported: means with intervals by layer, and one line against another."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from localisation.overlap import LOCALISED, chance_iou, iou_ceiling
 from localisation.statistics import Comparison, Resamples, compare, holm, mcnemar
-from localisation.study import Column
+from localisation.study import BASELINE, UNTRAINED, Column, Study
 
-REPORTED = ("iou", "localised", "coverage", "pointing", "mass", "rank", "coarseness", "mean_size")
+OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
+REPORTED = (*OVERLAPS, "coarseness", "mean_size")
+COMPARED = ("iou", "coverage", "coarseness")
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
+SMALL = 1 / 3  # of the cases, those with the least boxes
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Line:
 
     Attributes:
         values: measure → [seeds, cases, cuts].
+        chosen: which cases it has; None for all.
+        intervals: measure → [2, cuts] bounds of the mean, 95 %.
     """
 
     name: str
@@ -26,6 +32,13 @@ class Line:
     seeds: tuple[int, ...]
     cuts: tuple[int, ...]
     values: dict[str, np.ndarray]
+    chosen: np.ndarray | None = None
+    intervals: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> bool:
+        """Neither a baseline nor an untrained network."""
+        return self.kind != BASELINE and self.name != UNTRAINED
 
     def mean(self, measure: str) -> np.ndarray:
         """[cuts] over seeds and cases."""
@@ -43,18 +56,88 @@ class Line:
 
 @dataclass(frozen=True)
 class Against:
-    """One line against another at one cut: IoU, and who localises what the other does not.
+    """One line against another in one measure at one cut.
 
     Attributes:
-        localised: p of McNemar's exact test at the paper's threshold, seed by seed where there are several: the
-            largest.
+        values: first less second.
+        localised: of the IoU, p of McNemar's exact test at the paper's threshold; of several seeds the largest.
         adjusted: p of the sign test by Holm over the cuts.
     """
 
+    measure: str
     cut: int
-    iou: Comparison
-    localised: float
+    values: Comparison
+    localised: float | None
     adjusted: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two lines with the same kind of map, compared."""
+
+    first: Line
+    second: Line
+    rows: list[Against]
+
+    @property
+    def kind(self) -> str:
+        """Of the maps."""
+        return self.first.kind
+
+    @property
+    def cuts(self) -> list[int]:
+        """Those that both have."""
+        return [cut for cut in self.first.cuts if cut in self.second.cuts]
+
+    def of(self, measure: str) -> list[Against]:
+        """The rows of a measure, by cut."""
+        return [row for row in self.rows if row.measure == measure]
+
+    def ious(self, cut: int) -> tuple[np.ndarray, np.ndarray]:
+        """[cases] IoU of both at a cut, means over the seeds."""
+        first, second = (line.values["iou"][:, :, line.cuts.index(cut)].mean(0) for line in (self.first, self.second))
+        return first, second
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All lines with their intervals, and the pairs."""
+
+    study: Study
+    lines: list[Line]
+    pairs: list[Pair]
+    bounds: dict[str, float]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of maps, baselines not counted."""
+        return [kind for kind in dict.fromkeys(line.kind for line in self.lines) if kind != BASELINE]
+
+    def of(self, kind: str) -> list[Line]:
+        """The lines with maps of a kind."""
+        return [line for line in self.lines if line.kind == kind]
+
+    @property
+    def small(self) -> np.ndarray:
+        """[cases] bool: the third with the smallest boxes."""
+        return np.asarray(self.study.shares <= np.quantile(self.study.shares, SMALL))
+
+
+def summarise(study: Study, draws: int) -> Summary:
+    """Join seeds, resample images (or patients), compare.
+
+    Args:
+        draws: resamples behind the intervals.
+    """
+    lines = lines_of(study.columns)
+    couples = [(first, reference(lines, first.kind)) for first in lines if first.trained]
+    couples = [(first, second) for first, second in couples if first is not second and comparable(first, second)]
+    found = intervals(study, lines, couples, draws)
+    for line in lines:
+        line.intervals.update(found[id(line)])
+    pairs = [Pair(first, second, against(first, second, found[id(first), id(second)])) for first, second in couples]
+    percentile = study.plan.rule.percentile
+    return Summary(study, lines, pairs, bounds(study.shares, percentile))
 
 
 def lines_of(columns: Sequence[Column]) -> list[Line]:
@@ -65,30 +148,89 @@ def lines_of(columns: Sequence[Column]) -> list[Line]:
         values = [column.values for column in own]
         stacked = {measure: np.stack([each[measure] for each in values]) for measure in values[0]}
         stacked["localised"] = (stacked["iou"] > LOCALISED).astype(float)
-        found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked))
+        found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked, own[0].chosen))
     return found
 
 
-def against(first: Line, second: Line, resamples: Resamples) -> list[Against]:
-    """Compare two lines at the cuts that both have, on the same cases; seeds in pairs.
+def reference(lines: Sequence[Line], kind: str) -> Line:
+    """What the others of a kind are held against: trained end to end if there is one, else the last."""
+    own = [line for line in lines if line.kind == kind and line.trained]
+    return next((line for line in own if line.name.startswith("e2e")), own[-1])
 
-    Raises:
-        ValueError: they have no cut in common, or other numbers of seeds.
+
+def comparable(first: Line, second: Line) -> bool:
+    """Whether they have a cut in common and as many seeds."""
+    return bool(set(first.cuts) & set(second.cuts)) and len(first.seeds) == len(second.seeds)
+
+
+def intervals(
+    study: Study, lines: Sequence[Line], couples: Sequence[tuple[Line, Line]], draws: int
+) -> dict[object, dict[str, np.ndarray]]:
+    """Bounds of every mean and difference, from one set of resamples for all that have the same cases and seeds.
+
+    Returns:
+        id of the line, or ids of the couple → measure → [2, cuts].
     """
+    wanted: dict[tuple[int, bytes], list[tuple[object, str, np.ndarray]]] = defaultdict(list)
+    chosen: dict[bytes, np.ndarray | None] = {}
+    for owner, values, rows in (*map(of_line, lines), *(of_couple(*couple) for couple in couples)):
+        key = b"" if rows is None else rows.tobytes()
+        chosen[key] = rows
+        for measure, own in values.items():
+            wanted[len(own), key].append((owner, measure, own))
+    found: dict[object, dict[str, np.ndarray]] = defaultdict(dict)
+    groups = np.array(study.groups)
+    for (_, key), parts in wanted.items():
+        own = groups if (rows := chosen[key]) is None else groups[rows]
+        resamples = Resamples(len(own), own.tolist(), draws=draws, seed=study.plan.rule.seed)
+        both = resamples.interval(np.concatenate([values for *_, values in parts], 2))
+        ends = np.cumsum([values.shape[2] for *_, values in parts])[:-1]
+        for (owner, measure, _), bound in zip(parts, np.split(both, ends, axis=1), strict=True):
+            found[owner][measure] = bound
+    return found
+
+
+def of_line(line: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
+    """Whose bounds, measure → [seeds, cases, cuts], which cases."""
+    return id(line), {measure: line.values[measure] for measure in REPORTED if measure in line.values}, line.chosen
+
+
+def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
+    """The same of what a couple differs by."""
+    return (id(first), id(second)), apart(first, second), first.chosen
+
+
+def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
+    """Measure → [seeds, cases, common cuts] first less second, seeds in pairs."""
     cuts = [cut for cut in first.cuts if cut in second.cuts]
-    if not cuts or len(first.seeds) != len(second.seeds):
-        raise ValueError(f"{first.name} and {second.name} have no cut in common, or not as many seeds")
-    found = []
-    for cut in cuts:
-        one, other = (line.values["iou"][:, :, line.cuts.index(cut)] for line in (first, second))
-        p_values = [mcnemar(a > LOCALISED, b > LOCALISED) for a, b in zip(one, other, strict=True)]
-        found.append((cut, compare(one, other, resamples), max(p_values)))
-    adjusted = holm([comparison.sign for _, comparison, _ in found])
-    return [Against(*own, float(p)) for own, p in zip(found, adjusted, strict=True)]
+    one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
+    shared = [measure for measure in COMPARED if measure in first.values]
+    return {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
+
+
+def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:
+    """Compare two lines on the same cases, at the cuts that both have."""
+    rows = []
+    cuts = [cut for cut in first.cuts if cut in second.cuts]
+    for measure, values in apart(first, second).items():
+        own = [compare(values[..., column], found[measure][:, column]) for column in range(len(cuts))]
+        adjusted = holm([one.sign for one in own])
+        localised = [localised_p(first, second, cut) if measure == "iou" else None for cut in cuts]
+        rows += [
+            Against(measure, cut, one, p, float(sign))
+            for cut, one, p, sign in zip(cuts, own, localised, adjusted, strict=True)
+        ]
+    return rows
+
+
+def localised_p(first: Line, second: Line, cut: int) -> float:
+    """P of McNemar's test at a cut; of several seeds the largest."""
+    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] > LOCALISED for line in (first, second))
+    return max(mcnemar(a, b) for a, b in zip(one, other, strict=True))
 
 
 def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:
-    """What any region of this percentile's size can reach on masks of these shares of the image, and what chance does."""
+    """What regions of a percentile's size can reach on masks of these shares of the image, and what chance does."""
     size = 1 - percentile / 100
     ceilings = iou_ceiling(shares, size)
     return {

@@ -183,12 +183,12 @@ def test_coverage_of_the_interval() -> None:
 
 def test_comparison() -> None:
     first, second = np.array([0.5, 0.6, 0.7, 0.2, 0.4]), np.array([0.4, 0.5, 0.7, 0.3, 0.1])
-    found = compare(first, second, Resamples(5, draws=500))
+    found = compare(first - second, Resamples(5, draws=500).interval(first - second))
     assert (found.above, found.ties) == (0.75, pytest.approx(0.2))
     assert found.sign == pytest.approx(0.625)
     assert found.mean == pytest.approx(0.08)
     assert found.interval[0] <= found.mean <= found.interval[1]
-    same = compare(first, first, Resamples(5, draws=100))
+    same = compare(first - first, Resamples(5, draws=100).interval(first - first))
     assert (same.wilcoxon, same.sign, same.ties) == (1, 1, 1)
     assert np.isnan(same.above)
 

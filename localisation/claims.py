@@ -1,0 +1,158 @@
+"""What the paper claims (Wang & Farrahi, arXiv 2311.12704), and whether this study shows it.
+
+The rules below were written before the first study ran. Three answers: `reproduced`, as the rule says; `direction
+only`, where the sides differ in the paper's direction by less than the rule asks for; `not seen`. And a fourth,
+`could not be tested`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from localisation.summary import Line, Pair, Summary
+
+REPRODUCED, DIRECTION, NOT_SEEN, UNTESTED = "reproduced", "direction only", "not seen", "could not be tested"
+LEVEL = 0.05
+SHARE = 0.74  # the lower of the paper's two
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, the rule that it is judged by, what was found, and the verdict."""
+
+    claim: str
+    rule: str
+    found: str
+    verdict: str
+
+
+def judged(summary: Summary) -> list[Claim]:
+    """Every claim on maps, for the first pair of a cascaded and an end-to-end line; nothing without such a pair."""
+    pairs = {pair.kind: pair for pair in reversed(summary.pairs) if cascade_against_e2e(pair)}
+    if not pairs:
+        return []
+    maps, gradients = pairs.get("gradcam"), pairs.get("saliency")
+    return [
+        above_diagonal("Grad-CAM, figure 4a–b")(maps),
+        ahead_everywhere("Grad-CAM, figure 4c–d")(maps),
+        above_diagonal("saliency, figure 9a–b")(gradients),
+        ahead_everywhere("saliency, figure 9c–d")(gradients),
+        lime_gain(pairs.get("lime")),
+        coarse_to_fine(maps),
+        small_boxes(maps, summary.small),
+    ]
+
+
+def cascade_against_e2e(pair: Pair) -> bool:
+    """Whether a pair is what the paper compares."""
+    return pair.first.name.startswith("cl") and pair.second.name.startswith("e2e")
+
+
+def above_diagonal(figure: str) -> Callable[[Pair | None], Claim]:
+    """Most images have a higher IoU with CL, after the last block."""
+    claim = f"74 % (natural images) and 86 % (chest X-rays) of the images have a higher IoU with CL ({figure})"
+    rule = (
+        f"reproduced: at least {SHARE:.0%} above the diagonal after the last block; direction: more than half, p < 0.05"
+    )
+
+    def judge(pair: Pair | None) -> Claim:
+        if pair is None:
+            return Claim(claim, rule, "no such maps", UNTESTED)
+        last = pair.of("iou")[-1]
+        sure = last.values.above > 0.5 and last.adjusted < LEVEL
+        verdict = REPRODUCED if sure and last.values.above >= SHARE else DIRECTION if sure else NOT_SEEN
+        found = f"{last.values.above:.1%} (ties apart: {last.values.ties:.1%}), sign test p {shown(last.adjusted)}"
+        return Claim(claim, rule, found, verdict)
+
+    return judge
+
+
+def ahead_everywhere(figure: str) -> Callable[[Pair | None], Claim]:
+    """CL localises better at every layer."""
+    claim = f"CL localises better at every layer ({figure})"
+    rule = (
+        "reproduced: the interval of the IoU difference lies above 0 at every cut; direction: its mean over cuts does"
+    )
+
+    def judge(pair: Pair | None) -> Claim:
+        if pair is None:
+            return Claim(claim, rule, "no such maps", UNTESTED)
+        rows = pair.of("iou")
+        means = [row.values.mean for row in rows]
+        sure = sum(row.values.interval[0] > 0 for row in rows)
+        found = f"above 0 at {sure} of {len(rows)} cuts, difference " + " ".join(f"{mean:+.3f}" for mean in means)
+        verdict = REPRODUCED if sure == len(rows) else DIRECTION if np.mean(means) > 0 else NOT_SEEN
+        return Claim(claim, rule, found, verdict)
+
+    return judge
+
+
+def lime_gain(pair: Pair | None) -> Claim:
+    """LIME's explanations cover more of the box with CL, most at layer 2."""
+    claim = "LIME's explanations cover more of the box with CL at every layer, most so at layer 2 (figure 5)"
+    rule = "reproduced: intervals above 0 at every cut, largest at the second; direction: the mean over cuts is above 0"
+    if pair is None:
+        return Claim(claim, rule, "no LIME (--lime)", UNTESTED)
+    rows = pair.of("coverage")
+    means = [row.values.mean for row in rows]
+    everywhere = all(row.values.interval[0] > 0 for row in rows)
+    largest = int(np.argmax(means))
+    verdict = REPRODUCED if everywhere and largest == 1 else DIRECTION if np.mean(means) > 0 else NOT_SEEN
+    found = (
+        "difference of coverage " + " ".join(f"{mean:+.3f}" for mean in means) + f", largest at b{rows[largest].cut}"
+    )
+    return Claim(claim, rule, found, verdict)
+
+
+def coarse_to_fine(pair: Pair | None) -> Claim:
+    """CL's features go from coarse to fine; those of E2E keep their granulometry."""
+    claim = "CL's maps go from coarse to fine with depth, those of E2E stay as they are (figure 7)"
+    rule = (
+        "reproduced: CL's granulometry after the last block lies below that after the first, intervals apart, and "
+        "changes at least twice as much as E2E's; direction: it falls, and more than E2E's"
+    )
+    if pair is None:
+        return Claim(claim, rule, "no such maps", UNTESTED)
+    falls = [fall(line) for line in (pair.first, pair.second)]
+    low, high = pair.first.intervals["coarseness"]
+    apart = high[-1] < low[0]
+    if apart and abs(falls[0]) >= 2 * abs(falls[1]):
+        verdict = REPRODUCED
+    else:
+        verdict = DIRECTION if falls[0] < min(0, falls[1]) else NOT_SEEN
+    texts = [
+        f"{line.name} {' '.join(f'{own:.0f}' for own in line.mean('coarseness'))}" for line in (pair.first, pair.second)
+    ]
+    return Claim(claim, rule, "; ".join(texts), verdict)
+
+
+def fall(line: Line) -> float:
+    """Change of the granulometry from the first cut to the last, as a share of the first."""
+    means = line.mean("coarseness")
+    return float(means[-1] / means[0] - 1)
+
+
+def small_boxes(pair: Pair | None, small: np.ndarray) -> Claim:
+    """CL's maps of small objects are tighter."""
+    claim = "On small objects CL's maps are tighter (figure 8)"
+    rule = (
+        "reproduced: on the third with the smallest boxes CL's IoU is higher after the last block, sign test p < 0.05"
+    )
+    if pair is None:
+        return Claim(claim, rule, "no such maps", UNTESTED)
+    one, other = pair.ious(pair.cuts[-1])
+    difference = (one - other)[small]
+    higher, lower = int((difference > 0).sum()), int((difference < 0).sum())
+    p = float(stats.binomtest(higher, max(1, higher + lower)).pvalue) if higher + lower else 1.0
+    means = f"mean IoU {one[small].mean():.3f} against {other[small].mean():.3f}"
+    found = f"{means}, {higher} higher, {lower} lower, p {shown(p)}"
+    sure = higher > lower and p < LEVEL
+    verdict = REPRODUCED if sure else DIRECTION if difference.mean() > 0 else NOT_SEEN
+    return Claim(claim, rule, found, verdict)
+
+
+def shown(p: float) -> str:
+    """A p value in few digits."""
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"

@@ -1,0 +1,76 @@
+"""Where the cells of a feature map lie in the image.
+
+Stretching a map over the image, as libraries for Grad-CAM do, is right only where each convolution pads by half its
+kernel. The six-layer network pads by 3: most cells of its deepest maps look at the padding, and stretched to the image
+the others shrink towards its centre.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+BESIDE = "downsample"  # the branch of a residual block that runs beside its convolutions (torchvision's name)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The middle of cell j of a map lies on pixel stride · j + offset of the image, in both directions.
+
+    The middle is that of the pixels that the cell depends on.
+    """
+
+    stride: float = 1.0
+    offset: float = 0.0
+
+    def after(self, kernel: int, stride: int, padding: int) -> "Frame":
+        """The frame once a window has slid over the map."""
+        return Frame(self.stride * stride, self.offset + self.stride * ((kernel - 1) / 2 - padding))
+
+    def placed(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """[B, h, w] → [B, height, width] of the image: bilinear between the middles; beyond the last ones, as they."""
+        ys, xs = (
+            self._cells(pixels, cells).to(maps) for pixels, cells in ((height, maps.shape[1]), (width, maps.shape[2]))
+        )
+        grid = torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)], -1)
+        points = grid.expand(len(maps), -1, -1, -1)
+        return grid_sample(maps[:, None], points, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
+
+    def _cells(self, pixels: int, cells: int) -> Tensor:
+        """[pixels] the place of each pixel among the cells, −1 in the middle of the first and 1 of the last."""
+        place = (torch.arange(pixels) - self.offset) / self.stride
+        return 2 * place / max(1, cells - 1) - 1
+
+
+def frame_of(modules: Iterable[nn.Module]) -> Frame:
+    """The frame of what modules make of an image, one after another.
+
+    Raises:
+        ValueError: a window is not square.
+    """
+    frame = Frame()
+    for module in modules:
+        for window in windows(module):
+            kernel, stride, padding = (side(getattr(window, key)) for key in ("kernel_size", "stride", "padding"))
+            dilation = side(getattr(window, "dilation", 1))
+            frame = frame.after((kernel - 1) * dilation + 1, stride, padding)
+    return frame
+
+
+def windows(module: nn.Module) -> list[nn.Module]:
+    """The convolutions and pools that a map goes through, in their order."""
+    if isinstance(module, WINDOWS):
+        return [module]
+    return [window for name, child in module.named_children() if name != BESIDE for window in windows(child)]
+
+
+def side(value: int | tuple[int, ...]) -> int:
+    """The one number behind a pair."""
+    if isinstance(value, int):
+        return value
+    if len(set(value)) > 1:
+        raise ValueError(f"a window of {value} is not square")
+    return value[0]
