@@ -86,6 +86,9 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     )
     maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
     maps.add_argument(
+        "--regions", action="store_true", help="train a convolution on the frozen features of every cut to give boxes"
+    )
+    maps.add_argument(
         "--explain",
         metavar="CLASS",
         help="explain this class in every image, whatever its boxes are [those of the boxes]",
@@ -192,6 +195,7 @@ def localise(arguments: argparse.Namespace) -> None:
     from engine.accuracy import own_data, read_backbones
     from engine.accuracy_report import shown_command
     from engine.device import pick_device
+    from localisation.regions import propose
     from localisation.report import write_report
     from localisation.study import prepare, run
     from localisation.summary import summarise
@@ -213,7 +217,7 @@ def localise(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     folder = new_run(arguments.project, "val", arguments.name)
-    summary = summarise(run(plan), arguments.bootstrap)
+    summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
     command = shown_command(sys.argv[1:])
     print(write_report(summary, command, folder, pictures=not arguments.no_pictures))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")

@@ -24,5 +24,5 @@ def mean_box_map(boxes: list[np.ndarray], height: int, width: int) -> np.ndarray
 
 def edge_maps(images: np.ndarray) -> np.ndarray:
     """[N, H, W] Sobel's gradient of the brightness of images [N, 3, H, W]."""
-    grey = images.mean(1)
-    return np.asarray(np.hypot(ndimage.sobel(grey, 1), ndimage.sobel(grey, 2)))
+    # One by one: over the whole stack the filter would also blur across images.
+    return np.stack([np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1)) for grey in images.mean(1)])

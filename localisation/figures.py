@@ -35,6 +35,7 @@ TITLES = {
     "coarseness": "granulometry: mean surviving pixels",
     "mean_size": "granulometry: mean size in radii",
 }
+REGIONS = {"miou": "mIoU", "map50": "mAP50"}
 MARKERS = "osD^vP"
 GREYS = ("0.35", "0.55", "0.7", "0.8")
 
@@ -66,6 +67,40 @@ def charts(summary: Summary) -> Iterator[Chart]:
             yield thresholds(summary, kind)
             yield percentiles(summary, kind)
             yield curve(summary, kind, "iou", small=True)
+    if summary.regions:
+        yield from (region_curve(summary, measure) for measure in REGIONS)
+
+
+def region_curve(summary: Summary, measure: str) -> Chart:
+    """What one convolution on frozen features reaches, by depth (figure 6)."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows: list[Row] = []
+        for number, (line, cuts) in enumerate(summary.runs(measure).items()):
+            means, spreads = ([float(f(runs)) for runs in cuts.values()] for f in (np.mean, deviation))
+            colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+            axis.plot(
+                list(cuts), means, color=colour, marker=marker, label=f"{line} ({len(next(iter(cuts.values())))} runs)"
+            )
+            low, high = np.subtract(means, spreads), np.add(means, spreads)
+            axis.fill_between(list(cuts), low, high, color=colour, alpha=0.18, linewidth=0)
+            rows += [
+                {"line": line, "cut": f"b{cut}", "mean": mean, "sd": spread}
+                for cut, mean, spread in zip(cuts, means, spreads, strict=True)
+            ]
+        ticks(axis, sorted({region.cut for region in summary.regions}))
+        axis.set_ylabel(REGIONS[measure])
+        return rows
+
+    caption = (
+        f"Boxes from frozen features, one convolution trained on each: {REGIONS[measure]}, mean ± deviation of runs."
+    )
+    return line_chart(f"regions_{measure}", caption, draw)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation (n − 1), 0 of one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 def save(chart: Chart, folder: Path) -> str:

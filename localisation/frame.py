@@ -32,17 +32,18 @@ class Frame:
 
     def placed(self, maps: Tensor, height: int, width: int) -> Tensor:
         """[B, h, w] → [B, height, width] of the image: bilinear between the middles; beyond the last ones, as they."""
-        ys, xs = (
-            self._cells(pixels, cells).to(maps) for pixels, cells in ((height, maps.shape[1]), (width, maps.shape[2]))
-        )
-        grid = torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)], -1)
-        points = grid.expand(len(maps), -1, -1, -1)
-        return grid_sample(maps[:, None], points, mode="bilinear", padding_mode="border", align_corners=True)[:, 0]
+        return self.at(maps[:, None], torch.arange(height), torch.arange(width))[:, 0]
 
-    def _cells(self, pixels: int, cells: int) -> Tensor:
-        """[pixels] the place of each pixel among the cells, −1 in the middle of the first and 1 of the last."""
-        place = (torch.arange(pixels) - self.offset) / self.stride
-        return 2 * place / max(1, cells - 1) - 1
+    def at(self, maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """[B, C, h, w] → [B, C, rows, columns] at pixels of the image, whole or between."""
+        ys, xs = self._place(rows, maps.shape[2]).to(maps), self._place(columns, maps.shape[3]).to(maps)
+        grid = torch.stack([xs.expand(len(ys), -1), ys[:, None].expand(-1, len(xs))], -1)
+        points = grid.expand(len(maps), -1, -1, -1)
+        return grid_sample(maps, points, mode="bilinear", padding_mode="border", align_corners=True)
+
+    def _place(self, pixels: Tensor, cells: int) -> Tensor:
+        """The place of each pixel among the cells, −1 in the middle of the first and 1 of the last."""
+        return 2 * (pixels - self.offset) / self.stride / max(1, cells - 1) - 1
 
 
 def frame_of(modules: Iterable[nn.Module]) -> Frame:

@@ -65,12 +65,14 @@ class Explained(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def frame(self, stage: int, *, pooled: bool = False) -> Frame | None:
+    def frame(self, stage: int, *, pooled: bool = False) -> Frame:
         """Where the cells of activations at a cut lie, or those of the pool behind them."""
-        if not self.aligned:
-            return None
         before = [*itertools.chain(*zip(self.parts[:stage], self.pools[:stage], strict=True)), self.parts[stage]]
         return frame_of([*before, self.pools[stage]] if pooled else before)
+
+    def evidence(self, raw: Tensor, stage: int, *, pooled: bool = False) -> Evidence:
+        """What is positive of a map [B, h, w] made of activations at a cut."""
+        return Evidence(raw.relu(), raw, self.frame(stage, pooled=pooled) if self.aligned else None)
 
     def activations(self, images: Tensor) -> list[Tensor]:
         """[B, C, h, w] at each cut: what the last non-linearity puts out, in front of a pool if there is one."""
@@ -123,7 +125,7 @@ def grad_cams(network: Explained, images: Tensor, labels: Tensor) -> list[Eviden
     found = []
     for stage, (own, gradient) in enumerate(zip(read, gradients, strict=True)):
         raw = (gradient.mean((2, 3), keepdim=True) * own).sum(1)
-        found.append(Evidence(raw.relu(), raw, network.frame(stage)))
+        found.append(network.evidence(raw, stage))
     return found
 
 
@@ -170,7 +172,7 @@ def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
                 raise ValueError("CAM wants classifiers of a global average pool and a linear layer (gap)")
             weights = head[-1].weight[labels]  # type: ignore[index]
             raw = torch.einsum("bc,bchw->bhw", weights, network.pools[stage](own))
-            found.append(Evidence(raw.relu(), raw, network.frame(stage, pooled=True)))
+            found.append(network.evidence(raw, stage, pooled=True))
     return found
 
 

@@ -26,19 +26,18 @@ class Resamples:
         self.draws, self.seed = draws, seed
 
     def interval(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
-        """[2, …] BCa bounds (Efron, 1987) of the mean over images of values [N, …], or [seeds, N, …] over both.
+        """[2, …] BCa bounds (Efron, 1987) of the mean of values [seeds, N, …] over seeds and images; NaN without draws.
 
-        With several seeds these are drawn too, independently of the images.
+        Several seeds are drawn too, independently of the images.
 
         Raises:
             ValueError: the values are not of these images.
         """
-        return self._bca(values[None] if values.shape[0] == len(self.cluster) else values, level)
-
-    def _bca(self, values: np.ndarray, level: float) -> np.ndarray:
         seeds, images, *rest = values.shape
         if images != len(self.cluster):
             raise ValueError(f"{images} images, not {len(self.cluster)}")
+        if not self.draws:
+            return np.full((2, *rest), np.nan)
         sums = np.zeros((seeds, self.count, int(np.prod(rest))))
         for seed in range(seeds):
             np.add.at(sums[seed], self.cluster, values[seed].reshape(images, -1))
@@ -46,9 +45,8 @@ class Resamples:
         means = self._means(sums, sizes)
         total = sums.mean(0)
         whole = total.sum(0) / sizes.sum()
-        left_out = (total.sum(0) - total) / (sizes.sum() - sizes)[:, None]
-        bounds = bca_bounds(whole, means, left_out, level)
-        return bounds.reshape(2, *rest)
+        left_out = (total.sum(0) - total) / np.maximum(sizes.sum() - sizes, 1)[:, None]
+        return bca_bounds(whole, means, left_out, level).reshape(2, *rest)
 
     def _means(self, sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """[draws, columns] means of the resamples."""

@@ -28,7 +28,7 @@ Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
 MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
 BASELINE, UNTRAINED = "baseline", "untrained"
 SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
-TRAINING_BOXES = 2000  # images behind the map of the mean box
+TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
 TUNED_ON = 500  # images that the percentile is chosen on
 
 
@@ -42,7 +42,7 @@ class Plan:
         rule: of measuring.
         explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
         lime: images that are explained by LIME too.
-        training: images whose mean box is a baseline.
+        training: images whose mean box is a baseline, and from which regions are learned.
         stretched: maps are stretched over the image instead of put where their cells lie.
     """
 
@@ -60,6 +60,10 @@ class Plan:
     def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
         """The cases of some images, batch by batch, as the files want them."""
         return batches(list(records), self.files[0], batch_size or self.batch_size, self.explain, title)
+
+    def images(self, records: Sequence[Record], title: str) -> Iterator[Cases]:
+        """The same with one case an image: all of its boxes."""
+        return batches(list(records), self.files[0], self.batch_size, 0, title)
 
 
 Explainer = Callable[[Cases], list[Evidence]]
@@ -164,7 +168,7 @@ def prepare(
         plan = replace(plan, rule=Rule(choose_percentile(plan)))
     own = split.description
     training = read_split(own, "train").records if "train" in own.splits and split.name != "train" else []
-    return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_BOXES])
+    return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_IMAGES])
 
 
 def sample(records: list[Record], count: int | None) -> list[Record]:
@@ -254,7 +258,7 @@ def same_for_all(cases: Cases, one: np.ndarray) -> list[Evidence]:
 
 def mean_boxes(plan: Plan) -> np.ndarray | None:
     """[H, W] the share of training images whose boxes hold a pixel; None where there are none."""
-    masks = [cases.truth for cases in plan.cases(plan.training, "mean box")] if plan.training else []
+    masks = [cases.truth for cases in plan.images(plan.training, "mean box")] if plan.training else []
     return np.concatenate(masks).mean(0) if masks else None
 
 

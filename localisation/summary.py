@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from localisation.overlap import LOCALISED, chance_iou, iou_ceiling
+from localisation.regions import Region
 from localisation.statistics import Comparison, Resamples, compare, holm, mcnemar
 from localisation.study import BASELINE, UNTRAINED, Column, Study
 
@@ -101,12 +102,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Summary:
-    """All lines with their intervals, and the pairs."""
+    """All lines with their intervals, the pairs, and what was learned on frozen features if that was asked for."""
 
     study: Study
     lines: list[Line]
     pairs: list[Pair]
     bounds: dict[str, float]
+    regions: list[Region]
 
     @property
     def kinds(self) -> list[str]:
@@ -117,17 +119,25 @@ class Summary:
         """The lines with maps of a kind."""
         return [line for line in self.lines if line.kind == kind]
 
+    def runs(self, measure: str) -> dict[str, dict[int, list[float]]]:
+        """Line → cut → miou or map50 of every run on frozen features."""
+        found: dict[str, dict[int, list[float]]] = {}
+        for region in self.regions:
+            found.setdefault(region.line, {}).setdefault(region.cut, []).append(getattr(region, measure))
+        return found
+
     @property
     def small(self) -> np.ndarray:
         """[cases] bool: the third with the smallest boxes."""
         return np.asarray(self.study.shares <= np.quantile(self.study.shares, SMALL))
 
 
-def summarise(study: Study, draws: int) -> Summary:
+def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summary:
     """Join seeds, resample images (or patients), compare.
 
     Args:
         draws: resamples behind the intervals.
+        regions: what was learned on frozen features.
     """
     lines = lines_of(study.columns)
     couples = [(first, reference(lines, first.kind)) for first in lines if first.trained]
@@ -137,7 +147,7 @@ def summarise(study: Study, draws: int) -> Summary:
         line.intervals.update(found[id(line)])
     pairs = [Pair(first, second, against(first, second, found[id(first), id(second)])) for first, second in couples]
     percentile = study.plan.rule.percentile
-    return Summary(study, lines, pairs, bounds(study.shares, percentile))
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
 
 
 def lines_of(columns: Sequence[Column]) -> list[Line]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from localisation.claims import Claim, shown
-from localisation.figures import KINDS, TITLES, Row, as_csv
+from localisation.figures import KINDS, REGIONS, TITLES, Row, as_csv, deviation
 from localisation.study import BASELINE, Study
 from localisation.summary import OVERLAPS, REPORTED, Line, Pair, Summary
 from utils.files import make_folder, write_text
@@ -30,6 +30,7 @@ def as_json(summary: Summary, claims: list[Claim], command: str) -> dict[str, An
         **summary.bounds,
         "lines": [line_json(line) for line in summary.lines],
         "pairs": [pair_json(pair) for pair in summary.pairs],
+        "regions": [vars(region) for region in summary.regions],
         "claims": [vars(claim) for claim in claims],
     }
 
@@ -123,7 +124,8 @@ def cell(line: Line, measure: str, place: int) -> str:
     """`mean [low, high]` at one cut."""
     digits = 0 if measure == "coarseness" else 3
     low, high = line.intervals[measure][:, place]
-    return f"{line.mean(measure)[place]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    mean = f"{line.mean(measure)[place]:.{digits}f}"
+    return mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
@@ -153,7 +155,7 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
             [
                 f"b{row.cut}",
                 f"{row.values.mean:+.{digits}f}",
-                f"[{low:+.{digits}f}, {high:+.{digits}f}]",
+                NOTHING if np.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]",
                 f"{row.values.above:.1%}",
                 f"{row.values.ties:.1%}",
                 shown(row.adjusted),
@@ -162,6 +164,23 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
             ]
         )
     return table
+
+
+def region_table(summary: Summary, measure: str) -> list[list[str]]:
+    """Mean and deviation over runs on frozen features: a row a cut, a column a line."""
+    runs = summary.runs(measure)
+    cuts = sorted({region.cut for region in summary.regions})
+    rows = [
+        [
+            f"b{cut}",
+            *(
+                f"{np.mean(own[cut]):.3f} ± {deviation(own[cut]):.3f}" if cut in own else NOTHING
+                for own in runs.values()
+            ),
+        ]
+        for cut in cuts
+    ]
+    return [[f"frozen features: {REGIONS[measure]}", *runs], *rows]
 
 
 def claim_table(claims: list[Claim]) -> list[list[str]]:
@@ -191,7 +210,8 @@ def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
             title = f"{KINDS[kind]}: {pair.first.name} less {pair.second.name}"
             found += [(f"{title}, {TITLES[measure]}", pair_table(pair, measure)) for measure in ("iou", "coarseness")
                       if pair.of(measure)]  # fmt: skip
-    return [*found, ("Without training", baseline_table(summary))]
+    regions = [("Boxes from frozen features", region_table(summary, own)) for own in REGIONS if summary.regions]
+    return [*found, *regions, ("Without training", baseline_table(summary))]
 
 
 def terminal(summary: Summary, claims: list[Claim]) -> str:
@@ -200,6 +220,7 @@ def terminal(summary: Summary, claims: list[Claim]) -> str:
     for kind in summary.kinds:
         parts += [KINDS[kind], as_terminal(measure_table(summary, kind, "iou"))]
         parts += [as_terminal(pair_table(pair)) for pair in summary.pairs if pair.kind == kind]
+    parts += [as_terminal(region_table(summary, measure)) for measure in REGIONS if summary.regions]
     parts.append(as_terminal([row[:2] for row in baseline_table(summary)]))
     if claims:
         parts.append(as_terminal([[claim.verdict, claim.claim] for claim in claims]))

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,16 @@ import yaml
 import export
 import train
 from data import sample
+from models.backbones import make_backbone
+from models.heads import make_head
+from models.plan import make_plan
+from utils import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 Script = Callable[..., None]
+Writer = Callable[..., Path]
+DIGITS = list("0123456789")
 ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
@@ -128,6 +135,55 @@ def exported(overfitted: Path) -> Path:
         patch.setattr("sys.argv", ["export.py", "--project", str(overfitted), "--file", str(path)])
         export.main()
     return path
+
+
+def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz: int, head: str) -> dict[str, Any]:
+    """What a run of pre-training would leave, untrained."""
+    torch.manual_seed(seed)
+    network = make_backbone(backbone, 0.125)
+    plan = make_plan(network, k, imgsz)
+    heads = [make_head(head, part.shape, len(DIGITS), convs=1) for part in plan]
+    return {
+        "kind": "backbone",
+        "backbone": backbone,
+        "width": 0.125,
+        "names": DIGITS,
+        "recipe": {"data": str(data), "seed": seed, "imgsz": imgsz, "pretrain": {"head": head, "lr": 0.1}},
+        "method": method,
+        "splits": [[part.start, part.stop] for part in plan],
+        "heads": [own.state_dict() for own in heads],
+        "head": {"name": head, "convs": 1},
+        "shapes": [list(part.shape) for part in plan],
+        "single_label": False,
+        "view": "letterbox",
+        "imgsz": imgsz,
+        "metrics": [{} for _ in plan],
+        "model": network.state_dict(),
+    }
+
+
+@pytest.fixture
+def written(scenes_yaml: Path, tmp_path: Path) -> Writer:
+    """Writes a backbone file with changes: written("cl6", seed=1, names=[…])."""
+
+    def write(
+        method: str,
+        *,
+        seed: int = 0,
+        backbone: str = "cnn6",
+        k: int = 6,
+        imgsz: int = 64,
+        head: str = "author",
+        data: Path = scenes_yaml,
+        **changes: Any,
+    ) -> Path:
+        path = tmp_path / f"seed{seed}" / f"backbone_{method}_{head}.pt"
+        path.parent.mkdir(exist_ok=True)
+        content = content_of(data, method, seed, backbone, k, imgsz, head) | changes
+        checkpoint.save(path, {key: value for key, value in content.items() if value is not None})
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)

@@ -1,13 +1,12 @@
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Script, write_yaml
+from conftest import DIGITS, Script, Writer, write_yaml
 from PIL import Image
 from torchvision import tv_tensors
 
@@ -21,63 +20,11 @@ from engine.accuracy_report import as_json, cell, markdown, save_curve, shown_co
 from engine.classification import NAMES, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
-from models.plan import make_plan
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError
 
-Writer = Callable[..., Path]
 NO_BOX = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(256, 256))  # type: ignore[call-overload]
-DIGITS = list("0123456789")
-
-
-def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz: int, head: str) -> dict[str, Any]:
-    """What a run of pre-training would leave, untrained."""
-    torch.manual_seed(seed)
-    network = make_backbone(backbone, 0.125)
-    plan = make_plan(network, k, imgsz)
-    heads = [make_head(head, part.shape, len(DIGITS), convs=1) for part in plan]
-    return {
-        "kind": "backbone",
-        "backbone": backbone,
-        "width": 0.125,
-        "names": DIGITS,
-        "recipe": {"data": str(data), "seed": seed, "imgsz": imgsz, "pretrain": {"head": head, "lr": 0.1}},
-        "method": method,
-        "splits": [[part.start, part.stop] for part in plan],
-        "heads": [own.state_dict() for own in heads],
-        "head": {"name": head, "convs": 1},
-        "shapes": [list(part.shape) for part in plan],
-        "single_label": False,
-        "view": "letterbox",
-        "imgsz": imgsz,
-        "metrics": [{} for _ in plan],
-        "model": network.state_dict(),
-    }
-
-
-@pytest.fixture
-def written(scenes_yaml: Path, tmp_path: Path) -> Writer:
-    """Writes a backbone file with changes: written("cl6", seed=1, names=[…])."""
-
-    def write(
-        method: str,
-        *,
-        seed: int = 0,
-        backbone: str = "cnn6",
-        k: int = 6,
-        imgsz: int = 64,
-        head: str = "author",
-        data: Path = scenes_yaml,
-        **changes: Any,
-    ) -> Path:
-        path = tmp_path / f"seed{seed}" / f"backbone_{method}_{head}.pt"
-        path.parent.mkdir(exist_ok=True)
-        content = content_of(data, method, seed, backbone, k, imgsz, head) | changes
-        checkpoint.save(path, {key: value for key, value in content.items() if value is not None})
-        return path
-
-    return write
 
 
 def test_every_classifier_of_every_file(

@@ -153,10 +153,10 @@ def test_corloc_is_strict_and_by_class() -> None:
 
 def test_interval_equals_scipy() -> None:
     values = DRAW.gamma(1.0, size=60)
-    low, high = Resamples(60, draws=20_000).interval(values)
+    low, high = Resamples(60, draws=20_000).interval(values[None])
     other = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
     assert [low, high] == pytest.approx(list(other.confidence_interval), abs=0.01)
-    columns = Resamples(60, draws=500).interval(np.stack([values, values * 2], 1))
+    columns = Resamples(60, draws=500).interval(np.stack([values, values * 2], 1)[None])
     assert columns.shape == (2, 2)
     np.testing.assert_allclose(columns[:, 1], 2 * columns[:, 0])
 
@@ -164,10 +164,10 @@ def test_interval_equals_scipy() -> None:
 def test_clusters_widen_and_seeds_join() -> None:
     patient = np.repeat(np.arange(20), 5)
     values = DRAW.normal(size=20)[patient] + 0.01 * DRAW.normal(size=100)
-    alone, together = (np.ptp(Resamples(100, own, draws=2000).interval(values)) for own in (None, patient))
+    alone, together = (np.ptp(Resamples(100, own, draws=2000).interval(values[None])) for own in (None, patient))
     assert together > 1.7 * alone
     same = Resamples(100, draws=1000).interval(np.stack([values] * 3))
-    np.testing.assert_allclose(same, Resamples(100, draws=1000).interval(values), atol=0.05)
+    np.testing.assert_allclose(same, Resamples(100, draws=1000).interval(values[None]), atol=0.05)
     apart = np.ptp(Resamples(100, draws=1000).interval(np.stack([values, values + 1, values - 1])))
     assert apart > 2 * np.ptp(same)
 
@@ -176,19 +176,19 @@ def test_coverage_of_the_interval() -> None:
     draw, hits = np.random.default_rng(3), 0
     for seed in range(300):
         pairs = draw.normal(0.3, 1, 40) - draw.gamma(1.0, size=40) + 1
-        low, high = Resamples(40, draws=600, seed=seed).interval(pairs)
+        low, high = Resamples(40, draws=600, seed=seed).interval(pairs[None])
         hits += low <= 0.3 <= high
     assert 0.91 <= hits / 300 <= 0.98
 
 
 def test_comparison() -> None:
     first, second = np.array([0.5, 0.6, 0.7, 0.2, 0.4]), np.array([0.4, 0.5, 0.7, 0.3, 0.1])
-    found = compare(first - second, Resamples(5, draws=500).interval(first - second))
+    found = compare(first - second, Resamples(5, draws=500).interval((first - second)[None]))
     assert (found.above, found.ties) == (0.75, pytest.approx(0.2))
     assert found.sign == pytest.approx(0.625)
     assert found.mean == pytest.approx(0.08)
     assert found.interval[0] <= found.mean <= found.interval[1]
-    same = compare(first - first, Resamples(5, draws=100).interval(first - first))
+    same = compare(first - first, Resamples(5, draws=100).interval((first - first)[None]))
     assert (same.wilcoxon, same.sign, same.ties) == (1, 1, 1)
     assert np.isnan(same.above)
 

@@ -1,0 +1,155 @@
+"""Boxes from frozen features: one convolution on each cut, trained with YOLOv1's loss (Wang & Farrahi, figure 6).
+
+Features of every cut are brought to the same cells, so that layers differ in what they know and not in their grid.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+from torch.utils.data import DataLoader, TensorDataset
+
+from data.records import Record, make_record
+from engine.accuracy import BackboneFile, line_names
+from engine.evaluate import coco_evaluation, mean_or_none
+from engine.logs import progress
+from localisation.boxes_from_maps import box_iou
+from localisation.frame import Frame
+from localisation.study import Plan, load_explained
+from models.yolov1 import CellTruth, YOLOv1Loss, cell_truth, decode
+from utils.boxes import Detections, Truth
+from utils.errors import UserError
+from utils.seed import mixed_seed, seed_process
+
+CELLS, FINE = 7, 4  # cells along a side as in YOLOv1, and points of a feature map that are averaged to one
+RUNS = 3  # at least so many a line, over files and seeds
+EPOCHS, BATCH, RATE = 20, 64, 2e-3
+
+
+@dataclass(frozen=True)
+class Region:
+    """What one convolution on frozen features reached on held-out images.
+
+    Attributes:
+        miou: mean over the images of the IoU of the surest box with the true box that it fits best.
+        map50: average precision at IoU 0.5, of boxes of any class.
+    """
+
+    line: str
+    seed: int
+    run: int
+    cut: int
+    miou: float
+    map50: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Images as features on cells, one tensor [N, C, S, S] for each cut, with their true boxes."""
+
+    features: list[Tensor]
+    truth: CellTruth
+    boxes: list[Tensor]
+    side: int
+
+
+def propose(plan: Plan) -> list[Region]:
+    """Train and judge a convolution on every cut of every file; the backbone stays as it is.
+
+    Raises:
+        UserError: there are no training images with boxes.
+    """
+    if not plan.training:
+        own = plan.split.description.yaml
+        raise UserError(
+            "no training images with boxes beside those that are explained", where=own, mend="leave out --regions"
+        )
+    found, lines = [], line_names(plan.files)
+    for file, line in zip(plan.files, lines, strict=True):
+        train, test = (grid(plan, file, records) for records in (plan.training, plan.split.records))
+        for run in range(math.ceil(RUNS / lines.count(line))):
+            for stage, cut in enumerate(progress(file.cuts, f"{line}: regions", len(file.cuts))):
+                seed_process(mixed_seed(file.seed, run, cut))
+                layer = trained(train.features[stage], train.truth)
+                found.append(Region(line, file.seed, run, cut, *judged(layer, test, stage)))
+    return found
+
+
+@torch.no_grad()
+def grid(plan: Plan, file: BackboneFile, records: Sequence[Record]) -> Grid:
+    """The features of some images at every cut, in half precision to spare memory."""
+    network = load_explained(file, plan)
+    parts: list[list[Tensor]] = [[] for _ in file.cuts]
+    boxes: list[Tensor] = []
+    for cases in plan.images(records, "features"):
+        activations = network.activations(cases.images.to(plan.device))
+        for stage, own in enumerate(activations):
+            frame = network.frame(stage, pooled=True)
+            parts[stage].append(on_cells(frame, network.pools[stage](own), file.imgsz).half().cpu())
+        boxes += [torch.from_numpy(own) for own in cases.boxes]
+    sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
+    truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)
+    return Grid([torch.cat(own) for own in parts], cell_truth(truth, len(boxes), CELLS, file.imgsz), boxes, file.imgsz)
+
+
+def on_cells(frame: Frame, features: Tensor, side: int) -> Tensor:
+    """[B, C, h, w] → [B, C, S, S]: the mean over points spread evenly in each cell of the image."""
+    points = (torch.arange(CELLS * FINE) + 0.5) * side / (CELLS * FINE) - 0.5
+    return avg_pool2d(frame.at(features, points, points), FINE)
+
+
+def trained(features: Tensor, truth: CellTruth) -> nn.Module:
+    """A 3×3 convolution on standardised features [N, C, S, S] that predicts boxes."""
+    loss = YOLOv1Loss()
+    layer = nn.Sequential(Standardise(features), nn.Conv2d(features.shape[1], loss.channels, 3, padding=1))
+    loader = DataLoader(
+        TensorDataset(features, truth.has, truth.boxes, truth.labels),
+        BATCH,
+        shuffle=True,
+        drop_last=len(features) > BATCH,
+    )
+    optimizer = torch.optim.AdamW(layer.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * len(loader))
+    for _ in range(EPOCHS):
+        for own, *wanted in loader:
+            optimizer.zero_grad()
+            torch.stack(list(loss(layer(own.float()), CellTruth(*wanted)).values())).sum().backward()
+            optimizer.step()
+            schedule.step()
+    return layer
+
+
+class Standardise(nn.Module):
+    """Features less their mean over their deviation, channel by channel, as the training images have them."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        values = features.float()
+        self.register_buffer("mean", values.mean((0, 2, 3))[:, None, None])
+        self.register_buffer("deviation", values.std((0, 2, 3)).clamp(min=1e-6)[:, None, None])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
+
+
+@torch.no_grad()
+def judged(layer: nn.Module, test: Grid, stage: int) -> tuple[float, float]:
+    """Mean IoU and AP50 on held-out images."""
+    found: list[Detections] = []
+    for part in test.features[stage].split(BATCH):
+        found += decode(layer(part.float()), test.side)
+    ious = [
+        float(box_iou(own.boxes_xyxy[own.scores.argmax()].numpy(), boxes.numpy()).max())
+        for own, boxes in zip(found, test.boxes, strict=True)
+    ]
+    size = (test.side, test.side)
+    records = [make_record(Path(f"{n}"), size, boxes.tolist(), [0] * len(boxes)) for n, boxes in enumerate(test.boxes)]
+    evaluation = coco_evaluation(records, found, ["object"])
+    return sum(ious) / len(ious), mean_or_none(evaluation.eval["precision"][0, :, :, 0, -1]) or 0.0

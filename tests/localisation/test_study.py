@@ -1,0 +1,218 @@
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS, Script, Writer, write_yaml
+from PIL import Image
+
+import val
+from data.description import load_description
+from data.formats import read_split
+from data.records import Description, Split
+from engine.accuracy import read_backbones
+from localisation.binary import PERCENTILES
+from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged
+from localisation.regions import propose
+from localisation.report import write_report
+from localisation.study import Plan, Study, choose_percentile, prepare, run
+from localisation.summary import summarise
+from utils.errors import UserError
+
+
+@pytest.fixture
+def split(scenes_yaml: Path) -> Split:
+    return read_split(load_description(scenes_yaml), "test")
+
+
+def only(description: Description, name: str) -> Description:
+    return replace(description, splits={name: description.splits[name]})
+
+
+def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
+    return prepare(read_backbones(files), split, **changes)
+
+
+def test_command_writes_a_report(
+    written: Writer, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [written(method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
+    flags = ["--bootstrap", 50, "--device", "cpu", "--project", tmp_path / "runs", "--lime", 2, "--images", 3]
+    script(val, "--localise", "--weights", *files, *flags)
+    folder = tmp_path / "runs" / "val" / "exp"
+    content = json.loads((folder / "localise.json").read_text())
+    assert content["images"] == 3
+    lines = {(line["line"], line["map"]): line for line in content["lines"]}
+    assert {"gradcam", "saliency", "lime", "baseline"} == {kind for _, kind in lines}
+    own = lines["cl6", "gradcam"]
+    assert (own["seeds"], own["cuts"]) == ([0, 1], [1, 2, 3, 4, 5, 6])
+    assert len(own["measures"]["iou"]["seeds_sd"]) == 6
+    assert {pair["map"] for pair in content["pairs"]} == {"gradcam", "saliency", "lime"}
+    assert all((pair["first"], pair["second"]) == ("cl6", "e2e") for pair in content["pairs"])
+    assert len(content["claims"]) == 8
+    values = (folder / "values" / "iou.csv").read_text().splitlines()
+    assert len(values) == 1 + content["cases"]
+    assert "gradcam/cl6/seed1/b6" in values[0]
+    means = np.array([line.split(",") for line in values[1:]])[:, values[0].split(",").index("gradcam/cl6/seed1/b6")]
+    assert 0 <= means.astype(float).mean() <= 1
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    stems = {Path(name).stem for name in figures}
+    assert {"scatter_gradcam", "iou_saliency", "coarseness_gradcam", "coverage_lime", "small_gradcam"} <= stems
+    assert all({f"{stem}.png", f"{stem}.svg", f"{stem}.csv"} <= figures for stem in stems)
+    printed = capsys.readouterr().out
+    assert "Grad-CAM" in printed
+    assert str(folder / "report.html") in printed
+    markdown = (folder / "localise.md").read_text()
+    assert str(tmp_path) not in markdown + json.dumps(content)
+    assert all((folder / link).exists() for link in re.findall(r"\]\((figures/[^)]+)\)", markdown))
+
+
+@pytest.fixture
+def page(written: Writer, split: Split, tmp_path: Path) -> Path:
+    """A report with pictures."""
+    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split)), 50)
+    write_report(summary, "python val.py --localise", tmp_path, pictures=True)
+    return tmp_path / "report.html"
+
+
+def test_page_holds_all_it_shows(page: Path) -> None:
+    text = page.read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
+    assert len(sources) > 30
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "default-src 'none'; img-src data:;" in text, "the browser itself refuses what comes from elsewhere"
+    assert 'type="range"' in text
+
+
+def test_page_without_pictures(written: Writer, split: Split, tmp_path: Path) -> None:
+    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split, kinds=["gradcam"])), 0)
+    write_report(summary, "python val.py", tmp_path, pictures=False)
+    text = (tmp_path / "report.html").read_text()
+    assert "data:image/jpeg" not in text
+    assert 'type="range"' not in text
+
+
+def chromium(*flags: str) -> str:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1400"]
+    return subprocess.run([program, *own, *flags], check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_slider_changes_the_pictures_in_a_browser(page: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved.html"
+    move = "<script>slider.value = 0; slider.dispatchEvent(new Event('input'));</script></body>"
+    moved.write_text(page.read_text().replace("</body>", move))
+    pictures, texts = [], []
+    for path in (page, moved):
+        shot = tmp_path / f"{path.stem}.png"
+        chromium(f"--screenshot={shot}", path.as_uri())
+        with Image.open(shot) as image:
+            pictures.append(np.array(image.convert("RGB")).astype(int))
+        texts.append(chromium("--dump-dom", path.as_uri()))
+    assert pictures[0].std() > 10, "the page is not blank"
+    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.005
+    assert "(b6)" in texts[0]
+    assert "(b1)" in texts[1]
+    assert "(b6)" not in texts[1]
+
+
+def test_batches_do_not_matter(written: Writer, split: Split) -> None:
+    files = [written("cl6")]
+    one, other = (run(plan_of(files, split, batch_size=size)) for size in (1, 16))
+    assert np.array_equal(one.cases, other.cases)
+    for own, same in zip(one.columns, other.columns, strict=True):
+        if own.line != "random":
+            np.testing.assert_allclose(own.values["mass"], same.values["mass"], atol=1e-4)
+
+
+def test_same_files_are_ties(written: Writer, split: Split) -> None:
+    """A network against itself: nothing differs, nothing is claimed."""
+    files = read_backbones([written("cl6"), written("e2e")])
+    content = torch.load(files[0].path, weights_only=True)
+    content["method"] = "e2e"
+    torch.save(content, files[1].path)
+    summary = summarise(run(prepare(files, split)), 100)
+    for pair in summary.pairs:
+        for row in pair.of("iou"):
+            assert (row.values.ties, row.values.mean, row.adjusted) == (1, 0, 1)
+    assert {claim.verdict for claim in judged(summary)} <= {NOT_SEEN, UNTESTED}
+
+
+def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6"), written("e2e")], split))
+    for column in study.columns:
+        if column.line == "cl6":
+            column.parts["iou"] = [
+                np.minimum(1, part + 0.3 + 0.01 * np.random.rand(*part.shape)) for part in column.parts["iou"]
+            ]
+        if column.line == "e2e":
+            column.parts["iou"] = [part / 2 for part in column.parts["iou"]]
+    summary = summarise(study, 200)
+    verdicts = [claim.verdict for claim in judged(summary)]
+    assert verdicts[:4] == [REPRODUCED] * 4
+    assert summary.pairs[0].of("iou")[0].values.above == 1
+
+
+def test_patients_are_resampled_whole(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6")], split, kinds=["gradcam"]))
+    assert len(set(study.groups)) == len(study.records)
+    grouped = replace(study.plan.split, records=[replace(record, group="one") for record in study.records[:-1]])
+    assert len(set(Study(replace(study.plan, split=grouped), [], study.cases[:4], study.shares).groups)) == 1
+
+
+def test_another_class_is_explained_in_any_box(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6")], split, kinds=["gradcam"], explain="7"))
+    assert len(study.cases) == len(study.records)
+    assert (study.cases[:, 1] == 7).all()
+    with pytest.raises(UserError, match="--explain"):
+        plan_of([written("cl6")], split, explain="cat")
+
+
+def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -> None:
+    plan = plan_of([written("cl6"), written("e2e")], split)
+    chosen = choose_percentile(plan)
+    assert chosen in PERCENTILES
+    assert chosen == choose_percentile(plan_of([written("e2e")], split))
+    validation = read_split(split.description, "val")
+    assert choose_percentile(plan_of([written("e2e")], validation)) in PERCENTILES, "part of train serves"
+    with pytest.raises(UserError, match="--percentile"):
+        choose_percentile(replace(plan, split=replace(plan.split, description=only(split.description, "test"))))
+
+
+def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None:
+    files = [written("cl6", k=3), written("e2e", k=3)]
+    before = [path.read_bytes() for path in files]
+    found = propose(plan_of(files, split))
+    assert [path.read_bytes() for path in files] == before
+    assert len(found) == 2 * 3 * 3
+    assert all(0 <= own.miou <= 1 and 0 <= own.map50 <= 1 for own in found)
+    assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+
+
+def test_what_cannot_be_explained(written: Writer, split: Split, scenes: Path, script: Script, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="compare files of one"):
+        plan_of([written("cl6"), written("e2e", imgsz=96)], split)
+    with pytest.raises(UserError, match="CAM cannot explain"):
+        plan_of([written("cl6")], split, kinds=["cam"])
+    empty = read_split(load_description(write_yaml(tmp_path / "none.yaml", path=str(scenes), names=DIGITS)), "test")
+    with pytest.raises(UserError, match="has a box"):
+        plan_of([written("cl6")], type(split)("test", split.description, empty.records[:0]))
+    for flag, value in (("--lime", -1), ("--images", 0)):
+        with pytest.raises(UserError, match=flag):
+            script(val, "--localise", "--weights", written("cl6"), flag, value)
+    with pytest.raises(SystemExit):
+        script(val, "--localise", "--weights", written("cl6"), "--percentile", 77)
+
+
+def test_cam_is_measured_where_it_can_be(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl3", k=3, head="gap")], split, kinds=["cam", "gradcam"]))
+    cam, grad = (column.values["iou"] for column in study.columns[:2])
+    np.testing.assert_allclose(cam[:, -1].mean(), grad[:, -1].mean(), atol=0.15)
