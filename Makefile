@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev check
 	$(RUN) -m pytest
 
 check: $(VENV)/.installed-dev
-	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine utils benchmarks tests
+	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine localisation utils benchmarks tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
@@ -81,8 +81,9 @@ $(VENV)/.installed: requirements.txt
 	$(RUN) -c "import torchvision; torchvision.ops.nms"
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-oracles.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-oracles.txt
 	touch $@
 
 clean:

@@ -162,26 +162,32 @@ def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz:
     }
 
 
+def write_backbone(
+    folder: Path,
+    data: Path,
+    method: str,
+    *,
+    seed: int = 0,
+    backbone: str = "cnn6",
+    k: int = 6,
+    imgsz: int = 64,
+    head: str = "author",
+    **changes: Any,
+) -> Path:
+    """An untrained backbone file with changes; None drops a key."""
+    path = folder / f"seed{seed}" / f"backbone_{method}_{head}.pt"
+    path.parent.mkdir(exist_ok=True)
+    content = content_of(data, method, seed, backbone, k, imgsz, head) | changes
+    checkpoint.save(path, {key: value for key, value in content.items() if value is not None})
+    return path
+
+
 @pytest.fixture
 def written(scenes_yaml: Path, tmp_path: Path) -> Writer:
     """Writes a backbone file with changes: written("cl6", seed=1, names=[…])."""
 
-    def write(
-        method: str,
-        *,
-        seed: int = 0,
-        backbone: str = "cnn6",
-        k: int = 6,
-        imgsz: int = 64,
-        head: str = "author",
-        data: Path = scenes_yaml,
-        **changes: Any,
-    ) -> Path:
-        path = tmp_path / f"seed{seed}" / f"backbone_{method}_{head}.pt"
-        path.parent.mkdir(exist_ok=True)
-        content = content_of(data, method, seed, backbone, k, imgsz, head) | changes
-        checkpoint.save(path, {key: value for key, value in content.items() if value is not None})
-        return path
+    def write(method: str, *, data: Path = scenes_yaml, **changes: Any) -> Path:
+        return write_backbone(tmp_path, data, method, **changes)
 
     return write
 

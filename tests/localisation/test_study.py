@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, Script, Writer, write_yaml
+from conftest import DIGITS, Script, Writer, write_backbone, write_yaml
 from PIL import Image
 
 import val
@@ -39,13 +41,21 @@ def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
     return prepare(read_backbones(files), split, **changes)
 
 
-def test_command_writes_a_report(
-    written: Writer, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = [written(method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
-    flags = ["--bootstrap", 50, "--device", "cpu", "--project", tmp_path / "runs", "--lime", 2, "--images", 3]
-    script(val, "--localise", "--weights", *files, *flags)
-    folder = tmp_path / "runs" / "val" / "exp"
+@pytest.fixture(scope="module")
+def report(scenes_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder that the command filled for two methods and two seeds, and what it printed."""
+    folder = tmp_path_factory.mktemp("study")
+    files = [write_backbone(folder, scenes_yaml, method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
+    flags = ["--bootstrap", 50, "--device", "cpu", "--project", folder / "runs", "--lime", 2, "--images", 3]
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", *files, *flags])])
+        val.main()
+    return folder / "runs" / "val" / "exp", printed.getvalue()
+
+
+def test_command_writes_a_report(report: tuple[Path, str]) -> None:
+    folder, printed = report
     content = json.loads((folder / "localise.json").read_text())
     assert content["images"] == 3
     lines = {(line["line"], line["map"]): line for line in content["lines"]}
@@ -65,24 +75,15 @@ def test_command_writes_a_report(
     stems = {Path(name).stem for name in figures}
     assert {"scatter_gradcam", "iou_saliency", "coarseness_gradcam", "coverage_lime", "small_gradcam"} <= stems
     assert all({f"{stem}.png", f"{stem}.svg", f"{stem}.csv"} <= figures for stem in stems)
-    printed = capsys.readouterr().out
     assert "Grad-CAM" in printed
     assert str(folder / "report.html") in printed
     markdown = (folder / "localise.md").read_text()
-    assert str(tmp_path) not in markdown + json.dumps(content)
+    assert str(folder.parent) not in markdown + json.dumps(content)
     assert all((folder / link).exists() for link in re.findall(r"\]\((figures/[^)]+)\)", markdown))
 
 
-@pytest.fixture
-def page(written: Writer, split: Split, tmp_path: Path) -> Path:
-    """A report with pictures."""
-    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split)), 50)
-    write_report(summary, "python val.py --localise", tmp_path, pictures=True)
-    return tmp_path / "report.html"
-
-
-def test_page_holds_all_it_shows(page: Path) -> None:
-    text = page.read_text()
+def test_page_holds_all_it_shows(report: tuple[Path, str]) -> None:
+    text = (report[0] / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
     assert len(sources) > 30
     assert all(source.startswith("data:image/") for source in sources)
@@ -106,7 +107,8 @@ def chromium(*flags: str) -> str:
     return subprocess.run([program, *own, *flags], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
-def test_slider_changes_the_pictures_in_a_browser(page: Path, tmp_path: Path) -> None:
+def test_slider_changes_the_pictures_in_a_browser(report: tuple[Path, str], tmp_path: Path) -> None:
+    page = report[0] / "report.html"
     moved = tmp_path / "moved.html"
     move = "<script>slider.value = 0; slider.dispatchEvent(new Event('input'));</script></body>"
     moved.write_text(page.read_text().replace("</body>", move))

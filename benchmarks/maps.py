@@ -1,0 +1,263 @@
+"""Speed of the localisation study over the libraries that it could have called, in one run. Prints JSON lines.
+
+`python -m benchmarks.maps`. The libraries are used as one would on a network with a classifier after each of six
+blocks: once for every classifier. Captum, grad-cam, lime: see requirements-oracles.txt.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from benchmarks.figures import in_turns, show
+from data import sample
+from data.description import load_description
+from data.formats import read_split
+from engine.accuracy import read_backbones
+from localisation.granulometry import disk, radii_for, spectrum
+from localisation.lime import SAMPLES, Perturbations, explain, superpixels
+from localisation.maps import Explained, grad_cams
+from localisation.study import Study, prepare, run
+from models.backbones import make_backbone
+from models.heads import make_head
+from models.plan import make_plan
+from utils import checkpoint
+from utils.errors import run_cli
+
+LAYERS, CLASSES = 6, 10
+CASES = 2000  # that the time of the study is told for
+MODELS = ("cl6", "e2e")
+
+
+def network(width: float = 1.0, imgsz: int = 96) -> Explained:
+    """The six-layer network with a classifier on each layer, untrained."""
+    backbone = make_backbone("cnn6", width)
+    plan = make_plan(backbone, LAYERS, imgsz)
+    heads = [make_head("author", part.shape, CLASSES, convs=0).eval() for part in plan]
+    found = Explained(backbone, range(1, LAYERS + 1), heads)
+    return found.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+class Head(nn.Module):
+    """One of the classifiers, for libraries that know one."""
+
+    def __init__(self, whole: Explained, stage: int) -> None:
+        super().__init__()
+        self.whole, self.stage = whole, stage
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.whole(images)[self.stage]
+        return found
+
+
+def grad_cam(repeats: int) -> None:
+    """All layers in one pass, over a pass for each; the floor is one pass of the network without any map."""
+    from captum.attr import LayerGradCam
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    whole = network()
+    images, labels = torch.rand(8, 3, 96, 96), torch.randint(CLASSES, (8,))
+    heads = [Head(whole, stage) for stage in range(LAYERS)]
+
+    def captum() -> list[Tensor]:
+        return [
+            LayerGradCam(head, part).attribute(images, labels, relu_attributions=True).detach()[:, 0]
+            for head, part in zip(heads, whole.parts, strict=True)
+        ]
+
+    def library() -> None:
+        targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
+        for head, part in zip(heads, whole.parts, strict=True):
+            with GradCAM(head, [part]) as own:
+                own(images, targets)
+
+    same = all(
+        torch.equal(own.maps, other) for own, other in zip(grad_cams(whole, images, labels), captum(), strict=True)
+    )
+    whole.requires_grad_(True)  # grad-cam wants gradients of the network
+    seconds = in_turns(
+        {"ours": lambda: grad_cams(whole, images, labels), "captum": captum, "library": library}, repeats
+    )
+    with torch.inference_mode():
+        once = in_turns({"pass": lambda: whole(images)}, repeats)["pass"]
+    for name, title, target in (("captum", "captum", 1 / 8), ("library", "grad-cam", 1 / 10)):
+        ratio, floor = seconds["ours"] / seconds[name], round(once / seconds[name], 4)
+        figure = f"Grad-CAM, 6 layers, time over {title}"
+        show(figure, ratio, target, title, least=False, floor=floor, seconds=round(seconds["ours"], 4))
+    show("Grad-CAM, raw maps bit-equal to captum", float(same), 1.0, "captum")
+
+
+def lime(repeats: int) -> None:
+    """All classifiers from one set of perturbed images, over a run of the package for each."""
+    from lime.lime_image import LimeImageExplainer
+
+    whole = network(0.5, 64)
+    image = torch.rand(3, 64, 64)
+    pixels = image.permute(1, 2, 0).numpy()
+    segments = superpixels(pixels)
+
+    def ours() -> np.ndarray:
+        def classify(images: Tensor) -> list[Tensor]:
+            return [own.softmax(1) for own in whole(images)]
+
+        return explain(classify, image, 1, Perturbations.draw(segments))
+
+    def theirs() -> list[list[float]]:
+        found = []
+        for stage in range(LAYERS):
+
+            def probabilities(batch: np.ndarray, stage: int = stage) -> Any:
+                with torch.inference_mode():
+                    images = torch.from_numpy(np.asarray(batch)).permute(0, 3, 1, 2).float()
+                    return whole(images)[stage].softmax(1).double().numpy()
+
+            own = LimeImageExplainer(random_state=0).explain_instance(
+                pixels, probabilities, labels=(1,), top_labels=None, num_samples=SAMPLES, batch_size=64,
+                segmentation_fn=lambda _: segments, random_seed=0,
+            )  # fmt: skip
+            weights = dict(own.local_exp[1])
+            found.append([weights[index] for index in range(int(segments.max()) + 1)])
+        return found
+
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+        apart = float(np.abs(ours() - np.array(theirs())).max())
+        seconds = in_turns({"ours": ours, "theirs": theirs}, repeats)
+    show("LIME, 6 classifiers, time over lime", seconds["ours"] / seconds["theirs"], 1 / 8, "lime", least=False)
+    show("LIME, largest difference of a coefficient", apart, 1e-8, "lime", least=False, exactly=apart)
+
+
+def granulometry(repeats: int) -> None:
+    """Openings by disks of growing radius."""
+    draw = np.random.default_rng(0)
+    regions = ndimage.gaussian_filter(draw.normal(size=(12, 224, 224)), (0, 6, 6)) > 0.02
+    radii = radii_for(224)
+
+    def theirs() -> np.ndarray:
+        disks = [disk(radius).astype(bool) for radius in range(radii)]
+        return np.array([[ndimage.binary_opening(one, own).sum() for own in disks] for one in regions])
+
+    same = bool(np.array_equal(spectrum(regions, radii), theirs()))
+    seconds = in_turns({"ours": lambda: spectrum(regions, radii), "theirs": theirs}, repeats)
+    ratio = seconds["ours"] / seconds["theirs"]
+    show("granulometry, time over scipy.ndimage", ratio, 1 / 10, "scipy", least=False, identical=same)
+
+
+def backbone_file(folder: Path, data: Path, method: str, width: float, imgsz: int) -> Path:
+    """An untrained backbone file: maps cost the same, whatever was learned."""
+    backbone = make_backbone("cnn6", width)
+    plan = make_plan(backbone, LAYERS, imgsz)
+    names = list("0123456789")
+    heads = [make_head("author", part.shape, len(names), convs=0).state_dict() for part in plan]
+    path = folder / f"backbone_{method}.pt"
+    content = {
+        "kind": "backbone", "backbone": "cnn6", "width": width, "names": names, "method": method, "heads": heads,
+        "splits": [[part.start, part.stop] for part in plan], "shapes": [list(part.shape) for part in plan],
+        "head": {"name": "author", "convs": 0}, "single_label": False, "view": "letterbox", "imgsz": imgsz,
+        "recipe": {"data": str(data), "seed": 0, "pretrain": {}}, "model": backbone.state_dict(),
+    }  # fmt: skip
+    checkpoint.save(path, content)
+    return path
+
+
+def explained(images: int, width: float, folder: Path) -> tuple[float, Study]:
+    """Seconds of the study on so many of the scenes in a folder, without its report."""
+    data = folder / "scenes.yaml"
+    files = read_backbones([backbone_file(folder, data, method, width, 64) for method in MODELS])
+    split = read_split(load_description(data), "test")
+    began = time.perf_counter()
+    study = run(prepare(files, split, images=images))
+    return time.perf_counter() - began, study
+
+
+def part_of_study(arguments: argparse.Namespace) -> None:
+    """What a process of its own prints: seconds, cases and peak memory."""
+    seconds, study = explained(arguments.images, arguments.width, arguments.folder)
+    found = {
+        "seconds": seconds,
+        "cases": len(study.cases),
+        "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    print(json.dumps(found | {"speed": arithmetic_speed()}))
+
+
+def arithmetic_speed() -> float:
+    """Multiply-accumulates a second of the network's widest convolution."""
+    layer: nn.Module = nn.Conv2d(256, 256, 3, padding=3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.rand(16, 256, 34, 34).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        seconds = in_turns({"ours": lambda: layer(x)}, 10)["ours"]
+    return 16 * 256 * 256 * 9 * 38 * 38 / seconds
+
+
+def multiplications(width: float) -> int:
+    """Of the maps of one case and one network: two forward passes, and for saliency a backward pass from each layer."""
+    costs = [part.macs for part in make_plan(make_backbone("cnn6", width), LAYERS, 64)]
+    backward = sum(cost * (LAYERS - index) for index, cost in enumerate(costs))
+    return 2 * sum(costs) + backward
+
+
+def whole_study(images: int, widths: Sequence[float]) -> None:
+    """Time of the study with its baselines, and whether its memory grows with the images."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sample.write(folder / "scenes", size=sample.SampleSize(8, 4, images))
+        text = (Path(sample.__file__).with_name("sample.yaml")).read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("path:")]
+        (folder / "scenes.yaml").write_text("\n".join([f"path: {folder / 'scenes'}", *lines]) + "\n")
+        for width in widths:
+            own = {count: in_process(count, width, folder) for count in (images // 4, images)}
+            seconds = own[images]["seconds"] * CASES / own[images]["cases"]
+            floor = len(MODELS) * CASES * multiplications(width) / own[images]["speed"]
+            title = f"study, cnn6 ×{width:g}, seconds for {CASES} maps a layer and model"
+            show(title, seconds, 240, "–", least=False, floor=round(floor, 1))
+            ratio = own[images]["bytes"] / own[images // 4]["bytes"]
+            title = f"study, cnn6 ×{width:g}, peak memory of {images} images over {images // 4}"
+            show(title, ratio, 1.1, "–", least=False)
+
+
+def in_process(images: int, width: float, folder: Path) -> dict[str, Any]:
+    """The study in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.maps", "--images", str(images), "--width", str(width)]
+    done = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+PARTS = {"gradcam": grad_cam, "lime": lime, "granulometry": granulometry}
+
+
+def main() -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=(*PARTS, "study"), default=[*PARTS, "study"])
+    parser.add_argument("--repeats", type=int, default=5, help="measured turns of each side [5]")
+    parser.add_argument("--images", type=int, default=400, help="scenes of the study, of about five cases [400]")
+    parser.add_argument("--width", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.folder:
+        return part_of_study(arguments)
+    for name in PARTS:
+        if name in arguments.only:
+            PARTS[name](arguments.repeats)
+    if "study" in arguments.only:
+        whole_study(arguments.images, (0.5, 1.0))
+    return None
+
+
+if __name__ == "__main__":
+    run_cli(main)
