@@ -93,6 +93,9 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         help="explain this class in every image, whatever its boxes are [those of the boxes]",
     )
+    maps.add_argument(
+        "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
+    )
     maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
     maps.add_argument(
         "--stretch",
@@ -210,6 +213,7 @@ def localise(arguments: argparse.Namespace) -> None:
         kinds=arguments.maps,
         percentile=arguments.percentile,
         explain=arguments.explain,
+        targets=arguments.targets,
         lime=arguments.lime,
         images=arguments.images,
         stretched=arguments.stretch,

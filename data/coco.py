@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def read_coco(description: Description, split: str) -> Split:
     records = []
     for entry, image, size in zip(chosen, paths, readable(paths, problems), strict=True):
         if size is not None:
-            records.append(read_image(entry, image, size, annotations[entry["id"]], labels, path, problems))
+            record = read_image(entry, image, size, annotations[entry["id"]], labels, path, problems)
+            records.append(replace(record, group=whose(entry, description.group)))
     return Split(split, description, records, problems)
 
 
@@ -139,6 +141,11 @@ def read_image(
         crowd.append(annotation.get("iscrowd") == 1)
         areas.append(outlined(annotation, box))
     return make_record(image, size_hw, boxes, indices, crowd=crowd, areas=areas)
+
+
+def whose(entry: Entry, key: str | None) -> str | None:
+    """What an image's entry says under a key; images without it stand for themselves."""
+    return None if key is None or entry.get(key) is None else str(entry[key])
 
 
 def outlined(annotation: Entry, box: Box) -> float:

@@ -54,6 +54,8 @@ class DataYaml(BaseModel):
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
+        group: key of the json's images that tells whose an image is, a patient's for example (coco); they are never
+            parted.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
             top folder of path's own name (sets/tiny-imagenet-200), that folder becomes path.
@@ -70,6 +72,7 @@ class DataYaml(BaseModel):
     nc: int | None = None
     images: Path | None = None
     labels: Path | None = None
+    group: str | None = None
     archives: tuple[Archive, ...] = ()
 
     @field_validator("format")
@@ -99,6 +102,8 @@ class DataYaml(BaseModel):
     def _agree(self) -> Self:
         if self.nc is not None and self.names is not None and self.nc != len(self.names):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
+        if self.group is not None and self.format != "coco":
+            raise ValueError("`group` is a key of the images in a json of coco")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):
@@ -133,7 +138,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
     images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
     names = class_names(content, root, path)
-    return Description(path, root, FORMATS[content.format], splits, names, images, labels, shares)
+    return Description(path, root, FORMATS[content.format], splits, names, images, labels, shares, content.group)
 
 
 def present(archive: Archive, yaml: Path, *, download: bool) -> Path:

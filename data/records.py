@@ -39,6 +39,7 @@ class Description:
         splits: train, val, test → what the yaml calls their parts, where it has them; a reader is given one part.
         images, labels: folders of the images and of their labels, where the yaml names them.
         shares: train, val, test → share of all images, where the yaml gives no lists.
+        group: key of an image in its json that tells whose it is.
     """
 
     yaml: Path
@@ -49,6 +50,7 @@ class Description:
     images: Path | None = None
     labels: Path | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    group: str | None = None
 
     @property
     def single_label(self) -> bool:

@@ -1,6 +1,7 @@
 """What cascade learning is held against: the same network, head and schedule, trained end to end."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ from utils.config import Baseline
 from utils.seed import seed_process
 
 # Where the seeds of a baseline start: apart from those of the stages and of each other.
-NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300}
+NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
 PROBES = 50  # probes' seeds start so far behind
+PROBED = "_probed"  # how the name of a method with fresh heads ends
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
 
     `e2e`: from random weights, as many epochs as the longest stage. `e2e_compute`: as many as cost the arithmetic that
     the cascade took. `finetuned`: the cascaded network goes on end to end, with its last head, as long as `e2e`.
+    `probed`: each of the others and the cascade once more, with heads that were trained after everything else.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
@@ -78,6 +81,8 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
     plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
     logs = Logs(job.folder, "pretrain.csv")
     for name in recipe.baselines:
+        if name == "probed":
+            continue
         number = NUMBERS[name]
         seed_process(recipe.seed, number)
         if name == "finetuned":
@@ -95,6 +100,25 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
         probes, metrics = run_probes(job, backbone, plan[:-1], stage, logs)
         heads = [probe.state_dict() for probe in [*probes, head]]
         save_backbone(job, method, backbone, plan, heads, [*metrics, figures])
+    if "probed" in recipe.baselines:
+        for path in sorted(job.weights.glob("backbone_*.pt")):
+            if not path.stem.endswith(PROBED):
+                probe_again(job, path, plan, logs)
+
+
+def probe_again(job: Job, path: Path, plan: list[SubModule], logs: Logs) -> None:
+    """Write a backbone file again with fresh heads at all of its cuts, trained on the fixed network.
+
+    Heads of a cascade learned together with their stage, and the last one end to end together with the network. These
+    did not: what sets two files apart then are the features alone. Seeds are the same for every file.
+    """
+    content = checkpoint.load(path, "backbone")
+    backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+    checkpoint.load_state(backbone, content["model"], path)
+    method = content["method"] + PROBED
+    stage = Stage(method, method, NUMBERS["probed"], joined(plan), job.recipe.stage)
+    heads, metrics = run_probes(job, backbone, plan, stage, logs)
+    save_backbone(job, method, backbone, plan, [head.state_dict() for head in heads], metrics)
 
 
 def longest(job: Job) -> int:

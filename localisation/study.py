@@ -141,6 +141,7 @@ def prepare(
     kinds: Sequence[str] = ("gradcam", "saliency"),
     percentile: int | None = 80,
     explain: str | None = None,
+    targets: Sequence[str] = (),
     lime: int = 0,
     images: int | None = None,
     stretched: bool = False,
@@ -152,6 +153,7 @@ def prepare(
     Args:
         percentile: above which pixels count; None: chosen on held-out images.
         explain: the class that is explained in every image; None: those of the boxes.
+        targets: only boxes of these classes count; () for all.
         images: draw so many of the images with boxes; None for all.
         stretched: stretch maps over the image instead of putting them where their cells lie.
 
@@ -161,14 +163,28 @@ def prepare(
     """
     same_view(files)
     check_heads(files, kinds)
+    names = split.description.names
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
+    split = replace(split, records=aimed_at(split.records, [class_index(n, names, "--targets") for n in targets]))
     few = replace(split, records=sample(boxed(split), images))
     plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
     if percentile is None:
         plan = replace(plan, rule=Rule(choose_percentile(plan)))
     own = split.description
     training = read_split(own, "train").records if "train" in own.splits and split.name != "train" else []
+    training = aimed_at(training, [class_index(name, names, "--targets") for name in targets])
     return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_IMAGES])
+
+
+def aimed_at(records: Sequence[Record], labels: Sequence[int]) -> list[Record]:
+    """The images with the boxes of some classes only; no class stands for all."""
+    if not labels:
+        return list(records)
+    kept = [np.isin(record.labels, labels) for record in records]
+    return [
+        replace(record, boxes_xyxy=record.boxes_xyxy[own], labels=record.labels[own], crowd=None, areas=None)
+        for record, own in zip(records, kept, strict=True)
+    ]
 
 
 def sample(records: list[Record], count: int | None) -> list[Record]:

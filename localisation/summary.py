@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.baselines import PROBED
 from localisation.overlap import LOCALISED, chance_iou, iou_ceiling
 from localisation.regions import Region
 from localisation.statistics import Comparison, Resamples, compare, holm, mcnemar
@@ -140,7 +141,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
         regions: what was learned on frozen features.
     """
     lines = lines_of(study.columns)
-    couples = [(first, reference(lines, first.kind)) for first in lines if first.trained]
+    couples = [(first, reference(lines, first)) for first in lines if first.trained]
     couples = [(first, second) for first, second in couples if first is not second and comparable(first, second)]
     found = intervals(study, lines, couples, draws)
     for line in lines:
@@ -162,10 +163,12 @@ def lines_of(columns: Sequence[Column]) -> list[Line]:
     return found
 
 
-def reference(lines: Sequence[Line], kind: str) -> Line:
-    """What the others of a kind are held against: trained end to end if there is one, else the last."""
-    own = [line for line in lines if line.kind == kind and line.trained]
-    return next((line for line in own if line.name.startswith("e2e")), own[-1])
+def reference(lines: Sequence[Line], first: Line) -> Line:
+    """What a line is held against: one trained end to end, with heads of the same kind if it can be; else the last."""
+    own = [line for line in lines if line.kind == first.kind and line.trained]
+    ends = [line for line in own if line.name.startswith("e2e")]
+    alike = [line for line in ends if line.name.endswith(PROBED) == first.name.endswith(PROBED)]
+    return next(iter(alike or ends or own[-1:]))
 
 
 def comparable(first: Line, second: Line) -> bool:

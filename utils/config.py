@@ -18,7 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Baseline = Literal["e2e", "e2e_compute", "finetuned"]
+Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
 Baselines = Annotated[
     tuple[Baseline, ...],
     BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value),
@@ -126,7 +126,7 @@ class Recipe(Section):
         "stage", description="where to cut: at the resolutions, or into equal work or training memory"
     )
     baselines: Baselines = Field(
-        (), description="also train, comma-separated: e2e, e2e_compute (equal epochs, equal work), finetuned"
+        (), description="also train, comma-separated: e2e, e2e_compute (equal epochs, equal work), finetuned, probed"
     )
     pretrain_only: bool = Field(False, description="stop before the detector")
     cache: Literal["auto", "off", "ram", "disk"] = Field(

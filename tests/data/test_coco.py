@@ -92,6 +92,17 @@ def test_the_folder_of_the_yaml_goes_first(root: Path) -> None:
     assert record.image == root / "elsewhere" / "deep" / "x.jpg"
 
 
+def test_whose_image_it_is(root: Path) -> None:
+    write(root, [image(1, patient=7), image(2, patient="a"), image(3)], [])
+    add(root / "train2017" / f"{3:012}.jpg")
+    add(root / "train2017" / f"{2:012}.jpg")
+    records = read_split(describe(root, group="patient"), "train").records
+    assert [record.group for record in records] == ["7", "a", None]
+    assert {record.group for record in read_split(describe(root), "train").records} == {None}
+    with pytest.raises(UserError, match="group"):
+        load_description(write_yaml(root / "voc.yaml", path=str(root), group="patient"))
+
+
 def test_a_part_of_a_json(root: Path) -> None:
     write(root, [image(1, split="train"), image(2, split="test")], [annotation(7, 1, 1, 5, 5, image_id=2)])
     description = describe(root, **{name: f"annotations/instances_train2017.json#{name}" for name in ("train", "test")})

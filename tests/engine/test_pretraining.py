@@ -60,7 +60,7 @@ def test_auto_says_why_it_does_not_cache(
 
 
 def test_baselines_have_a_head_at_every_cut(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
-    flags = ["--baselines", "e2e,e2e_compute,finetuned", "--pretrain-epochs-step", 1]
+    flags = ["--baselines", "e2e,e2e_compute,finetuned,probed", "--pretrain-epochs-step", 1]
     script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags)
     cascade = checkpoint.load(weights(tmp_path, "exp"), "backbone")
     assert [figures["epochs"] for figures in cascade["metrics"]] == [2, 3, 4]
@@ -80,11 +80,14 @@ def test_baselines_have_a_head_at_every_cut(corners_yaml: Path, tmp_path: Path, 
         assert all(0 <= figures["accuracy"] <= 1 for figures in content["metrics"])
     assert found["e2e"]["metrics"][-1]["epochs"] == found["cl3_finetuned"]["metrics"][-1]["epochs"] == 4
     metrics = json.loads((tmp_path / "train" / "exp" / "metrics.json").read_text())
-    assert set(metrics["pretrain"]) == {"cl3", *METHODS}
+    assert set(metrics["pretrain"]) == {"cl3", "cl3_probed", *METHODS}
+    probed = checkpoint.load(weights(tmp_path, "exp", "cl3_probed"), "backbone")
+    assert all(torch.equal(tensor, probed["model"][name]) for name, tensor in cascade["model"].items())
+    assert not torch.equal(probed["heads"][-1]["5.weight"], cascade["heads"][-1]["5.weight"])
     assert not same_weights(weights(tmp_path, "exp"), weights(tmp_path, "exp", "cl3_finetuned"))
 
 
-METHODS = ("e2e", "e2e_compute", "cl3_finetuned")
+METHODS = ("e2e", "e2e_compute", "cl3_finetuned", "e2e_probed", "e2e_compute_probed", "cl3_finetuned_probed")
 
 
 def test_equal_compute_counts_all_that_the_cascade_did(corners_yaml: Path, tmp_path: Path, script: Script) -> None:

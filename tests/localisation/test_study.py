@@ -178,6 +178,23 @@ def test_another_class_is_explained_in_any_box(written: Writer, split: Split) ->
         plan_of([written("cl6")], split, explain="cat")
 
 
+def test_only_some_boxes_count(written: Writer, split: Split) -> None:
+    plan = plan_of([written("cl6")], split, targets=["3", "4"])
+    assert {label for record in plan.split.records for label in record.labels.tolist()} <= {3, 4}
+    assert len(plan.split.records) < len(split.records) or len(split.records) == 4
+    with pytest.raises(UserError, match="--targets"):
+        plan_of([written("cl6")], split, targets=["cat"])
+
+
+def test_lines_are_held_against_their_own_kind(written: Writer, split: Split) -> None:
+    names = ("cl6", "e2e", "cl6_probed", "e2e_probed")
+    summary = summarise(run(plan_of([written(name) for name in names], split, kinds=["gradcam"], images=2)), 0)
+    assert {(pair.first.name, pair.second.name) for pair in summary.pairs} == {
+        ("cl6", "e2e"),
+        ("cl6_probed", "e2e_probed"),
+    }
+
+
 def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -> None:
     plan = plan_of([written("cl6"), written("e2e")], split)
     chosen = choose_percentile(plan)
