@@ -10,10 +10,12 @@ demo: $(VENV)/.installed
 	$(RUN) -m data.sample
 	$(RUN) train.py --backbone darknet53 --cl-splits 3
 	$(RUN) val.py --map
+	$(RUN) val.py --localise --images 40
 	$(RUN) detect.py
 	$(RUN) export.py
 	@echo
-	@cat "$$(ls -td runs/val/*/ | head -n 1)summary.txt"
+	@cat "$$(dirname "$$(ls -t runs/val/*/summary.txt | head -n 1)")/summary.txt"
+	@echo "where the features look: $$(ls -t runs/val/*/report.html | head -n 1)"
 	@echo "detections drawn in $$(ls -td runs/detect/*/ | head -n 1)"
 
 test: $(VENV)/.installed-dev check
@@ -46,6 +48,12 @@ study-%: configs/%.yaml $(VENV)/.installed
 	$(RUN) val.py --accuracy --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_*.pt) \
 	  --json results/$*.json --report results/$*.md
 
+# Where the features of that study's networks look: results/%_maps.md, and a page beside it. 10,000 resamples.
+localise-%: study-%
+	$(RUN) val.py --localise --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_cl*.pt) \
+	  $(SEEDS:%=runs/train/$*_seed%/weights/backbone_e2e*.pt) --percentile auto --lime 100 --regions \
+	  --bootstrap 10000 --report results/$*_maps.md
+
 # A recipe's detector from cascaded, end-to-end and random weights, three seeds each, beside the ultralytics package's:
 # figures of the test split in results/. Started again after a stop, it goes on where it was.
 detectors-%: configs/%.yaml $(VENV)/.installed
@@ -70,7 +78,7 @@ detectors-%: configs/%.yaml $(VENV)/.installed
 # Keeps what the newest demo run gave: results/sample.
 gallery:
 	mkdir -p results/sample
-	cd "$$(ls -td runs/val/*/ | head -n 1)" && cp predictions.jpg pr_curve.png confusion_matrix.png summary.txt metrics.json "$(CURDIR)/results/sample"
+	cd "$$(dirname "$$(ls -t runs/val/*/summary.txt | head -n 1)")" && cp predictions.jpg pr_curve.png confusion_matrix.png summary.txt metrics.json "$(CURDIR)/results/sample"
 	cd "$$(ls -td runs/train/*/ | head -n 1)" && cp pretrain.csv results.csv "$(CURDIR)/results/sample"
 
 $(VENV)/.installed: requirements.txt

@@ -44,6 +44,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        help="with --accuracy and --localise: write Markdown to this file too, its plots beside it",
+    )
+    parser.add_argument(
+        "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"resamples behind the intervals; 0: none [{DRAWS}]"
+    )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
@@ -64,11 +72,6 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
     boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
-    classes = parser.add_argument_group("with --accuracy")
-    classes.add_argument("--report", type=Path, help="write the Markdown tables to this file too, the curve beside it")
-    classes.add_argument(
-        "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"resamples behind the intervals; 0: none [{DRAWS}]"
-    )
     maps = parser.add_argument_group("with --localise")
     maps.add_argument(
         "--maps",
@@ -170,8 +173,6 @@ def average_precision(arguments: argparse.Namespace) -> None:
 def accuracy(arguments: argparse.Namespace) -> None:
     """Classify with every classifier of the backbone files, write tables and the curve, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
-    if arguments.bootstrap < 0:
-        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
     from engine.accuracy import own_data, read_backbones, run_study
     from engine.accuracy_report import shown_command, terminal_table, write_study
     from engine.device import pick_device
@@ -221,9 +222,12 @@ def localise(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     folder = new_run(arguments.project, "val", arguments.name)
+    for path in filter(None, (arguments.json, arguments.report)):
+        make_folder(path.parent)
     summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
     command = shown_command(sys.argv[1:])
-    print(write_report(summary, command, folder, pictures=not arguments.no_pictures))
+    files = {"published": arguments.report, "figures": arguments.json}
+    print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
@@ -243,6 +247,8 @@ def newest_backbones(project: Path) -> list[Path]:
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
+    if arguments.bootstrap < 0:
+        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
     mode = accuracy if arguments.accuracy else localise if arguments.localise else average_precision
     mode(arguments)
 

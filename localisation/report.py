@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,25 +25,54 @@ class Plot:
     source: str
 
 
-def write_report(summary: Summary, command: str, folder: Path, *, pictures: bool) -> str:
+def write_report(
+    summary: Summary,
+    command: str,
+    folder: Path,
+    *,
+    pictures: bool = True,
+    published: Path | None = None,
+    figures: Path | None = None,
+) -> str:
     """Write localise.json, localise.md, values/, figures/ and report.html; gives what is to be printed.
 
     Args:
         pictures: whether the page shows images of the data.
+        published: a Markdown file to write too; the plots, the numbers and a page without images of the data go into a
+            folder beside it, of the same name.
+        figures: a further place for the JSON.
     """
     claims = judged(summary)
+    numbers = json.dumps(as_json(summary, claims, command), indent=1) + "\n"
     write_values(summary.study, folder / "values")
-    write_text(folder / "localise.json", json.dumps(as_json(summary, claims, command), indent=1) + "\n")
-    figures = make_folder(folder / "figures")
-    plots = []
-    for chart in charts(summary):
-        svg = base64.b64encode(save(chart, figures).encode()).decode()
-        plots.append(Plot(chart.name, chart.caption, f"data:image/svg+xml;base64,{svg}"))
-    links = [(f"figures/{plot.name}.png", plot.caption) for plot in plots]
-    write_text(folder / "localise.md", markdown(summary, claims, command, links))
+    for path in filter(None, (folder / "localise.json", figures)):
+        write_text(path, numbers)
+    plots = draw(summary, make_folder(folder / "figures"))
+    write_text(folder / "localise.md", markdown(summary, claims, command, links(plots, "figures")))
     groups = galleries(summary) if pictures else []
     write_text(folder / "report.html", page(summary, claims, command, plots, groups))
+    if published:
+        beside = make_folder(published.with_suffix(""))
+        for plot in plots:
+            shutil.copyfile(folder / "figures" / f"{plot.name}.png", beside / f"{plot.name}.png")
+        write_text(beside / "localise.json", numbers)
+        write_text(beside / "report.html", page(summary, claims, command, plots, []))
+        write_text(published, markdown(summary, claims, command, links(plots, beside.name)))
     return terminal(summary, claims)
+
+
+def draw(summary: Summary, folder: Path) -> list[Plot]:
+    """Write every plot."""
+    plots = []
+    for chart in charts(summary):
+        svg = base64.b64encode(save(chart, folder).encode()).decode()
+        plots.append(Plot(chart.name, chart.caption, f"data:image/svg+xml;base64,{svg}"))
+    return plots
+
+
+def links(plots: list[Plot], folder: str) -> list[tuple[str, str]]:
+    """Path and caption of each plot, as a Markdown file beside the folder links them."""
+    return [(f"{folder}/{plot.name}.png", plot.caption) for plot in plots]
 
 
 def page(summary: Summary, claims: list[Claim], command: str, plots: list[Plot], groups: list[Group]) -> str:

@@ -91,12 +91,20 @@ def test_page_holds_all_it_shows(report: tuple[Path, str]) -> None:
     assert 'type="range"' in text
 
 
-def test_page_without_pictures(written: Writer, split: Split, tmp_path: Path) -> None:
-    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split, kinds=["gradcam"])), 0)
-    write_report(summary, "python val.py", tmp_path, pictures=False)
-    text = (tmp_path / "report.html").read_text()
-    assert "data:image/jpeg" not in text
-    assert 'type="range"' not in text
+def test_published_without_pictures_of_the_data(written: Writer, split: Split, tmp_path: Path) -> None:
+    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split, kinds=["gradcam"], images=2)), 0)
+    published = tmp_path / "results" / "mine.md"
+    published.parent.mkdir()
+    write_report(summary, "python val.py", tmp_path, pictures=False, published=published, figures=tmp_path / "f.json")
+    for page in (tmp_path / "report.html", tmp_path / "results" / "mine" / "report.html"):
+        text = page.read_text()
+        assert "data:image/jpeg" not in text
+        assert 'type="range"' not in text
+    linked = re.findall(r"\]\((mine/[^)]+)\)", published.read_text())
+    assert len(linked) > 8
+    assert all((published.parent / link).exists() for link in linked)
+    content = json.loads((tmp_path / "f.json").read_text())
+    assert content == json.loads((tmp_path / "results" / "mine" / "localise.json").read_text())
 
 
 def chromium(*flags: str) -> str:
