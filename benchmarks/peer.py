@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,9 @@ def write_yolo(splits: list[Split], folder: Path) -> Path:
     for split in splits:
         images, labels = (make_folder(folder / kind / split.name) for kind in ("images", "labels"))
         for record in split.records:
-            (images / record.image.name).symlink_to(record.image)
+            link = images / record.image.name
+            if not link.is_symlink():
+                link.symlink_to(record.image)
             write_text(labels / f"{record.image.stem}.txt", as_yolo(record))
     file = folder / "data.yaml"
     paths = {split.name: f"images/{split.name}" for split in splits}
@@ -70,28 +71,39 @@ def read_predictions(path: Path, records: list[Record]) -> list[Detections]:
     return found
 
 
+def train(folder: Path, model: str, shared: list[str], epochs: int) -> Path:
+    """The best checkpoint of a training in folder/train; one that was interrupted goes on, a finished one stays."""
+    best, last, finished = (folder / "train" / name for name in ("weights/best.pt", "weights/last.pt", "finished"))
+    if finished.exists():
+        return best
+    if last.exists():
+        yolo(folder, "train", "resume=True", f"model={last}")
+    else:
+        own = [f"epochs={epochs}", "pretrained=False", "amp=False"]  # it has no bf16 on a CPU
+        yolo(folder, "train", f"model={model}", *shared, *own, f"project={folder}", "name=train", "exist_ok=True")
+    finished.touch()
+    return best
+
+
 def main() -> None:
     """Convert, train, predict, judge."""
     parser = argparse.ArgumentParser(description="ultralytics' yolov3.yaml from scratch, judged by pycocotools.")
     parser.add_argument("--recipe", type=Path, required=True, help="whose data, imgsz, epochs and batch size it gets")
     parser.add_argument("--model", default="yolov3.yaml", help="its model [yolov3.yaml]")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe, {})
     description = load_description(recipe.data)
     splits = [read_split(description, name) for name in description.splits]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary).resolve()
-        data = write_yolo(splits, folder)
-        sizes = [f"imgsz={recipe.imgsz}", f"batch={recipe.train.batch_size}"]
-        shared = [f"data={data}", *sizes, "device=cpu", "plots=False"]
-        training = [f"epochs={recipe.train.epochs}", "pretrained=False", "amp=False"]  # it has no bf16 on a CPU
-        yolo(folder, "train", f"model={arguments.model}", *shared, *training, f"project={folder}", "name=train")
-        best = folder / "train" / "weights" / "best.pt"
-        judging = [f"split={description.held_out}", "save_json=True", "conf=0.001", "iou=0.6"]
-        yolo(folder, "val", f"model={best}", *shared, *judging, f"project={folder}", "name=val")
-        held_out = next(split for split in splits if split.name == description.held_out)
-        found = read_predictions(folder / "val" / "predictions.json", held_out.records)
+    folder = make_folder(arguments.project / "peer" / arguments.recipe.stem).resolve()
+    data = write_yolo(splits, folder)
+    shared = [f"data={data}", f"imgsz={recipe.imgsz}", f"batch={recipe.train.batch_size}", "device=cpu", "plots=False"]
+    best = train(folder, arguments.model, shared, recipe.train.epochs)
+    judging = [f"split={description.held_out}", "save_json=True", "conf=0.001", "iou=0.6", "exist_ok=True"]
+    yolo(folder, "val", f"model={best}", *shared, *judging, f"project={folder}", "name=val")
+    held_out = next(split for split in splits if split.name == description.held_out)
+    found = read_predictions(folder / "val" / "predictions.json", held_out.records)
     evaluation = coco_evaluation(held_out.records, found, description.names)
     metrics = detection_metrics(evaluation, held_out.records, found, description.names)
     make_folder(arguments.json.parent)

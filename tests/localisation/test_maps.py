@@ -144,3 +144,13 @@ def test_smoothing_keeps_the_sum() -> None:
     blurred = smoothed(spot)
     assert float(blurred.sum()) == pytest.approx(1, abs=1e-4)
     assert 0.1 < float(blurred.max()) < 0.3
+
+
+def test_grad_cam_of_a_pooled_linear_head_is_its_cam() -> None:
+    backbone = DarkNet(DarkNetConfig(width=0.125))
+    heads = [gap((backbone.channels[cut - 1], 1, 1), CLASSES) for cut in (3, 23)]
+    network, images = Explained(backbone, (3, 23), heads), torch.rand(2, 3, 64, 64)
+    labels = torch.tensor([1, 5])
+    for one, other in zip(grad_cams(network, images, labels), cams(network, images, labels), strict=True):
+        torch.testing.assert_close(one.maps, other.maps / other.maps[0].numel(), rtol=1e-4, atol=1e-7)
+        assert one.frame == other.frame

@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from scipy.stats import bootstrap
 from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
+from sklearn.metrics import jaccard_score
 
 from localisation import boxes_from_maps as boxes
 from localisation.binary import PERCENTILES, descending, highest, iou_by_size, region_size
 from localisation.granulometry import coarseness, disk, mean_size, radii_for, spectrum
+from localisation.maps import Evidence
+from localisation.measures import Rule, measure, measure_regions
 from localisation.overlap import (
     box_mask,
     chance_iou,
@@ -198,3 +202,50 @@ def test_mcnemar_and_holm() -> None:
     assert mcnemar(first, second) == pytest.approx(12 / 32)
     assert mcnemar(first, first) == 1
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+
+
+def measured(maps: np.ndarray, boxes: list[list[float]], raw: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Of maps [N, H, W] against one and the same boxes."""
+    own = np.array(boxes, np.float32).reshape(-1, 4)
+    truth = np.stack([box_mask(own, *maps.shape[1:])] * len(maps))
+    evidence = Evidence(torch.from_numpy(maps), None if raw is None else torch.from_numpy(raw))
+    return measure(evidence, truth, [own] * len(maps), Rule(80))
+
+
+def test_maps_that_say_nothing_are_wrong_and_counted() -> None:
+    maps = DRAW.random((4, 20, 20))
+    maps[0], maps[1], maps[2, 3, 3] = 0, 7, np.nan
+    values = measured(maps, [[2, 2, 12, 12]])
+    assert values["degenerate"].tolist() == [1, 1, 1, 0]
+    for name in ("iou", "iou_50", "box_iou", "coverage", "pointing", "mass", "rank"):
+        assert (values[name][:3] == 0).all()
+        assert 0 < values[name][3] <= 1 or name == "pointing"
+
+
+def test_boxes_of_all_sizes() -> None:
+    maps = DRAW.random((2, 20, 20))
+    whole = measured(maps, [[0, 0, 20, 20]])
+    assert np.allclose(whole["iou"], 0.2)
+    assert np.allclose(whole["iou_50"], 0.5)
+    assert all((whole[name] == 1).all() for name in ("pointing", "mass", "rank"))
+    maps[:, 4, 7] = 2
+    pixel = measured(maps, [[7, 4, 8, 5]])
+    assert np.allclose(pixel["iou"], 1 / 80)
+    assert all((pixel[name] == 1).all() for name in ("coverage", "pointing", "rank"))
+    several = measured(maps, [[0, 0, 20, 10], [0, 10, 20, 20]])
+    assert np.allclose(several["iou"], whole["iou"])
+
+
+def test_measures_do_not_care_for_scale() -> None:
+    maps = DRAW.random((6, 24, 24))
+    one, other = measured(maps, [[3, 3, 14, 20]]), measured(np.exp(5 * maps) - 3, [[3, 3, 14, 20]])
+    for name in ("iou", "iou_95", "coverage", "pointing", "rank", "coarseness"):
+        assert np.array_equal(one[name], other[name])
+
+
+def test_iou_equals_scikit_learn() -> None:
+    regions, truth = DRAW.random((2, 5, 16, 16)) < 0.3
+    wanted = [jaccard_score(a.ravel(), b.ravel()) for a, b in zip(truth, regions, strict=True)]
+    np.testing.assert_allclose(region_iou(regions, truth), wanted)
+    assert measure_regions(regions, truth)["iou"].tolist() == region_iou(regions, truth).tolist()
+    assert measure_regions(np.zeros_like(regions), truth)["precision"].tolist() == [0] * 5
