@@ -77,10 +77,10 @@ def boxed(split: Split) -> list[Record]:
 def batches(
     records: list[Record], file: BackboneFile, batch_size: int, explain: int | None, title: str
 ) -> Iterator[Cases]:
-    """The cases of records, as a file wants its images."""
+    """The cases of records, as a file wants its images; never more at a time than images in a batch."""
     dataset = DetectionSet(records, eval_transform(file.imgsz, file.view), seed=0)
     loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
     for batch in progress(loader, title, len(loader)):
         cases = cases_of(batch, explain)
-        if len(cases):
-            yield cases
+        for start in range(0, len(cases), batch_size):
+            yield cases.at(range(start, min(start + batch_size, len(cases))))

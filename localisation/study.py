@@ -22,7 +22,7 @@ from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.heads import make_head
 from utils.errors import UserError
-from utils.seed import seed_process
+from utils.seed import mixed_seed, seed_process
 
 Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
 MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
@@ -253,7 +253,8 @@ def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
 
     def random(cases: Cases) -> list[Evidence]:
         count, height, width = cases.truth.shape
-        return [Evidence(torch.from_numpy(baselines.random_maps(count, height, width, int(cases.record[0]))))]
+        seed = mixed_seed(SEED, int(cases.record[0]), int(cases.labels[0]))
+        return [Evidence(torch.from_numpy(baselines.random_maps(count, height, width, seed)))]
 
     def centre(cases: Cases) -> list[Evidence]:
         return same_for_all(cases, baselines.centre_map(*cases.truth.shape[1:]))
