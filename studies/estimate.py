@@ -1,0 +1,86 @@
+"""How long a study will take on this machine: a few training steps are timed, the rest is arithmetic."""
+
+import time
+from functools import cache
+
+import torch
+
+from data.description import load_description
+from data.formats import read_split
+from engine.device import keep_memory, make_fabric, settle
+from models.backbones import make_backbone
+from models.decode import Decoder
+from models.loss import YOLOLoss
+from models.plan import SubModule, joined, make_plan
+from models.yolov3 import YOLOv3, scaled_anchors
+from studies.recipe import Cell, Study
+from studies.runs import State, state
+from utils.boxes import Truth
+from utils.config import Baseline, Recipe
+
+HOUR = 3600
+START = 30  # seconds that a run spends on starting, reading and judging
+CLASSES, BOXES = 20, 4  # of the step that is timed
+
+
+def plan_table(study: Study, cells: list[Cell]) -> str:
+    """A line a run: how far it is and the hours it takes; their sum over what is left."""
+    lines, left = [], 0.0
+    for cell in cells:
+        now, hours = state(study, cell), seconds_of(cell.recipe) / HOUR
+        left += 0 if now is State.DONE else hours
+        lines.append(f"{cell.name:<32} {now:<12} {hours:6.2f} h")
+    return "\n".join([*lines, f"{len(cells)} runs, about {left:.1f} hours left on this machine"])
+
+
+def seconds_of(recipe: Recipe) -> float:
+    """A run from its first to its last epoch."""
+    images = image_count(recipe)
+    batch = recipe.train.batch_size
+    detector = step_seconds(recipe.backbone, recipe.width, recipe.device, recipe.precision, recipe.imgsz, batch) / batch
+    backbone = make_backbone(recipe.backbone, recipe.width)
+    whole = joined(make_plan(backbone, 1, recipe.imgsz)).macs
+    an_image = 0.0 if recipe.pretrain_only else detector * recipe.train.epochs
+    if recipe.weights is None and recipe.cl_splits:
+        plan = make_plan(backbone, recipe.cl_splits, recipe.stage.imgsz or recipe.imgsz)
+        # Per multiplication, pre-training costs what the detector does; its backbone is most of it.
+        an_image += detector / whole * pretraining_macs(recipe, plan) / 3
+    return START + images * an_image
+
+
+def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
+    """Multiply-accumulates on one image of all stages and baselines; a backward pass counts as two forward ones."""
+    epochs, before, total = recipe.stage.epochs or 0, 0, 0.0
+    for number, part in enumerate(plan):
+        total += (epochs + number * recipe.stage.epochs_step) * (3 * part.macs + (0 if recipe.caches else before))
+        before += part.macs
+    cascade = total
+    longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
+    extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
+    return cascade + sum(extra.get(name, 0.0) for name in recipe.baselines)
+
+
+def image_count(recipe: Recipe) -> int:
+    """Training images."""
+    return len(read_split(load_description(recipe.data), "train").records)
+
+
+@cache
+def step_seconds(backbone: str, width: float, device: str, precision: str, imgsz: int, batch: int) -> float:
+    """One training step of the detector, after one that warms up."""
+    keep_memory()
+    fabric = make_fabric(settle(Recipe.model_validate({"device": device, "precision": precision})))
+    model = YOLOv3(make_backbone(backbone, width), CLASSES)
+    model = fabric.to_device(model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    criterion = YOLOLoss(Decoder(scaled_anchors(imgsz)))
+    corners = torch.rand(BOXES * batch, 2) * imgsz / 2
+    sample = torch.arange(batch).repeat(BOXES)
+    truth = Truth(torch.cat([corners, corners + imgsz / 4], 1), torch.zeros_like(sample), sample)
+    images = torch.rand(batch, 3, imgsz, imgsz)
+    for _ in range(2):
+        began = time.perf_counter()
+        with fabric.autocast():
+            raw = model(images)
+        torch.stack(list(criterion(raw, truth).values())).sum().backward()
+        seconds = time.perf_counter() - began
+    return seconds
