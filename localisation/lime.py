@@ -77,6 +77,7 @@ def explain(
     with torch.inference_mode():
         for start in range(0, len(perturbations.on), batch_size):
             images = perturbations.apply(image, slice(start, start + batch_size))
+            images = images.contiguous(memory_format=torch.channels_last)
             values.append(torch.stack([own[:, label] for own in classify(images)], 1).double().cpu())
     return perturbations.coefficients(torch.cat(values).numpy())
 

@@ -21,6 +21,7 @@ from localisation.measures import Rule, measure, measure_regions
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.heads import make_head
+from models.inference import fold_batchnorm
 from utils.errors import UserError
 from utils.seed import mixed_seed, seed_process
 
@@ -338,7 +339,8 @@ def load_explained(file: BackboneFile, plan: Plan) -> Explained:
 
 
 def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:
-    """A network where it computes, in the order of memory that suits convolutions."""
+    """A network where it computes, in the order of memory that suits convolutions, BatchNorm folded into them."""
+    fold_batchnorm(backbone)
     network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched)
     return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.layers import ConvNormAct, Normalise
+from models.layers import Normalise
 from models.yolov3 import YOLOv3
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,10 +18,7 @@ def for_inference(model: YOLOv3, precision: str = "fp32") -> YOLOv3:
     Pixels are normalised in float32 whatever the precision: bfloat16 has eight bits for them.
     """
     quick = deepcopy(model).eval()
-    for module in list(quick.modules()):
-        if isinstance(module, ConvNormAct):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
+    fold_batchnorm(quick)
     dtype = DTYPES[precision]
     quick.to(dtype)
     if precise := [module for module in quick.modules() if isinstance(module, Normalise)]:
@@ -31,3 +28,12 @@ def for_inference(model: YOLOv3, precision: str = "fp32") -> YOLOv3:
         quick.register_forward_pre_hook(lambda _, images: (images[0].to(dtype),))
     quick.requires_grad_(False)
     return quick.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def fold_batchnorm(model: nn.Module) -> None:
+    """Join each `conv` with the `norm` behind it, in place; the model stays in evaluation mode from then on."""
+    model.eval()
+    for module in list(model.modules()):
+        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            module.conv, module.norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
