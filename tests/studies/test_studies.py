@@ -1,0 +1,157 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, Script
+
+import study as script_module
+from studies.recipe import read_study
+from studies.runs import State, check_made, claimed, commands, run_folder, state, values_file
+from studies.table import all_commands, as_markdown, results
+from utils.config import save_recipe
+from utils.errors import UserError
+from utils.files import make_folder
+
+TINY = {"width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
+METHODS = {
+    "scratch": {"cl_splits": 0},
+    "cl2": {"cl_splits": 2},
+    "cl2_frozen": {"from": "cl2/backbone_cl2.pt", "freeze": True},
+}
+
+
+def write_study(folder: Path, data: Path, **changes: object) -> Path:
+    recipe = TINY | {
+        "data": str(data),
+        "train": {"epochs": 1, "batch_size": 4},
+        "pretrain": {"epochs": 1, "batch_size": 4},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    content = {
+        "title": "Three ways",
+        "recipe": "recipe.yaml",
+        "seeds": [0, 1],
+        "methods": METHODS,
+        "reference": "scratch",
+    }
+    path = folder / "ways.yaml"
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in (content | changes).items() if value is not None}, sort_keys=False)
+    )
+    return path
+
+
+def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None:
+    methods = {"late": {"from": "cl2/backbone_cl2.pt"}, "cl2": {"cl_splits": 2}, "scratch": {"cl_splits": 0}}
+    study = read_study(write_study(tmp_path, scenes_yaml, methods=methods), tmp_path)
+    names = [cell.name for cell in study.cells]
+    assert sorted(names) == sorted(f"{m}_seed{s}" for m in methods for s in (0, 1))
+    assert names.index("cl2_seed1") < names.index("late_seed1")
+    late = next(cell for cell in study.cells if cell.name == "late_seed1")
+    assert late.recipe.weights == study.folder / "train" / "cl2_seed1" / "weights" / "backbone_cl2.pt"
+    parts = [{cell.name for cell in study.share(number, 3)} for number in (1, 2, 3)]
+    assert set.union(*parts) == set(names)
+    assert sum(map(len, parts)) == len(names)
+    assert all(("late_seed1" in part) == ("cl2_seed1" in part) for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"methods": {"a": {"cl_split": 3}}}, "unknown key `cl_split`"),
+        ({"methods": {"a": {"from": "b/x.pt"}}}, "no method/file.pt"),
+        ({"methods": {"a": {"from": "b/x.pt"}, "b": {"from": "a/x.pt"}}}, "wait for each other"),
+        ({"seeds": [1, 1]}, "every seed once"),
+        ({"sedes": [1]}, "unknown key `sedes`"),
+        ({"recipe": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"reference": "cat"}, "reference"),
+        ({"methods": None}, "`methods` is missing"),
+    ],
+)
+def test_wrong_recipes(scenes_yaml: Path, tmp_path: Path, changes: dict[str, object], what: str) -> None:
+    path = write_study(tmp_path, scenes_yaml, **({"reference": None} | changes))
+    with pytest.raises(UserError, match=what):
+        read_study(path, tmp_path)
+
+
+def test_missing_data_stop_before_the_first_run(tmp_path: Path, script: Script) -> None:
+    path = write_study(tmp_path, tmp_path / "nowhere.yaml")
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        script(script_module, path, "--project", tmp_path)
+    assert not (tmp_path / "studies").exists()
+
+
+def test_runs_of_another_recipe_are_refused(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    cell = study.cells[0]
+    made = cell.recipe.model_copy(update={"imgsz": 96, "precision": "bf16"})
+    save_recipe(made, make_folder(run_folder(study, cell)) / "recipe.yaml")
+    with pytest.raises(UserError, match="imgsz is 96, not 64; precision is bf16, not fp32"):
+        check_made(study, cell)
+    assert state(study, cell) is State.BEGUN
+
+
+def test_two_studies_in_one_folder(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.runs.PATIENCE", 0)
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    with claimed(study, study.cells[0]):
+        other = pytest.raises(UserError, match="another study works on scratch_seed0")
+        with other, claimed(study, study.cells[0]):
+            pass
+    with claimed(study, study.cells[0]):
+        pass
+
+
+def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    first = values_file(study, study.cells[0])
+    make_folder(first.parent)
+    first.write_text('{"map": 0.25, "map50": 0.5, "map75": null}')
+    make_folder(study.folder / "failed")
+    (study.folder / "failed" / "cl2_seed1").touch()
+    text = as_markdown(study, results(study), "")
+    assert "1 of 6 runs done" in text
+    assert "| scratch | 0.250 | 0.500 | – | 1 (seed 1 not run) |" in text
+    assert "seed 1 failed" in text
+    assert str(tmp_path) not in text
+    assert all_commands(study).count("python val.py --map") == 6
+    assert commands(study, study.cells[0])["train"][:3] == ["python", "train.py", "--recipe"]
+
+
+def start(path: Path, project: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "study.py"), str(path), "--project", str(project)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
+
+
+KILLS = int(os.environ.get("STUDY_KILLS", "3"))
+
+
+def test_killed_at_random_moments_it_gives_the_same_table(scenes_yaml: Path, tmp_path: Path) -> None:
+    path = write_study(tmp_path, scenes_yaml, seeds=[0], methods={name: METHODS[name] for name in ("scratch", "cl2")})
+    draw = random.Random(3)
+    for number in range(KILLS):
+        with start(path, tmp_path / "killed") as process:
+            try:
+                process.wait(draw.uniform(2, 14))
+            except subprocess.TimeoutExpired:
+                process.send_signal((signal.SIGKILL, signal.SIGTERM)[number % 2])
+    outputs = []
+    for project in ("killed", "quiet"):
+        with start(path, tmp_path / project) as process:
+            output = process.communicate(timeout=200)[0].decode()
+        assert process.returncode == 0, output
+        folder = tmp_path / project / "studies" / "ways"
+        outputs.append([(folder / name).read_bytes() for name in ("table.md", "runs.csv", "figure.png")])
+        assert "2 of 2 runs done" in outputs[-1][0].decode()
+    assert outputs[0] == outputs[1]
+    began = time.monotonic()
+    with start(path, tmp_path / "quiet") as process:
+        again = process.communicate(timeout=60)[0].decode()
+    assert again.count("done before") == 2
+    assert time.monotonic() - began < 30
