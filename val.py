@@ -199,9 +199,10 @@ def localise(arguments: argparse.Namespace) -> None:
     from engine.accuracy import own_data, read_backbones
     from engine.accuracy_report import shown_command
     from engine.device import pick_device
+    from localisation.prepare import prepare
     from localisation.regions import propose
     from localisation.report import write_report
-    from localisation.study import prepare, run
+    from localisation.study import run
     from localisation.summary import summarise
 
     device = pick_device(arguments.device)

@@ -30,7 +30,8 @@ from engine.accuracy import read_backbones
 from localisation.granulometry import disk, radii_for, spectrum
 from localisation.lime import SAMPLES, Perturbations, explain, superpixels
 from localisation.maps import Explained, grad_cams
-from localisation.study import Study, prepare, run
+from localisation.prepare import prepare
+from localisation.study import Study, run
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan

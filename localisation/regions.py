@@ -19,7 +19,8 @@ from engine.evaluate import coco_evaluation, mean_or_none
 from engine.logs import progress
 from localisation.boxes_from_maps import box_iou
 from localisation.frame import Frame
-from localisation.study import Plan, load_explained
+from localisation.plan import Plan
+from localisation.study import load_explained
 from models.yolov1 import CellTruth, YOLOv1Loss, cell_truth, decode
 from utils.boxes import Detections, Truth
 from utils.errors import UserError

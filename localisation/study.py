@@ -1,70 +1,30 @@
 """The localisation study: every classifier of every backbone file explains the same images, and is measured."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.formats import read_split
-from data.holdout import HOLDOUT_SHARE, hold_out
-from data.parsing import class_index
-from data.records import Record, Split
+from data.records import Record
 from engine.accuracy import BackboneFile, line_names, load_backbone_and_heads
 from engine.device import keep_memory
 from localisation import baselines, lime
-from localisation.binary import PERCENTILES
-from localisation.cases import Cases, batches, boxed
+from localisation.cases import Cases
 from localisation.maps import Evidence, Explained, cams, grad_cams, saliencies
 from localisation.measures import Rule, measure, measure_regions
+from localisation.plan import Plan
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.inference import fold_batchnorm
-from utils.errors import UserError
 from utils.seed import mixed_seed, seed_process
 
 Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
 MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
 BASELINE, UNTRAINED = "baseline", "untrained"
 SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
-TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
-TUNED_ON = 500  # images that the percentile is chosen on
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is explained, and how it is measured.
-
-    Attributes:
-        split: with the images that are explained, all of which have a box.
-        kinds: of MAKERS.
-        rule: of measuring.
-        explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
-        lime: images that are explained by LIME too.
-        training: images whose mean box is a baseline, and from which regions are learned.
-        stretched: maps are stretched over the image instead of put where their cells lie.
-    """
-
-    files: Sequence[BackboneFile]
-    split: Split
-    kinds: Sequence[str] = ("gradcam", "saliency")
-    rule: Rule = field(default_factory=Rule)
-    explain: int | None = None
-    lime: int = 0
-    training: Sequence[Record] = ()
-    device: str = "cpu"
-    batch_size: int = 16
-    stretched: bool = False
-
-    def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
-        """The cases of some images, batch by batch, as the files want them."""
-        return batches(list(records), self.files[0], batch_size or self.batch_size, self.explain, title)
-
-    def images(self, records: Sequence[Record], title: str) -> Iterator[Cases]:
-        """The same with one case an image: all of its boxes."""
-        return batches(list(records), self.files[0], self.batch_size, 0, title)
 
 
 Explainer = Callable[[Cases], list[Evidence]]
@@ -133,67 +93,6 @@ class Study:
                 if index in wanted:
                     found[index] = cases.at([number])
         return {index: found[index] for index in indices}
-
-
-def prepare(
-    files: Sequence[BackboneFile],
-    split: Split,
-    *,
-    kinds: Sequence[str] = ("gradcam", "saliency"),
-    percentile: int | None = 80,
-    explain: str | None = None,
-    targets: Sequence[str] = (),
-    lime: int = 0,
-    images: int | None = None,
-    stretched: bool = False,
-    device: str = "cpu",
-    batch_size: int = 16,
-) -> Plan:
-    """Settle what a study explains.
-
-    Args:
-        percentile: above which pixels count; None: chosen on held-out images.
-        explain: the class that is explained in every image; None: those of the boxes.
-        targets: only boxes of these classes count; () for all.
-        images: draw so many of the images with boxes; None for all.
-        stretched: stretch maps over the image instead of putting them where their cells lie.
-
-    Raises:
-        UserError: the files want images of different sizes or cannot give these maps; no image has a box; no such
-            class; nothing is held out to choose the percentile on.
-    """
-    same_view(files)
-    check_heads(files, kinds)
-    names = split.description.names
-    label = None if explain is None else class_index(explain, files[0].names, "--explain")
-    split = replace(split, records=aimed_at(split.records, [class_index(n, names, "--targets") for n in targets]))
-    few = replace(split, records=sample(boxed(split), images))
-    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
-    if percentile is None:
-        plan = replace(plan, rule=Rule(choose_percentile(plan)))
-    own = split.description
-    training = read_split(own, "train").records if "train" in own.splits and split.name != "train" else []
-    training = aimed_at(training, [class_index(name, names, "--targets") for name in targets])
-    return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_IMAGES])
-
-
-def aimed_at(records: Sequence[Record], labels: Sequence[int]) -> list[Record]:
-    """The images with the boxes of some classes only; no class stands for all."""
-    if not labels:
-        return list(records)
-    kept = [np.isin(record.labels, labels) for record in records]
-    return [
-        replace(record, boxes_xyxy=record.boxes_xyxy[own], labels=record.labels[own], crowd=None, areas=None)
-        for record, own in zip(records, kept, strict=True)
-    ]
-
-
-def sample(records: list[Record], count: int | None) -> list[Record]:
-    """Some of the images at random, in their order; the same ones in every run."""
-    if count is None or count >= len(records):
-        return records
-    drawn = np.sort(np.random.default_rng(SEED).permutation(len(records))[:count])
-    return [records[index] for index in drawn]
 
 
 def run(plan: Plan) -> Study:
@@ -309,30 +208,6 @@ def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers) -> 
         column.add([measure_regions(region, case.truth) for region in regions])
 
 
-def same_view(files: Sequence[BackboneFile]) -> None:
-    """Refuse files that want their images in different ways: their pixels could not be compared.
-
-    Raises:
-        UserError: two do.
-    """
-    for file in files[1:]:
-        if (file.imgsz, file.view) != (files[0].imgsz, files[0].view):
-            what = f"{file.imgsz} px {file.view}, but {files[0].imgsz} px {files[0].view} in {files[0].path}"
-            raise UserError(what, where=file.path, mend="compare files of one --pretrain-imgsz and --pretrain-view")
-
-
-def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
-    """Refuse CAM where a classifier is more than a pool and a linear layer.
-
-    Raises:
-        UserError: one is.
-    """
-    for file in files:
-        if "cam" in kinds and file.head != "gap":
-            mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
-            raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
-
-
 def load_explained(file: BackboneFile, plan: Plan) -> Explained:
     """The network of a file with its classifiers, ready to be explained."""
     return ready(file, *load_backbone_and_heads(file), plan)
@@ -343,33 +218,3 @@ def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], pl
     fold_batchnorm(backbone)
     network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched)
     return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def choose_percentile(plan: Plan) -> int:
-    """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
-
-    Cascaded networks have no say in it: a choice that suits them would favour them.
-    """
-    files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
-    asked = replace(plan, files=files, kinds=("gradcam",))
-    columns = network_columns(asked, [load_explained(file, plan) for file in files])
-    fill(columns, asked.cases(held_out(plan.split), "percentile"), plan.rule)
-    means = {p: np.mean([column.values[f"iou_{p}"].mean() for column in columns]) for p in PERCENTILES}
-    return max(means, key=lambda percentile: means[percentile])
-
-
-def held_out(split: Split) -> list[Record]:
-    """Images with boxes of the val split, or else of the share that training keeps apart.
-
-    Raises:
-        UserError: they are those that are explained.
-    """
-    own = split.description
-    if "val" in own.splits and split.name != "val":
-        kept = read_split(own, "val")
-    elif "train" in own.splits and split.name != "train":
-        kept = hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
-    else:
-        what = f"there is nothing beside `{split.name}` to choose the percentile on"
-        raise UserError(what, where=own.yaml, mend="give --percentile a number")
-    return boxed(kept)[:TUNED_ON]

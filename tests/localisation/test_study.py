@@ -21,9 +21,11 @@ from data.records import Description, Split
 from engine.accuracy import read_backbones
 from localisation.binary import PERCENTILES
 from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged
+from localisation.plan import Plan
+from localisation.prepare import choose_percentile, prepare
 from localisation.regions import propose
 from localisation.report import write_report
-from localisation.study import Plan, Study, choose_percentile, prepare, run
+from localisation.study import Study, run
 from localisation.summary import summarise
 from utils.errors import UserError
 
