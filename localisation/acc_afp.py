@@ -1,4 +1,4 @@
-"""Accuracy against false positives per image of boxes from maps of findings (Wang et al., arXiv 1705.02315; Cai et al.)."""
+"""Accuracy against false positives per image, of boxes from maps of findings (Wang et al., arXiv 1705.02315)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def acc_afp(
         own = truth[guess.image]
         if denominator == "cai" and not len(own):
             continue
-        right = np.flatnonzero(box_iou(guess.box_xyxy, own) > threshold) if len(own) else []
+        right = np.flatnonzero(box_iou(guess.box_xyxy, own) > threshold)
         if not len(right):
             if (false + 1) / images > bound:
                 break

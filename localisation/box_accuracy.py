@@ -1,8 +1,8 @@
 """Boxes from maps at every threshold: MaxBoxAcc, MaxBoxAccV2 and PxAP (Choe et al., arXiv 2001.07437 and 2007.04178).
 
-The published evaluator (github.com/clovaai/wsolevaluation, evaluation.py) tries 1,000 thresholds on a map of 256 levels,
-takes the contours around holes for boxes too, and adds a pixel to each side of a box. The same numbers come out here from
-the distinct levels alone.
+The published evaluator (github.com/clovaai/wsolevaluation, evaluation.py) tries 1,000 thresholds on a map of 256
+levels, takes the contours around holes for boxes too, and adds a pixel to each side of a box. The same numbers come out
+here from the distinct levels alone.
 """
 
 from collections.abc import Sequence
