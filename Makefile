@@ -18,8 +18,9 @@ demo: $(VENV)/.installed
 	@echo "where the features look: $$(ls -t runs/val/*/report.html | head -n 1)"
 	@echo "detections drawn in $$(ls -td runs/detect/*/ | head -n 1)"
 
+# As many test processes as cores, of one thread each.
 test: $(VENV)/.installed-dev check
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine localisation utils benchmarks tests
