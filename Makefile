@@ -83,6 +83,7 @@ gallery:
 	cd "$$(ls -td runs/train/*/ | head -n 1)" && cp pretrain.csv results.csv "$(CURDIR)/results/sample"
 
 $(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 4) or sys.exit("older than Python 3.11.4: make PYTHON=…/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	# ultralytics asks for the OpenCV build that needs a desktop's libraries; the headless one takes its place.
