@@ -18,8 +18,9 @@ demo: $(VENV)/.installed
 	@echo "where the features look: $$(ls -t runs/val/*/report.html | head -n 1)"
 	@echo "detections drawn in $$(ls -td runs/detect/*/ | head -n 1)"
 
+# As many test processes as cores, of one thread each.
 test: $(VENV)/.installed-dev check
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine localisation utils benchmarks tests
@@ -82,6 +83,7 @@ gallery:
 	cd "$$(ls -td runs/train/*/ | head -n 1)" && cp pretrain.csv results.csv "$(CURDIR)/results/sample"
 
 $(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11, 4) or sys.exit("older than Python 3.11.4: make PYTHON=…/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	# ultralytics asks for the OpenCV build that needs a desktop's libraries; the headless one takes its place.
