@@ -37,7 +37,7 @@ TITLES = {
 }
 REGIONS = {"miou": "mIoU", "map50": "mAP50"}
 MARKERS = "osD^vP"
-GREYS = ("0.35", "0.55", "0.7", "0.8")
+DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
 
 
 @dataclass(frozen=True)
@@ -276,11 +276,11 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
             rows += [
                 {"line": line.name, "cut": f"b{c}", "mean": float(m)} for c, m in zip(line.cuts, means, strict=True)
             ]
-    for colour, line in zip(GREYS, summary.of(BASELINE), strict=False):
+    for dashes, line in zip(DASHES, summary.of(BASELINE), strict=False):
         if measure in ("coarseness", "mean_size") or kind == "lime":
             continue
         level = float(line.values[measure][:, slice(None) if only is None else only].mean())
-        axis.axhline(level, color=colour, linewidth=1, linestyle="--", label=line.name)
+        axis.axhline(level, color="0.5", linewidth=1, linestyle=dashes, label=line.name)
         rows.append({"line": line.name, "mean": level})
     return rows
 

@@ -50,28 +50,31 @@ def prepare(
     """
     same_view(files)
     check_heads(files, kinds)
-    names = split.description.names
+    own = split.description
+    aims = [class_index(name, own.names, "--targets") for name in targets]
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
-    split = replace(split, records=aimed_at(split.records, [class_index(n, names, "--targets") for n in targets]))
-    few = replace(split, records=sample(boxed(split), images))
+    few = replace(split, records=sample(boxed(aimed_at(split, aims)), images))
     plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
     if percentile is None:
-        plan = replace(plan, rule=Rule(choose_percentile(plan)))
-    own = split.description
-    training = read_split(own, "train").records if "train" in own.splits and split.name != "train" else []
-    training = aimed_at(training, [class_index(name, names, "--targets") for name in targets])
-    return replace(plan, training=[record for record in training if len(record.labels)][:TRAINING_IMAGES])
+        plan = replace(
+            plan, rule=Rule(choose_percentile(plan, sample(boxed(aimed_at(held_out(split), aims)), TUNED_ON)))
+        )
+    if split.name == "train" or "train" not in own.splits:
+        return plan
+    known = [record for record in aimed_at(read_split(own, "train"), aims).records if len(record.labels)]
+    return replace(plan, training=sample(known, TRAINING_IMAGES))
 
 
-def aimed_at(records: Sequence[Record], labels: Sequence[int]) -> list[Record]:
+def aimed_at(split: Split, labels: Sequence[int]) -> Split:
     """The images with the boxes of some classes only; no class stands for all."""
     if not labels:
-        return list(records)
-    kept = [np.isin(record.labels, labels) for record in records]
-    return [
+        return split
+    kept = [np.isin(record.labels, labels) for record in split.records]
+    records = [
         replace(record, boxes_xyxy=record.boxes_xyxy[own], labels=record.labels[own], crowd=None, areas=None)
-        for record, own in zip(records, kept, strict=True)
+        for record, own in zip(split.records, kept, strict=True)
     ]
+    return replace(split, records=records)
 
 
 def sample(records: list[Record], count: int | None) -> list[Record]:
@@ -106,7 +109,7 @@ def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
             raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
 
 
-def choose_percentile(plan: Plan) -> int:
+def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
 
     Cascaded networks have no say in it: a choice that suits them would favour them.
@@ -114,23 +117,21 @@ def choose_percentile(plan: Plan) -> int:
     files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = network_columns(asked, [load_explained(file, plan) for file in files])
-    fill(columns, asked.cases(held_out(plan.split), "percentile"), plan.rule)
+    fill(columns, asked.cases(records, "percentile"), plan.rule)
     means = {p: np.mean([column.values[f"iou_{p}"].mean() for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
 
 
-def held_out(split: Split) -> list[Record]:
-    """Images with boxes of the val split, or else of the share that training keeps apart.
+def held_out(split: Split) -> Split:
+    """The val split, or else the share that training keeps apart.
 
     Raises:
         UserError: they are those that are explained.
     """
     own = split.description
     if "val" in own.splits and split.name != "val":
-        kept = read_split(own, "val")
-    elif "train" in own.splits and split.name != "train":
-        kept = hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
-    else:
-        what = f"there is nothing beside `{split.name}` to choose the percentile on"
-        raise UserError(what, where=own.yaml, mend="give --percentile a number")
-    return boxed(kept)[:TUNED_ON]
+        return read_split(own, "val")
+    if "train" in own.splits and split.name != "train":
+        return hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
+    what = f"there is nothing beside `{split.name}` to choose the percentile on"
+    raise UserError(what, where=own.yaml, mend="give --percentile a number")

@@ -89,7 +89,7 @@ class Pair:
     @property
     def cuts(self) -> list[int]:
         """Those that both have."""
-        return [cut for cut in self.first.cuts if cut in self.second.cuts]
+        return common_cuts(self.first, self.second)
 
     def of(self, measure: str) -> list[Against]:
         """The rows of a measure, by cut."""
@@ -173,7 +173,12 @@ def reference(lines: Sequence[Line], first: Line) -> Line:
 
 def comparable(first: Line, second: Line) -> bool:
     """Whether they have a cut in common and as many seeds."""
-    return bool(set(first.cuts) & set(second.cuts)) and len(first.seeds) == len(second.seeds)
+    return bool(common_cuts(first, second)) and len(first.seeds) == len(second.seeds)
+
+
+def common_cuts(first: Line, second: Line) -> list[int]:
+    """The cuts that both have."""
+    return [cut for cut in first.cuts if cut in second.cuts]
 
 
 def intervals(
@@ -215,7 +220,7 @@ def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray],
 
 def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
     """Measure → [seeds, cases, common cuts] first less second, seeds in pairs."""
-    cuts = [cut for cut in first.cuts if cut in second.cuts]
+    cuts = common_cuts(first, second)
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
     shared = [measure for measure in COMPARED if measure in first.values]
     return {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
@@ -224,7 +229,7 @@ def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
 def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:
     """Compare two lines on the same cases, at the cuts that both have."""
     rows = []
-    cuts = [cut for cut in first.cuts if cut in second.cuts]
+    cuts = common_cuts(first, second)
     for measure, values in apart(first, second).items():
         own = [compare(values[..., column], found[measure][:, column]) for column in range(len(cuts))]
         adjusted = holm([one.sign for one in own])

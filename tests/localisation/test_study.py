@@ -22,7 +22,7 @@ from engine.accuracy import read_backbones
 from localisation.binary import PERCENTILES
 from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged
 from localisation.plan import Plan
-from localisation.prepare import choose_percentile, prepare
+from localisation.prepare import prepare, sample
 from localisation.regions import propose
 from localisation.report import write_report
 from localisation.study import Study, run
@@ -206,14 +206,23 @@ def test_lines_are_held_against_their_own_kind(written: Writer, split: Split) ->
 
 
 def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -> None:
-    plan = plan_of([written("cl6"), written("e2e")], split)
-    chosen = choose_percentile(plan)
+    chosen = plan_of([written("cl6"), written("e2e")], split, percentile=None).rule.percentile
     assert chosen in PERCENTILES
-    assert chosen == choose_percentile(plan_of([written("e2e")], split))
+    assert chosen == plan_of([written("e2e")], split, percentile=None).rule.percentile
     validation = read_split(split.description, "val")
-    assert choose_percentile(plan_of([written("e2e")], validation)) in PERCENTILES, "part of train serves"
+    part = plan_of([written("e2e")], validation, percentile=None)
+    assert part.rule.percentile in PERCENTILES, "part of train serves"
     with pytest.raises(UserError, match="--percentile"):
-        choose_percentile(replace(plan, split=replace(plan.split, description=only(split.description, "test"))))
+        plan_of([written("e2e")], replace(split, description=only(split.description, "test")), percentile=None)
+
+
+def test_few_images_are_drawn_from_all(written: Writer, split: Split) -> None:
+    """Data sets come class by class: the first images are not any images."""
+    records = [replace(split.records[0], group=str(number)) for number in range(100)]
+    drawn = [int(str(record.group)) for record in sample(records, 20)]
+    assert drawn == sorted(drawn)
+    assert len(set(drawn)) == 20
+    assert max(drawn) > 60
 
 
 def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None:
