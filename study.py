@@ -1,10 +1,10 @@
-"""A study from its recipe: every method with every seed, each a training run of its own, then one table."""
+"""A study from its recipe: every method with every seed, each a training run of its own, then one page."""
 
 import argparse
 import re
 from pathlib import Path
 
-from studies.recipe import Study, read_study
+from studies.recipe import Cell, Study, read_study
 from utils.errors import UserError, run_cli
 
 
@@ -21,7 +21,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--project", type=Path, default=Path("runs"), help="the study's folder is in studies/ there [runs]"
     )
-    parser.add_argument("--report", type=Path, help="write the table to this Markdown file too, the rest beside it")
+    parser.add_argument(
+        "--publish", type=Path, metavar="FOLDER", help="copy the page, its tables, figures and logs into a folder there"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
     return parser.parse_args()
 
@@ -35,11 +37,11 @@ def share(text: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Run what is left, then write the table."""
+    """Run what is left, then write the page."""
     arguments = parse()
     study = read_study(arguments.study, arguments.project)
     cells = study.share(*arguments.cells)
-    from studies.runs import State, check_made, run_cell, state
+    from studies.runs import check_made
 
     for cell in study.cells:
         check_made(study, cell)
@@ -49,29 +51,62 @@ def main() -> None:
         print(plan_table(study, cells))
         return
     check_data(study)
+    failed = [*run_cells(study, cells), *tell(study)]
+    from studies.page import publish, write_page
+
+    print(f"\n{write_page(study)}\nthis page: {study.folder / 'README.md'}")
+    if arguments.publish:
+        print(f"published: {publish(study, arguments.publish)}")
+    if failed:
+        what, where = f"{len(failed)} failed: {', '.join(failed)}", study.folder / "logs"
+        raise UserError(what, where=where, mend="read their logs, mend it, and start the study again")
+
+
+def run_cells(study: Study, cells: list[Cell]) -> list[str]:
+    """Train and judge what is left of the cells; gives the names of those that failed."""
+    from studies.execute import run_cell
+    from studies.runs import State, log_file, state
+
     failed = []
     for number, cell in enumerate(cells, start=1):
         title = f"{number}/{len(cells)} {cell.name}"
         if state(study, cell) is State.DONE:
             print(f"{title}: done before", flush=True)
             continue
-        print(f"{title}: running, {study.folder / 'logs' / cell.name}.txt", flush=True)
+        print(f"{title}: running, {log_file(study, cell)}", flush=True)
         if not run_cell(study, cell):
             failed.append(cell.name)
             print(f"{title}: failed", flush=True)
-    from studies.table import write_results
+    return failed
 
-    print(write_results(study, arguments.report), end="")
-    if failed:
-        what, where = f"{len(failed)} runs failed: {', '.join(failed)}", study.folder / "logs"
-        raise UserError(what, where=where, mend="read their logs, mend it, and start the study again")
+
+def tell(study: Study) -> list[str]:
+    """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
+    from studies.execute import write_report
+    from studies.runs import State, state
+
+    states = [state(study, cell) for cell in study.cells]
+    left = sum(own not in (State.DONE, State.FAILED) for own in states)
+    if not study.settings.reports or State.DONE not in states:
+        return []
+    if left:
+        print(f"reports: wait for {left} runs", flush=True)
+        return []
+    failed = []
+    for name in study.settings.reports:
+        print(f"report {name}: {study.folder / 'logs' / name}.txt", flush=True)
+        if not write_report(study, name):
+            failed.append(name)
+            print(f"report {name}: failed", flush=True)
+    return failed
 
 
 def check_data(study: Study) -> None:
     """Refuse before the first run what would stop a later one: data that are not there."""
     from data.description import load_description
 
-    for path in sorted({cell.recipe.data for cell in study.cells}):
+    own = {study.yaml.parent / report.data for report in study.settings.reports.values() if report.data}
+    for path in sorted(own | {cell.recipe.data for cell in study.cells}):
         load_description(path)
 
 

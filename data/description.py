@@ -9,10 +9,9 @@ from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.records import EVERYTHING, Description
-from utils.config import ROOT, build, read_yaml
+from utils.config import build, read_yaml
 from utils.errors import UserError
 
-SAMPLE_YAML = ROOT / "data" / "sample.yaml"
 SPLITS = ("train", "val", "test")
 SHARED_OUT = ("voc", "yolo")  # formats that can tell all images
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -56,6 +55,7 @@ class DataYaml(BaseModel):
             they are not those that the format knows.
         group: key of the json's images that tells whose an image is, a patient's for example (coco); they are never
             parted.
+        scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
             top folder of path's own name (sets/tiny-imagenet-200), that folder becomes path.
@@ -73,6 +73,7 @@ class DataYaml(BaseModel):
     images: Path | None = None
     labels: Path | None = None
     group: str | None = None
+    scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
 
     @field_validator("format")
@@ -114,7 +115,7 @@ class DataYaml(BaseModel):
 
 
 def load_description(path: Path, *, download: bool = False) -> Description:
-    """Read a data yaml; archives are unpacked and the built-in data set is made on first use.
+    """Read a data yaml; archives are unpacked and built-in scenes are made on first use.
 
     Args:
         download: fetch the archives that are missing and published.
@@ -124,9 +125,9 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     """
     content = build(DataYaml, read_yaml(path), path)
     root = (path.parent / content.path).resolve()
-    if not root.is_dir() and path.resolve() == SAMPLE_YAML:
-        print(f"making the built-in data set in {root}")
-        sample.write(root)
+    if not root.is_dir() and content.scenes:
+        print(f"making the built-in scenes in {root}")
+        sample.write(root, size=content.scenes)
     if not root.is_dir() and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
     if not root.is_dir():

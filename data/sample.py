@@ -9,10 +9,12 @@ import argparse
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from xml.etree import ElementTree as ET
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from utils.errors import run_cli
 from utils.files import make_folder
@@ -44,9 +46,9 @@ JPEG_QUALITY = 90
 class SampleSize:
     """Scenes in each split."""
 
-    train: int = 1024
-    val: int = 64
-    test: int = 192
+    train: Annotated[int, Field(ge=1)] = 1024
+    val: Annotated[int, Field(ge=1)] = 64
+    test: Annotated[int, Field(ge=1)] = 192
 
 
 @dataclass(frozen=True)

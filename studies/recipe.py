@@ -11,47 +11,127 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from utils.config import Recipe, Section, anchor_paths, build, merged, read_yaml
+from utils.config import ROOT, Recipe, Section, anchor_paths, build, merged, read_yaml
 from utils.errors import UserError
 
 FROM = "from"
+
+
+class Gallery(Section):
+    """Detections of some methods on the same images, side by side, as in figure 10 of the paper.
+
+    Attributes:
+        methods: those of the first seed.
+        images: of the split, drawn at random.
+        published: whether the data's licence allows that the pictures leave the study's folder.
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    images: int = Field(6, ge=1)
+    published: bool = False
+
+
+class Table(Section):
+    """What every run's detector is told by, one row a method.
+
+    Attributes:
+        split: what is reported; every choice was made on another.
+        measures: keys of the metrics file, the columns.
+        reference: method that differences are told against; None for none.
+        beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
+        gallery: None for none.
+    """
+
+    split: Literal["val", "test"] = "test"
+    measures: tuple[str, ...] = Field(("map", "map50", "map75"), min_length=1)
+    reference: str | None = None
+    beside: dict[str, Path] = Field(default_factory=dict)
+    gallery: Gallery | None = None
+
+
+class Report(Section):
+    """What `val.py` tells of all runs together; the keys are its flags.
+
+    Attributes:
+        kind: accuracy or localise.
+        files: patterns of backbone files in every run's weights.
+        data: data yaml, relative to the study's; None for that of the runs.
+    """
+
+    kind: Literal["accuracy", "localise"]
+    files: tuple[str, ...] = Field(("backbone_*.pt",), min_length=1)
+    data: Path | None = None
+    task: Literal["val", "test"] | None = None
+    bootstrap: int | None = Field(None, ge=0)
+    maps: tuple[str, ...] = ()
+    percentile: int | Literal["auto"] | None = None
+    lime: int | None = Field(None, ge=0)
+    regions: bool = False
+    explain: str | None = None
+    targets: tuple[str, ...] = ()
+    images: int | None = Field(None, ge=1)
+    stretch: bool = False
+
+    @model_validator(mode="after")
+    def _maps_only(self) -> Self:
+        given = self.model_fields_set - {"kind", "files", "data", "task", "bootstrap"}
+        if self.kind == "accuracy" and given:
+            raise ValueError(f"{', '.join(sorted(given))}: only with `kind: localise`")
+        return self
+
+    def flags(self, folder: Path) -> list[str]:
+        """As on val.py's command line, without its files; a relative path of data starts in the folder."""
+        words = [f"--{self.kind}"]
+        for name, value in self.model_dump(exclude={"kind", "files"}, exclude_defaults=True).items():
+            parts = [] if value is True else value if isinstance(value, tuple) else [value]
+            words += [f"--{name}", *(shown((folder / part).resolve() if name == "data" else part) for part in parts)]
+        return words
 
 
 class StudyYaml(Section):
     """Keys of a study yaml.
 
     Attributes:
-        title: of its table and figure.
+        title: of its page.
         recipe: training recipe, relative to the yaml.
         seeds: every method is trained with each.
-        split: what is reported; every choice was made on another.
-        measures: keys of the metrics file, the columns.
         changes: laid over the recipe for all methods.
         methods: name → changes; `from: method/backbone_x.pt` takes the weights that another method's run of the same
             seed has left.
-        reference: method that differences are told against; None for none.
+        table: None where nothing is asked of single runs.
+        reports: name → what is asked of all runs together.
     """
 
     title: str
     recipe: Path
     seeds: tuple[int, ...] = Field(min_length=1)
-    split: Literal["val", "test"] = "test"
-    measures: tuple[str, ...] = ("map", "map50", "map75")
     changes: dict[str, Any] = Field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
-    reference: str | None = None
+    table: Table | None = None
+    reports: dict[str, Report] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("give every seed once")
-        if self.reference is not None and self.reference not in self.methods:
-            raise ValueError(f"`reference` is none of the methods {', '.join(self.methods)}")
+        if not (self.table or self.reports):
+            raise ValueError("say with `table` or `reports` what is to be told of the runs")
+        if self.table:
+            gallery = self.table.gallery.methods if self.table.gallery else ()
+            if unknown := {*gallery, self.table.reference} - {*self.methods, None}:
+                raise ValueError(f"`table` names {', '.join(map(str, unknown))}, none of {', '.join(self.methods)}")
         for method, changes in self.methods.items():
             source = changes.get(FROM)
             if source is not None and str(source).partition("/")[0] not in self.methods:
                 raise ValueError(f"`{method}` takes weights from {source}, which is no method/file.pt of this study")
         return self
+
+
+def shown(word: object) -> str:
+    """A word of a command; a path as seen from the project's folder, where it lies in there."""
+    if isinstance(word, Path) and word.is_relative_to(ROOT):
+        return str(word.relative_to(ROOT))
+    return str(word)
 
 
 @dataclass(frozen=True)
@@ -86,6 +166,11 @@ class Study:
     folder: Path
     settings: StudyYaml
     cells: list[Cell]
+
+    @property
+    def first(self) -> int:
+        """The first of the seeds, for pictures of single runs."""
+        return self.settings.seeds[0]
 
     def share(self, number: int, of: int) -> list[Cell]:
         """The cells of one of several machines; those that build on each other stay together.

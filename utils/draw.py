@@ -29,15 +29,15 @@ def save_image(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
 
 
-def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = ()) -> None:
-    """A page of pictures, four a row, with titles over the first ones."""
+def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = (), *, columns: int = 4) -> None:
+    """A page of pictures, so many a row, with titles over the first ones."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows, highest = -(-len(pictures) // 4), max(picture.shape[0] / picture.shape[1] for picture in pictures)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(12, 3 * highest * rows + 0.4), squeeze=False)
+    rows, highest = -(-len(pictures) // columns), max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    figure, axes = pyplot.subplots(rows, columns, figsize=(3 * columns, 3 * highest * rows + 0.4), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):

@@ -11,9 +11,11 @@ import yaml
 from conftest import ROOT, Script
 
 import study as script_module
+from studies.execute import claimed
+from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
-from studies.runs import State, check_made, claimed, commands, run_folder, state, values_file
-from studies.table import all_commands, as_markdown, results
+from studies.runs import State, check_made, commands, run_folder, state, values_file
+from studies.table import results
 from utils.config import save_recipe
 from utils.errors import UserError
 from utils.files import make_folder
@@ -38,7 +40,7 @@ def write_study(folder: Path, data: Path, **changes: object) -> Path:
         "recipe": "recipe.yaml",
         "seeds": [0, 1],
         "methods": METHODS,
-        "reference": "scratch",
+        "table": {"reference": "scratch"},
     }
     path = folder / "ways.yaml"
     path.write_text(
@@ -70,12 +72,16 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
         ({"seeds": [1, 1]}, "every seed once"),
         ({"sedes": [1]}, "unknown key `sedes`"),
         ({"recipe": "nowhere.yaml"}, "nowhere.yaml"),
-        ({"reference": "cat"}, "reference"),
+        ({"table": {"reference": "cat"}}, "`table` names cat"),
+        ({"table": {"gallery": {"methods": ["dog"]}}}, "`table` names dog"),
+        ({"table": None}, "say with `table` or `reports`"),
+        ({"reports": {"acc": {"kind": "accuracy", "lime": 3}}}, "lime: only with `kind: localise`"),
+        ({"reports": {"acc": {"kind": "loose"}}}, "kind"),
         ({"methods": None}, "`methods` is missing"),
     ],
 )
 def test_wrong_recipes(scenes_yaml: Path, tmp_path: Path, changes: dict[str, object], what: str) -> None:
-    path = write_study(tmp_path, scenes_yaml, **({"reference": None} | changes))
+    path = write_study(tmp_path, scenes_yaml, **({"table": {}} | changes))
     with pytest.raises(UserError, match=what):
         read_study(path, tmp_path)
 
@@ -98,13 +104,13 @@ def test_runs_of_another_recipe_are_refused(scenes_yaml: Path, tmp_path: Path) -
 
 
 def test_two_studies_in_one_folder(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.runs.PATIENCE", 0)
+    monkeypatch.setattr("studies.execute.PATIENCE", 0)
     study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
-    with claimed(study, study.cells[0]):
+    with claimed(study, "scratch_seed0"):
         other = pytest.raises(UserError, match="another study works on scratch_seed0")
-        with other, claimed(study, study.cells[0]):
+        with other, claimed(study, "scratch_seed0"):
             pass
-    with claimed(study, study.cells[0]):
+    with claimed(study, "scratch_seed0"):
         pass
 
 
@@ -115,7 +121,7 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     first.write_text('{"map": 0.25, "map50": 0.5, "map75": null}')
     make_folder(study.folder / "failed")
     (study.folder / "failed" / "cl2_seed1").touch()
-    text = as_markdown(study, results(study), "")
+    text = as_markdown(study, results(study))
     assert "1 of 6 runs done" in text
     assert "| scratch | 0.250 | 0.500 | – | 1 (seed 1 not run) |" in text
     assert "seed 1 failed" in text
@@ -147,7 +153,7 @@ def test_killed_at_random_moments_it_gives_the_same_table(scenes_yaml: Path, tmp
             output = process.communicate(timeout=200)[0].decode()
         assert process.returncode == 0, output
         folder = tmp_path / project / "studies" / "ways"
-        outputs.append([(folder / name).read_bytes() for name in ("table.md", "runs.csv", "figure.png")])
+        outputs.append([(folder / name).read_bytes() for name in ("README.md", "runs.csv", "figure.png")])
         assert "2 of 2 runs done" in outputs[-1][0].decode()
     assert outputs[0] == outputs[1]
     began = time.monotonic()

@@ -1,0 +1,40 @@
+"""The figure beside a study's table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from studies.recipe import Study, Table
+from studies.runs import State
+from studies.table import Result
+from utils.files import written_whole
+
+
+def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> None:
+    """A panel for each measure on one scale: every run as a point, mean and deviation beside them."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    methods = list(study.settings.methods)
+    size = (1.2 + 2.6 * len(table.measures), 1.6 + 0.38 * len(methods))
+    figure, axes = pyplot.subplots(
+        1, len(table.measures), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, measure in zip(axes[0], table.measures, strict=True):
+        for row, method in enumerate(methods):
+            own = [r.values[measure] for r in found if r.cell.method == method and measure in r.values]
+            axis.plot(own, [row] * len(own), "o", color="C0", alpha=0.35, markersize=4)
+            if own:
+                spread = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
+                axis.errorbar(np.mean(own), row, xerr=spread, fmt="s", color="C0", capsize=3)
+            else:
+                axis.text(0.5, row, str(State.OPEN), transform=axis.get_yaxis_transform(), va="center", color="0.5")
+        axis.set(title=measure)
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_yticks(range(len(methods)), methods)
+    axes[0, 0].invert_yaxis()
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
