@@ -6,7 +6,7 @@ import numpy as np
 
 from studies.recipe import Study, Table
 from studies.runs import State
-from studies.table import Result
+from studies.table import Result, judged_methods
 from utils.files import written_whole
 
 
@@ -17,7 +17,7 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    methods = list(study.settings.methods)
+    methods = judged_methods(study)
     size = (1.2 + 2.6 * len(table.measures), 1.6 + 0.38 * len(methods))
     figure, axes = pyplot.subplots(
         1, len(table.measures), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"

@@ -41,11 +41,16 @@ def page_file(study: Study, name: str) -> Path:
     return study.folder / f"{name}.md"
 
 
+def is_judged(study: Study, cell: Cell) -> bool:
+    """Whether the table has a row for it: whether it trains a detector."""
+    return study.settings.table is not None and not cell.recipe.pretrain_only
+
+
 def state(study: Study, cell: Cell) -> State:
     """How far a cell is, by its files."""
     folder = run_folder(study, cell)
     trained = (folder / FINISHED).exists()
-    if values_file(study, cell).exists() or (trained and not study.settings.table):
+    if values_file(study, cell).exists() or (trained and not is_judged(study, cell)):
         return State.DONE
     if trained:
         return State.TRAINED
@@ -79,7 +84,7 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
         "train": ["python", "train.py", "--recipe", recipe, "--project", study.folder, "--name", cell.name],
         "resume": ["python", "train.py", "--resume", folder],
     }
-    if table := study.settings.table:
+    if (table := study.settings.table) and is_judged(study, cell):
         judged = ["--task", table.split, "--json", values, "--project", study.folder]
         found["judge"] = ["python", "val.py", "--map", "--weights", folder / BEST, *judged]
     return {name: [shown(word) for word in words] for name, words in found.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from studies.recipe import Cell, Study, Table
-from studies.runs import State, log_file, run_folder, state, values_file
+from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 
 NOTHING = "–"
 
@@ -39,10 +39,16 @@ def values_of(study: Study, cell: Cell) -> dict[str, float]:
     return {name: content[name] for name in study.settings.table.measures if content.get(name) is not None}
 
 
+def judged_methods(study: Study) -> list[str]:
+    """The methods with a row in the table, in the order of the yaml."""
+    judged = {cell.method for cell in study.cells if is_judged(study, cell)}
+    return [method for method in study.settings.methods if method in judged]
+
+
 def main_table(study: Study, table: Table, found: list[Result]) -> str:
     """A row for each method, and for each other program."""
     lines = [f"| method | {' | '.join(table.measures)} | runs |", "|---|" + "---:|" * (len(table.measures) + 1)]
-    for method in study.settings.methods:
+    for method in judged_methods(study):
         own = [result for result in found if result.cell.method == method]
         cells = [mean_and_spread([r.values[name] for r in own if name in r.values]) for name in table.measures]
         lines.append(f"| {method} | {' | '.join(cells)} | {counted(own)} |")
@@ -74,7 +80,7 @@ def difference_table(study: Study, table: Table, found: list[Result]) -> str:
     measures, reference = table.measures, table.reference
     values = {(result.cell.method, result.cell.seed): result.values for result in found}
     lines = [f"| less {reference} | {' | '.join(measures)} |", "|---|" + "---:|" * len(measures)]
-    for method in study.settings.methods:
+    for method in judged_methods(study):
         if method != reference:
             pairs = [(values[method, seed], values[reference, seed]) for seed in study.settings.seeds if reference]
             cells = [paired([a[name] - b[name] for a, b in pairs if name in a and name in b]) for name in measures]
@@ -86,9 +92,15 @@ def paired(differences: list[float]) -> str:
     """`mean [low, high]` of at least two differences."""
     if len(differences) < 2:
         return NOTHING
-    mean, error = np.mean(differences), stats.sem(differences)
-    reach = float(stats.t.ppf(0.975, len(differences) - 1) * error)
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]"
+    low, high = interval(differences)
+    return f"{np.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean by Student's t."""
+    mean = float(np.mean(values))
+    reach = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
+    return mean - reach, mean + reach
 
 
 def as_csv(study: Study, found: list[Result]) -> str:

@@ -1,5 +1,7 @@
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -130,8 +132,8 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     assert commands(study, study.cells[0])["train"][:3] == ["python", "train.py", "--recipe"]
 
 
-def start(path: Path, project: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "study.py"), str(path), "--project", str(project)]
+def start(path: Path, project: Path, *flags: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "study.py"), str(path), "--project", str(project), *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
 
 
@@ -161,3 +163,30 @@ def test_killed_at_random_moments_it_gives_the_same_table(scenes_yaml: Path, tmp
         again = process.communicate(timeout=60)[0].decode()
     assert again.count("done before") == 2
     assert time.monotonic() - began < 30
+
+
+def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
+    """Backbones of two seeds, judged together, once; a page to publish without the data's pictures."""
+    own = {"backbone": "cnn6", "pretrain_only": True, "baselines": ["e2e"], "pretrain": {"epochs": 1, "head_convs": 0}}
+    reports = {
+        "accuracy": {"kind": "accuracy", "bootstrap": 20},
+        "maps": {"kind": "localise", "bootstrap": 20, "maps": ["gradcam"], "images": 2},
+    }
+    path = write_study(tmp_path, scenes_yaml, methods={"both": own | {"cl_splits": 2}}, table=None, reports=reports)
+    with start(path, tmp_path, "--publish", str(tmp_path / "results")) as process:
+        printed = process.communicate(timeout=200)[0].decode()
+    assert process.returncode == 0, printed
+    published = tmp_path / "results" / "ways"
+    names = {str(file.relative_to(published)) for file in published.rglob("*") if file.is_file()}
+    assert {"README.md", "runs.csv", "commands.txt", "accuracy.md", "accuracy.json", "maps.md"} <= names
+    assert {"maps/localise.json", "maps/report.html", "logs/maps.txt", "logs/both_seed1.txt"} <= names
+    page = (published / "README.md").read_text()
+    for link in re.findall(r"\]\(([^/)][^)]*)\)", page):
+        assert (published / link).exists(), link
+    assert not [name for name in names if name.endswith(".jpg")]
+    claims = json.loads((published / "maps" / "localise.json").read_text())["claims"]
+    assert [claim["figure"] for claim in claims][:2] == ["4a–b", "4c–d"]
+    before = (tmp_path / "studies" / "ways" / "maps.md").stat().st_mtime_ns
+    with start(path, tmp_path) as process:
+        assert process.wait(100) == 0
+    assert (tmp_path / "studies" / "ways" / "maps.md").stat().st_mtime_ns == before

@@ -1,0 +1,196 @@
+"""Every claim and number of the paper beside what the published studies found.
+
+`python -m studies.ledger configs/ledger.yaml --results results > results/ledger.md`
+"""
+
+import argparse
+import csv
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from localisation.claims import DIRECTION, NOT_SEEN, REPRODUCED
+from studies.recipe import StudyYaml
+from studies.table import interval, mean_and_spread
+from utils.config import ROOT, Section, build, read_yaml
+from utils.errors import UserError, run_cli
+
+NOT_RUN, NOTHING = "not run", "–"
+RULES = f"""Verdicts. Of maps: by the rules that stand in each study's report. Of a difference between methods:
+*{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) lies above 0; *{DIRECTION}*, if its mean does; else
+*{NOT_SEEN}*. Of an order of several: *{REPRODUCED}*, if every mean lies above the next and the interval between first
+and last above 0; *{DIRECTION}*, if the first lies above the last. Where the paper's own data could not be had, its
+numbers are *data not available*, whatever other data say."""
+
+
+class Evidence(Section):
+    """Where a study tells something of a claim: a figure of a report on maps, or a measure of methods in a table.
+
+    Attributes:
+        study: name of its yaml and of its folder under results.
+        methods: each is to lie above the next; a single one is only told.
+    """
+
+    study: str
+    report: str | None = None
+    figure: str | None = None
+    measure: str | None = None
+    methods: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        maps, table = self.report and self.figure, self.measure and self.methods
+        if bool(maps) == bool(table):
+            raise ValueError("give `report` and `figure`, or `measure` and `methods`")
+        return self
+
+
+class Entry(Section):
+    """A claim or a number.
+
+    Attributes:
+        where: in the paper.
+        verdict, why: where no study can judge; with evidence, ours is told beside it.
+    """
+
+    where: str
+    says: str
+    evidence: tuple[Evidence, ...] = ()
+    verdict: Literal["data not available", "contradictory in the paper"] | None = None
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        if not self.evidence and not (self.verdict and self.why):
+            raise ValueError("give `evidence`, or `verdict` and `why`")
+        return self
+
+
+class LedgerYaml(Section):
+    """Keys of the ledger's yaml."""
+
+    title: str
+    claims: tuple[Entry, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says of a claim."""
+
+    ours: str
+    data: str
+    verdict: str
+
+
+def find(evidence: Evidence, results: Path, studies: Path) -> Finding:
+    """What the published files of a study say."""
+    if evidence.report:
+        return of_maps(evidence, results / evidence.study / evidence.report / "localise.json")
+    return of_table(evidence, results / evidence.study / "runs.csv", studies / f"{evidence.study}.yaml")
+
+
+def of_maps(evidence: Evidence, path: Path) -> Finding:
+    """The verdict of a report on maps.
+
+    Raises:
+        UserError: the report has no such figure.
+    """
+    if not path.exists():
+        return Finding(NOTHING, NOTHING, NOT_RUN)
+    content = json.loads(path.read_text())
+    claim = next((own for own in content["claims"] if own["figure"] == evidence.figure), None)
+    if claim is None:
+        raise UserError(f"judges no figure {evidence.figure}", where=path, mend="correct the ledger's yaml")
+    seeds = max(len(line["seeds"]) for line in content["lines"])
+    data = f"{content['data']} `{content['split']}`, {content['images']} images, {plural(seeds, 'seed')}"
+    return Finding(claim["found"], data, claim["verdict"])
+
+
+def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
+    """Methods of a table, each against the next.
+
+    Raises:
+        UserError: the study has no such method or measure.
+    """
+    settings = build(StudyYaml, read_yaml(yaml), yaml)
+    unknown = [name for name in evidence.methods if name not in settings.methods]
+    if unknown or settings.table is None or evidence.measure not in settings.table.measures:
+        what = f"tells no {evidence.measure} of {', '.join(unknown or evidence.methods)}"
+        raise UserError(what, where=yaml, mend="correct the ledger's yaml")
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    values = {
+        method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
+        for method in evidence.methods
+    }
+    ours = ", ".join(f"{method} {mean_and_spread(list(own.values()))}" for method, own in values.items())
+    data = read_yaml(yaml.parent / settings.recipe)["data"]
+    about = f"{Path(data).name} `{settings.table.split}`, {plural(min(map(len, values.values())), 'seed')}"
+    if not all(values.values()):
+        return Finding(ours, about, NOT_RUN)
+    if len(values) == 1:
+        return Finding(ours, about, NOTHING)
+    verdict, difference = ordered(list(values.values()))
+    return Finding(f"{ours}; difference {difference}", about, verdict)
+
+
+def told(row: dict[str, str], method: str, measure: str) -> bool:
+    """Whether a row is of this method, and has the measure."""
+    return row["method"] == method and row[measure] != ""
+
+
+def ordered(values: list[dict[str, float]]) -> tuple[str, str]:
+    """Whether each lies above the next, by seed: verdict, and the difference between first and last as text."""
+    first, last = values[0], values[-1]
+    apart = [first[seed] - last[seed] for seed in first if seed in last]
+    means = [float(np.mean(list(own.values()))) for own in values]
+    if len(apart) < 2:
+        return (DIRECTION if means[0] > means[-1] else NOT_SEEN), f"{means[0] - means[-1]:+.3f}"
+    low, high = interval(apart)
+    text = f"{np.mean(apart):+.3f} [{low:+.3f}, {high:+.3f}]"
+    if low > 0 and all(a > b for a, b in pairwise(means)):
+        return REPRODUCED, text
+    return (DIRECTION if np.mean(apart) > 0 else NOT_SEEN), text
+
+
+def plural(count: int, what: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) -> str:
+    """The ledger as a table; a row for each claim and study."""
+    lines = ["| where | the paper | ours | data | verdict | study |", "|---|---|---|---|---|---|"]
+    verdicts: dict[str, int] = {}
+    for entry in ledger.claims:
+        found: list[tuple[str, Finding]] = [(own.study, find(own, results, studies)) for own in entry.evidence]
+        for study, finding in found or [("", Finding(NOTHING, NOTHING, ""))]:
+            verdict = entry.verdict or finding.verdict
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
+            link = f"[{study}]({study}/README.md)" if (results / study / "README.md").exists() else study
+            why = f": {entry.why}" if entry.why else ""
+            cells = [entry.where, entry.says, finding.ours, finding.data, f"**{verdict}**{why}", link or NOTHING]
+            lines.append(f"| {' | '.join(cells)} |")
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if verdict != NOTHING)
+    return "\n\n".join([f"# {ledger.title}", f"Made by `{command}`.", RULES, f"In all: {counts}.", "\n".join(lines)])
+
+
+def main() -> None:
+    """Print the ledger."""
+    parser = argparse.ArgumentParser(description="The paper's claims beside what the studies found, as Markdown.")
+    parser.add_argument("ledger", type=Path, help="ledger yaml")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
+    parser.add_argument("--studies", type=Path, default=ROOT / "configs" / "studies", help="their yamls")
+    arguments = parser.parse_args()
+    content: dict[str, Any] = read_yaml(arguments.ledger)
+    ledger = build(LedgerYaml, content, arguments.ledger)
+    command = f"python -m studies.ledger {arguments.ledger} > results/ledger.md"
+    print(as_markdown(ledger, command, arguments.results, arguments.studies))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,94 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from studies import ledger
+from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
+from utils.config import build, read_yaml
+from utils.errors import UserError
+
+STUDY = {
+    "title": "t",
+    "recipe": "recipe.yaml",
+    "seeds": [0, 1, 2],
+    "methods": {"cl3": {}, "e2e": {}, "cl7": {}},
+    "table": {"measures": ["map"]},
+}
+CLAIM = {"figure": "7", "claim": "c", "rule": "r", "found": "cl 3 2 1", "verdict": "direction only"}
+MAPS = {"data": "d.yaml", "split": "test", "images": 40, "lines": [{"seeds": [0, 1]}], "claims": [CLAIM]}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Results and study yamls of one table and one report on maps."""
+    results, studies = tmp_path / "results", tmp_path / "studies"
+    (results / "maps" / "lungs").mkdir(parents=True)
+    (results / "maps" / "lungs" / "localise.json").write_text(json.dumps(MAPS))
+    (results / "table").mkdir()
+    rows = [("cl3", 0, "0.5"), ("cl3", 1, "0.52"), ("cl3", 2, "0.54"), ("e2e", 0, "0.4"), ("e2e", 1, "0.43"),
+            ("e2e", 2, "0.45"), ("cl7", 0, "0.45"), ("cl7", 1, "")]  # fmt: skip
+    text = "method,seed,map\n" + "".join(f"{method},{seed},{value}\n" for method, seed, value in rows)
+    (results / "table" / "runs.csv").write_text(text)
+    studies.mkdir()
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY))
+    (studies / "recipe.yaml").write_text("data: ../data/cells.yaml\n")
+    return results, studies
+
+
+def test_what_studies_say(folders: tuple[Path, Path]) -> None:
+    def verdict(**given: object) -> tuple[str, str]:
+        found = find(Evidence.model_validate(given), *folders)
+        return found.verdict, found.ours
+
+    assert verdict(study="maps", report="lungs", figure="7") == ("direction only", "cl 3 2 1")
+    assert verdict(study="nowhere", report="lungs", figure="7")[0] == "not run"
+    above = verdict(study="table", measure="map", methods=["cl3", "e2e"])
+    assert above == ("reproduced", "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]")
+    assert verdict(study="table", measure="map", methods=["e2e", "cl3"])[0] == "not seen"
+    assert verdict(study="table", measure="map", methods=["cl3", "cl7"])[0] == "direction only"
+    assert verdict(study="table", measure="map", methods=["cl3"]) == ("–", "cl3 0.520 ± 0.020")
+    for wrong in ({"measure": "map50", "methods": ["cl3"]}, {"measure": "map", "methods": ["cl5"]}):
+        with pytest.raises(UserError, match="tells no"):
+            verdict(study="table", **wrong)
+    with pytest.raises(UserError, match="judges no figure 5"):
+        verdict(study="maps", report="lungs", figure="5")
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ([[3, 3.1, 3.2], [2, 2.1, 2.2], [1, 1.1, 1.2]], "reproduced"),
+        ([[3, 3.1, 3.2], [1, 1.1, 1.2], [2, 2.1, 2.2]], "direction only"),
+        ([[3, 1.0, 3.2], [2, 2.1, 2.2]], "direction only"),
+        ([[2, 2.1, 2.2], [3, 3.1, 3.2]], "not seen"),
+    ],
+)
+def test_orders(values: list[list[float]], verdict: str) -> None:
+    assert ordered([dict(zip("012", own, strict=True)) for own in values])[0] == verdict
+
+
+def test_the_ledger_of_this_repository(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every study that it names exists, with these methods and measures; links lead somewhere."""
+    path = ROOT / "configs" / "ledger.yaml"
+    content = build(LedgerYaml, read_yaml(path), path)
+    named = {own.study for entry in content.claims for own in entry.evidence}
+    assert named <= {file.stem for file in (ROOT / "configs" / "studies").glob("*.yaml")}
+    monkeypatch.setattr(sys, "argv", ["ledger", str(path)])
+    ledger.main()
+    text = capsys.readouterr().out
+    assert text.count("\n| ") >= len(content.claims)
+    assert "In all: " in text
+
+
+def test_claims_that_nobody_judges(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="give `evidence`, or `verdict` and `why`"):
+        build(LedgerYaml, {"title": "t", "claims": [{"where": "w", "says": "s"}]}, "ledger.yaml")
+    with pytest.raises(UserError, match="give `report` and `figure`"):
+        build(Evidence, {"study": "maps"}, "ledger.yaml")
+    entry = {"where": "§2", "says": "s", "verdict": "contradictory in the paper", "why": "two numbers"}
+    text = as_markdown(LedgerYaml.model_validate({"title": "t", "claims": [entry]}), "x", *folders)
+    assert "| §2 | s | – | – | **contradictory in the paper**: two numbers | – |" in text
