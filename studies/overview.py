@@ -1,0 +1,180 @@
+"""Cascade against end to end in one figure: every published study that has both, on equal axes.
+
+`python -m studies.overview configs/overview.yaml` writes results/overview.png and results/overview.csv.
+"""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from utils.config import ROOT, Section, build, read_yaml
+from utils.errors import UserError, run_cli
+from utils.files import write_text, written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = "osD^v"
+
+
+class Source(Section):
+    """Where the points of one colour come from.
+
+    Attributes:
+        study: folder under results.
+        report: of all runs, for a point at each cut; None for the study's table, one point.
+        measure: of the report or the table.
+        sides: the methods on the two axes: the one up, the one to the right.
+        map: kind of map, of a report on maps.
+        label: in the legend.
+    """
+
+    study: str
+    report: str | None = None
+    measure: str
+    sides: tuple[str, str]
+    map: str | None = None
+    label: str
+
+
+class Panel(Section):
+    """One plot; its points share a scale."""
+
+    title: str
+    sources: tuple[Source, ...] = Field(min_length=1)
+
+
+class OverviewYaml(Section):
+    """Keys of the overview's yaml."""
+
+    panels: tuple[Panel, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Mean and standard deviation over the seeds, of both sides."""
+
+    panel: str
+    label: str
+    cut: str
+    up: float
+    up_sd: float
+    right: float
+    right_sd: float
+
+
+def points(panel: Panel, source: Source, results: Path) -> list[Point]:
+    """Of a source; none where it was not run.
+
+    Raises:
+        UserError: the study was run, but has no such sides or measure.
+    """
+    if source.report is None:
+        path, read = results / source.study / "runs.csv", of_table
+    elif source.map:
+        path, read = results / source.study / source.report / "localise.json", of_maps
+    else:
+        path, read = results / source.study / f"{source.report}.json", of_accuracy
+    if not path.exists():
+        return []
+    try:
+        up, right = (read(source, path.read_text(), side) for side in source.sides)
+    except KeyError:
+        what = f"tells no {source.measure} of {' and '.join(source.sides)}"
+        raise UserError(what, where=path, mend="correct the overview's yaml") from None
+    cuts = [cut for cut in up if cut in right]
+    return [Point(panel.title, source.label, cut, *up[cut], *right[cut]) for cut in cuts]
+
+
+def of_table(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
+    """Mean and deviation of a method's runs; nothing if none is done."""
+    rows = [row for row in csv.DictReader(text.splitlines()) if row["method"] == side]
+    own = [float(row[source.measure]) for row in rows if row[source.measure]]
+    return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
+
+
+def of_accuracy(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
+    """Cut → mean and deviation over the seeds, from accuracy.json."""
+    rows = [row for row in json.loads(text)["summary"] if row["method"] == side]
+    return {row["cut"]: (row[source.measure]["mean"], row[source.measure].get("sd") or 0.0) for row in rows}
+
+
+def of_maps(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
+    """Cut → mean and deviation over the seeds, from localise.json."""
+    lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in json.loads(text)["lines"]}
+    line = lines[side, str(source.map)]
+    measure = line["measures"][source.measure]
+    spread = measure.get("seeds_sd") or [0.0] * len(measure["mean"])
+    return {f"b{cut}": own for cut, own in zip(line["cuts"], zip(measure["mean"], spread, strict=True), strict=True)}
+
+
+def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
+    """A panel: points with their deviations, the diagonal, the same scale both ways."""
+    found = []
+    for number, source in enumerate(panel.sources):
+        own = points(panel, source, results)
+        axis.errorbar(
+            [p.right for p in own],
+            [p.up for p in own],
+            xerr=[p.right_sd for p in own],
+            yerr=[p.up_sd for p in own],
+            fmt=MARKERS[number % len(MARKERS)],
+            color=f"C{number}" if own else "0.6",
+            capsize=2,
+            label=source.label if own else f"{source.label}: not run",
+        )
+        for point in own:
+            axis.annotate(point.cut, (point.right, point.up), (4, -9), textcoords="offset points", fontsize=7)
+        found += own
+    ends = [end for p in found for end in (p.up - p.up_sd, p.up + p.up_sd, p.right - p.right_sd, p.right + p.right_sd)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    room = 0.08 * (high - low) or 0.05
+    axis.plot([low - room, high + room], [low - room, high + room], color="0.6", linewidth=1, zorder=0)
+    axis.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal", title=panel.title)
+    axis.set(xlabel="end to end", ylabel="cascade")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    yield from found
+
+
+def overview(content: OverviewYaml, results: Path) -> None:
+    """Write overview.png and overview.csv."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(content.panels), figsize=(4.2 * len(content.panels), 4.4), squeeze=False, layout="constrained"
+    )
+    found = [p for axis, panel in zip(axes[0], content.panels, strict=True) for p in draw(axis, panel, results)]
+    with written_whole(results / "overview.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in found])
+    write_text(results / "overview.csv", text.getvalue())
+
+
+def main() -> None:
+    """Draw it."""
+    parser = argparse.ArgumentParser(description="Cascade against end to end, from what studies published.")
+    parser.add_argument("overview", type=Path, help="overview yaml")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
+    arguments = parser.parse_args()
+    overview(build(OverviewYaml, read_yaml(arguments.overview), arguments.overview), arguments.results)
+    print(f"wrote {arguments.results / 'overview.png'}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

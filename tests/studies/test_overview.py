@@ -1,0 +1,50 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from studies.overview import OverviewYaml, overview
+from utils.config import build, read_yaml
+from utils.errors import UserError
+
+MEASURES = {"iou": {"mean": [0.1, 0.2], "seeds_sd": [0.01, 0.02]}}
+SUMMARY = [{"method": m, "cut": "b1", "accuracy": {"mean": v, "sd": 0.1}} for m, v in (("cl2", 0.4), ("e2e", 0.3))]
+
+
+def test_every_kind_of_source(tmp_path: Path) -> None:
+    (tmp_path / "maps" / "lungs").mkdir(parents=True)
+    lines = [{"line": line, "map": "gradcam", "cuts": [1, 2], "measures": MEASURES} for line in ("cl2", "e2e")]
+    (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines}))
+    (tmp_path / "maps" / "accuracy.json").write_text(json.dumps({"summary": SUMMARY}))
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "runs.csv").write_text("method,map\ncl2,0.5\ncl2,0.7\ne2e,0.4\ne2e,\n")
+    sides, about = ["cl2", "e2e"], {"study": "maps", "label": "x"}
+    sources: list[dict[str, object]] = [
+        about | {"report": "lungs", "map": "gradcam", "measure": "iou", "sides": sides},
+        about | {"report": "accuracy", "measure": "accuracy", "sides": sides},
+        about | {"study": "table", "measure": "map", "sides": sides},
+        about | {"study": "nowhere", "measure": "map", "sides": sides},
+    ]
+    overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": sources}]}), tmp_path)
+    rows = list(csv.DictReader((tmp_path / "overview.csv").read_text().splitlines()))
+    assert [(row["cut"], row["up"], row["up_sd"], row["right"]) for row in rows] == [
+        ("b1", "0.1", "0.01", "0.1"),
+        ("b2", "0.2", "0.02", "0.2"),
+        ("b1", "0.4", "0.1", "0.3"),
+        ("", "0.6", "0.141421", "0.4"),
+    ]
+    assert np.asarray(Image.open(tmp_path / "overview.png")).std() > 0
+    wrong = sources[0] | {"sides": ["cl3", "e2e"]}
+    with pytest.raises(UserError, match="tells no iou of cl3 and e2e"):
+        overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
+
+
+def test_the_overview_of_this_repository() -> None:
+    path = ROOT / "configs" / "overview.yaml"
+    content = build(OverviewYaml, read_yaml(path), path)
+    named = {source.study for panel in content.panels for source in panel.sources}
+    assert named <= {file.stem for file in (ROOT / "configs" / "studies").glob("*.yaml")}
