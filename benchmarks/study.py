@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import study
 from benchmarks.figures import show
@@ -30,16 +31,18 @@ def clocked(yaml: Path, project: Path) -> None:
     """The study itself; the seconds of each of its processes go into a file of the project."""
     call = execute.call
 
-    def timed(*arguments: object) -> int:
+    def timed(words: list[str], log: Path, claim: int) -> int:
         began = time.perf_counter()
-        code = call(*arguments)  # type: ignore[arg-type]
+        code = call(words, log, claim)
         with (project / SECONDS).open("a") as file:
             print(time.perf_counter() - began, file=file)
         return code
 
-    execute.call = timed
-    sys.argv = ["study.py", str(yaml), "--project", str(project)]
-    study.main()
+    with (
+        patch.object(execute, "call", timed),
+        patch.object(sys, "argv", ["study.py", str(yaml), "--project", str(project)]),
+    ):
+        study.main()
 
 
 def main() -> None:
