@@ -99,6 +99,12 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     maps.add_argument(
         "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
     )
+    maps.add_argument(
+        "--method",
+        nargs="+",
+        metavar="NAME",
+        help="compare ways to get a box instead: sensitivity, attention, gradcam, cam, saliency …, or all",
+    )
     maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
     maps.add_argument(
         "--stretch",
@@ -223,11 +229,16 @@ def localise(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     folder = new_run(arguments.project, "val", arguments.name)
-    for path in filter(None, (arguments.json, arguments.report)):
-        make_folder(path.parent)
-    summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
-    command = shown_command(sys.argv[1:])
     files = {"published": arguments.report, "figures": arguments.json}
+    for path in filter(None, files.values()):
+        make_folder(path.parent)
+    command = shown_command(sys.argv[1:])
+    if arguments.method:
+        from localisers.report import compare_and_report
+
+        print(compare_and_report(plan, arguments.method, arguments.bootstrap, command, folder, **files))
+        return
+    summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
     print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 

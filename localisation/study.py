@@ -140,12 +140,10 @@ def explained_by(network: Explained, kind: str, device: str) -> Explainer:
 
 def untrained_columns(plan: Plan) -> list[Column]:
     """The network of the first file before it learned anything."""
-    file = plan.files[0]
-    seed_process(SEED)
-    heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
-    network = ready(file, make_backbone(file.backbone, file.width), heads, plan)
-    cuts = tuple(file.cuts)
-    return [Column(UNTRAINED, SEED, kind, cuts, explained_by(network, kind, plan.device)) for kind in plan.kinds]
+    network = load_untrained(plan)
+    return [
+        Column(UNTRAINED, SEED, kind, network.cuts, explained_by(network, kind, plan.device)) for kind in plan.kinds
+    ]
 
 
 def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
@@ -211,6 +209,14 @@ def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers) -> 
 def load_explained(file: BackboneFile, plan: Plan) -> Explained:
     """The network of a file with its classifiers, ready to be explained."""
     return ready(file, *load_backbone_and_heads(file), plan)
+
+
+def load_untrained(plan: Plan) -> Explained:
+    """The network of the first file with new weights, the same in every run."""
+    file = plan.files[0]
+    seed_process(SEED)
+    heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
+    return ready(file, make_backbone(file.backbone, file.width), heads, plan)
 
 
 def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:

@@ -9,6 +9,7 @@ from conftest import ROOT
 # A package may import itself and what stands right of it.
 BELOW = {
     "studies": {"studies", "localisation", "engine", "models", "data", "utils"},
+    "localisers": {"localisers", "localisation", "engine", "models", "data", "utils"},
     "localisation": {"localisation", "engine", "models", "data", "utils"},
     "engine": {"engine", "models", "data", "utils"},
     "models": {"models", "utils"},

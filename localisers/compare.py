@@ -1,0 +1,131 @@
+"""Every method on every network, on the same images: boxes found, seconds, memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.accuracy import line_names
+from localisation.boxes_from_maps import box_iou
+from localisation.cases import Cases
+from localisation.maps import Explained
+from localisation.plan import Plan
+from localisation.study import SEED, UNTRAINED, load_explained, load_untrained
+from localisers.cost import milliseconds, peak_bytes
+from localisers.methods import METHODS
+
+NO_NETWORK = "–"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method on a network.
+
+    Attributes:
+        line: of the network; NO_NETWORK for a method that needs none.
+        ious: [cases] IoU of the box with the true box that it fits best.
+        boxes: [cases, 4] as shares of the image; NaN where none was found.
+        milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
+        bytes: that are taken at most for an image by itself.
+    """
+
+    method: str
+    line: str
+    seed: int
+    ious: np.ndarray
+    boxes: np.ndarray
+    milliseconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is compared, with what its last classifier says.
+
+    Attributes:
+        ranks: [cases] how many classes are held likelier than the right one.
+        forward: milliseconds of a plain pass over an image by itself.
+    """
+
+    line: str
+    seed: int
+    explained: Explained
+    ranks: np.ndarray
+    forward: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found.
+
+    Attributes:
+        cases: [n, 2] index of the image among them and class.
+    """
+
+    plan: Plan
+    cases: np.ndarray
+    networks: list[Network]
+    trials: list[Trial]
+
+
+def compare(plan: Plan, names: Sequence[str]) -> Comparison:
+    """Fit and judge methods, one after another."""
+    own = zip(plan.files, line_names(plan.files), strict=True)
+    loaded = [(line, file.seed, load_explained(file, plan)) for file, line in own]
+    probe = next(iter(plan.cases(plan.split.records[:1], "first image"))).at([0])
+    networks = [looked_at(plan, *each, probe) for each in (*loaded, (UNTRAINED, SEED, load_untrained(plan)))]
+    trials = []
+    for name in names:
+        if METHODS[name].network:
+            trials += [trial(plan, name, network.line, network.seed, network.explained, probe) for network in networks]
+        else:
+            trials.append(trial(plan, name, NO_NETWORK, SEED, networks[0].explained, probe))
+    cases = [np.stack([c.record, c.labels.numpy()], 1) for c in plan.cases(plan.split.records, "cases")]
+    return Comparison(plan, np.concatenate(cases), networks, trials)
+
+
+def looked_at(plan: Plan, line: str, seed: int, network: Explained, probe: Cases) -> Network:
+    """A network with what its last classifier says, and the time of a plain pass."""
+    images = probe.images.to(plan.device)
+    with torch.inference_mode():
+        forward = milliseconds(lambda: network(images))
+    return Network(line, seed, network, ranks_of(plan, network), forward)
+
+
+def trial(plan: Plan, name: str, line: str, seed: int, network: Explained, probe: Cases) -> Trial:
+    """Fit a method to the training images and judge it on the others."""
+    localise = METHODS[name].make(network, lambda: plan.cases(plan.training, f"{name}, {line}: fit"))
+    boxes, ious = [], []
+    for cases in plan.cases(plan.split.records, f"{name}, {line}"):
+        found = localise(cases.images.to(plan.device), cases.labels.to(plan.device))
+        boxes.append(found)
+        ious.append(ious_of(found, cases))
+    one = (probe.images.to(plan.device), probe.labels.to(plan.device))
+    return Trial(
+        name, line, seed, np.concatenate(ious), np.concatenate(boxes),
+        milliseconds(lambda: localise(*one)), peak_bytes(lambda: localise(*one)),
+    )  # fmt: skip
+
+
+def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:
+    """[N] IoU of boxes [N, 4], shares of the image, with the true box that each fits best; 0 without one."""
+    height, width = cases.truth.shape[1:]
+    pixels = found * [width, height, width, height]
+    return np.array(
+        [
+            0.0 if np.isnan(own).any() else box_iou(own, true).max()
+            for own, true in zip(pixels, cases.boxes, strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def ranks_of(plan: Plan, network: Explained) -> np.ndarray:
+    """[cases] how many classes the last classifier holds likelier than the right one."""
+    found = []
+    for cases in plan.cases(plan.split.records, "classes"):
+        logits = network(cases.images.to(plan.device))[-1].cpu()
+        own = logits.gather(1, cases.labels[:, None])
+        found.append((logits > own).sum(1).numpy())
+    return np.concatenate(found)

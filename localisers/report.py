@@ -1,0 +1,146 @@
+"""The comparison as a table, a plot, a page of pictures, JSON, and the boxes by image."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from localisation.figures import as_csv
+from localisation.plan import Plan
+from localisation.tables import as_markdown, as_terminal
+from localisers.compare import Comparison, compare
+from localisers.judge import Row, Value, judge
+from localisers.methods import BASELINES, METHODS
+from localisers.pictures import save_boxes, save_plot
+from utils.errors import UserError
+from utils.files import make_folder, write_text
+
+NOTHING = "–"
+TITLES = {
+    "corloc": "CorLoc",
+    "gt_known": "IoU ≥ 0.5, class known",
+    "iou": "mean IoU",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+}
+
+
+def compare_and_report(
+    plan: Plan, names: Sequence[str], draws: int, command: str, folder: Path, *, published: Path | None,
+    figures: Path | None,
+) -> str:  # fmt: skip
+    """Compare, write everything into the folder, and give the table for the terminal.
+
+    Args:
+        names: of METHODS, or all; baselines are added.
+        published: a Markdown file to write too, its plot beside it; no pictures of the data.
+        figures: a further place for the JSON.
+
+    Raises:
+        UserError: an unknown method; nothing to learn from.
+    """
+    comparison = compare(plan, wanted(plan, names))
+    rows = judge(comparison, draws)
+    numbers = json.dumps({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, indent=1) + "\n"
+    for path in filter(None, (folder / "localisers.json", figures)):
+        write_text(path, numbers)
+    write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
+    save_boxes(comparison, folder / "boxes.jpg")
+    for page in filter(None, (folder / "localisers.md", published)):
+        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
+        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png"))
+    return f"{heading(comparison)}\n\n{as_terminal(table(rows))}\n\npictures, plot and every box in {folder}"
+
+
+def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
+    """The methods that are asked for, after the baselines.
+
+    Raises:
+        UserError: an unknown one; CAM with other heads; nothing to learn from.
+    """
+    known = {name for name in METHODS if name not in BASELINES}
+    gap = all(file.head == "gap" for file in plan.files)
+    own = [name for name in METHODS if name in known and (gap or not name.startswith("cam"))]
+    asked = [name for name in own if not METHODS[name].slow] if list(names) == ["all"] else list(names)
+    for name in asked:
+        if name not in known:
+            raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(sorted(known))}, or all")
+        if name not in own:
+            mend = "leave it out, or pre-train with --pretrain-head gap"
+            raise UserError(f"{name} wants a global average pool and a linear layer", where="--method", mend=mend)
+    if not plan.training:
+        mend = "add `train:` to the data yaml, or explain another split"
+        raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
+    return [*BASELINES, *asked]
+
+
+def about(comparison: Comparison) -> dict[str, object]:
+    """On what it was measured."""
+    split = comparison.plan.split
+    return {
+        "data": split.description.yaml.name,
+        "split": split.name,
+        "images": len(split.records),
+        "cases": len(comparison.cases),
+        "training_images": len(comparison.plan.training),
+    }
+
+
+def heading(comparison: Comparison) -> str:
+    """The same as a sentence."""
+    own = about(comparison)
+    return (
+        f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
+        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: share of right boxes "
+        "less that of the best row without a trained network."
+    )
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """A line for each row, header first."""
+    measures = [name for name in TITLES if any(name in row.values for row in rows)]
+    header = ["method", "features", *(TITLES[name] for name in measures), "ahead", "ms", "passes", "MB"]
+    return [header, *(cells(row, measures) for row in rows)]
+
+
+def cells(row: Row, measures: Sequence[str]) -> list[str]:
+    """One line of the table."""
+    seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
+    values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
+    ahead = NOTHING if row.ahead is None else told(row.ahead, "+.3f")
+    passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
+    return [row.method, seeds, *values, ahead, f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
+
+
+def told(value: Value, digits: str = ".3f") -> str:
+    """`mean [low, high]`."""
+    mean = format(value.mean, digits)
+    return mean if np.isnan(value.low) else f"{mean} [{value.low:{digits}}, {value.high:{digits}}]"
+
+
+def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
+    """The report for a repository."""
+    note = "*ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of tensors at once."
+    parts = [
+        f"Made by `{command}`.",
+        heading(comparison),
+        as_markdown(table(rows)),
+        note,
+        f"![share of right boxes]({plot})",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def box_rows(comparison: Comparison) -> list[dict[str, str | int | float]]:
+    """A row for each case of each trial: the box as shares of the image, and its IoU."""
+    records = comparison.plan.split.records
+    return [
+        {
+            "method": trial.method, "line": trial.line, "seed": trial.seed, "image": records[image].image.name,
+            "class": int(label), "x1": box[0], "y1": box[1], "x2": box[2], "y2": box[3], "iou": iou,
+        }
+        for trial in comparison.trials
+        for (image, label), box, iou in zip(comparison.cases, trial.boxes.tolist(), trial.ious.tolist(), strict=True)
+    ]  # fmt: skip

@@ -1,0 +1,123 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Script, Writer
+from PIL import Image
+
+import val
+from data.description import load_description
+from data.formats import read_split
+from engine.accuracy import read_backbones
+from localisation.plan import Plan
+from localisation.prepare import prepare
+from localisers.compare import Comparison, Network, Trial, compare
+from localisers.cost import peak_bytes
+from localisers.judge import class_weights, judge
+from localisers.methods import BASELINES, METHODS, largest
+from localisers.threshold import best_share
+from utils.errors import UserError
+
+
+@pytest.fixture
+def plan(written: Writer, scenes_yaml: Path) -> Plan:
+    split = read_split(load_description(scenes_yaml), "test")
+    return prepare(read_backbones([written("cl6", head="gap"), written("cl6", head="gap", seed=1)]), split)
+
+
+def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Path) -> None:
+    files = [written("cl6", head="gap"), written("e2e", head="gap")]
+    flags = ["--bootstrap", 20, "--device", "cpu", "--project", tmp_path, "--report", tmp_path / "table.md"]
+    script(val, "--localise", "--method", "all", "--weights", *files, *flags)
+    folder = tmp_path / "val" / "exp"
+    rows = json.loads((folder / "localisers.json").read_text())["rows"]
+    learned = [name for name, method in METHODS.items() if method.network and not method.slow]
+    assert len(rows) == 3 + 3 * len(learned)
+    assert {(row["method"], row["line"]) for row in rows} >= {
+        ("cam", "cl6"),
+        ("attention", "untrained"),
+        ("pixels", "–"),
+    }
+    assert all(0 <= row["values"]["gt_known"]["mean"] <= 1 for row in rows)
+    assert [row["ahead"] is None for row in rows if row["method"] == "gradcam"] == [False, False, True]
+    boxes = list(csv.DictReader((folder / "boxes.csv").read_text().splitlines()))
+    assert {box["method"] for box in boxes} == {*BASELINES, *learned}
+    for name in ("boxes.jpg", "localisers.png"):
+        assert np.asarray(Image.open(folder / name)).std() > 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| sensitivity | cl6 |" in text
+    assert "![share of right boxes](table.png)" in text
+    assert (tmp_path / "table.png").exists()
+
+
+def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:
+    for names, what in ((["cam"], "wants a global average pool"), (["guess"], "--method: 'guess'")):
+        with pytest.raises(UserError, match=what):
+            script(val, "--localise", "--method", *names, "--weights", written("cl6"), "--project", tmp_path)
+
+
+def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The regression, fed with the true masks, beats what knows no image."""
+    masks = {}
+    for records in (plan.training, plan.split.records):
+        for cases in plan.cases(records, "masks"):
+            for image, label, truth in zip(cases.images, cases.labels.tolist(), cases.truth, strict=True):
+                masks[float(image.sum()), label] = truth.astype(np.float32)
+
+    def of(network: object, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+        own = zip(images, labels.tolist(), strict=True)
+        return np.stack([masks[float(image.sum()), label] for image, label in own])
+
+    from localisers.methods import thresholded
+
+    monkeypatch.setitem(METHODS, "oracle", thresholded(of, 0.5))
+    rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre box", "mean box", "oracle"]), 50)}
+    own = rows["oracle", "cl6"]
+    assert own.seeds == 2
+    assert own.values["gt_known"].mean > 0.9
+    assert own.values["corloc"].mean > 0.9
+    assert own.ahead is not None
+    assert own.ahead.mean == pytest.approx(0)  # the untrained network is told the same
+    assert rows["mean box", "–"].ahead is None
+
+
+def test_measures_by_hand(plan: Plan) -> None:
+    cases = np.array([[0, 0], [1, 0], [2, 0], [3, 1]])
+    boxes = np.array([[0, 0, 1, 1.0]] * 3 + [[np.nan] * 4])
+    ious = np.array([0.6, 0.5, 0.1, 0.0])
+    files = [replace(file, single_label=True) for file in plan.files]
+    trial = Trial("gradcam", "cl6", 0, ious, boxes, 2.0, 10)
+    network = Network("cl6", 0, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
+    [row] = judge(Comparison(replace(plan, files=files), cases, [network], [trial]), 0)
+    means = {name: value.mean for name, value in row.values.items()}
+    assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "top1_error": 0.75, "top5_error": 0.5})
+    assert row.no_box == 0.25
+    np.testing.assert_allclose(class_weights(cases[:, 1]), [2 / 3, 2 / 3, 2 / 3, 2])
+
+
+def test_threshold_of_most_right_boxes() -> None:
+    one = np.zeros((1, 20, 20))
+    one[0, 5:15, 5:15], one[0, 8:12, 8:12] = 0.4, 1
+    assert best_share([(one, [np.array([[5, 5, 15, 15.0]])])]) < 0.4
+    assert best_share([(one, [np.array([[8, 8, 12, 12.0]])])]) >= 0.4
+
+
+def test_largest_box_stands_for_a_case(plan: Plan) -> None:
+    for cases in plan.cases(plan.training, "training"):
+        for box, own in zip(largest(cases) * 64, cases.boxes, strict=True):
+            assert any(np.allclose(box, other) for other in own)
+            assert np.prod(box[2:] - box[:2]) == pytest.approx(np.prod(own[:, 2:] - own[:, :2], 1).max())
+
+
+def test_peak_of_memory() -> None:
+    def call() -> None:
+        one = torch.zeros(1_000_000)
+        other = one + 1
+        del one, other
+        torch.zeros(500_000)
+
+    assert peak_bytes(call) == pytest.approx(8_000_000, rel=0.01)
