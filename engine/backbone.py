@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from models.backbone import Backbone
+from models.backbones import make_backbone
 from models.darknet import DarkNet
 from models.darknet_weights import is_darknet, read_darknet
+from models.torchvision_backbones import FILES, read_torchvision
 from models.yolov3_detector import load_darknet
 from utils import checkpoint
 from utils.config import Recipe
@@ -13,12 +15,15 @@ from utils.errors import UserError
 
 
 def load_backbone(path: Path, recipe: Recipe) -> dict[str, Any]:
-    """Read a backbone file, or a weight file of darknet, that fits the recipe.
+    """Read a backbone file, or a weight file of darknet or torchvision, that fits the recipe.
 
     Raises:
         UserError: no whole file, or one of another backbone or width.
     """
-    content = darknet_backbone(path) if is_darknet(path) else checkpoint.load(path, "backbone")
+    if path.suffix == ".pth":
+        content = torchvision_backbone(path, recipe.backbone)
+    else:
+        content = darknet_backbone(path) if is_darknet(path) else checkpoint.load(path, "backbone")
     for key, wanted in (("backbone", recipe.backbone), ("width", recipe.width)):
         if content[key] != wanted:
             raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, mend=f"give --{key} {content[key]}")
@@ -36,14 +41,26 @@ def darknet_backbone(path: Path) -> dict[str, Any]:
     else:
         backbone = DarkNet()
         read_darknet(path, backbone)
+    return whole_backbone("darknet53", "darknet", backbone)
+
+
+def torchvision_backbone(path: Path, name: str) -> dict[str, Any]:
+    """A weight file of torchvision for a backbone of that name, as the content of a backbone file.
+
+    Raises:
+        UserError: not whole, or of another network; torchvision has no such backbone.
+    """
+    if name not in FILES:
+        raise UserError(f"torchvision has no {name}", where=path, mend=f"give --backbone {', '.join(FILES)}")
+    backbone = make_backbone(name)
+    read_torchvision(backbone, name, checkpoint.load_tensors(path), path)
+    return whole_backbone(name, "torchvision", backbone)
+
+
+def whole_backbone(name: str, method: str, backbone: Backbone) -> dict[str, Any]:
+    """What a backbone file would say of one that was trained in one piece elsewhere."""
     splits = [[0, len(backbone.blocks)]]
-    return {
-        "backbone": "darknet53",
-        "width": 1.0,
-        "method": "darknet",
-        "splits": splits,
-        "model": backbone.state_dict(),
-    }
+    return {"backbone": name, "width": 1.0, "method": method, "splits": splits, "model": backbone.state_dict()}
 
 
 def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe) -> None:

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
+from torchvision.models.googlenet import Inception
+from torchvision.models.inception import InceptionA, InceptionB, InceptionC
 
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+# Modules of branches that end side by side: what each does to the places of the cells.
+BRANCHES: dict[type[nn.Module], tuple[int, int, int]] = {
+    Inception: (1, 1, 0),
+    InceptionA: (1, 1, 0),
+    InceptionB: (3, 2, 0),
+    InceptionC: (1, 1, 0),
+}
 BESIDE = "downsample"  # the branch of a residual block that runs beside its convolutions (torchvision's name)
 
 
@@ -55,16 +64,17 @@ def frame_of(modules: Iterable[nn.Module]) -> Frame:
     frame = Frame()
     for module in modules:
         for window in windows(module):
-            kernel, stride, padding = (side(getattr(window, key)) for key in ("kernel_size", "stride", "padding"))
-            dilation = side(getattr(window, "dilation", 1))
-            frame = frame.after((kernel - 1) * dilation + 1, stride, padding)
+            frame = frame.after(*window)
     return frame
 
 
-def windows(module: nn.Module) -> list[nn.Module]:
-    """The convolutions and pools that a map goes through, in their order."""
+def windows(module: nn.Module) -> list[tuple[int, int, int]]:
+    """Kernel, stride and padding of what a map goes through, in order; of branches, what they do together."""
+    if type(module) in BRANCHES:
+        return [BRANCHES[type(module)]]
     if isinstance(module, WINDOWS):
-        return [module]
+        kernel, stride, padding = (side(getattr(module, key)) for key in ("kernel_size", "stride", "padding"))
+        return [((kernel - 1) * side(getattr(module, "dilation", 1)) + 1, stride, padding)]
     return [window for name, child in module.named_children() if name != BESIDE for window in windows(child)]
 
 

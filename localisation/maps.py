@@ -159,25 +159,33 @@ def smoothed(maps: Tensor) -> Tensor:
 
 
 def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
-    """Class activation maps (Zhou et al., arXiv 1512.04150), where heads are a global average pool and a linear layer.
+    """Class activation maps (Zhou et al., arXiv 1512.04150), where heads end in a global pool and a linear layer.
 
     Raises:
-        ValueError: a head is not.
+        ValueError: a head does not.
     """
     found = []
     with torch.no_grad():
         for stage, own in enumerate(network.activations(images)):
             head = network.heads[stage]
-            if not is_gap(head):
-                raise ValueError("CAM wants classifiers of a global average pool and a linear layer (gap)")
-            weights = head[-1].weight[labels]  # type: ignore[index]
-            raw = torch.einsum("bc,bchw->bhw", weights, network.pools[stage](own))
+            if not is_mapped(head):
+                raise ValueError("CAM wants classifiers of a global pool and a linear layer (gap, gmp …)")
+            *before, _, _, linear = head.children()
+            features = nn.Sequential(*before)(network.pools[stage](own))
+            weights: Tensor = linear.weight[labels]  # type: ignore[index, assignment]
+            raw = torch.einsum("bc,bchw->bhw", weights, features)
             found.append(network.evidence(raw, stage, pooled=True))
     return found
 
 
-def is_gap(head: nn.Module) -> bool:
-    """Whether a classifier is a global average pool and one linear layer."""
-    steps = list(head.children())
+def is_mapped(head: nn.Module) -> bool:
+    """Whether a classifier ends in a global pool and one linear layer, so that each class has a map."""
+    steps = list(head.children())[-3:]
     kinds = [type(step) for step in steps]
-    return kinds == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear] and steps[0].output_size in (1, (1, 1))
+    pools = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    return (
+        len(steps) == 3
+        and kinds[0] in pools
+        and kinds[1:] == [nn.Flatten, nn.Linear]
+        and steps[0].output_size in (1, (1, 1))
+    )

@@ -15,6 +15,7 @@ from localisation.cases import boxed
 from localisation.measures import Rule
 from localisation.plan import Plan
 from localisation.study import SEED, fill, load_explained, network_columns
+from models.heads import MAPPED
 from utils.errors import UserError
 
 TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
@@ -104,7 +105,7 @@ def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
         UserError: one is.
     """
     for file in files:
-        if "cam" in kinds and file.head != "gap":
+        if "cam" in kinds and file.head not in MAPPED:
             mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
             raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
 

@@ -14,6 +14,7 @@ from localisers.compare import Comparison, compare
 from localisers.judge import Row, Value, judge
 from localisers.methods import BASELINES, METHODS
 from localisers.pictures import save_boxes, save_plot
+from models.heads import MAPPED
 from utils.errors import UserError
 from utils.files import make_folder, write_text
 
@@ -61,15 +62,15 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         UserError: an unknown one; CAM with other heads; nothing to learn from.
     """
     known = {name for name in METHODS if name not in BASELINES}
-    gap = all(file.head == "gap" for file in plan.files)
-    own = [name for name in METHODS if name in known and (gap or not name.startswith("cam"))]
+    mapped = all(file.head in MAPPED for file in plan.files)
+    own = [name for name in METHODS if name in known and (mapped or not name.startswith("cam"))]
     asked = [name for name in own if not METHODS[name].slow] if list(names) == ["all"] else list(names)
     for name in asked:
         if name not in known:
             raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(sorted(known))}, or all")
         if name not in own:
             mend = "leave it out, or pre-train with --pretrain-head gap"
-            raise UserError(f"{name} wants a global average pool and a linear layer", where="--method", mend=mend)
+            raise UserError(f"{name} wants a global pool and a linear layer", where="--method", mend=mend)
     if not plan.training:
         mend = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from models.backbone import Backbone
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
-from models.torchvision_backbones import resnet50, vgg16
+from models.torchvision_backbones import alexnet, googlenet, inception_v3, resnet50, vgg16
 from utils.errors import UserError
 
 BACKBONES: dict[str, Callable[[float], Backbone]] = {
@@ -18,6 +18,9 @@ BACKBONES: dict[str, Callable[[float], Backbone]] = {
     "cnn6": CNN6,
     "resnet50": resnet50,
     "vgg16": vgg16,
+    "alexnet": alexnet,
+    "googlenet": googlenet,
+    "inception_v3": inception_v3,
 }
 
 

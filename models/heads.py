@@ -33,9 +33,19 @@ class ClassifierHead(nn.Sequential):
         self.apply(init_leaky)
 
 
-def gap(shape: Shape, classes: int) -> nn.Sequential:
-    """Global average pool and one linear layer, the least there is (InfoPro's `0c1f`, arXiv 2101.10832)."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], classes))
+def mapped(shape: Shape, classes: int, *, greatest: bool = False, convolution: int = 0) -> nn.Sequential:
+    """What class activation maps ask for: a 3×3 convolution with ReLU if there is one, a global pool, one linear layer.
+
+    Args:
+        greatest: pool by the maximum (GMP) instead of the mean (GAP).
+        convolution: its channels; 0 for none. 1,024 in Zhou et al., arXiv 1512.04150, §3.
+    """
+    channels = convolution or shape[0]
+    steps: list[nn.Module] = []
+    if convolution:
+        steps += [nn.Conv2d(shape[0], channels, 3, padding=1), nn.ReLU(inplace=True)]
+    pool = nn.AdaptiveMaxPool2d(1) if greatest else nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(*steps, pool, nn.Flatten(), nn.Linear(channels, classes))
 
 
 def marquez(shape: Shape, classes: int, *, neurons: int = 512) -> nn.Sequential:
@@ -114,11 +124,17 @@ def one_conv_two_linear(shape: Shape, classes: int, *, widest: int = 128) -> nn.
 # What a head is made from: shape of the features, classes, convolutions (of the author head; others have their own).
 HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
     "author": lambda shape, classes, convs: ClassifierHead(shape[0], classes, convs),
-    "gap": lambda shape, classes, _: gap(shape, classes),
+    "gap": lambda shape, classes, _: mapped(shape, classes),
+    "gmp": lambda shape, classes, _: mapped(shape, classes, greatest=True),
+    "gap1024": lambda shape, classes, _: mapped(shape, classes, convolution=1024),
+    "gmp1024": lambda shape, classes, _: mapped(shape, classes, greatest=True, convolution=1024),
     "marquez": lambda shape, classes, _: marquez(shape, classes),
     "mlp_sr": lambda shape, classes, _: mlp_sr(shape, classes),
     "1c2f": lambda shape, classes, _: one_conv_two_linear(shape, classes),
 }
+
+
+MAPPED = ("gap", "gmp", "gap1024", "gmp1024")  # heads that class activation maps can explain
 
 
 def make_head(name: str, shape: Shape, classes: int, *, convs: int = 1) -> nn.Module:

@@ -1,8 +1,16 @@
-"""ResNet-50 and VGG-16 of torchvision, their modules grouped into blocks that can be cut; images normalised first."""
+"""Networks of torchvision, their modules grouped into blocks that can be cut; images normalised first.
+
+AlexNet, GoogLeNet and Inception V3 end where Zhou et al. (arXiv 1512.04150, §3) cut them for class activation maps:
+14×14 cells, AlexNet 13×13, at 224 pixels, Inception V3 at 256.
+"""
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import nn
+from torchvision import models as peers
 from torchvision.models import resnet, vgg
 
 from models.backbone import Backbone
@@ -49,6 +57,89 @@ def vgg16(width: float = 1.0) -> Backbone:
         blocks[-1].append(layer)
     channels = [m.out_channels for block in blocks for m in block if isinstance(m, nn.Conv2d)]
     return Backbone(blocks, channels, stages=(2, 2, 3, 3, 3), taps=(7, 10, 13))
+
+
+def alexnet(width: float = 1.0) -> Backbone:
+    """Five convolutions with ReLU, each with the max-pool that follows but the last (torchvision's single column).
+
+    Raises:
+        UserError: width is not 1.
+    """
+    refuse_width("alexnet", width)
+    steps = peers.AlexNet(num_classes=1).features
+    return grouped([steps[0:3], steps[3:6], steps[6:8], steps[8:10], steps[10:12]], (64, 192, 384, 256, 256), (1, 1, 3))
+
+
+def googlenet(width: float = 1.0) -> Backbone:
+    """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1).
+
+    Raises:
+        UserError: width is not 1.
+    """
+    refuse_width("googlenet", width)
+    own = peers.GoogLeNet(num_classes=1, aux_logits=False, init_weights=True)
+    parts = [
+        [own.conv1, own.maxpool1], [own.conv2, own.conv3, own.maxpool2],
+        [own.inception3a], [own.inception3b, own.maxpool3],
+        [own.inception4a], [own.inception4b], [own.inception4c], [own.inception4d], [own.inception4e],
+    ]  # fmt: skip
+    return grouped(parts, (64, 192, 256, 480, 512, 512, 512, 528, 832), (1, 1, 2, 5))
+
+
+def inception_v3(width: float = 1.0) -> Backbone:
+    """The stem in two blocks, then the modules up to Mixed_6e (Szegedy et al., arXiv 1512.00567), 768 channels.
+
+    Raises:
+        UserError: width is not 1.
+    """
+    refuse_width("inception_v3", width)
+    own = peers.Inception3(num_classes=1, aux_logits=False, init_weights=True)
+    parts = [
+        [own.Conv2d_1a_3x3, own.Conv2d_2a_3x3, own.Conv2d_2b_3x3, own.maxpool1],
+        [own.Conv2d_3b_1x1, own.Conv2d_4a_3x3, own.maxpool2],
+        [own.Mixed_5b], [own.Mixed_5c], [own.Mixed_5d],
+        [own.Mixed_6a], [own.Mixed_6b], [own.Mixed_6c], [own.Mixed_6d], [own.Mixed_6e],
+    ]  # fmt: skip
+    return grouped(parts, (64, 192, 256, 288, 288, 768, 768, 768, 768, 768), (1, 1, 3, 5))
+
+
+def grouped(parts: Iterable[Iterable[nn.Module]], channels: Iterable[int], stages: tuple[int, ...]) -> Backbone:
+    """Blocks of these modules, without taps for a detector."""
+    blocks = [nn.Sequential(*part) for part in parts]
+    blocks[0].insert(0, Normalise())
+    return Backbone(blocks, list(channels), stages=stages, taps=())
+
+
+# Of each network what builds it in torchvision, and where the names begin of what is no part of our backbone.
+FILES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "resnet50": (peers.resnet50, ("fc.",)),
+    "vgg16": (peers.vgg16, ("classifier.",)),
+    "alexnet": (peers.alexnet, ("classifier.",)),
+    "googlenet": (peers.googlenet, ("inception5", "aux", "fc.")),
+    "inception_v3": (peers.inception_v3, ("Mixed_7", "AuxLogits", "fc.")),
+}
+
+
+def read_torchvision(backbone: Backbone, name: str, state: dict[str, Any], where: object) -> None:
+    """Load a weight file of torchvision: both list their weights in the order of the data flow.
+
+    Args:
+        state: what the file holds, name → tensor.
+
+    Raises:
+        UserError: the file lacks a weight, or has another shape: it belongs to another network.
+    """
+    build, beside = FILES[name]
+    with torch.device("meta"):
+        peer = build(weights=None, **({"init_weights": False} if "ception" in name or name == "googlenet" else {}))
+    theirs = [key for key in peer.state_dict() if not key.startswith(beside)]
+    own = backbone.state_dict()
+    for key, (mine, tensor) in zip(theirs, own.items(), strict=True):
+        if key not in state or state[key].shape != tensor.shape:
+            what = f"has no `{key}` of {tuple(tensor.shape)}"
+            raise UserError(what, where=str(where), mend=f"give torchvision's file of {name}, or another --backbone")
+        own[mine] = state[key]
+    backbone.load_state_dict(own)
 
 
 def refuse_width(name: str, width: float) -> None:

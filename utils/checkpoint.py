@@ -37,6 +37,21 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         UserError: missing, truncated, a pickle, or of another kind.
     """
+    content = load_tensors(path)
+    found = content.get("kind")
+    if found != kind:
+        raise UserError(
+            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
+        )
+    return content
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read a dict of tensors and plain values, whoever wrote it; nothing in the file is run.
+
+    Raises:
+        UserError: missing, truncated, or a pickle of something else.
+    """
     if not path.is_file():
         raise UserError("no such checkpoint", where=path, mend="check the path, or train one with `python train.py`")
     try:
@@ -45,12 +60,7 @@ def load(path: Path, kind: str) -> dict[str, Any]:
         raise UserError(
             why_unreadable(path), where=path, mend="use a file that this project wrote, copied whole"
         ) from error
-    found = content.get("kind") if isinstance(content, dict) else None
-    if found != kind:
-        raise UserError(
-            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
-        )
-    return content
+    return content if isinstance(content, dict) else {}
 
 
 def why_unreadable(path: Path) -> str:

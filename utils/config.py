@@ -76,7 +76,9 @@ class Pretrain(Phase):
     view: Literal["letterbox", "center"] = Field(
         "letterbox", description="what is validated on: the whole image, or the middle of it scaled by 256/224"
     )
-    head: Literal["author", "gap", "marquez", "mlp_sr", "1c2f"] = Field("author", description="classifier of a stage")
+    head: Literal["author", "gap", "gmp", "gap1024", "gmp1024", "marquez", "mlp_sr", "1c2f"] = Field(
+        "author", description="classifier of a stage"
+    )
     head_convs: int = Field(1, ge=0, le=1, description="convolutions in the author head")
     bn_mode: Literal["frozen", "author"] = Field(
         "frozen", description="BatchNorm before the sub-module: fixed, or drifting as in the authors' code"
@@ -117,7 +119,7 @@ class Recipe(Section):
     """Everything that decides the outcome of a training run."""
 
     data: Path = Field(ROOT / "data" / "sample.yaml", description="data yaml")
-    backbone: Literal["darknet53", "cnn6", "resnet50", "vgg16"] = Field(
+    backbone: Literal["darknet53", "cnn6", "resnet50", "vgg16", "alexnet", "googlenet", "inception_v3"] = Field(
         "darknet53", description="network to split, pre-train and detect with"
     )
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
@@ -138,7 +140,8 @@ class Recipe(Section):
     )
     recompute: bool = Field(False, description="save memory: the first sub-module's activations are computed twice")
     weights: Path | None = Field(
-        None, description="backbone to reuse instead of pre-training; darknet's files too, such as darknet53.conv.74"
+        None,
+        description="backbone to reuse instead of pre-training; darknet's (.conv.74) and torchvision's (.pth) too",
     )
     reuse_upto: Annotated[str, Field(pattern=r"^b[1-9][0-9]*$")] | None = Field(
         None, description="last block that keeps its pre-trained weights, as in b11 [the last one]"

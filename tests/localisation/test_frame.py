@@ -8,10 +8,19 @@ from models.backbones import make_backbone
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks", "side"), [("cnn6", 2, 128), ("cnn6", 3, 256), ("darknet53", 2, 128), ("resnet50", 2, 128)]
+    ("name", "blocks", "side"),
+    [
+        ("cnn6", 2, 128),
+        ("cnn6", 3, 256),
+        ("darknet53", 2, 128),
+        ("resnet50", 2, 128),
+        ("alexnet", 4, 256),
+        ("googlenet", 4, 256),
+        ("inception_v3", 6, 384),
+    ],
 )
 def test_cells_lie_where_they_look(name: str, blocks: int, side: int) -> None:
-    backbone = make_backbone(name, 1.0 if name == "resnet50" else 0.125)
+    backbone = make_backbone(name, 0.125 if name in ("cnn6", "darknet53") else 1.0)
     network = nn.Sequential(*backbone.blocks[:blocks]).eval().double()
     for module in network.modules():  # so that every pixel in the window counts
         if isinstance(module, nn.Conv2d):

@@ -11,7 +11,7 @@ from torchcam.methods import GradCAM as TorchGradCAM
 from localisation.maps import Explained, cams, grad_cams, resized, saliencies, smoothed
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
-from models.heads import gap, make_head
+from models.heads import make_head
 
 CLASSES, SIZE = 7, 48
 CUTS = (1, 2, 4, 6)
@@ -55,7 +55,7 @@ LABELS = torch.tensor([0, 3, 6, 3, 1])
 def test_logits_are_those_of_the_backbone(images: Tensor) -> None:
     network = explained()
     backbone = DarkNet(DarkNetConfig(width=0.125))
-    heads = [gap((backbone.channels[cut - 1], 1, 1), CLASSES) for cut in (3, 23)]
+    heads = [make_head("gap", (backbone.channels[cut - 1], 1, 1), CLASSES) for cut in (3, 23)]
     large = Explained(backbone, (3, 23), heads)
     with torch.no_grad():
         x = images
@@ -104,6 +104,16 @@ def test_saliency_is_captums(images: Tensor) -> None:
             assert own.raw is None
 
 
+def test_cam_of_a_head_with_a_convolution(images: Tensor) -> None:
+    network = explained("gap1024")
+    logits = network(images)
+    for stage, own in enumerate(cams(network, images, LABELS)):
+        assert own.raw is not None
+        bias = network.heads[stage][-1].bias[LABELS]
+        wanted = logits[stage].gather(1, LABELS[:, None])[:, 0] - bias
+        torch.testing.assert_close(own.raw.mean((1, 2)), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_cam_sums_up_to_the_logit_and_is_torchcams(images: Tensor) -> None:
     network = explained("gap")
     logits = network(images)
@@ -116,7 +126,7 @@ def test_cam_sums_up_to_the_logit_and_is_torchcams(images: Tensor) -> None:
     with CAM(last, last.pools[-1], fc_layer=last.head[-1]) as extractor:
         (other,) = extractor(LABELS.tolist(), last(images), normalized=False)
     torch.testing.assert_close(own.maps, other.relu(), rtol=1e-4, atol=1e-6)
-    with pytest.raises(ValueError, match="global average pool"):
+    with pytest.raises(ValueError, match="global pool"):
         cams(explained(), images, LABELS)
 
 
@@ -148,7 +158,7 @@ def test_smoothing_keeps_the_sum() -> None:
 
 def test_grad_cam_of_a_pooled_linear_head_is_its_cam() -> None:
     backbone = DarkNet(DarkNetConfig(width=0.125))
-    heads = [gap((backbone.channels[cut - 1], 1, 1), CLASSES) for cut in (3, 23)]
+    heads = [make_head("gap", (backbone.channels[cut - 1], 1, 1), CLASSES) for cut in (3, 23)]
     network, images = Explained(backbone, (3, 23), heads), torch.rand(2, 3, 64, 64)
     labels = torch.tensor([1, 5])
     for one, other in zip(grad_cams(network, images, labels), cams(network, images, labels), strict=True):

@@ -55,7 +55,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
 
 
 def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:
-    for names, what in ((["cam"], "wants a global average pool"), (["guess"], "--method: 'guess'")):
+    for names, what in ((["cam"], "wants a global pool"), (["guess"], "--method: 'guess'")):
         with pytest.raises(UserError, match=what):
             script(val, "--localise", "--method", *names, "--weights", written("cl6"), "--project", tmp_path)
 

@@ -1,24 +1,35 @@
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from engine.backbone import reuse_backbone
 from models.backbone import Backbone, scaled
 from models.backbones import BACKBONES, make_backbone
 from models.cnn6 import CNN6
 from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from models.yolov3 import YOLOv3
+from utils.config import Recipe
 from utils.errors import UserError
 
-PARAMETERS = {"darknet53": 40_584_928, "cnn6": 2_960_640, "resnet50": 25_557_032 - 2_049_000, "vgg16": 14_714_688}
-SMALL = {"darknet53": 0.125, "cnn6": 0.125, "resnet50": 1.0, "vgg16": 1.0}
+PARAMETERS = {
+    "darknet53": 40_584_928,
+    "cnn6": 2_960_640,
+    "resnet50": 25_557_032 - 2_049_000,
+    "vgg16": 14_714_688,
+    "alexnet": 2_469_696,
+    "googlenet": 3_273_920,
+    "inception_v3": 8_965_856,
+}
+SMALL = {"darknet53": 0.125, "cnn6": 0.125}
 
 
 @pytest.fixture(scope="module", params=sorted(BACKBONES))
 def any_backbone(request: pytest.FixtureRequest) -> tuple[str, Backbone]:
-    return request.param, make_backbone(request.param, SMALL[request.param]).eval()
+    return request.param, make_backbone(request.param, SMALL.get(request.param, 1.0)).eval()
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -28,14 +39,14 @@ def test_parameter_counts(name: str) -> None:
 
 def test_blocks_are_what_the_attributes_say(any_backbone: tuple[str, Backbone]) -> None:
     _, backbone = any_backbone
-    x, strides, sides = torch.rand(1, 3, 64, 96), {}, []
+    x, strides, sides = torch.rand(1, 3, 96, 128), {}, []
     with torch.inference_mode():
         for number, (block, channels) in enumerate(zip(backbone.blocks, backbone.channels, strict=True), start=1):
             x = block(x)
             assert x.shape[1] == channels
             sides.append(x.shape[3])
             if number in backbone.taps:
-                strides[number] = (64 / x.shape[2], 96 / x.shape[3])
+                strides[number] = (96 / x.shape[2], 128 / x.shape[3])
     assert sum(backbone.stages) == len(backbone.blocks)
     assert list(strides.values()) == [(s, s) for s in (8, 16, 32)][: len(backbone.taps)]
 
@@ -147,7 +158,9 @@ def test_one_size_only(name: str) -> None:
 
 
 def test_unknown_backbone() -> None:
-    with pytest.raises(UserError, match="--backbone: no backbone 'vgg' — give one of darknet53, cnn6, resnet50, vgg16"):
+    with pytest.raises(
+        UserError, match="--backbone: no backbone 'vgg' — give one of darknet53, cnn6, resnet50, vgg16, alexnet"
+    ):
         make_backbone("vgg")
 
 
@@ -161,3 +174,48 @@ def test_detector_reads_it(name: str) -> None:
 def test_detector_refuses_a_backbone_without_taps() -> None:
     with pytest.raises(UserError, match="--backbone: CNN6 has no features at strides 8, 16 and 32"):
         YOLOv3(make_backbone("cnn6", 0.125), classes=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "imgsz", "side"), [("alexnet", 224, 13), ("googlenet", 224, 14), ("inception_v3", 256, 14)]
+)
+def test_networks_for_class_activation_maps(name: str, imgsz: int, side: int) -> None:
+    with torch.device("meta"):
+        x = torch.empty(1, 3, imgsz, imgsz)
+        for block in make_backbone(name).blocks:
+            x = block(x)
+    assert x.shape[2:] == (side, side)
+
+
+PEERS = {
+    "alexnet": lambda peer: peer.features[:12],
+    "googlenet": lambda peer: nn.Sequential(*list(peer.children())[:13]),
+    "inception_v3": lambda peer: nn.Sequential(*list(peer.children())[:15]),
+    "vgg16": lambda peer: peer.features,
+    "resnet50": lambda peer: nn.Sequential(*list(peer.children())[:-2]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(PEERS))
+def test_files_of_torchvision(name: str, tmp_path: Path) -> None:
+    """A file of its own weights, read into our blocks, gives its own features."""
+    torch.manual_seed(1)
+    peer = getattr(torchvision.models, name)(weights=None).eval()
+    torch.save(peer.state_dict(), tmp_path / f"{name}.pth")
+    backbone = make_backbone(name).eval()
+    reuse_backbone(backbone, tmp_path / f"{name}.pth", Recipe(backbone=name))  # type: ignore[arg-type]
+    images = torch.rand(1, 3, 128, 128)
+    with torch.inference_mode():
+        wanted, x = PEERS[name](peer)(Normalise()(images)), images
+        for block in backbone.blocks:
+            x = block(x)
+    torch.testing.assert_close(x, wanted)
+    other = "alexnet" if name == "vgg16" else "vgg16"
+    with pytest.raises(UserError, match=f"give torchvision's file of {other}"):
+        reuse_backbone(make_backbone(other), tmp_path / f"{name}.pth", Recipe(backbone=other))  # type: ignore[arg-type]
+
+
+def test_no_file_of_torchvision(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="torchvision has no cnn6"):
+        reuse_backbone(make_backbone("cnn6", 0.125), tmp_path / "x.pth", Recipe(backbone="cnn6", width=0.125))

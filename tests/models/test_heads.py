@@ -12,6 +12,7 @@ PARAMETERS = [
     ("author", (256, 32, 32), 1, 256 * 128 * 9 + 128 + 256 + 3200 * 20 + 20),
     ("author", (256, 32, 32), 0, 128_020),
     ("gap", (256, 32, 32), 1, 256 * 20 + 20),
+    ("gmp1024", (256, 32, 32), 1, 256 * 1024 * 9 + 1024 + 1024 * 20 + 20),
     ("marquez", (8, 4, 4), 1, 128 * 512 + 512 + 512 * 256 + 256 + 256 * 20 + 20),
     ("mlp_sr", (8, 9, 9), 1, 3 * (64 + 16) + 3 * (32 * 32 + 32 + 64) + 32 * 20 + 20),
     ("1c2f", (16, 9, 9), 1, 16 * 32 * 9 + 64 + 32 * 128 + 128 + 128 * 20 + 20),
@@ -55,6 +56,11 @@ def test_author_head_of_no_convolution_is_pool_and_linear() -> None:
     torch.testing.assert_close(head(features), head[-1](features.flatten(1)))
 
 
+def test_gmp_is_the_maximum() -> None:
+    head, features = make_head("gmp", (8, 5, 5), CLASSES), torch.rand(2, 8, 5, 5)
+    torch.testing.assert_close(head(features), head[-1](features.amax((2, 3))))
+
+
 def test_gap_is_the_mean() -> None:
     head, features = make_head("gap", (8, 5, 5), CLASSES), torch.rand(2, 8, 5, 5)
     torch.testing.assert_close(head(features), head[-1](features.mean((2, 3))))
@@ -82,7 +88,7 @@ def test_marquez_refuses_a_gigantic_layer() -> None:
 
 
 def test_unknown_head() -> None:
-    with pytest.raises(UserError, match="no head 'mlp' — give one of author, gap, marquez, mlp_sr, 1c2f"):
+    with pytest.raises(UserError, match="no head 'mlp' — give one of author, gap, gmp, gap1024, gmp1024, marquez, mlp_sr, 1c2f"):
         make_head("mlp", (8, 4, 4), CLASSES)
 
 
