@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import solve
 from torch import Tensor
 
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
@@ -45,15 +46,14 @@ def ridge(maps: np.ndarray, boxes: np.ndarray, penalty: float) -> LinearBoxes:
 
 
 def ridges(maps: np.ndarray, boxes: np.ndarray, penalties: Sequence[float]) -> list[LinearBoxes]:
-    """Ridge solutions for several penalties from one decomposition, of N × N or M × M, whichever is smaller."""
+    """Ridge solutions for several penalties, through N × N or M × M equations, whichever are fewer."""
     centre, middle = maps.mean(0, dtype=np.float64), boxes.mean(0, dtype=np.float64)
     x, y = maps - centre, boxes - middle
     dual = len(x) < x.shape[1]
-    values, vectors = np.linalg.eigh(x @ x.T if dual else x.T @ x)
-    projected = vectors.T @ (y if dual else x.T @ y)
+    equations, wanted = (x @ x.T, y) if dual else (x.T @ x, x.T @ y)
     found = []
     for penalty in penalties:
-        solved = vectors @ (projected / (np.maximum(values, 0) + penalty)[:, None])
+        solved = solve(equations + penalty * np.eye(len(equations)), wanted, assume_a="pos")
         weights = x.T @ solved if dual else solved
         found.append(LinearBoxes(weights, middle - centre @ weights))
     return found
