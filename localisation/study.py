@@ -213,10 +213,15 @@ def load_explained(file: BackboneFile, plan: Plan) -> Explained:
 
 def load_untrained(plan: Plan) -> Explained:
     """The network of the first file with new weights, the same in every run."""
+    return ready(plan.files[0], *new_layers(plan), plan)
+
+
+def new_layers(plan: Plan) -> tuple[Backbone, list[nn.Module]]:
+    """Its backbone and classifiers."""
     file = plan.files[0]
     seed_process(SEED)
     heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
-    return ready(file, make_backbone(file.backbone, file.width), heads, plan)
+    return make_backbone(file.backbone, file.width), heads
 
 
 def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:

@@ -1,21 +1,25 @@
 """Every method on every network, on the same images: boxes found, seconds, memory."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from torch import nn
 
-from engine.accuracy import line_names
+from engine.accuracy import line_names, load_backbone_and_heads
 from localisation.boxes_from_maps import box_iou
 from localisation.cases import Cases
 from localisation.maps import Explained
 from localisation.plan import Plan
-from localisation.study import SEED, UNTRAINED, load_explained, load_untrained
+from localisation.study import SEED, UNTRAINED, load_explained, load_untrained, new_layers
 from localisers.cost import milliseconds, peak_bytes
-from localisers.methods import METHODS
+from localisers.methods import METHODS, Subject
+from models.backbone import Backbone
 
 NO_NETWORK = "–"
+Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Network:
     """A network that is compared, with what its last classifier says.
 
     Attributes:
+        layers: gives it once more, free to be trained.
         ranks: [cases] how many classes are held likelier than the right one.
         forward: milliseconds of a plain pass over an image by itself.
     """
@@ -51,6 +56,7 @@ class Network:
     line: str
     seed: int
     explained: Explained
+    layers: Layers
     ranks: np.ndarray
     forward: float
 
@@ -71,41 +77,47 @@ class Comparison:
 
 def compare(plan: Plan, names: Sequence[str]) -> Comparison:
     """Fit and judge methods, one after another."""
-    own = zip(plan.files, line_names(plan.files), strict=True)
-    loaded = [(line, file.seed, load_explained(file, plan)) for file, line in own]
     probe = next(iter(plan.cases(plan.split.records[:1], "first image"))).at([0])
-    networks = [looked_at(plan, *each, probe) for each in (*loaded, (UNTRAINED, SEED, load_untrained(plan)))]
+    named = zip(plan.files, line_names(plan.files), strict=True)
+    networks = [
+        looked_at(plan, line, file.seed, load_explained(file, plan), partial(load_backbone_and_heads, file), probe)
+        for file, line in named
+    ]
+    untrained = looked_at(plan, UNTRAINED, SEED, load_untrained(plan), partial(new_layers, plan), probe)
     trials = []
     for name in names:
         if METHODS[name].network:
-            trials += [trial(plan, name, network.line, network.seed, network.explained, probe) for network in networks]
+            asked = networks if METHODS[name].slow else [*networks, untrained]
+            trials += [trial(plan, name, network, probe) for network in asked]
         else:
-            trials.append(trial(plan, name, NO_NETWORK, SEED, networks[0].explained, probe))
+            trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe))
     cases = [np.stack([c.record, c.labels.numpy()], 1) for c in plan.cases(plan.split.records, "cases")]
-    return Comparison(plan, np.concatenate(cases), networks, trials)
+    return Comparison(plan, np.concatenate(cases), [*networks, untrained], trials)
 
 
-def looked_at(plan: Plan, line: str, seed: int, network: Explained, probe: Cases) -> Network:
+def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Layers, probe: Cases) -> Network:
     """A network with what its last classifier says, and the time of a plain pass."""
     images = probe.images.to(plan.device)
     with torch.inference_mode():
         forward = milliseconds(lambda: network(images))
-    return Network(line, seed, network, ranks_of(plan, network), forward)
+    return Network(line, seed, network, layers, ranks_of(plan, network), forward)
 
 
-def trial(plan: Plan, name: str, line: str, seed: int, network: Explained, probe: Cases) -> Trial:
+def trial(plan: Plan, name: str, network: Network, probe: Cases) -> Trial:
     """Fit a method to the training images and judge it on the others."""
-    localise = METHODS[name].make(network, lambda: plan.cases(plan.training, f"{name}, {line}: fit"))
+    title = f"{name}, {network.line}"
+    subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
+    localise = METHODS[name].make(subject)
     boxes, ious = [], []
-    for cases in plan.cases(plan.split.records, f"{name}, {line}"):
-        found = localise(cases.images.to(plan.device), cases.labels.to(plan.device))
-        boxes.append(found)
-        ious.append(ious_of(found, cases))
-    one = (probe.images.to(plan.device), probe.labels.to(plan.device))
-    return Trial(
-        name, line, seed, np.concatenate(ious), np.concatenate(boxes),
-        milliseconds(lambda: localise(*one)), peak_bytes(lambda: localise(*one)),
-    )  # fmt: skip
+    for cases in plan.cases(plan.split.records, title):
+        boxes.append(localise(cases.images, cases.labels))
+        ious.append(ious_of(boxes[-1], cases))
+
+    def one() -> np.ndarray:
+        return localise(probe.images, probe.labels)
+
+    own = np.concatenate(ious), np.concatenate(boxes), milliseconds(one), peak_bytes(one)
+    return Trial(name, network.line, network.seed, *own)
 
 
 def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What finds one box for a class in an image, by name; some learn from training images with boxes.
 
-A new one is a function that takes a network and training images and gives a Localiser, named in METHODS.
+A new one is a function that takes a Subject and gives a Localiser, named in METHODS.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -8,20 +8,40 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from localisation.boxes_from_maps import above_share, boxes_from_maps
 from localisation.cases import Cases
 from localisation.maps import Evidence, Explained, cams, grad_cams, saliencies
+from localisation.plan import Plan
 from localisers.linear_boxes import best_ridge, centre_box, descended, flattened, mean_box
+from localisers.mining.networks import ClassMaps
+from localisers.mining.train import Images, Mining, mine, mined
 from localisers.sensitivity import attention_sensitivity, class_sensitivity
 from localisers.threshold import best_share
+from models.backbone import Backbone
 
 Localiser = Callable[[Tensor, Tensor], np.ndarray]
 """Images [B, 3, H, W] in 0–1 and classes [B] → boxes [B, 4] as shares of the image; NaN where there is none."""
-Training = Callable[[], Iterable[Cases]]
-"""Gives the training images, batch by batch, as often as it is asked."""
-MapMaker = Callable[[Explained, Tensor, Tensor], np.ndarray]
+Maps = Callable[[Tensor, Tensor], np.ndarray]
+"""The same → maps [B, H, W]."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network, and what a method may learn from.
+
+    Attributes:
+        network: its cuts with their classifiers.
+        training: gives the training images with their boxes, batch by batch, as often as it is asked.
+        plan: with the images that are explained, whose classes may be known, but not their boxes.
+        layers: gives the network once more, free to be trained, with its classifiers.
+    """
+
+    network: Explained
+    training: Callable[[], Iterable[Cases]]
+    plan: Plan
+    layers: Callable[[], tuple[Backbone, Sequence[nn.Module]]]
 
 
 @dataclass(frozen=True)
@@ -29,12 +49,11 @@ class Method:
     """A way to find boxes.
 
     Attributes:
-        make: from a network and training images to a localiser.
         network: whether it looks at the network; else it is told once, not for each.
-        slow: not among all, only if asked for by name.
+        slow: not among all, only if asked for by name, and of trained networks alone.
     """
 
-    make: Callable[[Explained, Training], Localiser]
+    make: Callable[[Subject], Localiser]
     network: bool = True
     slow: bool = False
 
@@ -46,37 +65,39 @@ def largest(cases: Cases) -> np.ndarray:
     return np.array(found, np.float64) / [width, height, width, height]
 
 
-def constant(box: Callable[[np.ndarray], np.ndarray], _: Explained, training: Training) -> Localiser:
+def constant(box: Callable[[np.ndarray], np.ndarray], subject: Subject) -> Localiser:
     """The same box in every image."""
-    own = box(np.concatenate([largest(cases) for cases in training()]))
+    own = box(np.concatenate([largest(cases) for cases in subject.training()]))
     return lambda images, labels: np.tile(own, (len(images), 1))
 
 
 def by_regression(
-    maps_of: MapMaker, fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
-    network: Explained, training: Training,
-) -> Localiser:  # fmt: skip
+    maps_of: Callable[[Subject], Maps],
+    fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    subject: Subject,
+) -> Localiser:
     """A linear function of all pixels of a map."""
-    parts = [(flattened(maps_of(network, c.images, c.labels)), largest(c)) for c in training()]
-    maps, boxes = (np.concatenate(own) for own in zip(*parts, strict=True))
-    own = fit(maps, boxes)
-    return lambda images, labels: own(flattened(maps_of(network, images, labels)))
+    maps = maps_of(subject)
+    parts = [(flattened(maps(cases.images, cases.labels)), largest(cases)) for cases in subject.training()]
+    own = fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return lambda images, labels: own(flattened(maps(images, labels)))
 
 
-def by_threshold(maps_of: MapMaker, share: float | None, network: Explained, training: Training) -> Localiser:
+def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subject: Subject) -> Localiser:
     """The box around the largest component of what lies above a share of the maximum.
 
     Args:
         share: None for the best on the training images (Choe et al., arXiv 2001.07437: chosen beside the test images).
     """
+    maps = maps_of(subject)
     if share is None:
-        share = best_share((maps_of(network, c.images, c.labels), c.boxes) for c in training())
+        share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in subject.training())
     rule = above_share(share)
 
     def localise(images: Tensor, labels: Tensor) -> np.ndarray:
-        maps = maps_of(network, images, labels)
-        size = np.tile(maps.shape[:0:-1], 2)
-        found = boxes_from_maps(maps, rule)
+        own = maps(images, labels)
+        size = np.tile(own.shape[:0:-1], 2)
+        found = boxes_from_maps(own, rule)
         return np.array([np.full(4, np.nan) if box is None else box / size for box in found])
 
     return localise
@@ -87,58 +108,96 @@ def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:
     return evidence[-1].at(*images.shape[2:]).maps.float().cpu().numpy()
 
 
-def gradcam_map(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+def by_network(maps_of: Callable[[Explained, Tensor, Tensor], np.ndarray]) -> Callable[[Subject], Maps]:
+    """Maps that a network gives as it is."""
+
+    def of(subject: Subject) -> Maps:
+        device = subject.plan.device
+        return lambda images, labels: maps_of(subject.network, images.to(device), labels.to(device))
+
+    return of
+
+
+@by_network
+def gradcam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """Grad-CAM of the last cut."""
     return last_map(grad_cams(network, images, labels), images)
 
 
-def cam_map(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+@by_network
+def cam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """CAM of the last cut."""
     return last_map(cams(network, images, labels), images)
 
 
-def saliency_map(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+@by_network
+def saliency_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """Smoothed saliency of the last classifier: backprop in Zhou et al., arXiv 1512.04150, table 2."""
     return last_map(saliencies(network, images, labels, smooth=True), images)
 
 
-def class_map(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+@by_network
+def class_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """Sensitivity of the class, mean over the channels as the paper did on ImageNet."""
     return class_sensitivity(network, images, labels, "mean").cpu().numpy()
 
 
-def attention_map(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+@by_network
+def attention_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """Sensitivity of the last features, maximum over the channels as the paper did on Pascal VOC."""
     return attention_sensitivity(network, images, "max").cpu().numpy()
 
 
+@by_network
 def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """The image itself, without colour."""
     return images.mean(1).cpu().numpy()
 
 
-def learned(maps_of: MapMaker) -> Method:
-    """Ridge regression on maps."""
-    return Method(partial(by_regression, maps_of, best_ridge))
+def mining_maps(subject: Subject, mining: Mining | None = None) -> Maps:
+    """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
+
+    Those that are explained are among them, as in the paper; their boxes are not looked at.
+    """
+    plan, file, frame = subject.plan, subject.plan.files[0], subject.network.frame(-1, pooled=True)
+    backbone, heads = subject.layers()
+    network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
+    records = [*plan.training, *plan.split.records]
+    images = Images(records, file.imgsz, file.view, len(file.names))
+    networks = mine(network, images, mining or Mining(), plan.device)
+
+    def maps(images: Tensor, labels: Tensor) -> np.ndarray:
+        found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
+        return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
+
+    return maps
 
 
-def thresholded(maps_of: MapMaker, share: float | None = None) -> Method:
+def learned(
+    maps_of: Callable[[Subject], Maps], fit: Callable[..., Callable[[np.ndarray], np.ndarray]]
+) -> Callable[[Subject], Localiser]:
+    """Regression on maps."""
+    return partial(by_regression, maps_of, fit)
+
+
+def thresholded(maps_of: Callable[[Subject], Maps], share: float | None = None) -> Callable[[Subject], Localiser]:
     """The box around what is high in maps."""
-    return Method(partial(by_threshold, maps_of, share))
+    return partial(by_threshold, maps_of, share)
 
 
 METHODS: dict[str, Method] = {
     "centre box": Method(partial(constant, centre_box), network=False),
     "mean box": Method(partial(constant, mean_box), network=False),
-    "pixels": Method(partial(by_regression, grey, best_ridge), network=False),
-    "sensitivity": learned(class_map),
-    "sensitivity, sgd": Method(partial(by_regression, class_map, descended), slow=True),
-    "attention": learned(attention_map),
-    "attention, sgd": Method(partial(by_regression, attention_map, descended), slow=True),
-    "gradcam": thresholded(gradcam_map),
-    "gradcam, 20 %": thresholded(gradcam_map, 0.2),
-    "cam": thresholded(cam_map),
-    "cam, 20 %": thresholded(cam_map, 0.2),
-    "saliency": thresholded(saliency_map),
+    "pixels": Method(learned(grey, best_ridge), network=False),
+    "sensitivity": Method(learned(class_maps, best_ridge)),
+    "sensitivity, sgd": Method(learned(class_maps, descended), slow=True),
+    "attention": Method(learned(attention_maps, best_ridge)),
+    "attention, sgd": Method(learned(attention_maps, descended), slow=True),
+    "gradcam": Method(thresholded(gradcam_maps)),
+    "gradcam, 20 %": Method(thresholded(gradcam_maps, 0.2)),
+    "cam": Method(thresholded(cam_maps)),
+    "cam, 20 %": Method(thresholded(cam_maps, 0.2)),
+    "saliency": Method(thresholded(saliency_maps)),
+    "mining": Method(thresholded(mining_maps), slow=True),
 }
 BASELINES = ("centre box", "mean box", "pixels")

@@ -68,6 +68,13 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     for name in asked:
         if name not in known:
             raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(sorted(known))}, or all")
+        if name == "mining" and any(file.head != "gap" for file in plan.files):
+            mend = "leave it out, or pre-train with --pretrain-head gap"
+            raise UserError("mining wants a global average pool and a linear layer", where="--method", mend=mend)
+        if name == "mining" and plan.explain is not None:
+            raise UserError(
+                "mining explains the classes of the images", where="--explain", mend="leave one of them out"
+            )
         if name not in own:
             mend = "leave it out, or pre-train with --pretrain-head gap"
             raise UserError(f"{name} wants a global pool and a linear layer", where="--method", mend=mend)

@@ -71,6 +71,7 @@ class Report(Section):
     targets: tuple[str, ...] = ()
     images: int | None = Field(None, ge=1)
     stretch: bool = False
+    method: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _maps_only(self) -> Self:

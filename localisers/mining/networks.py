@@ -58,6 +58,17 @@ class ClassMaps(nn.Module):
         self.weights = nn.Conv2d(channels, classes, 1, bias=False)
         self.bias = nn.Parameter(torch.zeros(classes))
 
+    @classmethod
+    def with_head(cls, backbone: Backbone, head: nn.Module) -> "ClassMaps":
+        """The network that a backbone and a classifier of a global average pool and a linear layer make."""
+        linear = list(head.children())[-1]
+        if not isinstance(linear, nn.Linear):
+            raise ValueError("the classifier does not end in a linear layer")
+        own = cls(backbone, linear.out_features)
+        own.weights.weight.data = linear.weight.data[:, :, None, None].clone()
+        own.bias.data = linear.bias.data.clone()
+        return own
+
     def features(self, images: Tensor) -> list[Tensor]:
         """What knowledge is kept of (§2.2): the last two resolutions, and what the classifier stands on."""
         if self.backbone.taps:

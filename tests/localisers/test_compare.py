@@ -18,7 +18,7 @@ from localisation.prepare import prepare
 from localisers.compare import Comparison, Network, Trial, compare
 from localisers.cost import peak_bytes
 from localisers.judge import class_weights, judge
-from localisers.methods import BASELINES, METHODS, largest
+from localisers.methods import BASELINES, METHODS, Method, largest, thresholded
 from localisers.threshold import best_share
 from utils.errors import UserError
 
@@ -33,6 +33,9 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
     flags = ["--bootstrap", 20, "--device", "cpu", "--project", tmp_path, "--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags)
+    script(val, "--localise", "--method", "mining", "--weights", files[1], *flags[:-2], "--name", "mined")
+    mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
+    assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
     rows = json.loads((folder / "localisers.json").read_text())["rows"]
     learned = [name for name, method in METHODS.items() if method.network and not method.slow]
@@ -55,9 +58,10 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
 
 
 def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:
-    for names, what in ((["cam"], "wants a global pool"), (["guess"], "--method: 'guess'")):
+    wrong = {"cam": "wants a global pool", "mining": "wants a global average pool", "guess": "--method: 'guess'"}
+    for name, what in wrong.items():
         with pytest.raises(UserError, match=what):
-            script(val, "--localise", "--method", *names, "--weights", written("cl6"), "--project", tmp_path)
+            script(val, "--localise", "--method", name, "--weights", written("cl6"), "--project", tmp_path)
 
 
 def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,13 +72,11 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
             for image, label, truth in zip(cases.images, cases.labels.tolist(), cases.truth, strict=True):
                 masks[float(image.sum()), label] = truth.astype(np.float32)
 
-    def of(network: object, images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    def of(images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
         own = zip(images, labels.tolist(), strict=True)
         return np.stack([masks[float(image.sum()), label] for image, label in own])
 
-    from localisers.methods import thresholded
-
-    monkeypatch.setitem(METHODS, "oracle", thresholded(of, 0.5))
+    monkeypatch.setitem(METHODS, "oracle", Method(thresholded(lambda subject: of, 0.5)))
     rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre box", "mean box", "oracle"]), 50)}
     own = rows["oracle", "cl6"]
     assert own.seeds == 2
@@ -91,7 +93,7 @@ def test_measures_by_hand(plan: Plan) -> None:
     ious = np.array([0.6, 0.5, 0.1, 0.0])
     files = [replace(file, single_label=True) for file in plan.files]
     trial = Trial("gradcam", "cl6", 0, ious, boxes, 2.0, 10)
-    network = Network("cl6", 0, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
+    network = Network("cl6", 0, None, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
     [row] = judge(Comparison(replace(plan, files=files), cases, [network], [trial]), 0)
     means = {name: value.mean for name, value in row.values.items()}
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "top1_error": 0.75, "top5_error": 0.5})
