@@ -1,6 +1,6 @@
 """Pooled features with a linear SVM: accuracy, maps of its weights, and accuracy on crops (Zhou et al., §4).
 
-`python -m localisers.deep_features --weights FILE… --data YAML` classifies whole images, crops around the SVM's maps and crops
+`python -m localisers.deep_features --weights FILE… --data YAML` classifies whole images, crops around maps and crops
 around the true boxes, each with a classifier of its own: table 4 of arXiv 1512.04150 on any data with boxes.
 """
 
