@@ -92,7 +92,7 @@ def pixel_average_precision(maps: np.ndarray, truth: np.ndarray) -> float:
     Raises:
         ValueError: no pixel is true.
     """
-    order = np.argsort(-maps.ravel(), kind="stable")
+    order = np.argsort(maps.ravel(), kind="stable")[::-1]
     scores, right = maps.ravel()[order], truth.ravel()[order]
     if not right.any():
         raise ValueError("no pixel is true")

@@ -13,8 +13,10 @@ from localisation.boxes_from_maps import box_iou
 from localisation.cases import Cases
 from localisation.maps import Explained
 from localisation.plan import Plan
+from localisation.prepare import TUNED_ON, sample
 from localisation.study import SEED, UNTRAINED, load_explained, load_untrained, new_layers
 from localisers.cost import milliseconds, peak_bytes
+from localisers.map_values import Levels, MapValues
 from localisers.methods import METHODS, Subject
 from models.backbone import Backbone
 
@@ -30,6 +32,7 @@ class Trial:
         line: of the network; NO_NETWORK for a method that needs none.
         ious: [cases] IoU of the box with the true box that it fits best.
         boxes: [cases, 4] as shares of the image; NaN where none was found.
+        maps: of methods that cut maps off.
         milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
         bytes: that are taken at most for an image by itself.
     """
@@ -39,6 +42,7 @@ class Trial:
     seed: int
     ious: np.ndarray
     boxes: np.ndarray
+    maps: MapValues | None
     milliseconds: float
     bytes: int
 
@@ -109,14 +113,24 @@ def trial(plan: Plan, name: str, network: Network, probe: Cases) -> Trial:
     subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
     localise = METHODS[name].make(subject)
     boxes, ious = [], []
+    levels = Levels() if localise.cut_off else None
     for cases in plan.cases(plan.split.records, title):
-        boxes.append(localise(cases.images, cases.labels))
+        maps = localise.maps(cases.images, cases.labels)
+        boxes.append(localise.boxes(maps))
         ious.append(ious_of(boxes[-1], cases))
+        if levels:
+            levels.add(maps, cases)
+    values = None
+    if levels:
+        known = Levels()
+        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold"):
+            known.add(localise.maps(cases.images, cases.labels), cases)
+        values = levels.values(known.best_threshold())
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)
 
-    own = np.concatenate(ious), np.concatenate(boxes), milliseconds(one), peak_bytes(one)
+    own = np.concatenate(ious), np.concatenate(boxes), values, milliseconds(one), peak_bytes(one)
     return Trial(name, network.line, network.seed, *own)
 
 

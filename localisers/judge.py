@@ -9,6 +9,7 @@ from localisation.statistics import Resamples
 from localisation.study import UNTRAINED
 from localisers.compare import NO_NETWORK, Comparison, Network, Trial
 from localisers.methods import BASELINES
+from localisers.tight_loose import five_guesses
 
 CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
 
@@ -29,6 +30,9 @@ class Row:
     Attributes:
         values: CorLoc as the mean over classes (Deselaers et al., 2012), gt_known: share of boxes with an IoU of at
             least 0.5, iou, and where classes exclude each other top1_error and top5_error (Zhou et al., table 2).
+            Of methods that cut maps off also v2: MaxBoxAccV2 at a threshold chosen on training images, and with it
+            guesses_error: the top-5 error of a loose and a tight box.
+        bounds: v2_best and pixel_ap, means over the seeds.
         ahead: gt_known less that of the best baseline, itself and its network untrained included; None of a baseline.
         forward: milliseconds of a plain pass, 0 without a network.
     """
@@ -37,6 +41,7 @@ class Row:
     line: str
     seeds: int
     values: dict[str, Value]
+    bounds: dict[str, float]
     ahead: Value | None
     no_box: float
     milliseconds: float
@@ -74,12 +79,18 @@ def row(
     is_baseline = method in BASELINES or line == UNTRAINED
     ahead = None if is_baseline or not hits else correct(own) - max(hits, key=np.mean)
     return Row(
-        method, line, len(own), values, None if ahead is None else valued(resamples, ahead),
+        method, line, len(own), values, bounds_of(own), None if ahead is None else valued(resamples, ahead),
         float(np.mean([np.isnan(trial.boxes).any(1).mean() for trial in own])),
         float(np.mean([trial.milliseconds for trial in own])),
         float(np.mean([network.forward for network in networks])) if networks else 0.0,
         max(trial.bytes for trial in own) / 1e6,
     )  # fmt: skip
+
+
+def bounds_of(own: list[Trial]) -> dict[str, float]:
+    """What stands beside the intervals; nothing of a method without maps."""
+    maps = [trial.maps for trial in own if trial.maps]
+    return {name: float(np.mean([getattr(one, name) for one in maps])) for name in ("v2_best", "pixel_ap") if maps}
 
 
 def correct(trials: Sequence[Trial]) -> np.ndarray:
@@ -91,9 +102,15 @@ def measured(comparison: Comparison, own: list[Trial], networks: list[Network]) 
     """Measure → [seeds, cases], each the mean over the cases of something."""
     ious = np.array([trial.ious for trial in own])
     found = {"corloc": (ious > CORLOC) * class_weights(comparison.cases[:, 1]), "gt_known": correct(own), "iou": ious}
+    maps = [trial.maps for trial in own if trial.maps]
+    if maps:
+        found["v2"] = np.array([one.v2 for one in maps])
     if networks and comparison.plan.files[0].single_label:
         ranks = np.array([network.ranks for network in networks])
         found |= {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in (1, GUESSES)}
+        if maps:
+            right = [five_guesses(own, one.loose, one.tight) for own, one in zip(ranks, maps, strict=True)]
+            found["guesses_error"] = 1.0 - np.array(right)
     return found
 
 

@@ -21,10 +21,26 @@ from localisers.sensitivity import attention_sensitivity, class_sensitivity
 from localisers.threshold import best_share
 from models.backbone import Backbone
 
-Localiser = Callable[[Tensor, Tensor], np.ndarray]
-"""Images [B, 3, H, W] in 0–1 and classes [B] → boxes [B, 4] as shares of the image; NaN where there is none."""
 Maps = Callable[[Tensor, Tensor], np.ndarray]
-"""The same → maps [B, H, W]."""
+"""Images [B, 3, H, W] in 0–1 and classes [B] → maps [B, H, W]."""
+
+
+@dataclass(frozen=True)
+class Localiser:
+    """What finds a box for a class of an image.
+
+    Attributes:
+        maps: what it looks at.
+        boxes: maps → boxes [B, 4] as shares of the image; NaN where there is none.
+        cut_off: whether the boxes lie around what is high in the maps, so that measures of maps tell something of it.
+    """
+
+    maps: Maps
+    boxes: Callable[[np.ndarray], np.ndarray]
+    cut_off: bool = False
+
+    def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
+        return self.boxes(self.maps(images, labels))
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,12 @@ def largest(cases: Cases) -> np.ndarray:
 def constant(box: Callable[[np.ndarray], np.ndarray], subject: Subject) -> Localiser:
     """The same box in every image."""
     own = box(np.concatenate([largest(cases) for cases in subject.training()]))
-    return lambda images, labels: np.tile(own, (len(images), 1))
+    return Localiser(no_maps, lambda maps: np.tile(own, (len(maps), 1)))
+
+
+def no_maps(images: Tensor, labels: Tensor) -> np.ndarray:
+    """[B, 0, 0] for what does not look at the image."""
+    return np.zeros((len(images), 0, 0))
 
 
 def by_regression(
@@ -80,7 +101,7 @@ def by_regression(
     maps = maps_of(subject)
     parts = [(flattened(maps(cases.images, cases.labels)), largest(cases)) for cases in subject.training()]
     own = fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return lambda images, labels: own(flattened(maps(images, labels)))
+    return Localiser(maps, lambda found: own(flattened(found)))
 
 
 def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subject: Subject) -> Localiser:
@@ -94,13 +115,12 @@ def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subjec
         share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in subject.training())
     rule = above_share(share)
 
-    def localise(images: Tensor, labels: Tensor) -> np.ndarray:
-        own = maps(images, labels)
-        size = np.tile(own.shape[:0:-1], 2)
-        found = boxes_from_maps(own, rule)
-        return np.array([np.full(4, np.nan) if box is None else box / size for box in found])
+    def boxes(found: np.ndarray) -> np.ndarray:
+        size = np.tile(found.shape[:0:-1], 2)
+        own = boxes_from_maps(found, rule)
+        return np.array([np.full(4, np.nan) if box is None else box / size for box in own])
 
-    return localise
+    return Localiser(maps, boxes, cut_off=True)
 
 
 def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:

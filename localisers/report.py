@@ -25,6 +25,8 @@ TITLES = {
     "iou": "mean IoU",
     "top1_error": "top-1 error",
     "top5_error": "top-5 error",
+    "guesses_error": "top-5 error, loose and tight",
+    "v2": "MaxBoxAccV2",
 }
 
 
@@ -109,7 +111,17 @@ def heading(comparison: Comparison) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A line for each row, header first."""
     measures = [name for name in TITLES if any(name in row.values for row in rows)]
-    header = ["method", "features", *(TITLES[name] for name in measures), "ahead", "ms", "passes", "MB"]
+    header = [
+        "method",
+        "features",
+        *(TITLES[name] for name in measures),
+        "at best",
+        "PxAP",
+        "ahead",
+        "ms",
+        "passes",
+        "MB",
+    ]
     return [header, *(cells(row, measures) for row in rows)]
 
 
@@ -117,6 +129,7 @@ def cells(row: Row, measures: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
     values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
+    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
     ahead = NOTHING if row.ahead is None else told(row.ahead, "+.3f")
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     return [row.method, seeds, *values, ahead, f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
@@ -130,7 +143,10 @@ def told(value: Value, digits: str = ".3f") -> str:
 
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
     """The report for a repository."""
-    note = "*ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of tensors at once."
+    note = (
+        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *ms*: for one image with its class "
+        "known; *passes*: over a plain forward pass; *MB*: of tensors at once."
+    )
     parts = [
         f"Made by `{command}`.",
         heading(comparison),

@@ -18,8 +18,10 @@ from localisation.prepare import prepare
 from localisers.compare import Comparison, Network, Trial, compare
 from localisers.cost import peak_bytes
 from localisers.judge import class_weights, judge
+from localisers.map_values import MapValues
 from localisers.methods import BASELINES, METHODS, Method, largest, thresholded
 from localisers.threshold import best_share
+from localisers.tight_loose import five_guesses, tight_and_loose
 from utils.errors import UserError
 
 
@@ -79,6 +81,8 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     monkeypatch.setitem(METHODS, "oracle", Method(thresholded(lambda subject: of, 0.5)))
     rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre box", "mean box", "oracle"]), 50)}
     own = rows["oracle", "cl6"]
+    assert own.values["v2"].mean > 0.9
+    assert own.bounds["pixel_ap"] == pytest.approx(1)
     assert own.seeds == 2
     assert own.values["gt_known"].mean > 0.9
     assert own.values["corloc"].mean > 0.9
@@ -92,11 +96,14 @@ def test_measures_by_hand(plan: Plan) -> None:
     boxes = np.array([[0, 0, 1, 1.0]] * 3 + [[np.nan] * 4])
     ious = np.array([0.6, 0.5, 0.1, 0.0])
     files = [replace(file, single_label=True) for file in plan.files]
-    trial = Trial("gradcam", "cl6", 0, ious, boxes, 2.0, 10)
+    own = MapValues(np.array([1, 0, 0, 1.0]), 0.7, 0.4, np.array([True, True, True, False]), np.array([False] * 4))
+    trial = Trial("gradcam", "cl6", 0, ious, boxes, own, 2.0, 10)
     network = Network("cl6", 0, None, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
     [row] = judge(Comparison(replace(plan, files=files), cases, [network], [trial]), 0)
     means = {name: value.mean for name, value in row.values.items()}
-    assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "top1_error": 0.75, "top5_error": 0.5})
+    errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75}
+    assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
+    assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
     assert row.no_box == 0.25
     np.testing.assert_allclose(class_weights(cases[:, 1]), [2 / 3, 2 / 3, 2 / 3, 2])
 
@@ -123,3 +130,17 @@ def test_peak_of_memory() -> None:
         torch.zeros(500_000)
 
     assert peak_bytes(call) == pytest.approx(8_000_000, rel=0.01)
+
+
+def test_loose_and_tight() -> None:
+    one = np.zeros((40, 40))
+    one[5:35, 5:35], one[20:25, 20:25] = 0.2, 1
+    loose, tight = tight_and_loose(one)
+    assert loose is not None
+    assert tight is not None
+    assert (loose.tolist(), tight.tolist()) == ([5, 5, 35, 35], [20, 20, 25, 25])
+    assert tight_and_loose(np.ones((4, 4))) == (None, None)
+    assert tight_and_loose((one > 0.5).astype(float))[1] is None
+    ranks, yes, no = np.array([0, 1, 2, 3]), np.array([True] * 4), np.array([False] * 4)
+    assert five_guesses(ranks, yes, no).tolist() == [True, True, True, False]
+    assert five_guesses(ranks, no, yes).tolist() == [True, True, False, False]

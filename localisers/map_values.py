@@ -1,0 +1,70 @@
+"""What maps are worth as such, whatever threshold makes boxes of them: MaxBoxAccV2, PxAP, two boxes a map."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from localisation.boxes_from_maps import best_ious
+from localisation.cases import Cases
+from localisers.box_accuracy import DELTAS, box_accuracy, level_iou, pixel_average_precision
+from localisers.tight_loose import tight_and_loose
+
+CORRECT = 0.5
+
+
+@dataclass(frozen=True)
+class MapValues:
+    """Of the maps of one method.
+
+    Attributes:
+        v2: [cases] mean over IoUs of 0.3, 0.5 and 0.7 of whether some box is right at the threshold that is best on
+            training images (MaxBoxAccV2 with its threshold chosen beside the test images).
+        v2_best: MaxBoxAccV2 with the threshold that is best on these very images: what no choice can pass.
+        pixel_ap: PxAP.
+        loose, tight: [cases] bool whether these boxes are right.
+    """
+
+    v2: np.ndarray
+    v2_best: float
+    pixel_ap: float
+    loose: np.ndarray
+    tight: np.ndarray
+
+
+@dataclass
+class Levels:
+    """Maps in 256 steps of their own range, with the true boxes."""
+
+    maps: list[np.ndarray] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
+    truth: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, maps: np.ndarray, cases: Cases) -> None:
+        """Append some; what is not finite, or the same all over, is zero."""
+        low, high = maps.min((1, 2), keepdims=True), maps.max((1, 2), keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            scaled = np.nan_to_num((maps - low) / (high - low), nan=0, posinf=0, neginf=0)
+        self.maps.append((scaled * 255).astype(np.uint8))
+        self.truth.append(cases.truth)
+        self.boxes += [own - np.array([0, 0, 1, 1]) for own in cases.boxes]  # corners that belong to the box
+
+    def best_threshold(self) -> float:
+        """The share of the maximum that is best for all of them."""
+        return box_accuracy(np.concatenate(self.maps) / 255, self.boxes).tau
+
+    def values(self, tau: float) -> MapValues:
+        """Judge the maps, at a threshold that was chosen on others and at every one."""
+        maps = np.concatenate(self.maps)
+        ious = np.array(
+            [level_iou(one, int(tau * one.max()), own, True) for one, own in zip(maps, self.boxes, strict=True)]
+        )
+        pairs = [tight_and_loose(one) for one in maps]
+        half_open = [own + np.array([0, 0, 1, 1]) for own in self.boxes]
+        loose, tight = (best_ious([pair[place] for pair in pairs], half_open) >= CORRECT for place in (0, 1))
+        return MapValues(
+            np.mean([ious >= delta for delta in DELTAS], 0),
+            box_accuracy(maps / 255, self.boxes).best,
+            pixel_average_precision(maps, np.concatenate(self.truth)),
+            loose,
+            tight,
+        )
