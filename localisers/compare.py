@@ -71,10 +71,12 @@ class Comparison:
 
     Attributes:
         cases: [n, 2] index of the image among them and class.
+        true_boxes: [n] how many each has.
     """
 
     plan: Plan
     cases: np.ndarray
+    true_boxes: np.ndarray
     networks: list[Network]
     trials: list[Trial]
 
@@ -95,8 +97,12 @@ def compare(plan: Plan, names: Sequence[str]) -> Comparison:
             trials += [trial(plan, name, network, probe) for network in asked]
         else:
             trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe))
-    cases = [np.stack([c.record, c.labels.numpy()], 1) for c in plan.cases(plan.split.records, "cases")]
-    return Comparison(plan, np.concatenate(cases), [*networks, untrained], trials)
+    found = [
+        (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
+        for own in plan.cases(plan.split.records, "cases")
+    ]
+    pairs, counts = (np.concatenate(column) for column in zip(*found, strict=True))
+    return Comparison(plan, pairs, counts, [*networks, untrained], trials)
 
 
 def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Layers, probe: Cases) -> Network:

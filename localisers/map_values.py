@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from localisation.boxes_from_maps import best_ious
+from localisation.boxes_from_maps import best_ious, box_iou
 from localisation.cases import Cases
+from localisers.acc_afp import guesses_of
 from localisers.box_accuracy import DELTAS, box_accuracy, level_iou, pixel_average_precision
 from localisers.tight_loose import tight_and_loose
 
 CORRECT = 0.5
+IOUS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # of Acc-AFP, as in Wang et al., arXiv 1705.02315
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class MapValues:
         v2_best: MaxBoxAccV2 with the threshold that is best on these very images: what no choice can pass.
         pixel_ap: PxAP.
         loose, tight: [cases] bool whether these boxes are right.
+        hits, false: [cases, IOUS] true boxes that one of a map's three boxes meets, and boxes that meet none (Acc-AFP).
     """
 
     v2: np.ndarray
@@ -29,6 +32,8 @@ class MapValues:
     pixel_ap: float
     loose: np.ndarray
     tight: np.ndarray
+    hits: np.ndarray
+    false: np.ndarray
 
 
 @dataclass
@@ -67,4 +72,16 @@ class Levels:
             pixel_average_precision(maps, np.concatenate(self.truth)),
             loose,
             tight,
+            *self.met(half_open),
         )
+
+    def met(self, boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """[cases, IOUS] how many true boxes are met by some of a map's three, and how many of these meet none."""
+        hits, false = (np.zeros((len(boxes), len(IOUS))) for _ in range(2))
+        for case, (one, own) in enumerate(zip(np.concatenate(self.maps), boxes, strict=True)):
+            guesses = guesses_of(one.astype(float), case)
+            ious = np.array([box_iou(guess.box_xyxy, own) for guess in guesses]).reshape(len(guesses), len(own))
+            for place, threshold in enumerate(IOUS):
+                hits[case, place] = (ious > threshold).any(0).sum()
+                false[case, place] = (~(ious > threshold).any(1)).sum()
+        return hits, false

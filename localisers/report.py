@@ -11,7 +11,7 @@ from localisation.figures import as_csv
 from localisation.plan import Plan
 from localisation.tables import as_markdown, as_terminal
 from localisers.compare import Comparison, compare
-from localisers.judge import Row, Value, judge
+from localisers.judge import ACCURACY, AHEAD, FALSE, Row, Value, judge
 from localisers.methods import BASELINES, METHODS
 from localisers.pictures import save_boxes, save_plot
 from models.heads import MAPPED
@@ -130,7 +130,7 @@ def cells(row: Row, measures: Sequence[str]) -> list[str]:
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
     values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
     values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
-    ahead = NOTHING if row.ahead is None else told(row.ahead, "+.3f")
+    ahead = told(row.values[AHEAD], "+.3f") if AHEAD in row.values else NOTHING
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     return [row.method, seeds, *values, ahead, f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
 
@@ -154,7 +154,25 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
         note,
         f"![share of right boxes]({plot})",
     ]
+    if found := findings_table(rows):
+        parts += ["**Acc–AFP**: share of the true boxes found by three boxes a map – false boxes for each true one.",
+                  as_markdown(found)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def findings_table(rows: Sequence[Row]) -> list[list[str]]:
+    """A row for each method and IoU, a column a class; nothing where no map was cut off or classes are many."""
+    own = [row for row in rows if any(name.startswith(ACCURACY) for name in row.values)]
+    if not own:
+        return []
+    keys = [name.split("/") for name in own[0].values if name.startswith(ACCURACY)]
+    classes, ious = (list(dict.fromkeys(column)) for column in list(zip(*keys, strict=True))[1:])
+    table = [["method", "features", "IoU", *classes]]
+    for row in own:
+        for iou in ious:
+            pairs = [(row.values[f"{key}/{name}/{iou}"] for key in (ACCURACY, FALSE)) for name in classes]
+            table.append([row.method, row.line, iou, *(f"{told(acc)} – {false.mean:.2f}" for acc, false in pairs)])
+    return table
 
 
 def box_rows(comparison: Comparison) -> list[dict[str, str | int | float]]:

@@ -48,7 +48,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
         ("pixels", "–"),
     }
     assert all(0 <= row["values"]["gt_known"]["mean"] <= 1 for row in rows)
-    assert [row["ahead"] is None for row in rows if row["method"] == "gradcam"] == [False, False, True]
+    assert ["ahead" in row["values"] for row in rows if row["method"] == "gradcam"] == [True, True, False]
     boxes = list(csv.DictReader((folder / "boxes.csv").read_text().splitlines()))
     assert {box["method"] for box in boxes} == {*BASELINES, *learned}
     for name in ("boxes.jpg", "localisers.png"):
@@ -86,9 +86,11 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     assert own.seeds == 2
     assert own.values["gt_known"].mean > 0.9
     assert own.values["corloc"].mean > 0.9
-    assert own.ahead is not None
-    assert own.ahead.mean == pytest.approx(0)  # the untrained network is told the same
-    assert rows["mean box", "–"].ahead is None
+    assert own.values["ahead"].mean == pytest.approx(0)  # the untrained network is told the same
+    assert "ahead" not in rows["mean box", "–"].values
+    found = [value.mean for name, value in own.values.items() if name.startswith("accuracy/") and name.endswith("/0.5")]
+    assert max(found) == 1
+    assert np.mean(found) > 0.6  # of several boxes only the largest part of the mask is looked at
 
 
 def test_measures_by_hand(plan: Plan) -> None:
@@ -96,11 +98,16 @@ def test_measures_by_hand(plan: Plan) -> None:
     boxes = np.array([[0, 0, 1, 1.0]] * 3 + [[np.nan] * 4])
     ious = np.array([0.6, 0.5, 0.1, 0.0])
     files = [replace(file, single_label=True) for file in plan.files]
-    own = MapValues(np.array([1, 0, 0, 1.0]), 0.7, 0.4, np.array([True, True, True, False]), np.array([False] * 4))
+    hits, false = np.zeros((4, 7)), np.ones((4, 7))
+    hits[:2, 0] = [2, 1]
+    loose, tight = np.array([True, True, True, False]), np.array([False] * 4)
+    own = MapValues(np.array([1, 0, 0, 1.0]), 0.7, 0.4, loose, tight, hits, false)
     trial = Trial("gradcam", "cl6", 0, ious, boxes, own, 2.0, 10)
     network = Network("cl6", 0, None, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
-    [row] = judge(Comparison(replace(plan, files=files), cases, [network], [trial]), 0)
-    means = {name: value.mean for name, value in row.values.items()}
+    [row] = judge(Comparison(replace(plan, files=files), cases, np.array([2, 1, 1, 2]), [network], [trial]), 0)
+    means = {name: value.mean for name, value in row.values.items() if "/" not in name}
+    told = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
+    assert told == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
     errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75}
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
     assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
