@@ -61,29 +61,32 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     """The methods that are asked for, after the baselines.
 
     Raises:
-        UserError: an unknown one; CAM with other heads; nothing to learn from.
+        UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
     """
-    known = {name for name in METHODS if name not in BASELINES}
-    mapped = all(file.head in MAPPED for file in plan.files)
-    own = [name for name in METHODS if name in known and (mapped or not name.startswith("cam"))]
-    asked = [name for name in own if not METHODS[name].slow] if list(names) == ["all"] else list(names)
+    own = [name for name in METHODS if name not in BASELINES]
+    asked = list(names)
+    if asked == ["all"]:
+        asked = [name for name in own if not METHODS[name].slow and obstacle(plan, name) is None]
     for name in asked:
-        if name not in known:
-            raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(sorted(known))}, or all")
-        if name == "mining" and any(file.head != "gap" for file in plan.files):
-            mend = "leave it out, or pre-train with --pretrain-head gap"
-            raise UserError("mining wants a global average pool and a linear layer", where="--method", mend=mend)
-        if name == "mining" and plan.explain is not None:
-            raise UserError(
-                "mining explains the classes of the images", where="--explain", mend="leave one of them out"
-            )
         if name not in own:
-            mend = "leave it out, or pre-train with --pretrain-head gap"
-            raise UserError(f"{name} wants a global pool and a linear layer", where="--method", mend=mend)
+            raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(own)}, or all")
+        if (what := obstacle(plan, name)) is not None:
+            raise UserError(f"{name} {what}", where="--method", mend="leave it out, or change that")
     if not plan.training:
         mend = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
     return [*BASELINES, *asked]
+
+
+def obstacle(plan: Plan, name: str) -> str | None:
+    """Why a method cannot be had of these networks or data; None if it can."""
+    if name.startswith("cam") and any(file.head not in MAPPED for file in plan.files):
+        return "wants a global pool and a linear layer: pre-train with --pretrain-head gap, gmp, gap1024 or gmp1024"
+    if name == "mining" and any(file.head != "gap" for file in plan.files):
+        return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
+    if name == "mining" and plan.explain is not None:
+        return "learns the classes of the images, where --explain asks for another"
+    return None
 
 
 def about(comparison: Comparison) -> dict[str, object]:
