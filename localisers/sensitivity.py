@@ -13,17 +13,20 @@ from localisation.maps import Explained, chosen
 Aggregate = Literal["max", "mean"]
 
 
-def class_sensitivity(network: Explained, images: Tensor, labels: Tensor, aggregate: Aggregate = "mean") -> Tensor:
-    """[B, H, W] absolute gradient of each image's logit of its label by its pixels (§2.1), by the last classifier.
+def class_sensitivity(
+    network: Explained, images: Tensor, labels: Tensor | None = None, aggregate: Aggregate = "mean"
+) -> Tensor:
+    """[B, H, W] absolute gradient of each image's logit of a class by its pixels (§2.1), by the last classifier.
 
     Args:
         images: [B, 3, H, W] in 0–1.
-        labels: [B] class of each.
+        labels: [B] class of each; None: the one that it is held for.
         aggregate: over the colour channels (§2.3): max, as the paper did on Pascal VOC, or mean, as on ImageNet.
     """
     pixels = images.detach().requires_grad_()
     with torch.enable_grad():
-        score = chosen(network(pixels)[-1], labels)
+        logits = network(pixels)[-1]
+        score = chosen(logits, logits.argmax(1) if labels is None else labels)
     return aggregated(torch.autograd.grad(score, pixels)[0], aggregate)
 
 

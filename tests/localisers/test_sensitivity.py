@@ -44,6 +44,8 @@ def test_both_are_captums_saliency(network: Explained) -> None:
     by_class = Saliency(Last(network)).attribute(images, target=labels)
     assert torch.equal(class_sensitivity(network, images, labels), by_class.mean(1))
     assert torch.equal(class_sensitivity(network, images, labels, "max"), by_class.amax(1))
+    guessed = network(images)[-1].argmax(1)
+    assert torch.equal(class_sensitivity(network, images), class_sensitivity(network, images, guessed))
     assert (attention_sensitivity(network, images, "max") >= attention_sensitivity(network, images, "mean")).all()
 
 
