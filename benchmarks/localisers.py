@@ -44,7 +44,7 @@ def sensitivity(repeats: int) -> None:
     seconds = in_turns({"plain": plain, "localised": localised}, repeats)
     ratio = seconds["localised"] / seconds["plain"]
     title = f"sensitivity, DarkNet-53, {IMGSZ} px: class, map and box, time over a forward pass"
-    show(title, ratio, 2.5, "the same network", least=False, floor=2.0, seconds=round(seconds["localised"], 4))
+    show(title, ratio, 2.5, "the same network", least=False, seconds=round(seconds["localised"], 4))
 
 
 def evaluator(count: int) -> None:
