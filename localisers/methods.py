@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from localisation.boxes_from_maps import above_share, boxes_from_maps
 from localisation.cases import Cases
+from localisation.frame import Frame
 from localisation.maps import Evidence, Explained, cams, grad_cams, saliencies
 from localisation.plan import Plan
 from localisers.linear_boxes import best_ridge, centre_box, descended, flattened, mean_box
-from localisers.mining.networks import ClassMaps
-from localisers.mining.train import Images, Mining, mine, mined
+from localisers.mining.networks import ClassMaps, Upsampling
+from localisers.mining.train import Images, Mining, aggregated, mine, mined
 from localisers.sensitivity import attention_sensitivity, class_sensitivity
 from localisers.threshold import best_share
 from models.backbone import Backbone
@@ -174,23 +175,32 @@ def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     return images.mean(1).cpu().numpy()
 
 
-def mining_maps(subject: Subject, mining: Mining | None = None) -> Maps:
+def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callable[[Subject], Maps]:
     """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
 
     Those that are explained are among them, as in the paper; their boxes are not looked at.
+
+    Args:
+        upsampling: the last two resolutions are first made one; None for the last features alone.
     """
-    plan, file, frame = subject.plan, subject.plan.files[0], subject.network.frame(-1, pooled=True)
-    backbone, heads = subject.layers()
-    network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-    records = [*plan.training, *plan.split.records]
-    images = Images(records, file.imgsz, file.view, len(file.names))
-    networks = mine(network, images, mining or Mining(), plan.device)
 
-    def maps(images: Tensor, labels: Tensor) -> np.ndarray:
-        found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
-        return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
+    def of(subject: Subject) -> Maps:
+        plan, file = subject.plan, subject.plan.files[0]
+        frame: Frame | None = subject.network.frame(-1, pooled=True)
+        backbone, heads = subject.layers()
+        network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
+        images = Images([*plan.training, *plan.split.records], file.imgsz, file.view, len(file.names))
+        if upsampling:
+            network, frame = aggregated(network, images, mining, upsampling, plan.device), None
+        networks = mine(network, images, mining, plan.device)
 
-    return maps
+        def maps(images: Tensor, labels: Tensor) -> np.ndarray:
+            found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
+            return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
+
+        return maps
+
+    return of
 
 
 def learned(
@@ -218,6 +228,13 @@ METHODS: dict[str, Method] = {
     "cam": Method(thresholded(cam_maps)),
     "cam, 20 %": Method(thresholded(cam_maps, 0.2)),
     "saliency": Method(thresholded(saliency_maps)),
-    "mining": Method(thresholded(mining_maps), slow=True),
+    "mining": Method(thresholded(mining_maps(Mining())), slow=True),
+    "mining, 1 step": Method(thresholded(mining_maps(Mining(steps=1))), slow=True),
+    "mining, 2 steps": Method(thresholded(mining_maps(Mining(steps=2))), slow=True),
+    "mining, nothing kept": Method(thresholded(mining_maps(Mining(keep="none"))), slow=True),
+    "mining, vanilla": Method(thresholded(mining_maps(Mining(keep="vanilla"))), slow=True),
+    "mining, bilinear": Method(thresholded(mining_maps(Mining(), "bilinear")), slow=True),
+    "aggregated, bilinear": Method(thresholded(mining_maps(Mining(steps=1), "bilinear")), slow=True),
+    "aggregated, deconv": Method(thresholded(mining_maps(Mining(steps=1), "deconv")), slow=True),
 }
 BASELINES = ("centre box", "mean box", "pixels")

@@ -82,9 +82,10 @@ def obstacle(plan: Plan, name: str) -> str | None:
     """Why a method cannot be had of these networks or data; None if it can."""
     if name.startswith("cam") and any(file.head not in MAPPED for file in plan.files):
         return "wants a global pool and a linear layer: pre-train with --pretrain-head gap, gmp, gap1024 or gmp1024"
-    if name == "mining" and any(file.head != "gap" for file in plan.files):
+    mining = name.startswith(("mining", "aggregated"))
+    if mining and any(file.head != "gap" for file in plan.files):
         return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
-    if name == "mining" and plan.explain is not None:
+    if mining and plan.explain is not None:
         return "learns the classes of the images, where --explain asks for another"
     return None
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from models.backbone import Backbone
+from utils.errors import UserError
 
 Upsampling = Literal["bilinear", "deconv"]
 COARSE, FINE = 512, 256  # channels of the two scales (§2.3)
@@ -44,6 +45,9 @@ class ClassMaps(nn.Module):
 
     Args:
         aggregation: None takes the last features alone.
+
+    Raises:
+        UserError: the backbone has no features at two resolutions to aggregate.
     """
 
     def __init__(self, backbone: Backbone, classes: int, aggregation: Upsampling | None = None) -> None:
@@ -52,6 +56,9 @@ class ClassMaps(nn.Module):
         self.aggregation = None
         channels = backbone.channels[-1]
         if aggregation:
+            if not backbone.taps:
+                what = f"{type(backbone).__name__} has no features at two resolutions"
+                raise UserError(what, where="aggregation", mend="give darknet53, resnet50 or vgg16")
             _, fine, coarse = (backbone.channels[tap - 1] for tap in backbone.taps)
             self.aggregation = Aggregation(fine, coarse, aggregation)
             channels = self.aggregation.channels

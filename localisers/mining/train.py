@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from data.records import Record
 from data.transforms import eval_transform
 from engine.logs import progress
 from localisers.mining.erasure import STEPS, Mined
-from localisers.mining.networks import ClassMaps, classification_loss, preservation_loss
+from localisers.mining.networks import ClassMaps, Upsampling, classification_loss, preservation_loss
 from utils.seed import mixed_seed, seed_process
 
 Preservation = Literal["none", "vanilla", "features"]
@@ -113,15 +113,32 @@ def erase(
     return masks
 
 
+def aggregated(network: ClassMaps, images: Images, mining: Mining, upsampling: Upsampling, device: str) -> ClassMaps:
+    """The network with its last two resolutions as one: first the new layers learn, then all of it (§2.3, §3.1).
+
+    Each takes as many epochs as there are between two steps of mining. Nothing is erased.
+
+    Raises:
+        UserError: the backbone has no features at two resolutions.
+    """
+    seed_process(mining.seed)
+    found = ClassMaps(copy.deepcopy(network.backbone), network.weights.out_channels, upsampling).to(device)
+    plain = replace(mining, keep="none")
+    found.backbone.requires_grad_(False)
+    train(found, found, images, None, plain, device, 0)
+    train(found.requires_grad_(True), found, images, None, plain, device, 1)
+    return frozen(found)
+
+
 def train(
-    network: ClassMaps, before: ClassMaps, images: Images, masks: Masks, mining: Mining,
+    network: ClassMaps, before: ClassMaps, images: Images, masks: Masks | None, mining: Mining,
     device: str, step: int,
 ) -> None:  # fmt: skip
-    """Some epochs with the masks, in place."""
+    """Some epochs, with the masks if there are any, in place."""
     dataset = images.dataset
     sampler = EpochSampler(len(dataset), mixed_seed(mining.seed, step))
     loader = make_loader(dataset, sampler, mining.batch_size, workers=0)
-    optimizer = torch.optim.AdamW(network.parameters(), mining.lr)
+    optimizer = torch.optim.AdamW([own for own in network.parameters() if own.requires_grad], mining.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, mining.lr, total_steps=mining.epochs * len(loader))
     network.train()
     for epoch in range(mining.epochs):
@@ -134,7 +151,7 @@ def train(
 
 
 def losses(
-    network: ClassMaps, before: ClassMaps, batch: Batch, masks: Masks, mining: Mining,
+    network: ClassMaps, before: ClassMaps, batch: Batch, masks: Masks | None, mining: Mining,
     device: str,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The classification loss, with the first images erased, and what keeps the features of the others (eq. 6)."""
@@ -142,7 +159,7 @@ def losses(
     count = len(images) if mining.keep == "none" else max(1, round(mining.erased * len(images)))
     features = network.features(images)
     maps = network.weights(features[-1])
-    logits = network.logits(maps, masks_of(batch, count, maps, masks))
+    logits = network.logits(maps, None if masks is None else masks_of(batch, count, maps, masks))
     found = {"class": classification_loss(logits, present)}
     if mining.keep == "features" and count < len(images):
         with torch.no_grad():

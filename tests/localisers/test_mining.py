@@ -5,11 +5,13 @@ import torch
 
 from data.description import load_description
 from data.formats import read_split
+from localisers.mining import train as trains
 from localisers.mining.erasure import Mined, found, normalised
 from localisers.mining.networks import Aggregation, ClassMaps, classification_loss, preservation_loss
 from localisers.mining.train import Images, Mining, mine
 from localisers.mining.train import mined as mined_by
 from models.backbones import make_backbone
+from utils.errors import UserError
 
 
 def mined(cams: torch.Tensor, steps: int, *, raw: bool) -> Mined:
@@ -114,3 +116,22 @@ def test_every_step_has_a_network_of_its_own(scenes_yaml: Path, keep: str) -> No
     found = mined_by(networks, torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))
     assert len(found.maps) == 3
     assert found.heatmap().shape == (2, *found.masks[0].shape[1:])
+
+
+def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    network = ClassMaps(make_backbone("darknet53", 0.125), 10)
+    images = Images(split.records[:4], 64, "letterbox", 10)
+    learning: list[set[bool]] = []
+    step = trains.train
+
+    def watched(own: ClassMaps, *rest: object) -> None:
+        learning.append({parameter.requires_grad for parameter in own.backbone.parameters()})
+        step(own, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trains, "train", watched)
+    found = trains.aggregated(network, images, Mining(epochs=1, batch_size=4), "bilinear", "cpu")
+    assert learning == [{False}, {True}]
+    assert found(torch.rand(1, 3, 64, 64)).shape == (1, 10, 4, 4)
+    with pytest.raises(UserError, match="CNN6 has no features at two resolutions"):
+        ClassMaps(make_backbone("cnn6", 0.125), 4, "bilinear")
