@@ -16,7 +16,7 @@ import study as script_module
 from studies.execute import claimed
 from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
-from studies.runs import State, check_made, commands, run_folder, state, values_file
+from studies.runs import State, check_made, commands, report_command, run_folder, state, values_file
 from studies.table import results
 from utils.config import save_recipe
 from utils.errors import UserError
@@ -190,3 +190,12 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
     with start(path, tmp_path) as process:
         assert process.wait(100) == 0
     assert (tmp_path / "studies" / "ways" / "maps.md").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_studies_of_this_repository(path: Path, tmp_path: Path) -> None:
+    study = read_study(path, tmp_path)
+    assert study.cells
+    for name in study.settings.reports:
+        assert report_command(study, name)[:2] == ["python", "val.py"]
+    assert all_commands(study).count("train.py") == len(study.cells)
