@@ -5,7 +5,6 @@ only`, where the sides differ in the paper's direction by less than the rule ask
 `could not be tested`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,9 @@ SHARE = 0.74  # the lower of the paper's two
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, the rule that it is judged by, what was found, and the verdict."""
+    """A claim, the figures that make it, the rule that it is judged by, what was found, and the verdict."""
 
+    figure: str
     claim: str
     rule: str
     found: str
@@ -35,10 +35,10 @@ def judged(summary: Summary) -> list[Claim]:
         return []
     maps, gradients = pairs.get("gradcam"), pairs.get("saliency")
     return [
-        above_diagonal("Grad-CAM, figure 4a–b")(maps),
-        ahead_everywhere("Grad-CAM, figure 4c–d")(maps),
-        above_diagonal("saliency, figure 9a–b")(gradients),
-        ahead_everywhere("saliency, figure 9c–d")(gradients),
+        above_diagonal("4a–b", "Grad-CAM", maps),
+        ahead_everywhere("4c–d", "Grad-CAM", maps),
+        above_diagonal("9a–b", "saliency", gradients),
+        ahead_everywhere("9c–d", "saliency", gradients),
         lime_gain(pairs.get("lime")),
         coarse_to_fine(maps),
         small_boxes(maps, summary.small),
@@ -51,51 +51,55 @@ def cascade_against_e2e(pair: Pair) -> bool:
     return pair.first.name.startswith("cl") and pair.second.name.startswith("e2e")
 
 
-def above_diagonal(figure: str) -> Callable[[Pair | None], Claim]:
+def above_diagonal(figure: str, kind: str, pair: Pair | None) -> Claim:
     """Most images have a higher IoU with CL, after the last block."""
-    claim = f"74 % (natural images) and 86 % (chest X-rays) of the images have a higher IoU with CL ({figure})"
+    claim = f"74 % (natural images) and 86 % (chest X-rays) of the images have a higher IoU with CL ({kind})"
     rule = (
         f"reproduced: at least {SHARE:.0%} above the diagonal after the last block; direction: more than half, p < 0.05"
     )
+    if pair is None:
+        return Claim(figure, claim, rule, "no such maps", UNTESTED)
+    last = pair.of("iou")[-1]
+    sure = last.values.above > 0.5 and last.adjusted < LEVEL
+    verdict = REPRODUCED if sure and last.values.above >= SHARE else DIRECTION if sure else NOT_SEEN
+    found = (
+        f"{last.values.above:.1%}{share_bounds(pair)} (ties apart: {last.values.ties:.1%}), "
+        f"sign test p {shown(last.adjusted)}"
+    )
+    return Claim(figure, claim, rule, found, verdict)
 
-    def judge(pair: Pair | None) -> Claim:
-        if pair is None:
-            return Claim(claim, rule, "no such maps", UNTESTED)
-        last = pair.of("iou")[-1]
-        sure = last.values.above > 0.5 and last.adjusted < LEVEL
-        verdict = REPRODUCED if sure and last.values.above >= SHARE else DIRECTION if sure else NOT_SEEN
-        found = f"{last.values.above:.1%} (ties apart: {last.values.ties:.1%}), sign test p {shown(last.adjusted)}"
-        return Claim(claim, rule, found, verdict)
 
-    return judge
+def share_bounds(pair: Pair) -> str:
+    """95 % bounds of the share above the diagonal after the last block, taking the share of ties as it is."""
+    decided, interval = 1 - pair.of("iou")[-1].values.ties, pair.of("advantage")[-1].values.interval
+    if not decided or np.isnan(interval[0]):
+        return ""
+    low, high = (min(1.0, max(0.0, (1 + bound / decided) / 2)) for bound in interval)
+    return f" [{low:.1%}, {high:.1%}]"
 
 
-def ahead_everywhere(figure: str) -> Callable[[Pair | None], Claim]:
+def ahead_everywhere(figure: str, kind: str, pair: Pair | None) -> Claim:
     """CL localises better at every layer."""
-    claim = f"CL localises better at every layer ({figure})"
+    claim = f"CL localises better at every layer ({kind})"
     rule = (
         "reproduced: the interval of the IoU difference lies above 0 at every cut; direction: its mean over cuts does"
     )
-
-    def judge(pair: Pair | None) -> Claim:
-        if pair is None:
-            return Claim(claim, rule, "no such maps", UNTESTED)
-        rows = pair.of("iou")
-        means = [row.values.mean for row in rows]
-        sure = sum(row.values.interval[0] > 0 for row in rows)
-        found = f"above 0 at {sure} of {len(rows)} cuts, difference " + " ".join(f"{mean:+.3f}" for mean in means)
-        verdict = REPRODUCED if sure == len(rows) else DIRECTION if np.mean(means) > 0 else NOT_SEEN
-        return Claim(claim, rule, found, verdict)
-
-    return judge
+    if pair is None:
+        return Claim(figure, claim, rule, "no such maps", UNTESTED)
+    rows = pair.of("iou")
+    means = [row.values.mean for row in rows]
+    sure = sum(row.values.interval[0] > 0 for row in rows)
+    found = f"above 0 at {sure} of {len(rows)} cuts, difference " + " ".join(f"{mean:+.3f}" for mean in means)
+    verdict = REPRODUCED if sure == len(rows) else DIRECTION if np.mean(means) > 0 else NOT_SEEN
+    return Claim(figure, claim, rule, found, verdict)
 
 
 def lime_gain(pair: Pair | None) -> Claim:
     """LIME's explanations cover more of the box with CL, most at layer 2."""
-    claim = "LIME's explanations cover more of the box with CL at every layer, most so at layer 2 (figure 5)"
+    claim = "LIME's explanations cover more of the box with CL at every layer, most so at layer 2"
     rule = "reproduced: intervals above 0 at every cut, largest at the second; direction: the mean over cuts is above 0"
     if pair is None:
-        return Claim(claim, rule, "no LIME (--lime)", UNTESTED)
+        return Claim("5", claim, rule, "no LIME (--lime)", UNTESTED)
     rows = pair.of("coverage")
     means = [row.values.mean for row in rows]
     everywhere = all(row.values.interval[0] > 0 for row in rows)
@@ -104,18 +108,18 @@ def lime_gain(pair: Pair | None) -> Claim:
     found = (
         "difference of coverage " + " ".join(f"{mean:+.3f}" for mean in means) + f", largest at b{rows[largest].cut}"
     )
-    return Claim(claim, rule, found, verdict)
+    return Claim("5", claim, rule, found, verdict)
 
 
 def coarse_to_fine(pair: Pair | None) -> Claim:
     """CL's features go from coarse to fine; those of E2E keep their granulometry."""
-    claim = "CL's maps go from coarse to fine with depth, those of E2E stay as they are (figure 7)"
+    claim = "CL's maps go from coarse to fine with depth, those of E2E stay as they are"
     rule = (
         "reproduced: CL's granulometry after the last block lies below that after the first, intervals apart, and "
         "changes at least twice as much as E2E's; direction: it falls, and more than E2E's"
     )
     if pair is None:
-        return Claim(claim, rule, "no such maps", UNTESTED)
+        return Claim("7", claim, rule, "no such maps", UNTESTED)
     falls = [fall(line) for line in (pair.first, pair.second)]
     low, high = pair.first.intervals["coarseness"]
     apart = high[-1] < low[0]
@@ -126,7 +130,7 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
     texts = [
         f"{line.name} {' '.join(f'{own:.0f}' for own in line.mean('coarseness'))}" for line in (pair.first, pair.second)
     ]
-    return Claim(claim, rule, "; ".join(texts), verdict)
+    return Claim("7", claim, rule, "; ".join(texts), verdict)
 
 
 def fall(line: Line) -> float:
@@ -137,12 +141,12 @@ def fall(line: Line) -> float:
 
 def small_boxes(pair: Pair | None, small: np.ndarray) -> Claim:
     """CL's maps of small objects are tighter."""
-    claim = "On small objects CL's maps are tighter (figure 8)"
+    claim = "On small objects CL's maps are tighter"
     rule = (
         "reproduced: on the third with the smallest boxes CL's IoU is higher after the last block, sign test p < 0.05"
     )
     if pair is None:
-        return Claim(claim, rule, "no such maps", UNTESTED)
+        return Claim("8", claim, rule, "no such maps", UNTESTED)
     one, other = pair.ious(pair.cuts[-1])
     difference = (one - other)[small]
     higher, lower = int((difference > 0).sum()), int((difference < 0).sum())
@@ -151,12 +155,12 @@ def small_boxes(pair: Pair | None, small: np.ndarray) -> Claim:
     found = f"{means}, {higher} higher, {lower} lower, p {shown(p)}"
     sure = higher > lower and p < LEVEL
     verdict = REPRODUCED if sure else DIRECTION if difference.mean() > 0 else NOT_SEEN
-    return Claim(claim, rule, found, verdict)
+    return Claim("8", claim, rule, found, verdict)
 
 
 def region_gain(summary: Summary) -> Claim:
     """Frozen features of CL give better boxes, most so at layer 4."""
-    claim = "One convolution on CL's frozen features gives better regions, by most at layer 4 (figure 6)"
+    claim = "One convolution on CL's frozen features gives better regions, by most at layer 4"
     rule = (
         "reproduced: CL's mIoU is higher at every cut, and the difference largest at the fourth; direction: it is "
         "higher on average"
@@ -166,11 +170,11 @@ def region_gain(summary: Summary) -> Claim:
     other = next((runs[line] for line in runs if line.startswith("e2e")), {})
     cuts = [cut for cut in own if cut in other]
     if not cuts:
-        return Claim(claim, rule, "no boxes from frozen features (--regions)", UNTESTED)
+        return Claim("6", claim, rule, "no boxes from frozen features (--regions)", UNTESTED)
     gains = [float(np.mean(own[cut]) - np.mean(other[cut])) for cut in cuts]
     found = "difference of the mIoU " + " ".join(f"{gain:+.3f}" for gain in gains)
     everywhere = min(gains) > 0 and int(np.argmax(gains)) == min(3, len(gains) - 1)
-    return Claim(claim, rule, found, REPRODUCED if everywhere else DIRECTION if np.mean(gains) > 0 else NOT_SEEN)
+    return Claim("6", claim, rule, found, REPRODUCED if everywhere else DIRECTION if np.mean(gains) > 0 else NOT_SEEN)
 
 
 def shown(p: float) -> str:

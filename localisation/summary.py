@@ -219,11 +219,15 @@ def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray],
 
 
 def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
-    """Measure → [seeds, cases, common cuts] first less second, seeds in pairs."""
+    """Measure → [seeds, cases, common cuts] first less second, seeds in pairs.
+
+    And `advantage` [1, cases, common cuts]: the sign of the IoU's mean difference over the seeds.
+    """
     cuts = common_cuts(first, second)
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
     shared = [measure for measure in COMPARED if measure in first.values]
-    return {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
+    found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
+    return found | {"advantage": np.sign(found["iou"].mean(0, keepdims=True))}
 
 
 def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:

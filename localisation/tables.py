@@ -185,7 +185,10 @@ def region_table(summary: Summary, measure: str) -> list[list[str]]:
 
 def claim_table(claims: list[Claim]) -> list[list[str]]:
     """The claims and what became of them."""
-    return [["claim", "rule", "found", "verdict"], *([c.claim, c.rule, c.found, c.verdict] for c in claims)]
+    return [
+        ["figure", "claim", "rule", "found", "verdict"],
+        *([c.figure, c.claim, c.rule, c.found, c.verdict] for c in claims),
+    ]
 
 
 def as_markdown(table: list[list[str]]) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import DIGITS, Script, Writer, write_backbone, write_yaml
 from PIL import Image
+from scipy.stats import binomtest
 
 import val
 from data.description import load_description
@@ -20,13 +21,14 @@ from data.formats import read_split
 from data.records import Description, Split
 from engine.accuracy import read_backbones
 from localisation.binary import PERCENTILES
-from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged
+from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged, share_bounds
 from localisation.plan import Plan
 from localisation.prepare import prepare, sample
 from localisation.regions import propose
 from localisation.report import write_report
+from localisation.statistics import Resamples
 from localisation.study import Study, run
-from localisation.summary import summarise
+from localisation.summary import Line, Pair, against, apart, summarise
 from utils.errors import UserError
 
 
@@ -171,6 +173,23 @@ def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
     verdicts = [claim.verdict for claim in judged(summary)]
     assert verdicts[:4] == [REPRODUCED] * 4
     assert summary.pairs[0].of("iou")[0].values.above == 1
+    assert judged(summary)[0].found.startswith("100.0% [100.0%, 100.0%]")
+
+
+def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
+    draw = np.random.default_rng(0)
+    first, second = (
+        Line(name, "gradcam", (0,), (1,), {"iou": draw.beta(more, 4, (1, 400, 1)).round(1)})
+        for name, more in (("cl6", 4), ("e2e", 3))
+    )
+    bounds = {name: Resamples(400, draws=4000).interval(values) for name, values in apart(first, second).items()}
+    pair = Pair(first, second, against(first, second, bounds))
+    last = pair.of("iou")[0].values
+    decided = round((1 - last.ties) * 400)
+    assert 0 < last.ties < 0.5
+    low, high = (float(word) / 100 for word in re.findall(r"([\d.]+)%", share_bounds(pair)))
+    expected = binomtest(round(last.above * decided), decided).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
 def test_patients_are_resampled_whole(written: Writer, split: Split) -> None:
