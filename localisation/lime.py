@@ -14,6 +14,7 @@ from torch import Tensor
 
 KERNEL_WIDTH, RIDGE = 0.25, 1.0
 SAMPLES, SEGMENTS, BEST = 1000, 50, 5
+BATCH, LARGE_BATCH = 16, 256  # on a CPU, whose caches hold that many activations, and elsewhere
 Classifiers = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -66,7 +67,7 @@ def superpixels(image: np.ndarray, count: int = SEGMENTS) -> np.ndarray:
 
 
 def explain(
-    classify: Classifiers, image: Tensor, label: int, perturbations: Perturbations, *, batch_size: int = 64
+    classify: Classifiers, image: Tensor, label: int, perturbations: Perturbations, *, batch_size: int = BATCH
 ) -> np.ndarray:
     """[classifiers, superpixels] how much each superpixel of an image [3, H, W] adds to the probability of a class.
 

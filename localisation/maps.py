@@ -116,15 +116,18 @@ def grad_cams(network: Explained, images: Tensor, labels: Tensor) -> list[Eviden
     Returns:
         [B, h, w] at each cut, at the size of its activations.
     """
-    with torch.no_grad():
-        read = network.activations(images)
-    leaves = [own.detach().requires_grad_() for own in read]
-    with torch.enable_grad():
-        score = torch.stack([chosen(own, labels) for own in network.logits(leaves)]).sum()
-    gradients = torch.autograd.grad(score, leaves)
+    leaves, scores, x = [], [], images
+    for part, pool, head in zip(network.parts, network.pools, network.heads, strict=True):
+        with torch.no_grad():
+            leaves.append(part(x).requires_grad_())
+        with torch.enable_grad():
+            pooled = pool(leaves[-1])
+            scores.append(chosen(head(pooled), labels))
+        x = pooled.detach()
+    gradients = torch.autograd.grad(torch.stack(scores).sum(), leaves)
     found = []
-    for stage, (own, gradient) in enumerate(zip(read, gradients, strict=True)):
-        raw = (gradient.mean((2, 3), keepdim=True) * own).sum(1)
+    for stage, (own, gradient) in enumerate(zip(leaves, gradients, strict=True)):
+        raw = (gradient.mean((2, 3), keepdim=True) * own.detach()).sum(1)
         found.append(network.evidence(raw, stage))
     return found
 

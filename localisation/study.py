@@ -192,15 +192,16 @@ def lime_columns(study: Study, networks: Sequence[Explained]) -> list[Column]:
         return [own.softmax(1) if single else own.sigmoid() for own in logits]
 
     for case in study.again(chosen.tolist(), "LIME").values():
-        add_lime(columns, case, classify)
+        add_lime(columns, case, classify, lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH)
     return columns
 
 
-def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers) -> None:
+def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers, batch_size: int) -> None:
     """Explain one case for every classifier, and measure what comes out."""
     image, label = case.images[0], int(case.labels[0])
     segments = lime.superpixels(image.permute(1, 2, 0).numpy())
-    found = iter(lime.explain(classify, image, label, lime.Perturbations.draw(segments, seed=SEED)))
+    perturbed = lime.Perturbations.draw(segments, seed=SEED)
+    found = iter(lime.explain(classify, image, label, perturbed, batch_size=batch_size))
     for column in columns:
         regions = [lime.explanation(next(found), segments)[None] for _ in column.cuts]
         column.add([measure_regions(region, case.truth) for region in regions])
