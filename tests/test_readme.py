@@ -52,4 +52,4 @@ def test_commands_are_understood(name: str, arguments: str, monkeypatch: pytest.
 
 
 def test_commands_are_found() -> None:
-    assert {name for name, _ in COMMANDS} == {"train", "val", "detect", "export"}
+    assert {name for name, _ in COMMANDS} == {"train", "val", "detect", "export", "study"}
