@@ -83,7 +83,8 @@ def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=60)[1]
-    assert (process.returncode, said.strip()) == (128 + signal.SIGTERM, "stopped by SIGTERM")
+    # Python may say before that a dying worker's SIGCHLD met torch's handler halfway ("ignored due to race condition").
+    assert (process.returncode, said.strip().splitlines()[-1]) == (128 + signal.SIGTERM, "stopped by SIGTERM"), said
     assert torch.load(last, weights_only=True)["position"]["task"] == "stage1"
 
 
