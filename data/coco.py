@@ -45,7 +45,7 @@ def read_coco(description: Description, split: str) -> Split:
     for entry, image, size in zip(chosen, paths, readable(paths, problems), strict=True):
         if size is not None:
             record = read_image(entry, image, size, annotations[entry["id"]], labels, path, problems)
-            records.append(replace(record, group=whose(entry, description.group)))
+            records.append(replace(record, group=entry_value(entry, description.group)))
     return Split(split, description, records, problems)
 
 
@@ -143,8 +143,8 @@ def read_image(
     return make_record(image, size_hw, boxes, indices, crowd=crowd, areas=areas)
 
 
-def whose(entry: Entry, key: str | None) -> str | None:
-    """What an image's entry says under a key; images without it stand for themselves."""
+def entry_value(entry: Entry, key: str | None) -> str | None:
+    """What an image's entry says under a key; None where it says nothing."""
     return None if key is None or entry.get(key) is None else str(entry[key])
 
 

@@ -14,6 +14,7 @@ from utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
 SHARED_OUT = ("voc", "yolo")  # formats that can tell all images
+IN_JSON = ("coco", "coco_labels")  # formats of which a json tells more about each image
 Share = Annotated[float, Field(gt=0, le=1)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
@@ -53,8 +54,10 @@ class DataYaml(BaseModel):
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
-        group: key of the json's images that tells whose an image is, a patient's for example (coco); they are never
-            parted.
+        group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
+            are never parted.
+        label: key of the json's images that tells their class (coco_labels).
+        classes: the values of that key which make up each class; images of other values are left out (coco_labels).
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -73,6 +76,8 @@ class DataYaml(BaseModel):
     images: Path | None = None
     labels: Path | None = None
     group: str | None = None
+    label: str | None = None
+    classes: dict[str, tuple[str, ...]] | None = None
     scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
 
@@ -103,8 +108,10 @@ class DataYaml(BaseModel):
     def _agree(self) -> Self:
         if self.nc is not None and self.names is not None and self.nc != len(self.names):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
-        if self.group is not None and self.format != "coco":
-            raise ValueError("`group` is a key of the images in a json of coco")
+        if self.group is not None and self.format not in IN_JSON:
+            raise ValueError(f"`group` is a key of the images in a json ({', '.join(IN_JSON)})")
+        if (self.format == "coco_labels") != bool(self.label and self.classes):
+            raise ValueError("`label` and `classes` belong to the format coco_labels, which needs both")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):
@@ -138,8 +145,19 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
     splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
     images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
-    names = class_names(content, root, path)
-    return Description(path, root, FORMATS[content.format], splits, names, images, labels, shares, content.group)
+    return Description(
+        path,
+        root,
+        FORMATS[content.format],
+        splits,
+        class_names(content, root, path),
+        images,
+        labels,
+        shares,
+        content.group,
+        content.label,
+        content.classes or {},
+    )
 
 
 def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
@@ -167,6 +185,8 @@ def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
     """
     if content.names is not None:
         return content.names
+    if content.classes:
+        return list(content.classes)
     tell = FORMATS[content.format].names
     if tell is None:
         what, mend = "key `names` is missing", f"add `names:`; the format `{content.format}` does not tell them"

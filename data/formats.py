@@ -5,6 +5,7 @@ from dataclasses import replace
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, read_coco
+from data.coco_labels import read_coco_labels
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
 from data.records import Description, Format, Split
@@ -17,6 +18,7 @@ FORMATS = {
     "voc": Format(read_voc, single_label=False, boxed=True),
     "yolo": Format(read_yolo, single_label=False, boxed=True),
     "coco": Format(read_coco, single_label=False, boxed=True, names=coco_names),
+    "coco_labels": Format(read_coco_labels, single_label=True, boxed=False),
     "chestxray": Format(read_chestxray, single_label=False, boxed=True, names=chestxray_names),
     "tiny_imagenet": Format(read_tiny_imagenet, single_label=True, boxed=True, names=tiny_imagenet_names),
     "cifar": Format(read_cifar, single_label=True, boxed=False, names=cifar_names),

@@ -40,6 +40,7 @@ class Description:
         images, labels: folders of the images and of their labels, where the yaml names them.
         shares: train, val, test → share of all images, where the yaml gives no lists.
         group: key of an image in its json that tells whose it is.
+        label, classes: key of an image in its json that tells its class, and the values that make up each class.
     """
 
     yaml: Path
@@ -51,6 +52,8 @@ class Description:
     labels: Path | None = None
     shares: dict[str, float] = field(default_factory=dict)
     group: str | None = None
+    label: str | None = None
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def single_label(self) -> bool:

@@ -1,9 +1,12 @@
 """How long a study will take on this machine: a few training steps are timed, the rest is arithmetic."""
 
 import time
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from data.description import load_description
 from data.formats import read_split
@@ -35,17 +38,22 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
-    images = image_count(recipe)
-    batch = recipe.train.batch_size
-    detector = step_seconds(recipe.backbone, recipe.width, recipe.device, recipe.precision, recipe.imgsz, batch) / batch
-    backbone = make_backbone(recipe.backbone, recipe.width)
-    whole = joined(make_plan(backbone, 1, recipe.imgsz)).macs
-    an_image = 0.0 if recipe.pretrain_only else detector * recipe.train.epochs
+    images, backbone = image_count(recipe), make_backbone(recipe.backbone, recipe.width)
+    an_image = 0.0
+    if backbone.taps and not recipe.pretrain_only:
+        an_image += timed(recipe, recipe.imgsz, recipe.train.batch_size, with_head=True) * recipe.train.epochs
     if recipe.weights is None and recipe.cl_splits:
-        plan = make_plan(backbone, recipe.cl_splits, recipe.stage.imgsz or recipe.imgsz)
-        # Per multiplication, pre-training costs what the detector does; its backbone is most of it.
-        an_image += detector / whole * pretraining_macs(recipe, plan) / 3
+        imgsz = recipe.stage.imgsz or recipe.imgsz
+        plan = make_plan(backbone, recipe.cl_splits, imgsz)
+        step = timed(recipe, imgsz, recipe.stage.batch_size, with_head=False)
+        an_image += step * pretraining_macs(recipe, plan) / (3 * joined(plan).macs)
     return START + images * an_image
+
+
+def timed(recipe: Recipe, imgsz: int, batch: int, *, with_head: bool) -> float:
+    """Seconds of a training step on one image of its batch."""
+    step = partial(step_seconds, recipe.backbone, recipe.width, recipe.device, recipe.precision)
+    return step(imgsz, batch, with_head=with_head) / batch
 
 
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
@@ -66,21 +74,30 @@ def image_count(recipe: Recipe) -> int:
 
 
 @cache
-def step_seconds(backbone: str, width: float, device: str, precision: str, imgsz: int, batch: int) -> float:
-    """One training step of the detector, after one that warms up."""
+def step_seconds(
+    name: str, width: float, device: str, precision: str, imgsz: int, batch: int, *, with_head: bool
+) -> float:
+    """One training step of the detector, or of its backbone alone, after one that warms up."""
     keep_memory()
     fabric = make_fabric(settle(Recipe.model_validate({"device": device, "precision": precision})))
-    model = YOLOv3(make_backbone(backbone, width), CLASSES)
-    model = fabric.to_device(model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    backbone = make_backbone(name, width)
+    made = YOLOv3(backbone, CLASSES) if with_head else nn.Sequential(*backbone.blocks)
+    model = fabric.to_device(made.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    images = fabric.to_device(torch.rand(batch, 3, imgsz, imgsz))
+    loss = detection_loss(imgsz, batch, images.device) if with_head else torch.mean
+    for _ in range(2):
+        began = time.perf_counter()
+        with fabric.autocast():
+            found = model(images)
+        loss(found).backward()
+        seconds = time.perf_counter() - began
+    return seconds
+
+
+def detection_loss(imgsz: int, batch: int, device: torch.device) -> Callable[[Any], Tensor]:
+    """The detector's loss against boxes drawn at random."""
     criterion = YOLOLoss(Decoder(scaled_anchors(imgsz)))
     corners = torch.rand(BOXES * batch, 2) * imgsz / 2
     sample = torch.arange(batch).repeat(BOXES)
     truth = Truth(torch.cat([corners, corners + imgsz / 4], 1), torch.zeros_like(sample), sample)
-    images = torch.rand(batch, 3, imgsz, imgsz)
-    for _ in range(2):
-        began = time.perf_counter()
-        with fabric.autocast():
-            raw = model(images)
-        torch.stack(list(criterion(raw, truth).values())).sum().backward()
-        seconds = time.perf_counter() - began
-    return seconds
+    return lambda found: torch.stack(list(criterion(found, truth).values())).sum()
