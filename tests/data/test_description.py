@@ -15,9 +15,10 @@ def describe(folder: Path, **changes: object) -> Description:
 
 
 def test_what_the_formats_are_for() -> None:
-    assert {name for name, format_ in FORMATS.items() if format_.single_label} == {"folder", "cifar", "tiny_imagenet"}
-    assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {"folder", "cifar"}
-    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc", "yolo"}
+    single = {name for name, format_ in FORMATS.items() if format_.single_label}
+    assert single == {"folder", "cifar", "tiny_imagenet", "coco_labels"}
+    assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {"folder", "cifar", "coco_labels"}
+    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc", "yolo", "coco_labels"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:

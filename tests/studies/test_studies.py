@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT, Script
 
 import study as script_module
+from studies.estimate import START, plan_table, seconds_of
 from studies.execute import claimed
 from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
@@ -199,3 +200,12 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path) -> None:
     for name in study.settings.reports:
         assert report_command(study, name)[:2] == ["python", "val.py"]
     assert all_commands(study).count("train.py") == len(study.cells)
+
+
+def test_hours_of_a_plan(scenes_yaml: Path, tmp_path: Path) -> None:
+    methods = {"scratch": {"cl_splits": 0}, "cl2": {"cl_splits": 2}, "six": {"backbone": "cnn6", "cl_splits": 2}}
+    study = read_study(write_study(tmp_path, scenes_yaml, methods=methods, seeds=[0]), tmp_path)
+    seconds = {cell.method: seconds_of(cell.recipe) for cell in study.cells}
+    assert START < seconds["scratch"] < seconds["cl2"]
+    assert START < seconds["six"]  # no detector can be put on it
+    assert re.search(r"scratch_seed0 +not run +\d+\.\d\d h\n.*\n.*\n3 runs, about ", plan_table(study, study.cells))
