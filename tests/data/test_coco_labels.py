@@ -38,7 +38,8 @@ def describe(root: Path, **changes: object) -> Description:
 def test_classes_groups_and_what_is_left_out(tmp_path: Path) -> None:
     description = describe(tmp_path)
     split = read_split(description, "train")
-    assert description.names == ["covid", "other"] and description.single_label
+    assert description.names == ["covid", "other"]
+    assert description.single_label
     assert not description.boxed
     assert [record.image.name for record in split.records] == ["0.png", "2.png", "3.png"]
     assert [list(record.classes) for record in split.records if record.classes is not None] == [[0], [1], [0]]

@@ -207,5 +207,5 @@ def test_hours_of_a_plan(scenes_yaml: Path, tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path, scenes_yaml, methods=methods, seeds=[0]), tmp_path)
     seconds = {cell.method: seconds_of(cell.recipe) for cell in study.cells}
     assert START < seconds["scratch"] < seconds["cl2"]
-    assert START < seconds["six"]  # no detector can be put on it
+    assert seconds["six"] > START  # no detector can be put on it
     assert re.search(r"scratch_seed0 +not run +\d+\.\d\d h\n.*\n.*\n3 runs, about ", plan_table(study, study.cells))
