@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: demo test check seeds gallery clean
+.PHONY: demo test check gallery clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m data.sample
@@ -27,54 +27,6 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-
-# The demo's training and evaluation with three seeds: results/sample_seeds.md.
-seeds: $(VENV)/.installed
-	for seed in 0 1 2; do \
-	  $(RUN) train.py --backbone darknet53 --cl-splits 3 --seed $$seed --name seed$$seed && \
-	  $(RUN) val.py --map --json results/sample_seed$$seed.json || exit; \
-	done
-	$(RUN) -m benchmarks.spread results/sample_seed*.json > results/sample_seeds.md
-
-# A recipe with three seeds: accuracy of every stage on held-out images, mean and spread, in results/. Started again
-# after a stop, it goes on where it was.
-SEEDS := 0 1 2
-study-%: configs/%.yaml $(VENV)/.installed
-	for seed in $(SEEDS); do \
-	  folder=runs/train/$*_seed$$seed; \
-	  if [ -e $$folder/metrics.json ]; then continue; fi; \
-	  if [ -e $$folder ]; then $(RUN) train.py --resume $$folder; \
-	  else $(RUN) train.py --recipe $< --seed $$seed --name $*_seed$$seed; fi || exit; \
-	done
-	$(RUN) val.py --accuracy --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_*.pt) \
-	  --json results/$*.json --report results/$*.md
-
-# Where the features of that study's networks look: results/%_maps.md, and a page beside it. 10,000 resamples.
-localise-%: study-%
-	$(RUN) val.py --localise --weights $(SEEDS:%=runs/train/$*_seed%/weights/backbone_cl*.pt) \
-	  $(SEEDS:%=runs/train/$*_seed%/weights/backbone_e2e*.pt) --percentile auto --lime 100 --regions \
-	  --bootstrap 10000 --report results/$*_maps.md
-
-# A recipe's detector from cascaded, end-to-end and random weights, three seeds each, beside the ultralytics package's:
-# figures of the test split in results/. Started again after a stop, it goes on where it was.
-detectors-%: configs/%.yaml $(VENV)/.installed
-	mkdir -p results/$*
-	for seed in $(SEEDS); do \
-	  for start in cascade e2e scratch; do \
-	    name=$*_$${start}_seed$$seed; folder=runs/train/$$name; json=results/$*/$${start}_seed$$seed.json; \
-	    case $$start in \
-	      cascade) flags= ;; \
-	      e2e) flags="--baselines= --weights runs/train/$*_cascade_seed$$seed/weights/backbone_e2e_compute.pt" ;; \
-	      scratch) flags="--baselines= --cl-splits 0" ;; \
-	    esac; \
-	    if [ -e $$folder/metrics.json ]; then :; \
-	    elif [ -e $$folder ]; then $(RUN) train.py --resume $$folder; \
-	    else $(RUN) train.py --recipe $< --seed $$seed --name $$name $$flags; fi || exit; \
-	    [ -e $$json ] || $(RUN) val.py --map --weights $$folder/weights/best.pt --json $$json || exit; \
-	  done; \
-	done
-	[ -e results/$*/ultralytics.json ] || $(RUN) -m benchmarks.peer --recipe $< --json results/$*/ultralytics.json
-	$(RUN) -m benchmarks.spread results/$*/*.json > results/$*.md
 
 # Keeps what the newest demo run gave: results/sample.
 gallery:

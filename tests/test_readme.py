@@ -27,7 +27,7 @@ def test_seeds_table_is_the_generated_one() -> None:
 
 @pytest.mark.parametrize("name", ["cifar10_cnn6", "tiny_imagenet_cnn6"])
 def test_study_table_is_the_generated_one(name: str) -> None:
-    report = (ROOT / "results" / f"{name}.md").read_text()
+    report = (ROOT / "results" / name / "accuracy.md").read_text()
     table = next(part for part in report.split("\n\n") if part.startswith("| top-1 accuracy"))
     assert table in README
 
