@@ -1,10 +1,5 @@
 import json
-import os
-import random
 import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +8,7 @@ import yaml
 from conftest import ROOT, Script
 
 import study as script_module
+from benchmarks.kills import disturb, finish, start
 from studies.estimate import START, plan_table, seconds_of
 from studies.execute import claimed
 from studies.page import all_commands, as_markdown
@@ -133,36 +129,16 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     assert commands(study, study.cells[0])["train"][:3] == ["python", "train.py", "--recipe"]
 
 
-def start(path: Path, project: Path, *flags: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "study.py"), str(path), "--project", str(project), *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ)
-
-
-KILLS = int(os.environ.get("STUDY_KILLS", "3"))
-
-
 def test_killed_at_random_moments_it_gives_the_same_table(scenes_yaml: Path, tmp_path: Path) -> None:
-    path = write_study(tmp_path, scenes_yaml, seeds=[0], methods={name: METHODS[name] for name in ("scratch", "cl2")})
-    draw = random.Random(3)
-    for number in range(KILLS):
-        with start(path, tmp_path / "killed") as process:
-            try:
-                process.wait(draw.uniform(2, 14))
-            except subprocess.TimeoutExpired:
-                process.send_signal((signal.SIGKILL, signal.SIGTERM)[number % 2])
-    outputs = []
-    for project in ("killed", "quiet"):
-        with start(path, tmp_path / project) as process:
-            output = process.communicate(timeout=200)[0].decode()
-        assert process.returncode == 0, output
-        folder = tmp_path / project / "studies" / "ways"
-        outputs.append([(folder / name).read_bytes() for name in ("README.md", "runs.csv", "figure.png")])
-        assert "2 of 2 runs done" in outputs[-1][0].decode()
-    assert outputs[0] == outputs[1]
+    path = write_study(tmp_path, scenes_yaml, seeds=[0], methods={"cl2": METHODS["cl2"]}, table={})
+    disturb(path, tmp_path / "killed", kills=1, longest=14, seed=3)
+    killed, quiet = (finish(path, tmp_path / project) for project in ("killed", "quiet"))
+    assert killed == quiet
+    assert "1 of 1 runs done" in quiet["README.md"].decode()
     began = time.monotonic()
     with start(path, tmp_path / "quiet") as process:
         again = process.communicate(timeout=60)[0].decode()
-    assert again.count("done before") == 2
+    assert again.count("done before") == 1
     assert time.monotonic() - began < 30
 
 
