@@ -41,7 +41,7 @@ def scenes_yaml(scenes: Path) -> Path:
 
 def write_yaml(file: Path, /, **changes: object) -> Path:
     """A data yaml like the sample's, with changes; None drops a key."""
-    content = yaml.safe_load((ROOT / "data" / "sample.yaml").read_text()) | changes
+    content = yaml.safe_load((ROOT / "data" / "sample.yaml").read_text()) | {"scenes": None} | changes
     file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
     return file
 
