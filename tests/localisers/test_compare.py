@@ -33,9 +33,10 @@ def plan(written: Writer, scenes_yaml: Path) -> Plan:
 
 def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Path) -> None:
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
-    flags = ["--bootstrap", 20, "--device", "cpu", "--project", tmp_path, "--report", tmp_path / "table.md"]
-    script(val, "--localise", "--method", "all", "--weights", *files, *flags)
-    script(val, "--localise", "--method", "mining", "--weights", files[1], *flags[:-2], "--name", "mined")
+    flags = ["--images", 6, "--bootstrap", 20, "--device", "cpu", "--project", tmp_path]
+    told = ["--report", tmp_path / "table.md"]
+    script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
+    script(val, "--localise", "--method", "mining", "--weights", files[1], *flags, "--name", "mined")
     mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
     assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
