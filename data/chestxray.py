@@ -36,12 +36,15 @@ def read_chestxray(description: Description, split: str) -> Split:
     """Read one split: the images on its list, with the table's findings as classes and with their boxes.
 
     Raises:
-        UserError: no table or list, or a finding outside `names`.
+        UserError: no table or list, a finding outside `names`, or boxes of other images only.
     """
     root, listing = description.root, description.root / description.split(split)
     listed = numbered_lines(listing, f"add it, or correct `{split}:` in {description.yaml}")
     classes = {image: finding_indices(found, description.names, where) for image, found, where in read_table(root)}
     boxes = read_boxes(root)
+    if boxes and boxes.keys().isdisjoint(classes):
+        what, mend = f"none of its {len(boxes)} images is in the table of findings", "give both of one release"
+        raise UserError(what, where=root / BOXES, mend=mend)
     problems = [
         Problem(f"{listing}:{number}", f"`{name}` is not in the table of findings", "take it off the list")
         for number, name in listed

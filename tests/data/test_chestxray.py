@@ -103,6 +103,12 @@ def test_finding_outside_the_names_has_its_line(root: Path) -> None:
         read_split(describe(root), "train")
 
 
+def test_boxes_of_other_images_only(root: Path) -> None:
+    (root / "BBox_List_2017.csv").write_text(f"{BOXES}z.png,Mass,1,1,5,5\n")
+    with pytest.raises(UserError, match=r"BBox_List_2017\.csv: none of its 1 images is in the table of findings"):
+        read_split(describe(root), "train")
+
+
 def test_tables_of_something_else(root: Path) -> None:
     path = root / "Data_Entry_2017.csv"
     path.write_text(f"{TABLE}a.png\n")
