@@ -74,6 +74,12 @@ class Explained(nn.Module):
         """What is positive of a map [B, h, w] made of activations at a cut."""
         return Evidence(raw.relu(), raw, self.frame(stage, pooled=pooled) if self.aligned else None)
 
+    def sees_like(self, other: "Explained") -> bool:
+        """Whether both have the same features at the same cuts, whatever their classifiers."""
+        mine, its = self.parts.state_dict(), other.parts.state_dict()
+        same = self.cuts == other.cuts and mine.keys() == its.keys()
+        return same and all(torch.equal(mine[name], its[name]) for name in mine)
+
     def activations(self, images: Tensor) -> list[Tensor]:
         """[B, C, h, w] at each cut: what the last non-linearity puts out, in front of a pool if there is one."""
         found, x = [], images

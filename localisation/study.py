@@ -185,15 +185,24 @@ def lime_columns(study: Study, networks: Sequence[Explained]) -> list[Column]:
         Column(line, file.seed, "lime", tuple(file.cuts), chosen=chosen)
         for file, line in zip(plan.files, line_names(plan.files), strict=True)
     ]
-    single = plan.files[0].single_label
+    single, twins = plan.files[0].single_label, first_alike(networks)
 
     def classify(images: Tensor) -> list[Tensor]:
-        logits = [own for network in networks for own in network(images.to(plan.device))]
-        return [own.softmax(1) if single else own.sigmoid() for own in logits]
+        own = images.to(plan.device)
+        activations = {twin: networks[twin].activations(own) for twin in set(twins)}
+        logits = [
+            one for network, twin in zip(networks, twins, strict=True) for one in network.logits(activations[twin])
+        ]
+        return [one.softmax(1) if single else one.sigmoid() for one in logits]
 
     for case in study.again(chosen.tolist(), "LIME").values():
         add_lime(columns, case, classify, lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH)
     return columns
+
+
+def first_alike(networks: Sequence[Explained]) -> list[int]:
+    """For each network the first one of the same features: fresh classifiers on them share their arithmetic."""
+    return [next(place for place, first in enumerate(networks) if first.sees_like(own)) for own in networks]
 
 
 def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers, batch_size: int) -> None:

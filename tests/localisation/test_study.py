@@ -27,7 +27,7 @@ from localisation.prepare import prepare, sample
 from localisation.regions import propose
 from localisation.report import write_report
 from localisation.statistics import Resamples
-from localisation.study import Study, run
+from localisation.study import Study, first_alike, load_explained, run
 from localisation.summary import Line, Pair, against, apart, summarise
 from utils.errors import UserError
 
@@ -158,6 +158,22 @@ def test_same_files_are_ties(written: Writer, split: Split) -> None:
         for row in pair.of("iou"):
             assert (row.values.ties, row.values.mean, row.adjusted) == (1, 0, 1)
     assert {claim.verdict for claim in judged(summary)} <= {NOT_SEEN, UNTESTED}
+
+
+def test_lime_reckons_shared_features_once(written: Writer, split: Split) -> None:
+    """Fresh classifiers on the same backbone: as if each file were explained alone, for one pass through it."""
+    stages, probes = written("cl6", k=3), written("cl6_probed", k=3, seed=1)
+    content = torch.load(probes, weights_only=True)
+    content["model"] = torch.load(stages, weights_only=True)["model"]
+    torch.save(content, probes)
+    files = [stages, probes, written("e2e", k=3, seed=2)]
+    together = plan_of(files, split, kinds=["gradcam"], images=1, lime=1)
+    assert first_alike([load_explained(file, together) for file in together.files]) == [0, 0, 2]
+    found = {column.line: column.values["coverage"] for column in run(together).columns if column.kind == "lime"}
+    for path, line in zip(files, found, strict=True):
+        alone = run(replace(together, files=read_backbones([path])))
+        own = next(column for column in alone.columns if column.kind == "lime")
+        np.testing.assert_array_equal(found[line], own.values["coverage"])
 
 
 def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
