@@ -1,6 +1,6 @@
 """The ultralytics package's `yolov3.yaml` from scratch at its own defaults on a data set of ours, judged as ours is.
 
-`python -m benchmarks.peer --recipe configs/bccd.yaml --json results/bccd/ultralytics.json`
+`python -m benchmarks.peer --recipe configs/bccd.yaml --json results/table1_small/ultralytics.json`
 """
 
 import argparse

@@ -139,6 +139,8 @@ def test_killed_at_random_moments_it_gives_the_same_table(
     capsys.readouterr()
     script(script_module, path, "--project", tmp_path / "quiet")
     assert capsys.readouterr().out.count("done before") == 1
+    script(script_module, path, "--project", tmp_path / "none", "--as-is")
+    assert "0 of 1 runs done" in capsys.readouterr().out
 
 
 def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
