@@ -34,6 +34,7 @@ TITLES = {
     "rank": "relevance rank accuracy",
     "coarseness": "granulometry: mean surviving pixels",
     "mean_size": "granulometry: mean size in radii",
+    "degenerate": "share of the maps that are empty",
 }
 REGIONS = {"miou": "mIoU", "map50": "mAP50"}
 MARKERS = "osD^vP"

@@ -13,7 +13,7 @@ from localisation.statistics import Comparison, Resamples, compare, holm, mcnema
 from localisation.study import BASELINE, UNTRAINED, Column, Study
 
 OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
-REPORTED = (*OVERLAPS, "coarseness", "mean_size")
+REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate")
 COMPARED = ("iou", "coverage", "coarseness")
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes

@@ -12,7 +12,8 @@ from localisation.summary import OVERLAPS, REPORTED, Line, Pair, Summary
 from utils.files import make_folder, write_text
 
 BY_IMAGE = (*OVERLAPS, "coarseness", "degenerate")
-IN_TABLES = ("iou", "localised", "coverage", "pointing", "coarseness")
+BASELINE_TABLE = ("iou", "localised", "coverage", "pointing")
+IN_TABLES = (*BASELINE_TABLE, "coarseness", "degenerate")
 NOTHING = "–"
 
 
@@ -140,9 +141,8 @@ def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
 
 def baseline_table(summary: Summary) -> list[list[str]]:
     """What costs no training."""
-    measures = [measure for measure in IN_TABLES if measure != "coarseness"]
-    rows = [[line.name, *(cell(line, measure, 0) for measure in measures)] for line in summary.of(BASELINE)]
-    return [["baseline", *(TITLES[measure] for measure in measures)], *rows]
+    rows = [[line.name, *(cell(line, measure, 0) for measure in BASELINE_TABLE)] for line in summary.of(BASELINE)]
+    return [["baseline", *(TITLES[measure] for measure in BASELINE_TABLE)], *rows]
 
 
 def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:

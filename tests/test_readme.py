@@ -4,6 +4,7 @@ import importlib
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -11,6 +12,8 @@ from conftest import ROOT
 from benchmarks.table import table
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
+from studies.verdicts import verdict_table
+from utils.errors import UserError
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^python ([a-z]+)\.py(.*)$", README, re.MULTILINE)
@@ -33,6 +36,15 @@ def test_plan_is_the_printed_one() -> None:
 def test_study_table_is_the_generated_one(file: str, head: str) -> None:
     parts = (ROOT / "results" / file).read_text().split("\n\n")
     assert next(part for part in parts if part.startswith(head)) in README
+
+
+def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    called = re.search(r"`python -m studies\.verdicts ([^`]*)`", README)
+    assert called
+    assert verdict_table([Path(folder) for folder in called[1].split()]) in README
+    with pytest.raises(UserError, match="no report on maps"):
+        verdict_table([ROOT / "results"])
 
 
 def test_cost_table_is_the_generated_one() -> None:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,9 @@ from localisation.overlap import (
     rank_accuracy,
     region_iou,
 )
+from localisation.shown_maps import shown_table
 from localisation.statistics import Resamples, compare, holm, mcnemar
+from utils.errors import UserError
 
 DRAW = np.random.default_rng(0)
 
@@ -249,3 +253,23 @@ def test_iou_equals_scikit_learn() -> None:
     np.testing.assert_allclose(region_iou(regions, truth), wanted)
     assert measure_regions(regions, truth)["iou"].tolist() == region_iou(regions, truth).tolist()
     assert measure_regions(np.zeros_like(regions), truth)["precision"].tolist() == [0] * 5
+
+
+def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
+    """Two cases, two seeds: an empty map on either side takes the seed out, in all seeds the case."""
+    names = ["gradcam/cl6/seed0/b1", "gradcam/cl6/seed1/b1", "gradcam/e2e/seed0/b1", "gradcam/e2e/seed1/b1"]
+    values = {
+        "degenerate": [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]],
+        "iou": [[0.5, 0, 0.3, 0.9], [0.2, 0.4, 0.1, 0.3], [0, 0.5, 0.5, 0]],
+    }
+    for name, rows in values.items():
+        lines = [["image", "class", *names], *(["a.png", "cat", *map(str, row)] for row in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(map(",".join, lines)))
+    (row,) = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=100)[1:]
+    assert row[:6] == ["b1", "33.3%", "16.7%", "66.7%", "0.400", "0.250"]
+    assert row[6].startswith("+0.1500 [+0.1")
+    assert row[7:] == ["100.0%", "0.0%"]
+    with pytest.raises(UserError, match="no gradcam of cl6 and cl3"):
+        shown_table(tmp_path, "gradcam", "cl6", "cl3")
+    with pytest.raises(UserError, match="no values by image"):
+        shown_table(tmp_path / "x", "gradcam", "cl6", "e2e")

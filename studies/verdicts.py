@@ -1,0 +1,56 @@
+"""What reports on maps say to the paper's claims, beside each other.
+
+`python -m studies.verdicts results/covid_maps/lungs results/covid_maps/pathology`
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError, run_cli
+
+CONTENT = "localise.json"
+
+
+def verdict_table(folders: list[Path]) -> str:
+    """A row a claim, a column a report: verdict, and what it rests on.
+
+    Raises:
+        UserError: a folder holds no report on maps.
+    """
+    reports = {folder: read_report(folder) for folder in folders}
+    heads = [
+        f"[{own['data'].removesuffix('.yaml')}, {own['cases']} cases]({folder}.md)" for folder, own in reports.items()
+    ]
+    lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    columns = [{own["figure"]: own for own in report["claims"]} for report in reports.values()]
+    for figure, claim in columns[0].items():
+        cells = [f"**{own['verdict']}**: {own['found']}" for own in (column[figure] for column in columns)]
+        lines.append(f"| {figure} | {claim['claim']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The figures of a report.
+
+    Raises:
+        UserError: there are none.
+    """
+    try:
+        content: dict[str, Any] = json.loads((folder / CONTENT).read_text())
+    except (OSError, ValueError) as error:
+        mend = "give the folder that `val.py --localise` or a study has filled"
+        raise UserError("no report on maps", where=folder / CONTENT, mend=mend) from error
+    return content
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="What reports on maps say to the paper's claims, as Markdown.")
+    parser.add_argument("folders", nargs="+", type=Path, help="folders with a localise.json")
+    print(verdict_table(parser.parse_args().folders))
+
+
+if __name__ == "__main__":
+    run_cli(main)
