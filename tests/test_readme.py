@@ -47,8 +47,9 @@ def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> N
         verdict_table([ROOT / "results"])
 
 
-def test_cost_table_is_the_generated_one() -> None:
-    assert table((ROOT / "results" / "cascade.json").read_text().splitlines()) in README
+@pytest.mark.parametrize("name", ["cascade", "maps"])
+def test_cost_table_is_the_generated_one(name: str) -> None:
+    assert table((ROOT / "results" / f"{name}.json").read_text().splitlines()) in README
 
 
 def test_demo_output_is_the_kept_one() -> None:
