@@ -18,6 +18,7 @@ TEXTS = {".md", ".csv", ".txt", ".json", ".html"}
 
 def write_page(study: Study) -> str:
     """Write README.md, figure.png, gallery.jpg, runs.csv and commands.txt into the study's folder; gives the page."""
+    make_folder(study.folder)
     found, table = results(study), study.settings.table
     if table:
         save_figure(study, table, found, study.folder / FIGURE)
