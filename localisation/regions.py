@@ -20,6 +20,7 @@ from engine.logs import progress
 from localisation.boxes_from_maps import box_iou
 from localisation.frame import Frame
 from localisation.plan import Plan
+from localisation.prepare import sample
 from localisation.study import load_explained
 from models.yolov1 import CellTruth, YOLOv1Loss, cell_truth, decode
 from utils.boxes import Detections, Truth
@@ -29,6 +30,7 @@ from utils.seed import mixed_seed, seed_process
 CELLS, FINE = 7, 4  # cells along a side as in YOLOv1, and points of a feature map that are averaged to one
 RUNS = 3  # at least so many a line, over files and seeds
 EPOCHS, BATCH, RATE = 20, 64, 2e-3
+JUDGED = 2000  # images at most: COCO's evaluation comes once for every cut, file and run
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ def propose(plan: Plan) -> list[Region]:
         raise UserError(
             "no training images with boxes beside those that are explained", where=own, mend="leave out --regions"
         )
-    found, lines = [], line_names(plan.files)
+    found, lines, judged_on = [], line_names(plan.files), sample(plan.split.records, JUDGED)
     for file, line in zip(plan.files, lines, strict=True):
-        train, test = (grid(plan, file, records) for records in (plan.training, plan.split.records))
+        train, test = (grid(plan, file, records) for records in (plan.training, judged_on))
         for run in range(math.ceil(RUNS / lines.count(line))):
             for stage, cut in enumerate(progress(file.cuts, f"{line}: regions", len(file.cuts))):
                 seed_process(mixed_seed(file.seed, run, cut))
