@@ -1,7 +1,6 @@
 """What cascade learning is held against: the same network, head and schedule, trained end to end."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,7 +20,6 @@ from utils.seed import seed_process
 
 # Where the seeds of a baseline start: apart from those of the stages and of each other.
 NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
-PROBES = 50  # probes' seeds start so far behind
 PROBED = "_probed"  # how the name of a method with fresh heads ends
 
 
@@ -72,17 +70,17 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
 
     `e2e`: from random weights, as many epochs as the longest stage. `e2e_compute`: as many as cost the arithmetic that
     the cascade took. `finetuned`: the cascaded network goes on end to end, with its last head, as long as `e2e`.
-    `probed`: each of the others and the cascade once more, with heads that were trained after everything else.
+    `probed`: each of the others and the cascade once more, with heads that were trained after everything else: heads
+    of a cascade learn together with their stage, and the last one end to end together with the network. What sets two
+    files of fresh heads apart are the features alone.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
     """
     recipe = job.recipe
     plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
-    logs = Logs(job.folder, "pretrain.csv")
-    for name in recipe.baselines:
-        if name == "probed":
-            continue
+    logs, probed = Logs(job.folder, "pretrain.csv"), "probed" in recipe.baselines
+    for name in [own for own in recipe.baselines if own != "probed"]:
         number = NUMBERS[name]
         seed_process(recipe.seed, number)
         if name == "finetuned":
@@ -97,28 +95,22 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
         phase = recipe.stage.model_copy(update={"epochs": epochs})
         stage = Stage(method, method, number, joined(plan), phase)
         figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
-        probes, metrics = run_probes(job, backbone, plan[:-1], stage, logs)
-        heads = [probe.state_dict() for probe in [*probes, head]]
-        save_backbone(job, method, backbone, plan, heads, [*metrics, figures])
-    if "probed" in recipe.baselines:
-        for path in sorted(job.weights.glob("backbone_*.pt")):
-            if not path.stem.endswith(PROBED):
-                probe_again(job, path, plan, logs)
+        probes, metrics = run_probes(job, backbone, plan if probed else plan[:-1], method, logs)
+        own = [*probes[: len(plan) - 1], head.state_dict()]
+        save_backbone(job, method, backbone, plan, own, [*metrics[: len(plan) - 1], figures])
+        if probed:
+            save_backbone(job, method + PROBED, backbone, plan, probes, metrics)
+    if probed:
+        probe_cascade(job, plan, logs)
 
 
-def probe_again(job: Job, path: Path, plan: list[SubModule], logs: Logs) -> None:
-    """Write a backbone file again with fresh heads at all of its cuts, trained on the fixed network.
-
-    Heads of a cascade learned together with their stage, and the last one end to end together with the network. These
-    did not: what sets two files apart then are the features alone. Seeds are the same for every file.
-    """
-    content = checkpoint.load(path, "backbone")
+def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:
+    """Write the cascade's file again with fresh heads at all of its cuts, trained on the fixed network."""
+    method = f"cl{job.recipe.cl_splits}"
+    path = job.weights / f"backbone_{method}.pt"
     backbone = make_backbone(job.recipe.backbone, job.recipe.width)
-    checkpoint.load_state(backbone, content["model"], path)
-    method = content["method"] + PROBED
-    stage = Stage(method, method, NUMBERS["probed"], joined(plan), job.recipe.stage)
-    heads, metrics = run_probes(job, backbone, plan, stage, logs)
-    save_backbone(job, method, backbone, plan, [head.state_dict() for head in heads], metrics)
+    checkpoint.load_state(backbone, checkpoint.load(path, "backbone")["model"], path)
+    save_backbone(job, method + PROBED, backbone, plan, *run_probes(job, backbone, plan, method, logs))
 
 
 def longest(job: Job) -> int:
@@ -146,31 +138,33 @@ def equal_compute(job: Job, plan: list[SubModule]) -> int:
 
 
 def run_probes(
-    job: Job, backbone: Backbone, cuts: list[SubModule], stage: Stage, logs: Logs
-) -> tuple[list[nn.Module], list[dict[str, float]]]:
+    job: Job, backbone: Backbone, cuts: list[SubModule], method: str, logs: Logs
+) -> tuple[list[dict[str, Tensor]], list[dict[str, float]]]:
     """Train a fresh head at each cut of a trained network, which stays as it is, or load them where that is done.
 
+    They start alike and see the images in the same order, whatever the network.
+
     Returns:
-        The heads, and the figures of each.
+        The heads' weights, and the figures of each.
     """
     if not cuts:
         return [], []
-    seed_process(job.recipe.seed, stage.number + PROBES)
+    number, phase = NUMBERS["probed"], job.recipe.stage
+    seed_process(job.recipe.seed, number)
     probes = Probes([fresh_head(job, part) for part in cuts])
-    path, numbers = job.weights / f"{stage.key}_probes.pt", tuple(part.stop for part in cuts)
+    path, numbers = job.weights / f"{method}_probes.pt", tuple(part.stop for part in cuts)
     if path.exists():
         content = checkpoint.load(path, "stage")
         checkpoint.load_state(probes, content["model"], path)
-        console.print(f"{stage.name}: probes loaded from {path}")
+        console.print(f"{method}: probes loaded from {path}")
         figures = content["metrics"]
     else:
-        seed = job.recipe.seed + stage.number + PROBES
-        feeder = Feeder(job, backbone)
+        seed, feeder = job.recipe.seed + number, Feeder(job, backbone)
         feed, taps = feeder.images(seed), FixedPass(Taps(backbone, numbers), feeder.rows, job.fabric)
-        name = f"{stage.name}_probes"
+        name = f"{method}_probes"
         task = ProbeTask(name, probes, numbers, taps, feed, job.single_label, job.fabric, job.stop)
         # The heads share no weight: clipping their common gradient would let one of them slow the others down.
-        phase = stage.phase.model_copy(update={"clip": float("inf"), "epochs": job.recipe.stage.epochs})
+        phase = phase.model_copy(update={"clip": float("inf")})
         averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
         probes.load_state_dict(averaged.state_dict())
         job.save(path, {"kind": "stage", "model": probes.state_dict(), "metrics": figures})
@@ -179,4 +173,4 @@ def run_probes(
         {name.partition("/")[2]: value for name, value in figures.items() if name.startswith(f"b{cut}/")}
         for cut in numbers
     ]
-    return list(probes.heads), own
+    return [probe.state_dict() for probe in probes.heads], own

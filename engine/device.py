@@ -3,6 +3,9 @@
 import ctypes
 import logging
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,6 +63,22 @@ def return_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU C library keeps what was freed, to use it again
     if trim:
         trim(0)
+
+
+@contextmanager
+def side_by_side() -> Iterator[ThreadPoolExecutor]:
+    """Threads for work that falls into parts, as many as torch uses for one operation; each then computes by itself.
+
+    Sharing out every operation makes the threads wait for each other many times in each; and what is not torch's, as
+    measuring in numpy, would keep one of them busy alone.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def launched_ranks() -> dict[str, int]:

@@ -31,12 +31,24 @@ def descending(maps: np.ndarray, within: np.ndarray | None = None, seed: int = 0
         seed: of that draw.
     """
     flat = maps.reshape(len(maps), -1)
-    shuffled = np.random.default_rng(seed).permutation(flat.shape[1])
-    order = np.broadcast_to(shuffled, flat.shape)
+    order = np.broadcast_to(np.random.default_rng(seed).permutation(flat.shape[1]), flat.shape)
     for values in (flat,) if within is None else (within.reshape(flat.shape), flat):
-        falling = np.argsort(-np.take_along_axis(values, order, 1), axis=1, kind="stable")
-        order = np.take_along_axis(order, falling, 1)
+        order = falling(values, order)
     return order
+
+
+def falling(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """[N, P] an order of pixels, sorted anew by their values [N, P], the highest first; equal ones stay as they are.
+
+    Whole numbers are sorted much faster than floats with their indices would be by a stable sort: the upper half of
+    each is a value in single precision, negated, the lower half the place in the order.
+    """
+    rows = np.arange(len(order))[:, None] * order.shape[1]
+    own = np.take(0 - values.astype(np.float32), order + rows)
+    bits = own.view(np.int32)
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # whole numbers in the order of the floats
+    places = np.sort((rising.astype(np.int64) << 32) | np.arange(order.shape[1]), axis=1) & 0xFFFFFFFF
+    return np.take(np.ascontiguousarray(order), places + rows)
 
 
 def regions(order: np.ndarray, count: int | np.ndarray, height: int, width: int) -> np.ndarray:

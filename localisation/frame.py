@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample
 from torchvision.models.googlenet import Inception
 from torchvision.models.inception import InceptionA, InceptionB, InceptionC
 
@@ -41,18 +40,17 @@ class Frame:
 
     def placed(self, maps: Tensor, height: int, width: int) -> Tensor:
         """[B, h, w] → [B, height, width] of the image: bilinear between the middles; beyond the last ones, as they."""
-        return self.at(maps[:, None], torch.arange(height), torch.arange(width))[:, 0]
+        return self.at(maps, torch.arange(height), torch.arange(width))
 
     def at(self, maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """[B, C, h, w] → [B, C, rows, columns] at pixels of the image, whole or between."""
-        ys, xs = self._place(rows, maps.shape[2]).to(maps), self._place(columns, maps.shape[3]).to(maps)
-        grid = torch.stack([xs.expand(len(ys), -1), ys[:, None].expand(-1, len(xs))], -1)
-        points = grid.expand(len(maps), -1, -1, -1)
-        return grid_sample(maps, points, mode="bilinear", padding_mode="border", align_corners=True)
+        """[…, h, w] → […, rows, columns] at pixels of the image, whole or between."""
+        across = self._weights(columns, maps.shape[-1]).to(maps)
+        return self._weights(rows, maps.shape[-2]).to(maps) @ maps @ across.T
 
-    def _place(self, pixels: Tensor, cells: int) -> Tensor:
-        """The place of each pixel among the cells, −1 in the middle of the first and 1 of the last."""
-        return 2 * (pixels - self.offset) / self.stride / max(1, cells - 1) - 1
+    def _weights(self, pixels: Tensor, cells: int) -> Tensor:
+        """[pixels, cells] of each cell at each pixel: 1 in its middle, 0 in that of the next."""
+        places = ((pixels - self.offset) / self.stride).clamp(0, cells - 1)
+        return (1 - (places[:, None] - torch.arange(cells)).abs()).clamp(min=0)
 
 
 def frame_of(modules: Iterable[nn.Module]) -> Frame:

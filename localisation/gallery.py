@@ -98,7 +98,7 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
 
 def strip(column: Column, case: Cases, rule: Rule) -> Strip:
     """The maps of a column, over the picture and with the boxes; saliency is smoothed as in the paper's figure 2."""
-    found = column.explain(case)  # type: ignore[misc]
+    found = column.explain(case)[column.kind]  # type: ignore[misc]
     ious = [float(measure(one, case.truth, case.boxes, rule)["iou"][0]) for one in found]
     image = picture_of(case)
     pictures = [with_boxes(overlaid(image, shown_map(one, column.kind, case)), case) for one in found]

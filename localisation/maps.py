@@ -4,7 +4,7 @@ Each cut is explained by the classifier that stands on it. What is explained is 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,8 @@ class Evidence:
 
     def at(self, height: int, width: int) -> "Evidence":
         """The same at the size of the image."""
+        if self.frame is None and self.maps.shape[1:] == (height, width):
+            return self
         resize = resized if self.frame is None else self.frame.placed
         return Evidence(resize(self.maps, height, width), None if self.raw is None else resize(self.raw, height, width))
 
@@ -80,21 +82,32 @@ class Explained(nn.Module):
         same = self.cuts == other.cuts and mine.keys() == its.keys()
         return same and all(torch.equal(mine[name], its[name]) for name in mine)
 
-    def activations(self, images: Tensor) -> list[Tensor]:
-        """[B, C, h, w] at each cut: what the last non-linearity puts out, in front of a pool if there is one."""
+    def both(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """At each cut what the last non-linearity puts out, and what the pool behind it makes of that, [B, C, h, w].
+
+        Where there is no pool they are the same.
+        """
         found, x = [], images
         for part, pool in zip(self.parts, self.pools, strict=True):
-            found.append(part(x))
-            x = pool(found[-1])
+            own = part(x)
+            x = pool(own)
+            found.append((own, x))
         return found
 
-    def logits(self, activations: Sequence[Tensor]) -> list[Tensor]:
-        """[B, classes] at each cut, of activations there."""
-        parts = zip(self.heads, self.pools, activations, strict=True)
-        return [head(pool(own)) for head, pool, own in parts]
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """[B, C, h, w] at each cut: what the last non-linearity puts out."""
+        return [own for own, _ in self.both(images)]
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """[B, C, h, w] at each cut: what the classifiers are given."""
+        return [pooled for _, pooled in self.both(images)]
+
+    def logits(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """[B, classes] at each cut, of the features there."""
+        return [head(own) for head, own in zip(self.heads, features, strict=True)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return self.logits(self.activations(images))
+        return self.logits(self.features(images))
 
 
 def unpooled(block: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -131,11 +144,13 @@ def grad_cams(network: Explained, images: Tensor, labels: Tensor) -> list[Eviden
             scores.append(chosen(head(pooled), labels))
         x = pooled.detach()
     gradients = torch.autograd.grad(torch.stack(scores).sum(), leaves)
-    found = []
-    for stage, (own, gradient) in enumerate(zip(leaves, gradients, strict=True)):
-        raw = (gradient.mean((2, 3), keepdim=True) * own.detach()).sum(1)
-        found.append(network.evidence(raw, stage))
-    return found
+    rows = zip(leaves, gradients, strict=True)
+    return [grad_cam(network, stage, own, gradient) for stage, (own, gradient) in enumerate(rows)]
+
+
+def grad_cam(network: Explained, stage: int, activations: Tensor, gradient: Tensor) -> Evidence:
+    """Grad-CAM at one cut, of its activations and the logit's gradient with respect to them, both [B, C, h, w]."""
+    return network.evidence((gradient.mean((2, 3), keepdim=True) * activations.detach()).sum(1), stage)
 
 
 def saliencies(
@@ -150,15 +165,28 @@ def saliencies(
     Returns:
         [B, H, W] at each cut.
     """
+    found = [saliency(by_image, mean=mean) for *_, by_image in gradients(network, images, labels)]
+    return [Evidence(smoothed(own.maps)) for own in found] if smooth else found
+
+
+def saliency(gradient: Tensor, *, mean: bool = False) -> Evidence:
+    """The magnitude over the channels, largest or mean, of a gradient [B, 3, H, W]."""
+    own = gradient.abs()
+    return Evidence(own.mean(1) if mean else own.amax(1))
+
+
+def gradients(network: Explained, images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """At each cut, all from one forward pass: activations, the logit's gradients with respect to them and to the image.
+
+    A backward pass from each classifier to the image goes through the activations anyway.
+    """
     pixels = images.detach().requires_grad_()
     with torch.enable_grad():
-        scores = [chosen(own, labels) for own in network(pixels)]
-    found = []
-    for number, score in enumerate(scores, start=1):
-        (gradient,) = torch.autograd.grad(score, pixels, retain_graph=number < len(scores))
-        own = gradient.abs().mean(1) if mean else gradient.abs().amax(1)
-        found.append(Evidence(smoothed(own) if smooth else own))
-    return found
+        parts = network.both(pixels)
+        scores = [chosen(own, labels) for own in network.logits([pooled for _, pooled in parts])]
+    for number, ((own, _), score) in enumerate(zip(parts, scores, strict=True), start=1):
+        by_own, by_image = torch.autograd.grad(score, (own, pixels), retain_graph=number < len(scores))
+        yield own, by_own, by_image
 
 
 def smoothed(maps: Tensor) -> Tensor:
@@ -175,12 +203,12 @@ def cams(network: Explained, images: Tensor, labels: Tensor) -> list[Evidence]:
     """
     found = []
     with torch.no_grad():
-        for stage, own in enumerate(network.activations(images)):
+        for stage, own in enumerate(network.features(images)):
             head = network.heads[stage]
             if not is_mapped(head):
                 raise ValueError("CAM wants classifiers of a global pool and a linear layer (gap, gmp …)")
             *before, _, _, linear = head.children()
-            features = nn.Sequential(*before)(network.pools[stage](own))
+            features = nn.Sequential(*before)(own)
             weights: Tensor = linear.weight[labels]  # type: ignore[index, assignment]
             raw = torch.einsum("bc,bchw->bhw", weights, features)
             found.append(network.evidence(raw, stage, pooled=True))
@@ -198,3 +226,17 @@ def is_mapped(head: nn.Module) -> bool:
         and kinds[1:] == [nn.Flatten, nn.Linear]
         and steps[0].output_size in (1, (1, 1))
     )
+
+
+Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
+MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
+
+
+def explanations(network: Explained, images: Tensor, labels: Tensor, kinds: Sequence[str]) -> dict[str, list[Evidence]]:
+    """Maps of several kinds of MAKERS at every cut; Grad-CAM comes with saliency, at no further cost."""
+    found: dict[str, list[Evidence]] = {}
+    if {"gradcam", "saliency"} <= set(kinds):
+        parts = list(gradients(network, images, labels))
+        found["gradcam"] = [grad_cam(network, stage, own, by) for stage, (own, by, _) in enumerate(parts)]
+        found["saliency"] = [saliency(by_image) for *_, by_image in parts]
+    return found | {kind: MAKERS[kind](network, images, labels) for kind in kinds if kind not in found}

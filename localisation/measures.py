@@ -32,7 +32,7 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
     sized = evidence.at(height, width)
     maps = sized.maps.float().cpu().numpy()
     within = None if sized.raw is None else sized.raw.float().cpu().numpy()
-    broken = ~np.isfinite(maps).all((1, 2)) | (np.ptp(maps, (1, 2)) == 0)
+    broken = ~np.isfinite(maps).all((1, 2)) | is_even(maps) | is_even(evidence.maps.float().cpu().numpy())
     maps = np.nan_to_num(maps)
     order = descending(maps, None if within is None else np.nan_to_num(within), rule.seed)
     counts = [region_size(height * width, percentile) for percentile in PERCENTILES]
@@ -50,6 +50,11 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
     values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
     sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}
     return {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
+
+
+def is_even(maps: np.ndarray) -> np.ndarray:
+    """[N] whether a map [N, h, w] is the same all over; asked before it is enlarged too, which may round."""
+    return np.asarray(np.ptp(maps, (1, 2)) == 0)
 
 
 def measure_regions(regions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:

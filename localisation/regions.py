@@ -89,10 +89,9 @@ def grid(plan: Plan, file: BackboneFile, records: Sequence[Record]) -> Grid:
     parts: list[list[Tensor]] = [[] for _ in file.cuts]
     boxes: list[Tensor] = []
     for cases in plan.images(records, "features"):
-        activations = network.activations(cases.images.to(plan.device))
-        for stage, own in enumerate(activations):
+        for stage, own in enumerate(network.features(cases.images.to(plan.device))):
             frame = network.frame(stage, pooled=True)
-            parts[stage].append(on_cells(frame, network.pools[stage](own), file.imgsz).half().cpu())
+            parts[stage].append(on_cells(frame, own, file.imgsz).half().cpu())
         boxes += [torch.from_numpy(own) for own in cases.boxes]
     sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
     truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 
 from data.records import Record
 from engine.accuracy import BackboneFile, line_names, load_backbone_and_heads
-from engine.device import keep_memory
+from engine.device import keep_memory, side_by_side
+from engine.logs import progress
 from localisation import baselines, lime
 from localisation.cases import Cases
-from localisation.maps import Evidence, Explained, cams, grad_cams, saliencies
+from localisation.maps import Evidence, Explained, explanations
 from localisation.measures import Rule, measure, measure_regions
 from localisation.plan import Plan
 from models.backbone import Backbone
@@ -21,13 +23,11 @@ from models.heads import make_head
 from models.inference import fold_batchnorm
 from utils.seed import mixed_seed, seed_process
 
-Maker = Callable[[Explained, Tensor, Tensor], list[Evidence]]
-MAKERS: dict[str, Maker] = {"gradcam": grad_cams, "saliency": saliencies, "cam": cams}
 BASELINE, UNTRAINED = "baseline", "untrained"
 SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
 
 
-Explainer = Callable[[Cases], list[Evidence]]
+Explainer = Callable[[Cases], dict[str, list[Evidence]]]
 
 
 @dataclass
@@ -35,6 +35,7 @@ class Column:
     """Values of one line, seed and kind of map.
 
     Attributes:
+        explain: what gives its maps, among them perhaps other kinds, whose columns have the same one.
         parts: measure → [cases, cuts] of each batch.
         chosen: which cases it has; None for all.
     """
@@ -109,66 +110,71 @@ def run(plan: Plan) -> Study:
 
 def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
     """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] share of the boxes."""
-    pairs, shares = [], []
-    for cases in parts:
-        pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
-        shares.append(cases.truth.mean((1, 2)))
+    explainers = list(dict.fromkeys(column.explain for column in columns if column.explain))
+
+    def add(cases: Cases, explain: Explainer) -> None:
+        found = explain(cases)
         for column in columns:
-            found = column.explain(cases)  # type: ignore[misc]
-            column.add([measure(one, cases.truth, cases.boxes, rule) for one in found])
+            if column.explain is explain:
+                column.add([measure(one, cases.truth, cases.boxes, rule) for one in found[column.kind]])
+
+    pairs, shares = [], []
+    with side_by_side() as pool:
+        for cases in parts:
+            pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
+            shares.append(cases.truth.mean((1, 2)))
+            list(pool.map(partial(add, cases), explainers))
     return np.concatenate(pairs), np.concatenate(shares)
 
 
 def network_columns(plan: Plan, networks: Sequence[Explained]) -> list[Column]:
     """A column for each file and kind of map."""
     rows = zip(plan.files, line_names(plan.files), networks, strict=True)
-    return [
-        Column(line, file.seed, kind, tuple(file.cuts), explained_by(network, kind, plan.device))
-        for file, line, network in rows
-        for kind in plan.kinds
-    ]
-
-
-def explained_by(network: Explained, kind: str, device: str) -> Explainer:
-    """How a network gives maps of a kind."""
-
-    def explain(cases: Cases) -> list[Evidence]:
-        return MAKERS[kind](network, cases.images.to(device), cases.labels.to(device))
-
-    return explain
+    return [column for file, line, network in rows for column in columns_of(plan, network, line, file.seed)]
 
 
 def untrained_columns(plan: Plan) -> list[Column]:
     """The network of the first file before it learned anything."""
-    network = load_untrained(plan)
-    return [
-        Column(UNTRAINED, SEED, kind, network.cuts, explained_by(network, kind, plan.device)) for kind in plan.kinds
-    ]
+    return columns_of(plan, load_untrained(plan), UNTRAINED, SEED)
+
+
+def columns_of(plan: Plan, network: Explained, line: str, seed: int) -> list[Column]:
+    """A column for each kind of map of a network."""
+
+    def explain(cases: Cases) -> dict[str, list[Evidence]]:
+        return explanations(network, cases.images.to(plan.device), cases.labels.to(plan.device), plan.kinds)
+
+    return [Column(line, seed, kind, network.cuts, explain) for kind in plan.kinds]
 
 
 def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
     """Maps that know nothing of a network: one for the whole depth."""
 
-    def random(cases: Cases) -> list[Evidence]:
+    def random(cases: Cases) -> np.ndarray:
         count, height, width = cases.truth.shape
         seed = mixed_seed(SEED, int(cases.record[0]), int(cases.labels[0]))
-        return [Evidence(torch.from_numpy(baselines.random_maps(count, height, width, seed)))]
+        return baselines.random_maps(count, height, width, seed)
 
-    def centre(cases: Cases) -> list[Evidence]:
+    def centre(cases: Cases) -> np.ndarray:
         return same_for_all(cases, baselines.centre_map(*cases.truth.shape[1:]))
 
-    def edges(cases: Cases) -> list[Evidence]:
-        return [Evidence(torch.from_numpy(baselines.edge_maps(cases.images.numpy())))]
+    def edges(cases: Cases) -> np.ndarray:
+        return baselines.edge_maps(cases.images.numpy())
 
-    own: dict[str, Explainer] = {"random": random, "centre": centre, "edges": edges}
+    own: dict[str, Callable[[Cases], np.ndarray]] = {"random": random, "centre": centre, "edges": edges}
     if mean_box is not None:
         own["mean box"] = lambda cases: same_for_all(cases, mean_box)
-    return [Column(name, SEED, BASELINE, (0,), explain) for name, explain in own.items()]
+    return [Column(name, SEED, BASELINE, (0,), partial(baseline, make)) for name, make in own.items()]
 
 
-def same_for_all(cases: Cases, one: np.ndarray) -> list[Evidence]:
+def baseline(make: Callable[[Cases], np.ndarray], cases: Cases) -> dict[str, list[Evidence]]:
+    """Maps [n, H, W] as evidence."""
+    return {BASELINE: [Evidence(torch.from_numpy(make(cases)))]}
+
+
+def same_for_all(cases: Cases, one: np.ndarray) -> np.ndarray:
     """One map for every image."""
-    return [Evidence(torch.from_numpy(one).expand(len(cases), -1, -1))]
+    return np.repeat(one[None], len(cases), 0)
 
 
 def mean_boxes(plan: Plan) -> np.ndarray | None:
@@ -185,19 +191,21 @@ def lime_columns(study: Study, networks: Sequence[Explained]) -> list[Column]:
         Column(line, file.seed, "lime", tuple(file.cuts), chosen=chosen)
         for file, line in zip(plan.files, line_names(plan.files), strict=True)
     ]
-    single, twins = plan.files[0].single_label, first_alike(networks)
-
-    def classify(images: Tensor) -> list[Tensor]:
-        own = images.to(plan.device)
-        activations = {twin: networks[twin].activations(own) for twin in set(twins)}
-        logits = [
-            one for network, twin in zip(networks, twins, strict=True) for one in network.logits(activations[twin])
-        ]
-        return [one.softmax(1) if single else one.sigmoid() for one in logits]
-
-    for case in study.again(chosen.tolist(), "LIME").values():
-        add_lime(columns, case, classify, lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH)
+    classify = partial(probabilities, plan, networks, first_alike(networks))
+    cases = study.again(chosen.tolist(), "images for LIME").values()
+    with side_by_side() as pool:
+        for values in progress(pool.map(partial(lime_values, plan, columns, classify), cases), "LIME", len(cases)):
+            for column, own in zip(columns, values, strict=True):
+                column.add(own)
     return columns
+
+
+def probabilities(plan: Plan, networks: Sequence[Explained], twins: Sequence[int], images: Tensor) -> list[Tensor]:
+    """[B, classes] of every classifier of every network; those of the same features share their arithmetic."""
+    own = images.to(plan.device)
+    features = {twin: networks[twin].features(own) for twin in set(twins)}
+    logits = [one for network, twin in zip(networks, twins, strict=True) for one in network.logits(features[twin])]
+    return [one.softmax(1) if plan.files[0].single_label else one.sigmoid() for one in logits]
 
 
 def first_alike(networks: Sequence[Explained]) -> list[int]:
@@ -205,15 +213,17 @@ def first_alike(networks: Sequence[Explained]) -> list[int]:
     return [next(place for place, first in enumerate(networks) if first.sees_like(own)) for own in networks]
 
 
-def add_lime(columns: list[Column], case: Cases, classify: lime.Classifiers, batch_size: int) -> None:
-    """Explain one case for every classifier, and measure what comes out."""
+def lime_values(
+    plan: Plan, columns: Sequence[Column], classify: lime.Classifiers, case: Cases
+) -> list[list[dict[str, np.ndarray]]]:
+    """One case explained for every classifier, and measured: column → cut → measure."""
     image, label = case.images[0], int(case.labels[0])
     segments = lime.superpixels(image.permute(1, 2, 0).numpy())
     perturbed = lime.Perturbations.draw(segments, seed=SEED)
+    batch_size = lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH
     found = iter(lime.explain(classify, image, label, perturbed, batch_size=batch_size))
-    for column in columns:
-        regions = [lime.explanation(next(found), segments)[None] for _ in column.cuts]
-        column.add([measure_regions(region, case.truth) for region in regions])
+    regions = [[lime.explanation(next(found), segments)[None] for _ in column.cuts] for column in columns]
+    return [[measure_regions(region, case.truth) for region in own] for own in regions]
 
 
 def load_explained(file: BackboneFile, plan: Plan) -> Explained:

@@ -73,7 +73,7 @@ def unit(features: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def feature_maps(network: Explained, images: Tensor) -> Tensor:
     """[B, D, h, w] at the last cut, behind its pool."""
-    return network.pools[-1](network.activations(images)[-1])  # type: ignore[no-any-return]
+    return network.features(images)[-1]
 
 
 def pooled_features(network: Explained, parts: Iterable[Cases], device: str) -> tuple[np.ndarray, np.ndarray]:
