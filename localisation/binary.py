@@ -22,8 +22,8 @@ def region_size(pixels: int, percentile: float) -> int:
     return round((1 - percentile / 100) * pixels)
 
 
-def descending(maps: np.ndarray, within: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """[N, H·W] pixels of each map [N, H, W], the highest first.
+def ranks(maps: np.ndarray, within: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """[N, H, W] int32: how many pixels of its map [N, H, W] are higher than each, in single precision.
 
     Args:
         within: [N, H, W] that decides among equal pixels, what a map was before rectification; the rest is decided by
@@ -34,7 +34,9 @@ def descending(maps: np.ndarray, within: np.ndarray | None = None, seed: int = 0
     order = np.broadcast_to(np.random.default_rng(seed).permutation(flat.shape[1]), flat.shape)
     for values in (flat,) if within is None else (within.reshape(flat.shape), flat):
         order = falling(values, order)
-    return order
+    found = np.empty(flat.shape, np.int32)
+    np.put_along_axis(found, order, np.arange(flat.shape[1], dtype=np.int32)[None], 1)
+    return found.reshape(maps.shape)
 
 
 def falling(values: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -51,24 +53,20 @@ def falling(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.take(np.ascontiguousarray(order), places + rows)
 
 
-def regions(order: np.ndarray, count: int | np.ndarray, height: int, width: int) -> np.ndarray:
-    """[N, H, W] bool: the first `count` pixels, one number or [N], of each order [N, H·W]."""
-    first = np.arange(order.shape[1]) < np.broadcast_to(count, len(order))[:, None]
-    found = np.zeros(order.shape, bool)
-    np.put_along_axis(found, order, first, 1)
-    return found.reshape(-1, height, width)
+def above(ranks: np.ndarray, count: int | np.ndarray) -> np.ndarray:
+    """[N, H, W] bool: the first `count` pixels, one number or [N], by their ranks."""
+    return ranks < np.reshape(count, (-1, 1, 1))
 
 
 def highest(
     maps: np.ndarray, count: int | np.ndarray, *, within: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """[N, H, W] bool: the highest pixels of each map, exactly `count` of them, one number or [N]; see `descending`."""
-    return regions(descending(maps, within, seed), count, *maps.shape[1:])
+    """[N, H, W] bool: the highest pixels of each map, exactly `count` of them, one number or [N]; see `ranks`."""
+    return above(ranks(maps, within, seed), count)
 
 
-def iou_by_size(order: np.ndarray, truth: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+def iou_by_size(ranks: np.ndarray, truth: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     """[N, counts] IoU with true masks [N, H, W] of the regions of so many highest pixels."""
-    hits = np.take_along_axis(truth.reshape(order.shape), order, 1).cumsum(1, dtype=np.int32)
-    sizes = np.asarray(counts)
-    shared = hits[:, np.maximum(sizes, 1) - 1] * (sizes > 0)
-    return np.asarray(shared / np.maximum(sizes + hits[:, -1:] - shared, 1))
+    shared = np.stack([np.count_nonzero(above(ranks, count) & truth, axis=(1, 2)) for count in counts], 1)
+    size = np.count_nonzero(truth, axis=(1, 2))[:, None]
+    return np.asarray(shared / np.maximum(np.asarray(counts) + size - shared, 1))

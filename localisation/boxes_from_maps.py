@@ -43,33 +43,42 @@ def above_percentile(percentile: float) -> Rule:
 RULES: dict[str, Rule] = {"cam20": above_share(0.2), "otsu": above_otsu, "percentile80": above_percentile(80)}
 
 
-def largest_component(region: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The 8-connected component of most pixels; of equally large ones the one with the highest value in it.
+def largest_components(regions: np.ndarray, values: np.ndarray) -> list[np.ndarray | None]:
+    """Boxes x1 y1 x2 y2, half-open pixels, each around the 8-connected component of most pixels; None around nothing.
+
+    Of equally large components the one with the highest value in it counts.
 
     Args:
-        region, values: [H, W] bool and the map.
+        regions, values: [N, H, W] bool and the maps.
     """
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
-    if count < 2:
-        return np.zeros(region.shape, bool)
-    sizes = stats[1:, cv2.CC_STAT_AREA]
-    candidates = np.flatnonzero(sizes == sizes.max()) + 1
-    best = max(candidates, key=lambda label: values[labels == label].max())
-    found: np.ndarray = labels == best
+    count, height, width = regions.shape
+    if not count:
+        return []
+    # One below the other, with a row of nothing in between, they are one image.
+    apart = np.pad(regions, ((0, 0), (0, 1), (0, 0))).reshape(-1, width).view(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(apart, connectivity=8)
+    left, top, across, down, sizes = stats[1:].T
+    owner = top // (height + 1)
+    largest = np.zeros(count, sizes.dtype)
+    np.maximum.at(largest, owner, sizes)
+    found: list[np.ndarray | None] = [None] * count
+    peaks = np.full(count, -np.inf)
+    for own in np.flatnonzero(sizes == largest[owner]):
+        image, rows = owner[own], slice(top[own] % (height + 1), top[own] % (height + 1) + down[own])
+        peak = values[image][rows][labels[top[own] : top[own] + down[own]] == own + 1].max()
+        if found[image] is None or peak > peaks[image]:
+            peaks[image] = peak
+            found[image] = np.array([left[own], rows.start, left[own] + across[own], rows.stop], np.float32)
     return found
-
-
-def box_around(region: np.ndarray) -> np.ndarray | None:
-    """Box x1 y1 x2 y2, half-open pixels, around a bool region [H, W]; None around nothing."""
-    ys, xs = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    if not len(ys):
-        return None
-    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
 
 
 def boxes_from_maps(maps: np.ndarray, rule: Rule) -> list[np.ndarray | None]:
     """A box for each map [N, H, W], None for a map of which nothing is high or that is the same all over."""
-    return [box_around(largest_component(rule(one), one)) if np.ptp(one) > 0 else None for one in maps]
+    regions = np.zeros(maps.shape, bool)
+    for own, one in zip(regions, maps, strict=True):
+        if np.ptp(one) > 0:
+            own[:] = rule(one)
+    return largest_components(regions, maps)
 
 
 def box_iou(one: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:

@@ -30,14 +30,13 @@ def spectrum(regions: np.ndarray, radii: int) -> np.ndarray:
 
     Outside the image there is nothing.
     """
-    found = np.zeros((len(regions), radii), np.int64)
-    for row, region in enumerate(regions):
-        padded = np.pad(region, radii).astype(np.uint8)
-        for radius in range(radii):
-            left = cv2.morphologyEx(padded, cv2.MORPH_OPEN, disk(radius)) if radius else padded
-            found[row, radius] = cv2.countNonZero(left)
-            if not found[row, radius]:
-                break
+    count, _, width = regions.shape
+    # One below the other, with nothing in between, they are one image: an opening adds no pixel to any of them.
+    apart = np.pad(regions, ((0, 0), (0, radii), (0, 0))).reshape(-1, width).view(np.uint8)
+    found = np.empty((count, radii), np.int64)
+    for radius in range(radii):
+        left = cv2.morphologyEx(apart, cv2.MORPH_OPEN, disk(radius), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        found[:, radius] = np.count_nonzero(left.reshape(count, -1), axis=1)
     return found
 
 

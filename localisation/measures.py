@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localisation.binary import PERCENTILES, descending, iou_by_size, region_size, regions
+from localisation.binary import PERCENTILES, above, iou_by_size, ranks, region_size
 from localisation.boxes_from_maps import RULES, best_ious, boxes_from_maps
 from localisation.granulometry import coarseness, mean_size, radii_for, spectrum
 from localisation.maps import Evidence
@@ -34,9 +34,9 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
     within = None if sized.raw is None else sized.raw.float().cpu().numpy()
     broken = ~np.isfinite(maps).all((1, 2)) | is_even(maps) | is_even(evidence.maps.float().cpu().numpy())
     maps = np.nan_to_num(maps)
-    order = descending(maps, None if within is None else np.nan_to_num(within), rule.seed)
+    order = ranks(maps, None if within is None else np.nan_to_num(within), rule.seed)
     counts = [region_size(height * width, percentile) for percentile in PERCENTILES]
-    own = regions(order, counts[PERCENTILES.index(rule.percentile)], height, width)
+    own = above(order, counts[PERCENTILES.index(rule.percentile)])
     survivors = spectrum(own, radii_for(max(height, width)))
     values = dict(zip(SWEEP, iou_by_size(order, truth, counts).T, strict=True))
     values |= {
@@ -45,7 +45,7 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
         "coverage": coverage(own, truth),
         "pointing": pointing(maps, truth),
         "mass": mass_accuracy(maps, truth),
-        "rank": rank_accuracy(regions(order, truth.sum((1, 2)), height, width), truth),
+        "rank": rank_accuracy(above(order, truth.sum((1, 2))), truth),
     }
     values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
     sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from localisation.boxes_from_maps import box_around, box_iou, largest_component
+from localisation.boxes_from_maps import box_iou, largest_components
 
 SHARES = (0.25, 0.5, 0.75)  # of the maximum; the paper says three thresholds and not which
 Denominator = Literal["wang", "cai"]
@@ -37,9 +37,8 @@ def guesses_of(one: np.ndarray, image: int, shares: Sequence[float] = SHARES) ->
     if not np.isfinite(one).all() or one.max() <= 0:
         return []
     found: dict[tuple[float, ...], float] = {}
-    for share in shares:
-        region = largest_component(one >= share * one.max(), one)
-        box = box_around(region)
+    regions = np.stack([one >= share * one.max() for share in shares])
+    for box in largest_components(regions, np.broadcast_to(one, regions.shape)):
         if box is not None:
             x1, y1, x2, y2 = box.astype(int)
             found[tuple(box.tolist())] = float(one[y1:y2, x1:x2].mean())

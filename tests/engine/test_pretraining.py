@@ -84,6 +84,10 @@ def test_baselines_have_a_head_at_every_cut(corners_yaml: Path, tmp_path: Path, 
     probed = checkpoint.load(weights(tmp_path, "exp", "cl3_probed"), "backbone")
     assert all(torch.equal(tensor, probed["model"][name]) for name, tensor in cascade["model"].items())
     assert not torch.equal(probed["heads"][-1]["5.weight"], cascade["heads"][-1]["5.weight"])
+    for method in ("e2e", "cl3_finetuned"):
+        own, fresh = found[method]["heads"], found[f"{method}_probed"]["heads"]
+        same = [torch.equal(one["5.weight"], other["5.weight"]) for one, other in zip(own, fresh, strict=True)]
+        assert same == [True, True, False]
     assert not same_weights(weights(tmp_path, "exp"), weights(tmp_path, "exp", "cl3_finetuned"))
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import grid_sample
 
 from localisation.frame import Frame, frame_of
 from localisation.maps import resized
@@ -48,6 +49,15 @@ def test_even_pools_are_stretching() -> None:
     assert frame == Frame(4, 1.5)
     maps = torch.rand(2, 6, 5)
     torch.testing.assert_close(frame.placed(maps, 24, 20), resized(maps, 24, 20))
+
+
+def test_placing_is_torchs_grid_sample() -> None:
+    frame, maps = Frame(3.5, -4), torch.rand(2, 3, 7, 9)
+    rows, columns = torch.arange(30) + 0.25, torch.arange(0, 40, 0.5)
+    ys, xs = (2 * (own + 4) / 3.5 / (cells - 1) - 1 for own, cells in ((rows, 7), (columns, 9)))
+    points = torch.stack([xs.expand(len(ys), -1), ys[:, None].expand(-1, len(xs))], -1).expand(2, -1, -1, -1)
+    wanted = grid_sample(maps, points, padding_mode="border", align_corners=True)
+    torch.testing.assert_close(frame.at(maps, rows, columns), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_one_cell_is_everywhere() -> None:

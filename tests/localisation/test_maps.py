@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchcam.methods import CAM
 from torchcam.methods import GradCAM as TorchGradCAM
 
-from localisation.maps import Explained, cams, grad_cams, resized, saliencies, smoothed
+from localisation.maps import Explained, cams, explanations, grad_cams, resized, saliencies, smoothed
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
 from models.heads import make_head
@@ -102,6 +102,15 @@ def test_saliency_is_captums(images: Tensor) -> None:
             wanted = wanted.mean(1) if mean else wanted.amax(1)
             torch.testing.assert_close(own.maps, wanted, rtol=1e-5, atol=1e-9)
             assert own.raw is None
+
+
+def test_kinds_that_share_a_pass_are_those_by_themselves(images: Tensor) -> None:
+    network = explained("gap")
+    found = explanations(network, images, LABELS, ["cam", "gradcam", "saliency"])
+    for kind, make in (("cam", cams), ("gradcam", grad_cams), ("saliency", saliencies)):
+        for one, other in zip(found[kind], make(network, images, LABELS), strict=True):
+            assert torch.equal(one.maps, other.maps)
+            assert one.frame == other.frame
 
 
 def test_cam_of_a_head_with_a_convolution(images: Tensor) -> None:

@@ -10,7 +10,7 @@ from skimage.measure import label, regionprops
 from sklearn.metrics import jaccard_score
 
 from localisation import boxes_from_maps as boxes
-from localisation.binary import PERCENTILES, descending, highest, iou_by_size, region_size
+from localisation.binary import PERCENTILES, highest, iou_by_size, ranks, region_size
 from localisation.granulometry import coarseness, disk, mean_size, radii_for, spectrum
 from localisation.maps import Evidence
 from localisation.measures import Rule, measure, measure_regions
@@ -53,11 +53,26 @@ def test_area_is_exact_under_ties_and_finer_values_decide() -> None:
     assert np.array_equal(highest(rectified, 60), highest(np.exp(3 * rectified + 1), 60))
 
 
+def test_order_is_that_of_stable_sorts() -> None:
+    """The slow twin of sorting whole numbers."""
+    raw = DRAW.normal(size=(6, 20, 30)).astype(np.float32).round(1)
+    raw[0], raw[1, ::2], raw[2] = 0, -0.0, raw[2] * -1e-30
+    maps = np.maximum(raw, 0)
+    flat, within = maps.reshape(6, -1), raw.reshape(6, -1)
+    shuffled = np.broadcast_to(np.random.default_rng(3).permutation(600), flat.shape)
+    for values, keys in (((maps,), (flat,)), ((maps, raw), (within, flat)), ((raw,), (within,))):
+        order = shuffled
+        for key in keys:
+            falling = np.argsort(-np.take_along_axis(key, order, 1), axis=1, kind="stable")
+            order = np.take_along_axis(order, falling, 1)
+        assert np.array_equal(ranks(*values, seed=3).reshape(6, -1), np.argsort(order, 1))
+
+
 def test_all_sizes_at_once_equal_one_after_another() -> None:
     maps = np.maximum(DRAW.normal(size=(6, 24, 16)), 0)
     truth = DRAW.random(maps.shape) < np.array([0, 0.1, 0.3, 0.5, 0.9, 1])[:, None, None]
     counts = [0, 1, *(region_size(384, percentile) for percentile in PERCENTILES), 384]
-    found = iou_by_size(descending(maps), truth, counts)
+    found = iou_by_size(ranks(maps), truth, counts)
     for column, count in enumerate(counts):
         np.testing.assert_allclose(found[:, column], region_iou(highest(maps, count), truth))
 
@@ -147,6 +162,16 @@ def test_one_high_pixel_and_equal_components() -> None:
     assert boxes.boxes_from_maps(one[None], boxes.above_share())[0].tolist() == [5, 3, 6, 4]  # type: ignore[union-attr]
 
 
+def test_many_maps_are_those_one_after_another() -> None:
+    maps = ndimage.gaussian_filter(DRAW.normal(size=(30, 24, 18)), (0, 1.5, 1.5)).round(1)
+    for rule in boxes.RULES.values():
+        together = boxes.boxes_from_maps(maps, rule)
+        for one, found in zip(maps, together, strict=True):
+            (alone,) = boxes.boxes_from_maps(one[None], rule)
+            assert np.array_equal(alone, found)
+    assert boxes.boxes_from_maps(maps[:0], boxes.above_otsu) == []
+
+
 def test_corloc_is_strict_and_by_class() -> None:
     found = [np.array([0, 0, 10, 10.0]), np.array([0, 0, 10, 5.0]), None, np.array([0, 0, 10, 10.0])]
     truth = [np.array([[0, 0, 10, 10.0]])] * 4
@@ -160,7 +185,7 @@ def test_corloc_is_strict_and_by_class() -> None:
 
 
 def test_interval_equals_scipy() -> None:
-    values = DRAW.gamma(1.0, size=60)
+    values = np.random.default_rng(7).gamma(1.0, size=60)
     low, high = Resamples(60, draws=20_000).interval(values[None])
     other = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
     assert [low, high] == pytest.approx(list(other.confidence_interval), abs=0.01)
