@@ -6,15 +6,16 @@ Features of every cut are brought to the same cells, so that layers differ in wh
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
-from torch.utils.data import DataLoader, TensorDataset
 
 from data.records import Record, make_record
 from engine.accuracy import BackboneFile, line_names
+from engine.device import side_by_side
 from engine.evaluate import coco_evaluation, mean_or_none
 from engine.logs import progress
 from localisation.boxes_from_maps import box_iou
@@ -75,10 +76,13 @@ def propose(plan: Plan) -> list[Region]:
     for file, line in zip(plan.files, lines, strict=True):
         train, test = (grid(plan, file, records) for records in (plan.training, judged_on))
         for run in range(math.ceil(RUNS / lines.count(line))):
-            for stage, cut in enumerate(progress(file.cuts, f"{line}: regions", len(file.cuts))):
-                seed_process(mixed_seed(file.seed, run, cut))
-                layer = trained(train.features[stage], train.truth)
-                found.append(Region(line, file.seed, run, cut, *judged(layer, test, stage)))
+            seeds = [mixed_seed(file.seed, run, cut) for cut in file.cuts]
+            layers = [fresh(features, seed) for features, seed in zip(train.features, seeds, strict=True)]
+            with side_by_side() as pool:
+                fits = pool.map(partial(fit, truth=train.truth), layers, train.features, seeds)
+                list(progress(fits, f"{line}: regions", len(layers)))
+            rows = zip(layers, test.features, file.cuts, strict=True)
+            found += [Region(line, file.seed, run, cut, *judged(layer, own, test)) for layer, own, cut in rows]
     return found
 
 
@@ -104,25 +108,25 @@ def on_cells(frame: Frame, features: Tensor, side: int) -> Tensor:
     return avg_pool2d(frame.at(features, points, points), FINE)
 
 
-def trained(features: Tensor, truth: CellTruth) -> nn.Module:
-    """A 3×3 convolution on standardised features [N, C, S, S] that predicts boxes."""
-    loss = YOLOv1Loss()
-    layer = nn.Sequential(Standardise(features), nn.Conv2d(features.shape[1], loss.channels, 3, padding=1))
-    loader = DataLoader(
-        TensorDataset(features, truth.has, truth.boxes, truth.labels),
-        BATCH,
-        shuffle=True,
-        drop_last=len(features) > BATCH,
-    )
+def fresh(features: Tensor, seed: int) -> nn.Module:
+    """A 3×3 convolution on standardised features [N, C, S, S] that will predict boxes."""
+    seed_process(seed)
+    return nn.Sequential(Standardise(features), nn.Conv2d(features.shape[1], YOLOv1Loss().channels, 3, padding=1))
+
+
+def fit(layer: nn.Module, features: Tensor, seed: int, *, truth: CellTruth) -> None:
+    """Train it in place."""
+    loss, order = YOLOv1Loss(), torch.Generator().manual_seed(seed)
+    steps = max(1, len(features) // BATCH)
     optimizer = torch.optim.AdamW(layer.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * len(loader))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
     for _ in range(EPOCHS):
-        for own, *wanted in loader:
+        for rows in torch.randperm(len(features), generator=order).split(BATCH)[:steps]:
             optimizer.zero_grad()
-            torch.stack(list(loss(layer(own.float()), CellTruth(*wanted)).values())).sum().backward()
+            wanted = CellTruth(truth.has[rows], truth.boxes[rows], truth.labels[rows])
+            torch.stack(list(loss(layer(features[rows].float()), wanted).values())).sum().backward()
             optimizer.step()
             schedule.step()
-    return layer
 
 
 class Standardise(nn.Module):
@@ -142,10 +146,10 @@ class Standardise(nn.Module):
 
 
 @torch.no_grad()
-def judged(layer: nn.Module, test: Grid, stage: int) -> tuple[float, float]:
-    """Mean IoU and AP50 on held-out images."""
+def judged(layer: nn.Module, features: Tensor, test: Grid) -> tuple[float, float]:
+    """Mean IoU and AP50 on held-out images, of which these are the features at the layer's cut."""
     found: list[Detections] = []
-    for part in test.features[stage].split(BATCH):
+    for part in features.split(BATCH):
         found += decode(layer(part.float()), test.side)
     ious = [
         float(box_iou(own.boxes_xyxy[own.scores.argmax()].numpy(), boxes.numpy()).max())
