@@ -31,7 +31,7 @@ def spectrum(regions: np.ndarray, radii: int) -> np.ndarray:
     Outside the image there is nothing.
     """
     count, _, width = regions.shape
-    # One below the other, with nothing in between, they are one image: an opening adds no pixel to any of them.
+    # One below the other, with rows of nothing in between, they are one image: an opening adds no pixel to any of them.
     apart = np.pad(regions, ((0, 0), (0, radii), (0, 0))).reshape(-1, width).view(np.uint8)
     found = np.empty((count, radii), np.int64)
     for radius in range(radii):
