@@ -203,12 +203,15 @@ def read_study(path: Path, project: Path) -> Study:
         project: the study's folder is made in it, under the name of the yaml.
 
     Raises:
-        UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other.
+        UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
+            method will leave.
     """
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
-    cells = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
-    return Study(path, folder, settings, list(ordered(cells, path)))
+    made = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
+    cells = list(ordered(made, path))
+    check_sources(cells, path)
+    return Study(path, folder, settings, cells)
 
 
 def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: int) -> Cell:
@@ -242,3 +245,19 @@ def ordered(cells: list[Cell], path: Path) -> Iterator[Cell]:
         yield ready[0]
         done.add(ready[0].name)
         waiting.remove(ready[0])
+
+
+def check_sources(cells: list[Cell], path: Path) -> None:
+    """Refuse before the first run what a later one would look for in vain.
+
+    Raises:
+        UserError: the weights that a method takes are not among those that the other leaves.
+    """
+    recipes = {cell.name: cell.recipe for cell in cells}
+    for cell in cells:
+        if cell.source is None or cell.recipe.weights is None:
+            continue
+        file, left = cell.recipe.weights.name, [f"backbone_{name}.pt" for name in recipes[cell.source].backbones]
+        if file not in left:
+            mend = f"give {' or '.join(left)}" if left else "take them from a method that pre-trains"
+            raise UserError(f"method {cell.method}: {cell.source} does not leave {file}", where=path, mend=mend)

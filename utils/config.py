@@ -188,6 +188,16 @@ class Recipe(Section):
         return self.pretrain.model_copy(update={"epochs": epochs, "imgsz": imgsz})
 
     @property
+    def backbones(self) -> list[str]:
+        """What pre-training leaves, each in weights/backbone_<name>.pt."""
+        cascade = f"cl{self.cl_splits}"
+        if self.weights is not None or not self.cl_splits:
+            return []
+        others = [f"{cascade}_{name}" if name == "finetuned" else name for name in self.baselines if name != "probed"]
+        probed = [f"{name}_probed" for name in (cascade, *others)] if "probed" in self.baselines else []
+        return [cascade, *others, *probed]
+
+    @property
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         return self.pretrain.crop < 1 or self.augment.fliplr > 0 or self.augment.photometric > 0

@@ -14,7 +14,7 @@ from models.backbones import make_backbone
 from models.cascade import Taps
 from models.heads import make_head
 from utils import checkpoint
-from utils.config import Recipe
+from utils.config import Recipe, load_recipe
 from utils.errors import UserError
 
 
@@ -81,6 +81,7 @@ def test_baselines_have_a_head_at_every_cut(corners_yaml: Path, tmp_path: Path, 
     assert found["e2e"]["metrics"][-1]["epochs"] == found["cl3_finetuned"]["metrics"][-1]["epochs"] == 4
     metrics = json.loads((tmp_path / "train" / "exp" / "metrics.json").read_text())
     assert set(metrics["pretrain"]) == {"cl3", "cl3_probed", *METHODS}
+    assert set(load_recipe(tmp_path / "train" / "exp" / "recipe.yaml", {}).backbones) == {"cl3", "cl3_probed", *METHODS}
     probed = checkpoint.load(weights(tmp_path, "exp", "cl3_probed"), "backbone")
     assert all(torch.equal(tensor, probed["model"][name]) for name, tensor in cascade["model"].items())
     assert not torch.equal(probed["heads"][-1]["5.weight"], cascade["heads"][-1]["5.weight"])
