@@ -67,7 +67,7 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
         ({"methods": {"a": {"cl_split": 3}}}, "unknown key `cl_split`"),
         ({"methods": {"a": {"from": "b/x.pt"}}}, "no method/file.pt"),
         ({"methods": {"a": {"from": "b/x.pt"}, "b": {"from": "a/x.pt"}}}, "wait for each other"),
-        ({"methods": METHODS | {"c": {"from": "cl2/backbone_e2e.pt"}}}, "does not leave backbone_e2e.pt.*backbone_cl2.pt"),
+        ({"methods": METHODS | {"c": {"from": "cl2/backbone_e2e.pt"}}}, "does not leave backbone_e2e"),
         ({"methods": METHODS | {"c": {"from": "scratch/backbone_cl2.pt"}}}, "take them from a method that pre-trains"),
         ({"seeds": [1, 1]}, "every seed once"),
         ({"sedes": [1]}, "unknown key `sedes`"),
