@@ -1,13 +1,13 @@
 """Pooled features with a linear SVM: accuracy, maps of its weights, and accuracy on crops (Zhou et al., §4).
 
-`python -m localisers.deep_features --weights FILE… --data YAML` classifies whole images, crops around maps and crops
-around the true boxes, each with a classifier of its own: table 4 of arXiv 1512.04150 on any data with boxes.
+`python -m localisers.deep_features --weights FILE… --data YAML` classifies whole images, crops around maps and, where
+there are boxes, crops around the true ones, each with a classifier of its own: table 4 of arXiv 1512.04150 on any data.
 """
 
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from localisation.boxes_from_maps import above_share, boxes_from_maps
 from localisation.cases import Cases
 from localisation.maps import Explained
 from localisation.plan import Plan
-from localisation.prepare import prepare
+from localisation.prepare import TRAINING_IMAGES, prepare, sample
 from localisation.study import load_explained
 from utils.errors import UserError, run_cli
 from utils.files import write_text
@@ -111,6 +111,18 @@ def largest_boxes(cases: Cases) -> list[np.ndarray | None]:
     return [own[np.argmax((own[:, 2:] - own[:, :2]).prod(1))] for own in cases.boxes]
 
 
+def whole_images(split: Split) -> Split:
+    """The same, each image's class with a box around all of it, where the data set has no boxes."""
+    if split.description.boxed:
+        return split
+    records = []
+    for record in split.records:
+        classes = record.classes if record.classes is not None else record.labels
+        boxes = np.tile(np.array([0, 0, *record.size_hw[::-1]], np.float32), (len(classes), 1))
+        records.append(replace(record, boxes_xyxy=boxes, labels=classes, difficult=np.zeros(len(classes), bool)))
+    return replace(split, records=records)
+
+
 def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:
     """Kind of picture → share of the test images whose class a linear SVM, trained on such pictures, tells.
 
@@ -131,7 +143,7 @@ def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:
                 yield cases
 
     found: dict[str, float] = {}
-    for kind in KINDS:
+    for kind in KINDS if plan.split.description.boxed else KINDS[:2]:
         classes = fit_svm(*pooled_features(network, pictures(plan.training, kind, known=True), plan.device))
         test = pictures(plan.split.records, kind, known=False)
         features, labels = pooled_features(network, test, plan.device)
@@ -153,15 +165,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     description = load_description(arguments.data)
-    split: Split = read_split(description, description.held_out)
+    split = whole_images(read_split(description, description.held_out))
     files = read_backbones(arguments.weights)
     plan = prepare(files, split, images=arguments.images)
+    if not description.boxed:
+        known = whole_images(read_split(description, "train")).records
+        plan = replace(plan, training=sample(known, TRAINING_IMAGES))
     rows = [
         {"line": file.method, "seed": file.seed, **crop_accuracies(plan, load_explained(file, plan))} for file in files
     ]
-    print(f"{'features':<16}{'seed':>5}" + "".join(f"{kind:>14}" for kind in KINDS))
+    kinds = [kind for kind in KINDS if kind in rows[0]]
+    print(f"{'features':<16}{'seed':>5}" + "".join(f"{kind:>14}" for kind in kinds))
     for row in rows:
-        print(f"{row['line']:<16}{row['seed']:>5}" + "".join(f"{row[kind]:>14.3f}" for kind in KINDS))
+        print(f"{row['line']:<16}{row['seed']:>5}" + "".join(f"{row[kind]:>14.3f}" for kind in kinds))
     if arguments.json:
         write_text(arguments.json, json.dumps({"data": arguments.data.name, "rows": rows}, indent=1) + "\n")
 

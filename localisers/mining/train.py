@@ -15,6 +15,7 @@ from data.transforms import eval_transform
 from engine.logs import progress
 from localisers.mining.erasure import STEPS, Mined
 from localisers.mining.networks import ClassMaps, Upsampling, classification_loss, preservation_loss
+from utils.errors import UserError
 from utils.seed import mixed_seed, seed_process
 
 Preservation = Literal["none", "vanilla", "features"]
@@ -32,6 +33,9 @@ class Mining:
         erased: share of a batch that is erased, n/N.
         weight: of the preservation loss, λ.
         epochs: between two steps.
+
+    Raises:
+        UserError: no step.
     """
 
     steps: int = STEPS
@@ -42,6 +46,10 @@ class Mining:
     batch_size: int = 32
     lr: float = 1e-4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UserError(f"{self.steps} steps", where="mining", mend="give T = 1 for a plain map, or more")
 
 
 @dataclass(frozen=True)

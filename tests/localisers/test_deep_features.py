@@ -70,3 +70,12 @@ def test_command(
     assert [row["line"] for row in rows] == ["cl6", "e2e"]
     assert all(0 <= row[kind] <= 1 for row in rows for kind in deep_features.KINDS)
     assert "crop by map" in capsys.readouterr().out
+
+
+def test_class_folders_have_no_boxes_to_crop_to(
+    script: Script, written: Writer, corners_yaml: Path, tmp_path: Path
+) -> None:
+    file = written("cl6", data=corners_yaml, head="gap")
+    script(deep_features, "--weights", file, "--data", corners_yaml, "--json", tmp_path / "crops.json")
+    row = json.loads((tmp_path / "crops.json").read_text())["rows"][0]
+    assert {"whole image", "crop by map"} == set(row) - {"line", "seed"}

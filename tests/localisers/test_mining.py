@@ -118,6 +118,11 @@ def test_every_step_has_a_network_of_its_own(scenes_yaml: Path, keep: str) -> No
     assert found.heatmap().shape == (2, *found.masks[0].shape[1:])
 
 
+def test_no_step_is_no_mining() -> None:
+    with pytest.raises(UserError, match="mining: 0 steps — give T = 1"):
+        Mining(steps=0)
+
+
 def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split = read_split(load_description(scenes_yaml), "train")
     network = ClassMaps(make_backbone("darknet53", 0.125), 10)
