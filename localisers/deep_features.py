@@ -112,15 +112,22 @@ def largest_boxes(cases: Cases) -> list[np.ndarray | None]:
 
 
 def whole_images(split: Split) -> Split:
-    """The same, each image's class with a box around all of it, where the data set has no boxes."""
+    """The same, each image's classes with a box around all of it, where the data set has no boxes."""
     if split.description.boxed:
         return split
-    records = []
-    for record in split.records:
-        classes = record.classes if record.classes is not None else record.labels
-        boxes = np.tile(np.array([0, 0, *record.size_hw[::-1]], np.float32), (len(classes), 1))
-        records.append(replace(record, boxes_xyxy=boxes, labels=classes, difficult=np.zeros(len(classes), bool)))
-    return replace(split, records=records)
+    return replace(split, records=[around(record, classes_of(record)) for record in split.records])
+
+
+def classes_of(record: Record) -> np.ndarray:
+    """What the data set says of an image, else what its boxes do."""
+    return record.labels if record.classes is None else record.classes
+
+
+def around(record: Record, labels: np.ndarray) -> Record:
+    """The image with a box around all of it for each label, in place of its own."""
+    boxes = np.tile(np.array([0, 0, *record.size_hw[::-1]], np.float32), (len(labels), 1))
+    difficult = np.zeros(len(labels), bool)
+    return replace(record, boxes_xyxy=boxes, labels=labels, difficult=difficult, crowd=None, areas=None)
 
 
 def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:

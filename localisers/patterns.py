@@ -37,7 +37,9 @@ class Concept:
         return np.asarray(unit(features) @ self.weights + self.bias)
 
 
-def learn_concept(features: np.ndarray, tagged: np.ndarray, *, rounds: int = 10, seed: int = 0) -> Concept:
+def learn_concept(
+    features: np.ndarray, tagged: np.ndarray, name: str = "concept", *, rounds: int = 10, seed: int = 0
+) -> Concept:
     """A detector of what images with a tag have in common, against the hardest of all others.
 
     It starts with as many negatives as positives, drawn at random. In each round those that it scores highest among
@@ -46,6 +48,7 @@ def learn_concept(features: np.ndarray, tagged: np.ndarray, *, rounds: int = 10,
     Args:
         features: [N, D] pooled features.
         tagged: [N] bool.
+        name: of the tag, for messages.
 
     Raises:
         UserError: no image has the tag, or all have.
@@ -53,7 +56,7 @@ def learn_concept(features: np.ndarray, tagged: np.ndarray, *, rounds: int = 10,
     positive, others = np.flatnonzero(tagged), np.flatnonzero(~tagged)
     if not len(positive) or not len(others):
         what = "no image has the tag" if not len(positive) else "every image has the tag"
-        raise UserError(what, where="concept", mend="choose another tag")
+        raise UserError(what, where=name, mend="choose another tag")
     negative = np.random.default_rng(seed).choice(others, min(len(positive), len(others)), replace=False)
     for _ in range(rounds):
         own = fit(features, positive, negative)
