@@ -14,7 +14,7 @@ from localisers.tight_loose import five_guesses
 
 CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
 FEW = 20  # classes that are told one by one
-AHEAD, ACCURACY, FALSE = "ahead", "accuracy", "false"
+AHEAD, ACCURACY, FALSE, BY_CLASS = "ahead", "accuracy", "false", "corloc"
 Trials = dict[tuple[str, str], list[Trial]]
 
 
@@ -32,7 +32,8 @@ class Row:
     """A method on the networks of one line.
 
     Attributes:
-        values: `corloc`, the mean over classes (Deselaers et al., 2012); `gt_known`, share of boxes with an IoU of at
+        values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
+            `gt_known`, share of boxes with an IoU of at
             least 0.5; `iou`; `ahead`, gt_known less that of the best baseline, the untrained network included, but of
             no baseline itself. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
@@ -102,7 +103,10 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     """Measure → [seeds, cases], each the mean over the cases of something."""
     own, (method, line) = trials[key], key
     ious = np.array([trial.ious for trial in own])
-    found = {"corloc": (ious > CORLOC) * class_weights(comparison.cases[:, 1]), "gt_known": correct(own), "iou": ious}
+    labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
+    found = {"corloc": (ious > CORLOC) * class_weights(labels), "gt_known": correct(own), "iou": ious}
+    if len(present := np.unique(labels)) <= FEW:
+        found |= {f"{BY_CLASS}/{names[one]}": (ious > CORLOC) * share_weights(labels == one) for one in present}
     networks = [network for network in comparison.networks if network.line == line]
     if networks and comparison.plan.files[0].single_label:
         found |= errors(own, networks)
@@ -146,6 +150,11 @@ def findings(comparison: Comparison, own: list[Trial]) -> dict[str, np.ndarray]:
             found[f"{ACCURACY}/{names[label]}/{iou:g}"] = np.array([one.hits[:, place] for one in maps]) * weights
             found[f"{FALSE}/{names[label]}/{iou:g}"] = np.array([one.false[:, place] for one in maps]) * weights
     return found
+
+
+def share_weights(among: np.ndarray) -> np.ndarray:
+    """[cases] weights that turn a mean over cases into the mean over some of them."""
+    return np.asarray(among * len(among) / among.sum())
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

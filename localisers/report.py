@@ -11,7 +11,7 @@ from localisation.figures import as_csv
 from localisation.plan import Plan
 from localisation.tables import as_markdown, as_terminal
 from localisers.compare import Comparison, compare
-from localisers.judge import ACCURACY, AHEAD, FALSE, Row, Value, judge
+from localisers.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, Row, Value, judge
 from localisers.methods import BASELINES, METHODS
 from localisers.pictures import save_boxes, save_plot
 from models.heads import MAPPED
@@ -122,6 +122,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         "at best",
         "PxAP",
         "ahead",
+        "no box",
         "ms",
         "passes",
         "MB",
@@ -136,7 +137,8 @@ def cells(row: Row, measures: Sequence[str]) -> list[str]:
     values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
     ahead = told(row.values[AHEAD], "+.3f") if AHEAD in row.values else NOTHING
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
-    return [row.method, seeds, *values, ahead, f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
+    costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
+    return [row.method, seeds, *values, ahead, f"{row.no_box:.1%}", *costs]
 
 
 def told(value: Value, digits: str = ".3f") -> str:
@@ -148,8 +150,9 @@ def told(value: Value, digits: str = ".3f") -> str:
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
     """The report for a repository."""
     note = (
-        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *ms*: for one image with its class "
-        "known; *passes*: over a plain forward pass; *MB*: of tensors at once."
+        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
+        "which count as wrong. *ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of "
+        "tensors at once."
     )
     parts = [
         f"Made by `{command}`.",
@@ -158,10 +161,21 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
         note,
         f"![share of right boxes]({plot})",
     ]
+    if found := corloc_table(rows):
+        parts += ["CorLoc by class:", as_markdown(found)]
     if found := findings_table(rows):
         parts += ["**Acc–AFP**: share of the true boxes found by three boxes a map – false boxes for each true one.",
                   as_markdown(found)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def corloc_table(rows: Sequence[Row]) -> list[list[str]]:
+    """A row for each method, a column a class; nothing where classes are many."""
+    keys = [name for name in rows[0].values if name.startswith(f"{BY_CLASS}/")]
+    if not keys:
+        return []
+    header = ["method", "features", *(name.partition("/")[2] for name in keys)]
+    return [header, *([row.method, row.line, *(told(row.values[name]) for name in keys)] for row in rows)]
 
 
 def findings_table(rows: Sequence[Row]) -> list[list[str]]:

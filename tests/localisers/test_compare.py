@@ -56,6 +56,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
         assert np.asarray(Image.open(folder / name)).std() > 0
     text = (tmp_path / "table.md").read_text()
     assert "| sensitivity | cl6 |" in text
+    assert "CorLoc by class:\n\n| method | features | 0 |" in text
     assert "![share of right boxes](table.png)" in text
     assert (tmp_path / "table.png").exists()
 
@@ -109,6 +110,7 @@ def test_measures_by_hand(plan: Plan) -> None:
     means = {name: value.mean for name, value in row.values.items() if "/" not in name}
     told = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
     assert told == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
+    assert [row.values[f"corloc/{name}"].mean for name in ("0", "1")] == pytest.approx([1 / 3, 0])
     errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75}
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
     assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
