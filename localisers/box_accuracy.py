@@ -62,20 +62,26 @@ def ious_by_tau(one: np.ndarray, boxes: np.ndarray, *, all_contours: bool) -> np
     levels = (one * 255).astype(np.uint8)
     thresholds = (TAUS * levels.max()).astype(int)
     distinct, place = np.unique(thresholds, return_inverse=True)
-    return np.array([level_iou(levels, int(level), boxes, all_contours) for level in distinct])[place]
+    return level_ious(levels, distinct.tolist(), boxes, all_contours)[place]
 
 
-def level_iou(levels: np.ndarray, threshold: int, boxes: np.ndarray, all_contours: bool) -> float:
-    """IoU at one threshold."""
+def level_ious(levels: np.ndarray, thresholds: Sequence[int], boxes: np.ndarray, all_contours: bool) -> np.ndarray:
+    """[thresholds] IoU of the best box of a map of whole numbers with the best true box."""
+    found = [contour_boxes(levels, threshold, all_contours) for threshold in thresholds]
+    x, y, w, h = np.array([box for own in found for box in own]).T
+    height, width = levels.shape
+    corners = np.stack([x, y, np.minimum(x + w, width - 1), np.minimum(y + h, height - 1)], 1)
+    starts = np.cumsum([0, *(len(own) for own in found[:-1])])
+    return np.asarray(np.maximum.reduceat(inclusive_iou(corners, boxes).max(1), starts))
+
+
+def contour_boxes(levels: np.ndarray, threshold: int, all_contours: bool) -> list[Sequence[int]]:
+    """x, y, width, height of what lies above; one of no size, as the published evaluator has it, if nothing does."""
     _, binary = cv2.threshold(levels, threshold, 255, cv2.THRESH_BINARY)
     contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
-    if not contours:
-        return float(inclusive_iou(np.zeros((1, 4)), boxes).max())  # the published evaluator's box of nothing
-    chosen = contours if all_contours else [max(contours, key=cv2.contourArea)]
-    x, y, w, h = np.array([cv2.boundingRect(contour) for contour in chosen]).T
-    height, width = levels.shape
-    found = np.stack([x, y, np.minimum(x + w, width - 1), np.minimum(y + h, height - 1)], 1)
-    return float(inclusive_iou(found, boxes).max())
+    if contours and not all_contours:
+        contours = [max(contours, key=cv2.contourArea)]
+    return [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]
 
 
 def inclusive_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -22,6 +22,8 @@ from models.backbone import Backbone
 
 NO_NETWORK = "–"
 Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
+Known = dict[tuple[object, str, int], MapValues]
+"""Source of maps, line and seed of the network → what the maps are worth, whatever makes boxes of them."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ def compare(plan: Plan, names: Sequence[str]) -> Comparison:
         for file, line in named
     ]
     untrained = looked_at(plan, UNTRAINED, SEED, load_untrained(plan), partial(new_layers, plan), probe)
-    trials = []
+    trials, known = [], Known()
     for name in names:
         if METHODS[name].network:
             asked = networks if METHODS[name].slow else [*networks, untrained]
-            trials += [trial(plan, name, network, probe) for network in asked]
+            trials += [trial(plan, name, network, probe, known) for network in asked]
         else:
-            trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe))
+            trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe, known))
     found = [
         (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
         for own in plan.cases(plan.split.records, "cases")
@@ -113,30 +115,33 @@ def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Laye
     return Network(line, seed, network, layers, ranks_of(plan, network), forward)
 
 
-def trial(plan: Plan, name: str, network: Network, probe: Cases) -> Trial:
-    """Fit a method to the training images and judge it on the others."""
+def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -> Trial:
+    """Fit a method to the training images and judge it on the others.
+
+    Args:
+        known: what maps of these networks are worth as such; what is found is added.
+    """
     title = f"{name}, {network.line}"
     subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
     localise = METHODS[name].make(subject)
-    boxes, ious = [], []
-    levels = Levels() if localise.cut_off else None
+    key = (localise.source, network.line, network.seed)
+    boxes, ious, levels = [], [], Levels()
     for cases in plan.cases(plan.split.records, title):
         maps = localise.maps(cases.images, cases.labels)
         boxes.append(localise.boxes(maps))
         ious.append(ious_of(boxes[-1], cases))
-        if levels:
+        if localise.source and key not in known:
             levels.add(maps, cases)
-    values = None
-    if levels:
-        known = Levels()
+    if localise.source and key not in known:
+        tuned = Levels()
         for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold"):
-            known.add(localise.maps(cases.images, cases.labels), cases)
-        values = levels.values(known.best_threshold())
+            tuned.add(localise.maps(cases.images, cases.labels), cases)
+        known[key] = levels.values(tuned.best_threshold())
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)
 
-    own = np.concatenate(ious), np.concatenate(boxes), values, milliseconds(one), peak_bytes(one)
+    own = np.concatenate(ious), np.concatenate(boxes), known.get(key), milliseconds(one), peak_bytes(one)
     return Trial(name, network.line, network.seed, *own)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from localisation.boxes_from_maps import best_ious, box_iou
 from localisation.cases import Cases
 from localisers.acc_afp import guesses_of
-from localisers.box_accuracy import DELTAS, box_accuracy, level_iou, pixel_average_precision
+from localisers.box_accuracy import DELTAS, box_accuracy, level_ious, pixel_average_precision
 from localisers.tight_loose import tight_and_loose
 
 CORRECT = 0.5
@@ -61,7 +61,7 @@ class Levels:
         """Judge the maps, at a threshold that was chosen on others and at every one."""
         maps = np.concatenate(self.maps)
         ious = np.array(
-            [level_iou(one, int(tau * one.max()), own, True) for one, own in zip(maps, self.boxes, strict=True)]
+            [level_ious(one, [int(tau * one.max())], own, True)[0] for one, own in zip(maps, self.boxes, strict=True)]
         )
         pairs = [tight_and_loose(one) for one in maps]
         half_open = [own + np.array([0, 0, 1, 1]) for own in self.boxes]

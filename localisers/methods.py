@@ -33,12 +33,13 @@ class Localiser:
     Attributes:
         maps: what it looks at.
         boxes: maps → boxes [B, 4] as shares of the image; NaN where there is none.
-        cut_off: whether the boxes lie around what is high in the maps, so that measures of maps tell something of it.
+        source: where the maps are from, if boxes lie around what is high in them, so that measures of maps tell
+            something of it: the same for every rule of cutting them off.
     """
 
     maps: Maps
     boxes: Callable[[np.ndarray], np.ndarray]
-    cut_off: bool = False
+    source: Callable[["Subject"], Maps] | None = None
 
     def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
         return self.boxes(self.maps(images, labels))
@@ -121,7 +122,7 @@ def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subjec
         own = boxes_from_maps(found, rule)
         return np.array([np.full(4, np.nan) if box is None else box / size for box in own])
 
-    return Localiser(maps, boxes, cut_off=True)
+    return Localiser(maps, boxes, maps_of)
 
 
 def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:

@@ -49,6 +49,8 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
         ("pixels", "–"),
     }
     assert all(0 <= row["values"]["gt_known"]["mean"] <= 1 for row in rows)
+    worth = {(row["method"], row["line"]): row["bounds"] for row in rows}
+    assert worth["gradcam", "cl6"] == worth["gradcam, 20 %", "cl6"] != worth["saliency", "cl6"]
     assert ["ahead" in row["values"] for row in rows if row["method"] == "gradcam"] == [True, True, False]
     boxes = list(csv.DictReader((folder / "boxes.csv").read_text().splitlines()))
     assert {box["method"] for box in boxes} == {*BASELINES, *learned}
