@@ -34,7 +34,7 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
         axis.set(title=measure)
         axis.grid(alpha=0.3)
     axes[0, 0].set_yticks(range(len(methods)), methods)
-    axes[0, 0].invert_yaxis()
+    axes[0, 0].set_ylim(len(methods) - 0.5, -0.5)  # a row without runs has no point that would make room for it
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     pyplot.close(figure)
