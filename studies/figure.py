@@ -11,7 +11,7 @@ from utils.files import written_whole
 
 
 def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> None:
-    """A panel for each measure on one scale: every run as a point, mean and deviation beside them."""
+    """A panel for each measure, on a scale of its own: every run as a point, mean and deviation over them."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -20,7 +20,7 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
     methods = judged_methods(study)
     size = (1.2 + 2.6 * len(table.measures), 1.6 + 0.38 * len(methods))
     figure, axes = pyplot.subplots(
-        1, len(table.measures), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+        1, len(table.measures), figsize=size, sharey=True, squeeze=False, layout="constrained"
     )
     for axis, measure in zip(axes[0], table.measures, strict=True):
         for row, method in enumerate(methods):
@@ -28,7 +28,7 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
             axis.plot(own, [row] * len(own), "o", color="C0", alpha=0.35, markersize=4)
             if own:
                 spread = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
-                axis.errorbar(np.mean(own), row, xerr=spread, fmt="s", color="C0", capsize=3)
+                axis.errorbar(np.mean(own), row, xerr=spread, fmt="s", color="C0", markersize=4, capsize=3)
             else:
                 axis.text(0.5, row, str(State.OPEN), transform=axis.get_yaxis_transform(), va="center", color="0.5")
         axis.set(title=measure)
