@@ -8,7 +8,7 @@ from studies.figure import save_figure
 from studies.gallery import save_gallery
 from studies.recipe import Study, shown
 from studies.runs import State, commands, page_file, report_command
-from studies.table import Result, as_csv, difference_table, main_table, results
+from studies.table import Result, as_csv, difference_tables, main_table, results
 from utils.config import ROOT
 from utils.files import make_folder, write_text
 
@@ -45,11 +45,8 @@ def as_markdown(study: Study, found: list[Result]) -> str:
     if table:
         told = f"Figures of `{table.split}`, mean ± standard deviation (n − 1) over the runs."
         text += [told, main_table(study, table, found)]
-        if table.reference:
-            text += [
-                "Differences, seed by seed, with 95 % intervals (Student's t):",
-                difference_table(study, table, found),
-            ]
+        if differences := difference_tables(study, table, found):
+            text += ["Differences, seed by seed, with 95 % intervals (Student's t):", *differences]
         text.append(f"![{settings.title}]({FIGURE})")
         if (study.folder / GALLERY).exists() and table.gallery and table.gallery.published:
             text.append(f"![{', '.join(table.gallery.methods)} on the same images]({GALLERY})")

@@ -6,6 +6,7 @@ configs/studies/table1_sample.yaml.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -37,7 +38,8 @@ class Table(Section):
     Attributes:
         split: what is reported; every choice was made on another.
         measures: keys of the metrics file, the columns.
-        reference: method that differences are told against; None for none.
+        reference: method that differences of all others are told against; None for none.
+        pairs: methods whose difference is told, first less second.
         beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
         gallery: None for none.
     """
@@ -45,6 +47,7 @@ class Table(Section):
     split: Literal["val", "test"] = "test"
     measures: tuple[str, ...] = Field(("map", "map50", "map75"), min_length=1)
     reference: str | None = None
+    pairs: tuple[tuple[str, str], ...] = ()
     beside: dict[str, Path] = Field(default_factory=dict)
     gallery: Gallery | None = None
 
@@ -119,7 +122,7 @@ class StudyYaml(Section):
             raise ValueError("say with `table` or `reports` what is to be told of the runs")
         if self.table:
             gallery = self.table.gallery.methods if self.table.gallery else ()
-            if unknown := {*gallery, self.table.reference} - {*self.methods, None}:
+            if unknown := {*gallery, self.table.reference, *chain(*self.table.pairs)} - {*self.methods, None}:
                 raise ValueError(f"`table` names {', '.join(map(str, unknown))}, none of {', '.join(self.methods)}")
         for method, changes in self.methods.items():
             source = changes.get(FROM)

@@ -75,16 +75,26 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else mean
 
 
-def difference_table(study: Study, table: Table, found: list[Result]) -> str:
-    """Each method less the reference, seed by seed: mean and 95 % interval by Student's t."""
-    measures, reference = table.measures, table.reference
+def difference_tables(study: Study, table: Table, found: list[Result]) -> list[str]:
+    """Each method less the reference, and each pair's first less its second."""
+    others = [method for method in judged_methods(study) if method != table.reference]
+    told = {
+        f"less {table.reference}": {method: (method, table.reference) for method in others if table.reference},
+        "pair": {f"{one} less {other}": (one, other) for one, other in table.pairs},
+    }
+    return [difference_table(study, table, found, head, rows) for head, rows in told.items() if rows]
+
+
+def difference_table(
+    study: Study, table: Table, found: list[Result], head: str, rows: dict[str, tuple[str, str]]
+) -> str:
+    """One method less another, seed by seed: mean and 95 % interval by Student's t."""
     values = {(result.cell.method, result.cell.seed): result.values for result in found}
-    lines = [f"| less {reference} | {' | '.join(measures)} |", "|---|" + "---:|" * len(measures)]
-    for method in judged_methods(study):
-        if method != reference:
-            pairs = [(values[method, seed], values[reference, seed]) for seed in study.settings.seeds if reference]
-            cells = [paired([a[name] - b[name] for a, b in pairs if name in a and name in b]) for name in measures]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines = [f"| {head} | {' | '.join(table.measures)} |", "|---|" + "---:|" * len(table.measures)]
+    for label, (one, other) in rows.items():
+        pairs = [(values[one, seed], values[other, seed]) for seed in study.settings.seeds]
+        cells = [paired([a[name] - b[name] for a, b in pairs if name in a and name in b]) for name in table.measures]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ def test_plan_is_the_printed_one() -> None:
         ("sample_seeds/README.md", "| method"),
         ("table1_small/README.md", "| method"),
         ("table1_narrow/README.md", "| method"),
-        ("table1_narrow/README.md", "| less e2e"),
+        ("table1_narrow/README.md", "| pair"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
         ("tiny_imagenet_maps/accuracy.md", "| top-1 accuracy"),
     ],

@@ -73,6 +73,7 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
         ({"sedes": [1]}, "unknown key `sedes`"),
         ({"recipe": "nowhere.yaml"}, "nowhere.yaml"),
         ({"table": {"reference": "cat"}}, "`table` names cat"),
+        ({"table": {"pairs": [["cl2", "cow"]]}}, "`table` names cow"),
         ({"table": {"gallery": {"methods": ["dog"]}}}, "`table` names dog"),
         ({"table": None}, "say with `table` or `reports`"),
         ({"reports": {"acc": {"kind": "accuracy", "lime": 3}}}, "lime: only with `kind: localise`"),
@@ -128,6 +129,19 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert all_commands(study).count("python val.py --map") == 6
     assert commands(study, study.cells[0])["train"][:3] == ["python", "train.py", "--recipe"]
+
+
+def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
+    table = {"measures": ["map"], "reference": "scratch", "pairs": [["cl2", "cl2_frozen"]]}
+    study = read_study(write_study(tmp_path, scenes_yaml, table=table), tmp_path)
+    values = {"scratch": (0.1, 0.2), "cl2": (0.3, 0.5), "cl2_frozen": (0.3, 0.4)}
+    make_folder(values_file(study, study.cells[0]).parent)
+    for cell in study.cells:
+        values_file(study, cell).write_text(json.dumps({"map": values[cell.method][cell.seed]}))
+    text = as_markdown(study, results(study))
+    # two differences of mean m, half their distance h: m ± 12.706 · h
+    assert "| less scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
+    assert "| pair | map |\n|---|---:|\n| cl2 less cl2_frozen | +0.050 [-0.585, +0.685] |" in text
 
 
 def test_killed_at_random_moments_it_gives_the_same_table(
