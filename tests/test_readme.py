@@ -29,6 +29,7 @@ def test_plan_is_the_printed_one() -> None:
     [
         ("sample_seeds/README.md", "| method"),
         ("table1_small/README.md", "| method"),
+        ("table1_scenes/README.md", "| method"),
         ("table1_narrow/README.md", "| method"),
         ("table1_narrow/README.md", "| pair"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
