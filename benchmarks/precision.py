@@ -1,6 +1,7 @@
 """Training speed of the full-width detector: bf16 against fp32, in one run, in turns. Prints JSON lines.
 
-`python -m benchmarks.precision --imgsz 128 --batch-size 16`
+`python -m benchmarks.precision --imgsz 128 --batch-size 16`; on a GPU, with the memory that a step takes beside the
+weights: `python -m benchmarks.precision --device cuda --imgsz 416 --batch-size 32`
 """
 
 import argparse
@@ -8,6 +9,8 @@ import argparse
 import torch
 
 from benchmarks.figures import in_turns, show
+from engine.device import pick_device
+from localisers.cost import peak_bytes
 from models.backbones import make_backbone
 from models.decode import Decoder
 from models.loss import YOLOLoss
@@ -19,34 +22,42 @@ CLASSES = 20
 
 
 def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Truth, *, bf16: bool) -> None:
-    """A forward and backward pass."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    """A forward and backward pass; on a GPU, to its end."""
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         raw_maps = model(images)
     torch.stack(list(criterion(raw_maps, truth).values())).sum().backward()
     model.zero_grad(set_to_none=True)
+    if images.is_cuda:
+        torch.cuda.synchronize()
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Training speed in bf16 against fp32 on this CPU, as JSON lines.")
+    parser = argparse.ArgumentParser(description="Training speed in bf16 against fp32, as JSON lines.")
     parser.add_argument("--imgsz", type=int, default=128, help="side of the input [128]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each, after a warm-up [5]")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda [cpu]")
     arguments = parser.parse_args()
-    model = YOLOv3(make_backbone("darknet53"), CLASSES).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    criterion = YOLOLoss(Decoder(scaled_anchors(arguments.imgsz)))
+    device = pick_device(arguments.device)
+    model = YOLOv3(make_backbone("darknet53"), CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    criterion = YOLOLoss(Decoder(scaled_anchors(arguments.imgsz))).to(device)
     shape = (arguments.batch_size, 3, arguments.imgsz, arguments.imgsz)
-    images = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
     side = arguments.imgsz / 2
-    truth = Truth(torch.tensor([[0.0, 0.0, side, side]]), torch.tensor([1]), torch.tensor([0]))
+    truth = Truth(*(torch.tensor(own, device=device) for own in ([[0.0, 0.0, side, side]], [1], [0])))
     sides = {
         name: lambda bf16=name == "bf16": one_step(model, criterion, images, truth, bf16=bf16)
         for name in ("bf16", "fp32")
     }
     seconds = in_turns(sides, arguments.repeats)
     figure = f"bf16 over fp32, training throughput, {arguments.imgsz} px, batch {arguments.batch_size}"
-    rates = {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}
-    show(figure, seconds["fp32"] / seconds["bf16"], 1.0, "fp32", images_per_second=rates)
+    more = {"images_per_second": {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}}
+    against = "fp32"
+    if device == "cuda":
+        against = f"fp32, {torch.cuda.get_device_name()}"
+        more["peak_gib"] = {name: round(peak_bytes(side) / 2**30, 2) for name, side in sides.items()}
+    show(figure, seconds["fp32"] / seconds["bf16"], 1.0, against, **more)
 
 
 if __name__ == "__main__":
