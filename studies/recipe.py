@@ -75,10 +75,11 @@ class Report(Section):
     images: int | None = Field(None, ge=1)
     stretch: bool = False
     method: tuple[str, ...] = ()
+    batch_size: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def _maps_only(self) -> Self:
-        given = self.model_fields_set - {"kind", "files", "data", "task", "bootstrap"}
+        given = self.model_fields_set - {"kind", "files", "data", "task", "bootstrap", "batch_size"}
         if self.kind == "accuracy" and given:
             raise ValueError(f"{', '.join(sorted(given))}: only with `kind: localise`")
         return self
@@ -88,7 +89,8 @@ class Report(Section):
         words = [f"--{self.kind}"]
         for name, value in self.model_dump(exclude={"kind", "files"}, exclude_defaults=True).items():
             parts = [] if value is True else value if isinstance(value, tuple) else [value]
-            words += [f"--{name}", *(shown((folder / part).resolve() if name == "data" else part) for part in parts)]
+            given = [(folder / part).resolve() if name == "data" else part for part in parts]
+            words += [f"--{name.replace('_', '-')}", *map(shown, given)]
         return words
 
 

@@ -7,6 +7,7 @@ import yaml
 from conftest import ROOT, Script
 
 import study as script_module
+import val
 from benchmarks.kills import disturb, finish, start
 from studies.estimate import START, plan_table, seconds_of
 from studies.execute import claimed
@@ -187,11 +188,18 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
-def test_studies_of_this_repository(path: Path, tmp_path: Path) -> None:
+def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = read_study(path, tmp_path)
     assert study.cells
-    for name in study.settings.reports:
-        assert report_command(study, name)[:2] == ["python", "val.py"]
+    for name, report in study.settings.reports.items():
+        words = report_command(study, name)
+        assert words[:2] == ["python", "val.py"]
+        words.insert(words.index("--weights") + 1, "some.pt")  # no run has left one here
+        monkeypatch.setattr("sys.argv", words[1:])
+        given = val.parse()
+        assert (given.accuracy, given.localise) == (report.kind == "accuracy", report.kind == "localise")
+        assert given.batch_size == (report.batch_size or given.batch_size)
+        assert given.images == report.images
     assert all_commands(study).count("train.py") == len(study.cells)
 
 
