@@ -121,6 +121,20 @@ class DataYaml(BaseModel):
         return self
 
 
+def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
+    """Make the built-in scenes, unless so many are there.
+
+    Raises:
+        UserError: others are.
+    """
+    if not root.is_dir():
+        print(f"making the built-in scenes in {root}")
+        sample.write(root, size=size)
+    elif (there := sample.counts(root)) != size:
+        what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
+        raise UserError(what, where=yaml, mend="delete that folder to have those of `scenes:` made, or mend `scenes:`")
+
+
 def load_description(path: Path, *, download: bool = False) -> Description:
     """Read a data yaml; archives are unpacked and built-in scenes are made on first use.
 
@@ -132,9 +146,8 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     """
     content = build(DataYaml, read_yaml(path), path)
     root = (path.parent / content.path).resolve()
-    if not root.is_dir() and content.scenes:
-        print(f"making the built-in scenes in {root}")
-        sample.write(root, size=content.scenes)
+    if content.scenes:
+        made_scenes(root, content.scenes, path)
     if not root.is_dir() and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
     if not root.is_dir():

@@ -85,6 +85,12 @@ def write(folder: Path, *, size: SampleSize | None = None, seed: int = 0) -> Pat
     return folder
 
 
+def counts(folder: Path) -> SampleSize:
+    """How many scenes a folder that `write` has made holds."""
+    lists = {split: folder / "ImageSets" / "Main" / f"{split}.txt" for split in ("train", "val", "test")}
+    return SampleSize(**{split: len(path.read_text().split()) if path.exists() else 0 for split, path in lists.items()})
+
+
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
     """Darkness [1797, 8, 8] in 0–1 and labels [1797]."""
     from sklearn.datasets import load_digits as sklearn_digits

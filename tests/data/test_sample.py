@@ -2,10 +2,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
+from conftest import write_yaml
 
 from data import sample
 from data.description import load_description
 from data.formats import read_split
+from utils.errors import UserError
 
 
 def digest(folder: Path) -> str:
@@ -59,3 +62,16 @@ def test_all_three_sizes_occur(scenes_yaml: Path) -> None:
     heights = np.concatenate([record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1] for record in records])
     for low, high in sample.SIZES:
         assert ((heights >= low - 4) & (heights <= high + 1)).any()
+
+
+def test_scenes_are_made_once_and_never_replaced(tmp_path: Path) -> None:
+    made = load_description(tiny_scenes(tmp_path, train=3)).root
+    before = digest(made)
+    assert load_description(tiny_scenes(tmp_path, train=3)).root == made
+    with pytest.raises(UserError, match=r"holds other scenes: 3 \+ 1 \+ 1.*delete that folder"):
+        load_description(tiny_scenes(tmp_path, train=4))
+    assert digest(made) == before
+
+
+def tiny_scenes(folder: Path, train: int) -> Path:
+    return write_yaml(folder / "few.yaml", path="few", scenes={"train": train, "val": 1, "test": 1})
