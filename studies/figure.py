@@ -32,7 +32,7 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
             else:
                 axis.text(0.5, row, str(State.OPEN), transform=axis.get_yaxis_transform(), va="center", color="0.5")
         axis.set(title=measure)
-        axis.locator_params("x", nbins=4)  # numbers of three digits side by side
+        axis.locator_params("x", nbins=5)  # numbers of three digits side by side
         axis.grid(alpha=0.3)
     axes[0, 0].set_yticks(range(len(methods)), methods)
     axes[0, 0].set_ylim(len(methods) - 0.5, -0.5)  # a row without runs has no point that would make room for it
