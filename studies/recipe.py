@@ -4,6 +4,7 @@ A study yaml names a training recipe, seeds, and for each method what it changes
 configs/studies/table1_sample.yaml.
 """
 
+import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -57,11 +58,13 @@ class Report(Section):
 
     Attributes:
         kind: accuracy or localise.
+        runs: patterns of the names of the runs that it is told of, METHOD_seedN.
         files: patterns of backbone files in every run's weights.
         data: data yaml, relative to the study's; None for that of the runs.
     """
 
     kind: Literal["accuracy", "localise"]
+    runs: tuple[str, ...] = Field(("*",), min_length=1)
     files: tuple[str, ...] = Field(("backbone_*.pt",), min_length=1)
     data: Path | None = None
     task: Literal["val", "test"] | None = None
@@ -79,7 +82,7 @@ class Report(Section):
 
     @model_validator(mode="after")
     def _maps_only(self) -> Self:
-        given = self.model_fields_set - {"kind", "files", "data", "task", "bootstrap", "batch_size"}
+        given = self.model_fields_set - {"kind", "runs", "files", "data", "task", "bootstrap", "batch_size"}
         if self.kind == "accuracy" and given:
             raise ValueError(f"{', '.join(sorted(given))}: only with `kind: localise`")
         return self
@@ -87,7 +90,7 @@ class Report(Section):
     def flags(self, folder: Path) -> list[str]:
         """As on val.py's command line, without its files; a relative path of data starts in the folder."""
         words = [f"--{self.kind}"]
-        for name, value in self.model_dump(exclude={"kind", "files"}, exclude_defaults=True).items():
+        for name, value in self.model_dump(exclude={"kind", "runs", "files"}, exclude_defaults=True).items():
             parts = [] if value is True else value if isinstance(value, tuple) else [value]
             given = [(folder / part).resolve() if name == "data" else part for part in parts]
             words += [f"--{name.replace('_', '-')}", *map(shown, given)]
@@ -126,6 +129,10 @@ class StudyYaml(Section):
             gallery = self.table.gallery.methods if self.table.gallery else ()
             if unknown := {*gallery, self.table.reference, *chain(*self.table.pairs)} - {*self.methods, None}:
                 raise ValueError(f"`table` names {', '.join(map(str, unknown))}, none of {', '.join(self.methods)}")
+        names = [cell_name(method, seed) for method in self.methods for seed in self.seeds]
+        for name, report in self.reports.items():
+            if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
+                raise ValueError(f"report `{name}` is told of {', '.join(missing)}, and there is no such run")
         for method, changes in self.methods.items():
             source = changes.get(FROM)
             if source is not None and str(source).partition("/")[0] not in self.methods:

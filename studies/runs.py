@@ -1,6 +1,7 @@
 """The runs of a study: where their files are, how far they are, and the commands that take them further."""
 
 from enum import StrEnum
+from fnmatch import fnmatch
 from pathlib import Path
 
 from studies.recipe import Cell, Study, shown
@@ -91,9 +92,10 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
 
 
 def report_command(study: Study, name: str) -> list[str]:
-    """What writes a report on all runs that are trained."""
+    """What writes a report on those of its runs that are trained."""
     report = study.settings.reports[name]
-    folders = [run_folder(study, cell) / "weights" for cell in study.cells if state(study, cell) is State.DONE]
+    wanted = [cell for cell in study.cells if any(fnmatch(cell.name, pattern) for pattern in report.runs)]
+    folders = [run_folder(study, cell) / "weights" for cell in wanted if state(study, cell) is State.DONE]
     weights = [path for folder in folders for pattern in report.files for path in sorted(folder.glob(pattern))]
     words = [*report.flags(study.yaml.parent), "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy":

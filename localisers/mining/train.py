@@ -92,11 +92,14 @@ def frozen(network: ClassMaps) -> ClassMaps:
 
 @torch.no_grad()
 def mined(networks: Sequence[ClassMaps], images: Tensor, labels: Tensor, *, raw: bool = False) -> Mined:
-    """Maps and masks of the class [B] of each image [B, 3, H, W], one step for each network."""
-    rows = torch.arange(len(images), device=images.device)
+    """Maps and masks of the class [B] of each image [B, 3, H, W], one step for each network.
+
+    An image that comes once for each of its classes, one after another, goes through the networks once.
+    """
+    once, which = torch.unique_consecutive(images, dim=0, return_inverse=True)
     found = None
     for network in networks:
-        cams = network(images)[rows, labels].cpu()
+        cams = network(once)[which, labels].cpu()
         found = found or Mined.start(*cams.shape, raw=raw)
         found.step(cams)
     if found is None:

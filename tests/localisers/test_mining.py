@@ -140,3 +140,14 @@ def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest
     assert found(torch.rand(1, 3, 64, 64)).shape == (1, 10, 4, 4)
     with pytest.raises(UserError, match="CNN6 has no features at two resolutions"):
         ClassMaps(make_backbone("cnn6", 0.125), 4, "bilinear")
+
+
+def test_classes_of_an_image_share_its_passes() -> None:
+    networks = [ClassMaps(make_backbone("cnn6", 0.125), 4).eval() for _ in range(2)]
+    passes: list[int] = []
+    networks[0].backbone.blocks[0].register_forward_hook(lambda _, given, __: passes.append(len(given[0])))
+    images, labels, which = torch.rand(3, 3, 64, 64), torch.tensor([0, 2, 3, 1, 0]), [0, 0, 0, 1, 2]
+    together = mined_by(networks, images[which], labels).heatmap()
+    assert passes == [3]
+    alone = [mined_by(networks, images[[image]], labels[[row]]).heatmap() for row, image in enumerate(which)]
+    torch.testing.assert_close(together, torch.cat(alone))
