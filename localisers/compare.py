@@ -1,5 +1,6 @@
 """Every method on every network, on the same images: boxes found, seconds, memory."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 
 from engine.accuracy import line_names, load_backbone_and_heads
-from localisation.boxes_from_maps import box_iou
+from engine.logs import console
+from localisation.boxes_from_maps import box_iou, gt_known_accuracy
 from localisation.cases import Cases
 from localisation.maps import Explained
 from localisation.plan import Plan
@@ -121,7 +123,7 @@ def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -
     Args:
         known: what maps of these networks are worth as such; what is found is added.
     """
-    title = f"{name}, {network.line}"
+    title, began = f"{name}, {network.line}", time.monotonic()
     subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
     localise = METHODS[name].make(subject)
     key = (localise.source, network.line, network.seed)
@@ -142,6 +144,8 @@ def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -
         return localise(probe.images, probe.labels)
 
     own = np.concatenate(ious), np.concatenate(boxes), known.get(key), milliseconds(one), peak_bytes(one)
+    right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
+    console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
     return Trial(name, network.line, network.seed, *own)
 
 

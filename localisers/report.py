@@ -58,13 +58,13 @@ def compare_and_report(
 
 
 def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
-    """The methods that are asked for, after the baselines.
+    """The methods that are asked for, after the baselines, asked for or not.
 
     Raises:
         UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
     """
     own = [name for name in METHODS if name not in BASELINES]
-    asked = list(names)
+    asked = [name for name in names if name not in BASELINES]
     if asked == ["all"]:
         asked = [name for name in own if not METHODS[name].slow and obstacle(plan, name) is None]
     for name in asked:

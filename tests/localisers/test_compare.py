@@ -36,7 +36,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     flags = ["--images", 6, "--bootstrap", 20, "--device", "cpu", "--project", tmp_path]
     told = ["--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
-    script(val, "--localise", "--method", "mining", "--weights", files[1], *flags, "--name", "mined")
+    script(val, "--localise", "--method", "mining", "mean box", "--weights", files[1], *flags, "--name", "mined")
     mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
     assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
