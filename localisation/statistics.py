@@ -25,31 +25,40 @@ class Resamples:
         self.count = int(self.cluster.max()) + 1
         self.draws, self.seed = draws, seed
 
-    def interval(self, values: np.ndarray, level: float = 0.95) -> np.ndarray:
+    def interval(self, values: np.ndarray, level: float = 0.95, *, weights: np.ndarray | None = None) -> np.ndarray:
         """[2, …] BCa bounds (Efron, 1987) of the mean of values [seeds, N, …] over seeds and images; NaN without draws.
 
         Several seeds are drawn too, independently of the images.
 
+        Args:
+            weights: [N, …] of each image in each mean; a resample whose images have none does not count. None: equal.
+
         Raises:
             ValueError: the values are not of these images.
         """
-        seeds, images, *rest = values.shape
+        images, *rest = values.shape[1:]
         if images != len(self.cluster):
             raise ValueError(f"{images} images, not {len(self.cluster)}")
         if not self.draws:
             return np.full((2, *rest), np.nan)
-        sums = np.zeros((seeds, self.count, int(np.prod(rest))))
-        for seed in range(seeds):
-            np.add.at(sums[seed], self.cluster, values[seed].reshape(images, -1))
-        sizes = np.bincount(self.cluster, minlength=self.count).astype(float)
+        weights = np.ones((images, 1)) if weights is None else weights.reshape(images, -1)
+        sums = np.stack([self._of_clusters(own.reshape(images, -1) * weights) for own in values])
+        sizes = self._of_clusters(weights)
         means = self._means(sums, sizes)
         total = sums.mean(0)
-        whole = total.sum(0) / sizes.sum()
-        left_out = (total.sum(0) - total) / np.maximum(sizes.sum() - sizes, 1)[:, None]
+        whole = total.sum(0) / sizes.sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            left_out = (total.sum(0) - total) / (sizes.sum(0) - sizes)
         return bca_bounds(whole, means, left_out, level).reshape(2, *rest)
 
+    def _of_clusters(self, values: np.ndarray) -> np.ndarray:
+        """[clusters, columns] sums of values [N, columns]."""
+        sums = np.zeros((self.count, values.shape[1]))
+        np.add.at(sums, self.cluster, values)
+        return sums
+
     def _means(self, sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """[draws, columns] means of the resamples."""
+        """[draws, columns] means of the resamples; NaN where the images of one weigh nothing."""
         draw, seeds = np.random.default_rng(self.seed), len(sums)
         found = np.empty((self.draws, sums.shape[2]))
         for start in range(0, self.draws, CHUNK):
@@ -57,7 +66,8 @@ class Resamples:
             weights = draw.multinomial(self.count, np.full(self.count, 1 / self.count), rows).astype(float)
             of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), rows) / seeds
             parts = np.stack([weights @ own for own in sums], 1)  # [rows, seeds, columns]
-            found[start : start + rows] = np.einsum("rs,rsc->rc", of_seeds, parts) / (weights @ sizes)[:, None]
+            with np.errstate(invalid="ignore"):
+                found[start : start + rows] = np.einsum("rs,rsc->rc", of_seeds, parts) / (weights @ sizes)
         return found
 
 
@@ -66,20 +76,22 @@ def bca_bounds(whole: np.ndarray, resampled: np.ndarray, left_out: np.ndarray, l
 
     Args:
         whole: [columns] of the sample.
-        resampled: [draws, columns].
-        left_out: [n, columns] without one of its members each.
+        resampled: [draws, columns]; NaN does not count.
+        left_out: [n, columns] without one of its members each; NaN where nothing is left.
     """
-    below = (resampled < whole).mean(0) + 0.5 * (resampled == whole).mean(0)
-    draws = len(resampled)
+    draws = (~np.isnan(resampled)).sum(0)
+    below = ((resampled < whole).sum(0) + 0.5 * (resampled == whole).sum(0)) / draws
     bias = stats.norm.ppf(np.clip(below, 0.5 / draws, 1 - 0.5 / draws))
-    away = left_out.mean(0) - left_out
+    known = ~np.isnan(left_out)
+    centre = np.where(known, left_out, 0).sum(0) / np.maximum(known.sum(0), 1)
+    away = np.where(known, centre - left_out, 0)
     spread = (away**2).sum(0)
     lean = np.where(spread > 0, (away**3).sum(0) / (6 * np.where(spread > 0, spread, 1) ** 1.5), 0)
     bounds = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         z = bias + stats.norm.ppf(tail)
         shares = stats.norm.cdf(bias + z / (1 - lean * z))
-        bounds.append([np.quantile(own, share) for own, share in zip(resampled.T, shares, strict=True)])
+        bounds.append([np.nanquantile(own, share) for own, share in zip(resampled.T, shares, strict=True)])
     return np.array(bounds)
 
 

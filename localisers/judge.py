@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,17 @@ class Value:
     mean: float
     low: float
     high: float
+
+
+class Column(NamedTuple):
+    """Something of every case: values [seeds, cases], and weights [cases] of what it is the mean of."""
+
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        return float((self.values * self.weights).sum(1).mean() / self.weights.sum())
 
 
 @dataclass(frozen=True)
@@ -71,17 +83,17 @@ def groups_of(comparison: Comparison) -> list[str]:
 
 
 def valued(
-    columns: dict[tuple[str, str], dict[str, np.ndarray]], resamples: Resamples
+    columns: dict[tuple[str, str], dict[str, Column]], resamples: Resamples
 ) -> dict[tuple[str, str], dict[str, Value]]:
-    """Means with intervals of all columns [seeds, cases]; those of equally many seeds share their resamples."""
+    """Means with intervals of all columns; those of equally many seeds share their resamples."""
     found: dict[tuple[str, str], dict[str, Value]] = {key: {} for key in columns}
-    for seeds in {len(column) for own in columns.values() for column in own.values()}:
-        wanted = [
-            (key, name, column) for key, own in columns.items() for name, column in own.items() if len(column) == seeds
-        ]
-        low, high = resamples.interval(np.stack([column for *_, column in wanted], 2))
+    every = [(key, name, column) for key, own in columns.items() for name, column in own.items()]
+    for seeds in {len(column.values) for *_, column in every}:
+        wanted = [(key, name, column) for key, name, column in every if len(column.values) == seeds]
+        values = np.stack([column.values for *_, column in wanted], 2)
+        low, high = resamples.interval(values, weights=np.stack([column.weights for *_, column in wanted], 1))
         for place, (key, name, column) in enumerate(wanted):
-            found[key][name] = Value(float(column.mean()), float(low[place]), float(high[place]))
+            found[key][name] = Value(column.mean, float(low[place]), float(high[place]))
     return found
 
 
@@ -99,24 +111,27 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
     )  # fmt: skip
 
 
-def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> dict[str, np.ndarray]:
-    """Measure → [seeds, cases], each the mean over the cases of something."""
+def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> dict[str, Column]:
+    """Measure → what it is the mean of."""
     own, (method, line) = trials[key], key
     ious = np.array([trial.ious for trial in own])
     labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
-    found = {"corloc": (ious > CORLOC) * class_weights(labels), "gt_known": correct(own), "iou": ious}
+    everything = np.ones(len(labels))
+    found = {"corloc": Column(ious > CORLOC, class_weights(labels))}
     if len(present := np.unique(labels)) <= FEW:
-        found |= {f"{BY_CLASS}/{names[one]}": (ious > CORLOC) * share_weights(labels == one) for one in present}
+        found |= {f"{BY_CLASS}/{names[one]}": Column(ious > CORLOC, 1.0 * (labels == one)) for one in present}
+    plain = {"gt_known": correct(own), "iou": ious}
     networks = [network for network in comparison.networks if network.line == line]
     if networks and comparison.plan.files[0].single_label:
-        found |= errors(own, networks)
+        plain |= errors(own, networks)
     if all(trial.maps for trial in own):
-        found |= {"v2": np.array([trial.maps.v2 for trial in own if trial.maps])} | findings(comparison, own)
+        plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
+        found |= findings(comparison, own)
     rivals = [*((name, NO_NETWORK) for name in BASELINES), (method, UNTRAINED)]
     hits = [correct(trials[rival]).mean(0) for rival in rivals if rival in trials]
     if hits and method not in BASELINES and line != UNTRAINED:
-        found[AHEAD] = correct(own) - max(hits, key=np.mean)
-    return found
+        plain[AHEAD] = correct(own) - max(hits, key=np.mean)
+    return found | {name: Column(values, everything) for name, values in plain.items()}
 
 
 def correct(trials: Sequence[Trial]) -> np.ndarray:
@@ -135,7 +150,7 @@ def errors(own: list[Trial], networks: list[Network]) -> dict[str, np.ndarray]:
     return found
 
 
-def findings(comparison: Comparison, own: list[Trial]) -> dict[str, np.ndarray]:
+def findings(comparison: Comparison, own: list[Trial]) -> dict[str, Column]:
     """Accuracy and false boxes of each class and IoU, for each true box of the class; nothing of many classes.
 
     Images without the class are not looked at, as in Cai et al., arXiv 1807.03215; all three boxes of a map count.
@@ -145,19 +160,15 @@ def findings(comparison: Comparison, own: list[Trial]) -> dict[str, np.ndarray]:
     if len(np.unique(labels)) > FEW:
         return {}
     for label in np.unique(labels).tolist():
-        weights = (labels == label) * len(labels) / comparison.true_boxes[labels == label].sum()
+        true = comparison.true_boxes
         for place, iou in enumerate(IOUS):
-            found[f"{ACCURACY}/{names[label]}/{iou:g}"] = np.array([one.hits[:, place] for one in maps]) * weights
-            found[f"{FALSE}/{names[label]}/{iou:g}"] = np.array([one.false[:, place] for one in maps]) * weights
+            for kind, counts in ((ACCURACY, [one.hits for one in maps]), (FALSE, [one.false for one in maps])):
+                share = np.array(counts)[:, :, place] / true
+                found[f"{kind}/{names[label]}/{iou:g}"] = Column(share, true * (labels == label))
     return found
-
-
-def share_weights(among: np.ndarray) -> np.ndarray:
-    """[cases] weights that turn a mean over cases into the mean over some of them."""
-    return np.asarray(among * len(among) / among.sum())
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:
     """[cases] weights that turn a mean over cases into the mean over classes of their own means."""
-    classes, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.asarray(len(labels) / len(classes) / counts[place])
+    _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[place])

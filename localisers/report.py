@@ -188,7 +188,7 @@ def findings_table(rows: Sequence[Row]) -> list[list[str]]:
     table = [["method", "features", "IoU", *classes]]
     for row in own:
         for iou in ious:
-            pairs = [(row.values[f"{key}/{name}/{iou}"] for key in (ACCURACY, FALSE)) for name in classes]
+            pairs = [[row.values[f"{key}/{name}/{iou}"] for key in (ACCURACY, FALSE)] for name in classes]
             table.append([row.method, row.line, iou, *(f"{told(acc)} – {false.mean:.2f}" for acc, false in pairs)])
     return table
 

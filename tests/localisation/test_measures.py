@@ -298,3 +298,20 @@ def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
         shown_table(tmp_path, "gradcam", "cl6", "cl3")
     with pytest.raises(UserError, match="no values by image"):
         shown_table(tmp_path / "x", "gradcam", "cl6", "e2e")
+
+
+def test_weighted_means_stay_among_their_values() -> None:
+    draw = np.random.default_rng(0)
+    hits = (draw.random((2, 30, 3)) < 0.4).astype(float)
+    clusters = np.arange(30) // 3
+    weights = np.zeros((30, 3))
+    weights[:, 0], weights[:4, 1], weights[5, 2] = 1, 2, 3  # every image; some of two patients; one image
+    resamples = Resamples(30, clusters.tolist(), draws=500)
+    low, high = resamples.interval(hits, weights=weights)
+    assert (low >= 0).all()
+    assert (high <= 1).all()
+    np.testing.assert_array_equal([low[0], high[0]], resamples.interval(hits)[:, 0])
+    one = hits[:, 5, 2]
+    assert one.min() <= low[2] <= one.mean() <= high[2] <= one.max()
+    ones = resamples.interval(np.ones_like(hits), weights=weights)
+    np.testing.assert_array_equal(ones, np.ones((2, 3)))

@@ -20,6 +20,7 @@ from localisers.cost import peak_bytes
 from localisers.judge import class_weights, judge
 from localisers.map_values import MapValues
 from localisers.methods import BASELINES, METHODS, Method, largest, thresholded
+from localisers.report import findings_table
 from localisers.threshold import best_share
 from localisers.tight_loose import five_guesses, tight_and_loose
 from utils.errors import UserError
@@ -117,7 +118,10 @@ def test_measures_by_hand(plan: Plan) -> None:
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
     assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
     assert row.no_box == 0.25
-    np.testing.assert_allclose(class_weights(cases[:, 1]), [2 / 3, 2 / 3, 2 / 3, 2])
+    np.testing.assert_allclose(class_weights(cases[:, 1]), [1 / 3, 1 / 3, 1 / 3, 1])
+    table = findings_table([row])
+    assert table[0][3:] == ["0", "1"]
+    assert [cell.rpartition(" ")[2] for cell in table[1][3:]] == ["0.75", "0.50"]
 
 
 def test_threshold_of_most_right_boxes() -> None:
