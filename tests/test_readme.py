@@ -34,6 +34,8 @@ def test_plan_is_the_printed_one() -> None:
         ("table1_narrow/README.md", "| pair"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
         ("tiny_imagenet_maps/accuracy.md", "| top-1 accuracy"),
+        ("localisers/boxes.md", "| method"),
+        ("mining/boxes.md", "| method"),
     ],
 )
 def test_study_table_is_the_generated_one(file: str, head: str) -> None:
@@ -50,7 +52,7 @@ def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> N
         verdict_table([ROOT / "results"])
 
 
-@pytest.mark.parametrize("name", ["cascade", "maps"])
+@pytest.mark.parametrize("name", ["cascade", "maps", "localisers"])
 def test_cost_table_is_the_generated_one(name: str) -> None:
     assert table((ROOT / "results" / f"{name}.json").read_text().splitlines()) in README
 
