@@ -5,6 +5,7 @@ weights: `python -m benchmarks.precision --device cuda --imgsz 416 --batch-size 
 """
 
 import argparse
+from typing import Any
 
 import torch
 
@@ -52,7 +53,9 @@ def main() -> None:
     }
     seconds = in_turns(sides, arguments.repeats)
     figure = f"bf16 over fp32, training throughput, {arguments.imgsz} px, batch {arguments.batch_size}"
-    more = {"images_per_second": {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}}
+    more: dict[str, Any] = {
+        "images_per_second": {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}
+    }
     against = "fp32"
     if device == "cuda":
         against = f"fp32, {torch.cuda.get_device_name()}"
