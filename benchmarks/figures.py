@@ -28,10 +28,10 @@ def show(
     print(json.dumps({**found, "against": f"{against}; {where}", **more}), flush=True)
 
 
-def in_turns(sides: Mapping[str, Turn], repeats: int) -> dict[str, float]:
-    """Median seconds of each side; the first turn of each only warms up."""
+def in_turns(sides: Mapping[str, Turn], repeats: int, *, warm_up: bool = True) -> dict[str, float]:
+    """Median seconds of each side; a first turn of each only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
+    for repeat in range(0 if warm_up else 1, repeats + 1):
         for name, turn in sides.items():
             began = time.perf_counter()
             turn()

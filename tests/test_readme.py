@@ -34,7 +34,6 @@ def test_plan_is_the_printed_one() -> None:
         ("table1_narrow/README.md", "| pair"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
         ("tiny_imagenet_maps/accuracy.md", "| top-1 accuracy"),
-        ("localisers/boxes.md", "| method"),
         ("mining/boxes.md", "| method"),
     ],
 )
