@@ -15,7 +15,8 @@ from localisers.tight_loose import five_guesses
 
 CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
 FEW = 20  # classes that are told one by one
-AHEAD, ACCURACY, FALSE, BY_CLASS = "ahead", "accuracy", "false", "corloc"
+CAM = "cam"
+AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS = "ahead", "over_cam", "accuracy", "false", "corloc"
 Trials = dict[tuple[str, str], list[Trial]]
 
 
@@ -45,9 +46,9 @@ class Row:
 
     Attributes:
         values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
-            `gt_known`, share of boxes with an IoU of at
-            least 0.5; `iou`; `ahead`, gt_known less that of the best baseline, the untrained network included, but of
-            no baseline itself. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
+            `gt_known`, share of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known less that of the best
+            baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known less that of CAM
+            on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
             the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
             `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
@@ -131,6 +132,8 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     hits = [correct(trials[rival]).mean(0) for rival in rivals if rival in trials]
     if hits and method not in BASELINES and line != UNTRAINED:
         plain[AHEAD] = correct(own) - max(hits, key=np.mean)
+    if method != CAM and (CAM, line) in trials:
+        plain[OVER_CAM] = correct(own) - correct(trials[CAM, line])
     return found | {name: Column(values, everything) for name, values in plain.items()}
 
 

@@ -11,7 +11,7 @@ from localisation.figures import as_csv
 from localisation.plan import Plan
 from localisation.tables import as_markdown, as_terminal
 from localisers.compare import Comparison, compare
-from localisers.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, Row, Value, judge
+from localisers.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
 from localisers.methods import BASELINES, METHODS
 from localisers.pictures import save_boxes, save_plot
 from models.heads import MAPPED
@@ -19,6 +19,7 @@ from utils.errors import UserError
 from utils.files import make_folder, write_text
 
 NOTHING = "–"
+DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
 TITLES = {
     "corloc": "CorLoc",
     "gt_known": "IoU ≥ 0.5, class known",
@@ -114,31 +115,33 @@ def heading(comparison: Comparison) -> str:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A line for each row, header first."""
-    measures = [name for name in TITLES if any(name in row.values for row in rows)]
+    measures, apart = (
+        [name for name in names if any(name in row.values for row in rows)] for names in (TITLES, DIFFERENCES)
+    )
     header = [
         "method",
         "features",
         *(TITLES[name] for name in measures),
         "at best",
         "PxAP",
-        "ahead",
+        *(DIFFERENCES[name] for name in apart),
         "no box",
         "ms",
         "passes",
         "MB",
     ]
-    return [header, *(cells(row, measures) for row in rows)]
+    return [header, *(cells(row, measures, apart) for row in rows)]
 
 
-def cells(row: Row, measures: Sequence[str]) -> list[str]:
+def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
     values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
     values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
-    ahead = told(row.values[AHEAD], "+.3f") if AHEAD in row.values else NOTHING
+    differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
-    return [row.method, seeds, *values, ahead, f"{row.no_box:.1%}", *costs]
+    return [row.method, seeds, *values, *differences, f"{row.no_box:.1%}", *costs]
 
 
 def told(value: Value, digits: str = ".3f") -> str:
@@ -150,6 +153,7 @@ def told(value: Value, digits: str = ".3f") -> str:
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
     """The report for a repository."""
     note = (
+        "*over CAM*, where CAM is asked for: share of right boxes less CAM's on the same networks, case by case. "
         "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
         "which count as wrong. *ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of "
         "tensors at once."

@@ -53,12 +53,18 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     worth = {(row["method"], row["line"]): row["bounds"] for row in rows}
     assert worth["gradcam", "cl6"] == worth["gradcam, 20 %", "cl6"] != worth["saliency", "cl6"]
     assert ["ahead" in row["values"] for row in rows if row["method"] == "gradcam"] == [True, True, False]
+    over_cam = [row["values"]["over_cam"]["mean"] for row in rows if row["method"] == "gradcam"]
+    share = {(row["method"], row["line"]): row["values"]["gt_known"]["mean"] for row in rows}
+    lines = ("cl6", "e2e", "untrained")
+    assert over_cam == pytest.approx([share["gradcam", line] - share["cam", line] for line in lines])
+    assert not any("over_cam" in row["values"] for row in rows if row["method"] == "cam")
     boxes = list(csv.DictReader((folder / "boxes.csv").read_text().splitlines()))
     assert {box["method"] for box in boxes} == {*BASELINES, *learned}
     for name in ("boxes.jpg", "localisers.png"):
         assert np.asarray(Image.open(folder / name)).std() > 0
     text = (tmp_path / "table.md").read_text()
     assert "| sensitivity | cl6 |" in text
+    assert "| ahead | over CAM | no box |" in text
     assert "CorLoc by class:\n\n| method | features | 0 |" in text
     assert "![share of right boxes](table.png)" in text
     assert (tmp_path / "table.png").exists()
