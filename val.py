@@ -13,6 +13,7 @@ from utils.runs import new_run, newest_detector, newest_run
 
 if TYPE_CHECKING:
     from data.records import Split
+    from data.views import View
 
 DRAWS = 1000
 MAPS = ("gradcam", "saliency", "cam")
@@ -123,11 +124,14 @@ def percentile(text: str) -> int | None:
     return int(text)
 
 
-def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path) -> "Split":
+def read_data(
+    arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path, view: "View | None" = None
+) -> "Split":
     """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
 
     Args:
         names: of the classes that the checkpoint was trained on, where the data have to have them.
+        view: how its classifiers are shown the data; None for pictures as they are.
 
     Raises:
         UserError: its classes are not those that the checkpoint was trained on; nobody says which data.
@@ -139,13 +143,16 @@ def read_data(arguments: argparse.Namespace, own: Path | None, names: list[str] 
         raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
     description = load_description(data, download=arguments.download)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
-    if names is not None and names != description.names:
+    print(split.summary())
+    if view is not None and view.source == "objects":
+        split, told = view.shown(split)
+        print(told)
+    if names is not None and names != split.description.names:
         raise UserError(
-            f"classes {names} are not those of {description.yaml}: {description.names}",
+            f"classes {names} are not those of {description.yaml}: {split.description.names}",
             where=trained,
             mend="give the data yaml that it was trained on",
         )
-    print(split.summary())
     return split
 
 
@@ -186,7 +193,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    split = read_data(arguments, own, backbones[0].names, backbones[0].path)
+    split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].view)
     folder = new_run(arguments.project, "val", arguments.name)
     for path in filter(None, (arguments.json, arguments.report)):
         make_folder(path.parent)
@@ -214,7 +221,8 @@ def localise(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    split = read_data(arguments, own, None if arguments.explain else backbones[0].names, backbones[0].path)
+    names = None if arguments.explain else backbones[0].names
+    split = read_data(arguments, own, names, backbones[0].path, backbones[0].view)
     plan = prepare(
         backbones,
         split,

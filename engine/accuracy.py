@@ -12,8 +12,9 @@ from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
-from data.transforms import eval_transform
+from data.views import View
 from engine.classification import bootstrap, classification_metrics
+from engine.learnt import figures, groups_of
 from engine.logs import progress
 from models.backbone import Backbone
 from models.backbones import make_backbone
@@ -34,7 +35,8 @@ class BackboneFile:
         cuts: 1-based blocks after which its classifiers stand.
         shapes: channels, height, width of the features there.
         convs: convolutions in its heads.
-        imgsz: side of the images that it is evaluated on.
+        view: what its classifiers learnt from, and are judged on.
+        stages: figures of each classifier on the validation images of its training, as in engine.learnt.
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
     """
@@ -49,8 +51,8 @@ class BackboneFile:
     head: str
     convs: int
     single_label: bool
-    view: str
-    imgsz: int
+    view: View
+    stages: list[dict[str, float]]
     trained: dict[str, Any]
     data: Path
     seed: int
@@ -62,21 +64,24 @@ class BackboneFile:
         Raises:
             UserError: a key is missing: the file is older than its format.
         """
-        own = ("backbone", "width", "names", "method", "single_label", "view", "imgsz")
+        own = ("backbone", "width", "names", "method", "single_label")
         try:
+            trained = content["recipe"]["pretrain"]
             return cls(
                 path,
                 **{key: content[key] for key in own},
+                view=View(**content["view"]),
+                stages=content["metrics"],
                 cuts=[stop for _, stop in content["splits"]],
                 shapes=[(shape[0], shape[1], shape[2]) for shape in content["shapes"]],
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
-                trained=content["recipe"]["pretrain"],
-                data=Path(content["recipe"]["data"]),
+                trained=trained,
+                data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
             )
-        except KeyError as error:
-            what = f"says nothing of `{error.args[0]}`: an older version wrote it"
+        except (KeyError, TypeError) as error:
+            what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
             raise UserError(what, where=path, mend="pre-train again with `python train.py`") from None
 
     @property
@@ -87,9 +92,13 @@ class BackboneFile:
             f"width {self.width:g}",
             f"{self.head} head",
             f"{self.convs} head convs",
-            f"{self.imgsz} px",
-            self.view,
+            self.view.about,
         )
+
+    @property
+    def imgsz(self) -> int:
+        """Side of the images that its classifiers are shown."""
+        return self.view.imgsz
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ class Row:
         stage: number of the classifier in the file, from 1.
         block: 1-based block after which it stands.
         metrics, intervals: by the names of engine.classification, fractions.
+        beside: the figures of engine.learnt: what chance and the majority class reach, and whether it lies above.
     """
 
     file: Path
@@ -111,6 +121,7 @@ class Row:
     shape: Shape
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+    beside: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,9 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
         if file.names != files[0].names:
             what = f"classes {file.names} are not those of {files[0].path}: {files[0].names}"
             raise UserError(what, where=file.path, mend="compare backbones that were trained on the same classes")
+        if file.view.source != files[0].view.source:
+            what = f"learnt from {file.view.source}, but {files[0].path} from {files[0].view.source}"
+            raise UserError(what, where=file.path, mend="compare backbones of one --pretrain-source")
         if file.single_label != files[0].single_label:
             what = f"single_label is {file.single_label}, but {files[0].single_label} in {files[0].path}"
             raise UserError(what, where=file.path, mend="compare backbones that were trained on the same task")
@@ -204,14 +218,15 @@ def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch
     if files[0].single_label != description.single_label:
         what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
         raise UserError(what, where=files[0].path, mend="give the data yaml that it was trained on")
-    rows = []
+    rows, groups = [], groups_of(split.records)
     for file, line in zip(files, line_names(files), strict=True):
         scores, targets = classify(file, split, device, batch_size)
         stages = zip(file.cuts, file.shapes, scores, strict=True)
         for stage, (block, shape, own) in enumerate(progress(stages, f"{line}: intervals", len(file.cuts)), start=1):
             metrics = classification_metrics(own, targets, file.single_label)
-            intervals = bootstrap(own, targets, file.single_label, draws, SEED)
-            rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals))
+            intervals = bootstrap(own, targets, file.single_label, draws, SEED, groups=groups)
+            beside = figures(own, targets, file.single_label, groups)
+            rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals, beside))
     if not any(row.metrics for row in rows):
         raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, mend="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
@@ -226,8 +241,7 @@ def classify(file: BackboneFile, split: Split, device: str, batch_size: int) -> 
         UserError: the weights do not fit the description, or give numbers that are not finite.
     """
     taps, probes = load_classifiers(file, device)
-    transform = eval_transform(file.imgsz, file.view)
-    dataset = DetectionSet(split.records, transform, seed=0, classes=len(file.names), follow=False)
+    dataset = DetectionSet(split.records, file.view.transform(), seed=0, classes=len(file.names), follow=False)
     loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
     scores, targets = [], []
     for batch in progress(loader, file.path.stem, len(loader)):

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from engine.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
 from engine.features import Feed, Feeder, FixedPass
 from engine.job import Job
+from engine.learnt import groups_of, judged_by
 from engine.logs import Logs, console
 from engine.stop import Stop
 from models.backbone import Backbone
@@ -33,6 +35,7 @@ class ProbeTask:
     taps: FixedPass
     feed: Feed
     single_label: bool
+    groups: np.ndarray
     fabric: Any
     stop: Stop
     fitness: str = "fitness"
@@ -57,8 +60,8 @@ class ProbeTask:
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """`b<cut>/<figure>` of each head; `fitness` is the mean over the heads of what a stage is judged by."""
         logits, present = predictions(self, model)
-        figures = [judged(own, present, single_label=self.single_label) for own in logits]
-        key = "accuracy" if self.single_label else "auc"
+        figures = [judged(own, present, self) for own in logits]
+        key = judged_by(self.single_label)
         found = {
             f"b{cut}/{name}": value for cut, own in zip(self.cuts, figures, strict=True) for name, value in own.items()
         }
@@ -78,7 +81,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
     """
     recipe = job.recipe
-    plan = make_plan(cascade, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
+    plan = make_plan(cascade, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
     logs, probed = Logs(job.folder, "pretrain.csv"), "probed" in recipe.baselines
     for name in [own for own in recipe.baselines if own != "probed"]:
         number = NUMBERS[name]
@@ -162,7 +165,8 @@ def run_probes(
         seed, feeder = job.recipe.seed + number, Feeder(job, backbone)
         feed, taps = feeder.images(seed), FixedPass(Taps(backbone, numbers), feeder.rows, job.fabric)
         name = f"{method}_probes"
-        task = ProbeTask(name, probes, numbers, taps, feed, job.single_label, job.fabric, job.stop)
+        groups = groups_of(job.pretrain_splits[1].records)
+        task = ProbeTask(name, probes, numbers, taps, feed, job.lesson.single_label, groups, job.fabric, job.stop)
         # The heads share no weight: clipping their common gradient would let one of them slow the others down.
         phase = phase.model_copy(update={"clip": float("inf")})
         averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])

@@ -1,17 +1,18 @@
 """Cascade pre-training: one stage after another, each with a fresh head and a fresh optimiser."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from engine.classification import classification_metrics
 from engine.device import return_memory
 from engine.features import Feed, Feeder
 from engine.job import Job
+from engine.learnt import figures, groups_of, judged_by, verdict
 from engine.logs import Logs, console, progress
 from engine.ranks import agree, interleaved
 from engine.stop import Stop
@@ -42,13 +43,14 @@ class StageTask:
     model: StageNet
     feed: Feed
     single_label: bool
+    groups: np.ndarray
     fabric: Any
     stop: Stop
 
     @property
     def fitness(self) -> str:
-        """Accuracy where there is one class an image, else macro AUC."""
-        return "accuracy" if self.single_label else "auc"
+        """The figure that decides whether anything was learnt."""
+        return judged_by(self.single_label)
 
     def inputs(self, batch: Any) -> Tensor:
         """Images, or the features in front of the sub-module."""
@@ -64,9 +66,9 @@ class StageTask:
         return {"accuracy": batch.present.gather(1, outputs.argmax(1, keepdim=True)).mean()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
-        """Figures of engine.classification, and the loss, on the validation images."""
+        """Figures of engine.learnt, and the loss, on the validation images."""
         (logits,), present = predictions(self, model)
-        return judged(logits, present, single_label=self.single_label)
+        return judged(logits, present, self)
 
 
 @torch.no_grad()
@@ -95,11 +97,11 @@ def predictions(task: Any, model: nn.Module) -> tuple[list[Tensor], Tensor]:
     return logits, present
 
 
-def judged(logits: Tensor, present: Tensor, *, single_label: bool) -> Metrics:
-    """The figures of one head, and its loss; those that nothing in the data defines are 0."""
-    figures = {"accuracy": 0.0, "auc": 0.0, "map": 0.0}
-    figures |= classification_metrics(logits.numpy(), present.numpy(), single_label)
-    return figures | {"loss": classification_loss(logits, present, single_label=single_label).item()}
+def judged(logits: Tensor, present: Tensor, task: Any) -> Metrics:
+    """The figures of one head of a task, and its loss."""
+    single = task.single_label
+    loss = classification_loss(logits, present, single_label=single).item()
+    return figures(logits.numpy(), present.numpy(), single, task.groups) | {"loss": loss}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
     """
     recipe, phase = job.recipe, job.recipe.stage
     k = recipe.cl_splits
-    plan = make_plan(backbone, k, recipe.imgsz, recipe.balance, batch=phase.batch_size)
+    plan = make_plan(backbone, k, job.view.imgsz, recipe.balance, batch=phase.batch_size)
     feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
@@ -145,7 +147,7 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
 def fresh_head(job: Job, part: SubModule) -> nn.Module:
     """The recipe's head for a sub-module's output."""
     phase = job.recipe.stage
-    return make_head(phase.head, part.shape, len(job.names), convs=phase.head_convs)
+    return make_head(phase.head, part.shape, len(job.lesson.names), convs=phase.head_convs)
 
 
 def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feeder: Feeder, logs: Logs) -> Metrics:
@@ -168,13 +170,26 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     seed = recipe.seed + stage.number
     return_memory()
     feed = feeder.stage(part, seed, drifting=drifting)
-    task = StageTask(stage.name, net, feed, job.single_label, job.fabric, job.stop)
-    averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+    groups = groups_of(job.pretrain_splits[1].records)
+    task = StageTask(stage.name, net, feed, job.lesson.single_label, groups, job.fabric, job.stop)
+    averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
     net.load_state_dict(averaged.state_dict())
-    figures["cached"] = float(feed.cached)
-    job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": figures})
+    metrics |= at_detector_size(task, feeder, part.start, drifting=drifting)
+    logs.amend(stage.name, metrics)
+    console.print(f"{stage.name}: {verdict(metrics, task.single_label)}")
+    metrics["cached"] = float(feed.cached)
+    job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": metrics})
     job.fabric.barrier()
-    return figures
+    return metrics
+
+
+def at_detector_size(task: StageTask, feeder: Feeder, start: int, *, drifting: bool) -> Metrics:
+    """`accuracy` and `auc` with @ and the detector's side behind them, where a head can be asked at another size."""
+    feed = feeder.at_detector_size(0 if drifting else start)
+    if feed is None:
+        return {}
+    found = replace(task, feed=feed).evaluate(task.model)
+    return {f"{name}@{feeder.job.recipe.imgsz}": found[name] for name in ("accuracy", "auc")}
 
 
 def save_backbone(
@@ -194,9 +209,10 @@ def save_backbone(
         "heads": heads,
         "head": {"name": phase.head, "convs": phase.head_convs},
         "shapes": [list(part.shape) for part in plan],
-        "single_label": job.single_label,
-        "view": phase.view,
-        "imgsz": recipe.imgsz,
+        "names": job.lesson.names,
+        "single_label": job.lesson.single_label,
+        "view": asdict(job.view),
+        "detector_imgsz": recipe.imgsz,
         "metrics": metrics,
     }
     job.save(path, {"kind": "backbone", **content, "model": backbone.state_dict()})

@@ -46,9 +46,18 @@ def classification_metrics(scores: Array, targets: Array, single_label: bool) ->
 
 
 def bootstrap(
-    scores: Array, targets: Array, single_label: bool, draws: int, seed: int, names: Sequence[str] = NAMES
+    scores: Array,
+    targets: Array,
+    single_label: bool,
+    draws: int,
+    seed: int,
+    names: Sequence[str] = NAMES,
+    groups: Array | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the measures over resampled images (N drawn from N with replacement).
+
+    With groups [N], whole numbers from 0 without a gap, whole groups are drawn: images of one patient, or objects of
+    one picture, are no independent draws.
 
     A class that a resample leaves without images, or without others, is left out of that draw's mean. The same N,
     draws and seed give the same resamples: classifiers of the same images are compared on the same ones.
@@ -58,7 +67,7 @@ def bootstrap(
     """
     chunks = [
         weighted_metrics(scores, targets, single_label, weights, names)
-        for weights in resamples(len(scores), draws, seed)
+        for weights in resamples(len(scores), draws, seed, groups)
     ]
     joined = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in (chunks[0] if chunks else ())}
     known = {name: values[~np.isnan(values)] for name, values in joined.items()}
@@ -71,14 +80,14 @@ def interval(values: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resamples(images: int, draws: int, seed: int) -> Iterator[Array]:
+def resamples(images: int, draws: int, seed: int, groups: Array | None = None) -> Iterator[Array]:
     """Weights [images, up to draws] of bootstrap resamples, chunk by chunk; float32 counts are exact below 2²⁴."""
     generator = np.random.default_rng(seed)
-    size = max(1, CHUNK_NUMBERS // images)
+    size, drawn = max(1, CHUNK_NUMBERS // images), images if groups is None else int(groups.max()) + 1
     for start in range(0, draws, size):
-        picked = generator.integers(0, images, (min(size, draws - start), images))
-        counts = np.stack([np.bincount(row, minlength=images) for row in picked])
-        yield np.ascontiguousarray(counts.T, np.float32)
+        picked = generator.integers(0, drawn, (min(size, draws - start), drawn))
+        counts = np.stack([np.bincount(row, minlength=drawn) for row in picked])
+        yield np.ascontiguousarray((counts if groups is None else counts[:, groups]).T, np.float32)
 
 
 def weighted_metrics(

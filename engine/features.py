@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from data.loader import DetectionSet, InOrder, make_loader
-from data.transforms import eval_transform, pretrain_transform
+from data.objects import Window, cut_ahead
+from data.records import Record
+from data.views import View, training_view
 from engine.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
 from engine.job import Job
 from engine.logs import console, progress
 from models.backbone import Backbone
 from models.cascade import Prefix
+from models.heads import ONE_SIZE
 from models.plan import SubModule, block_costs
 from utils.errors import Stopped, UserError
 
@@ -107,11 +110,9 @@ class Feeder:
         self.caches = []
 
     @cached_property
-    def _shapes(self) -> list[list[tuple[int, int, int]]]:
-        """Of the training and of the validation features, behind each block."""
-        sides = (self.phase.imgsz or self.job.recipe.imgsz, self.job.recipe.imgsz)
-        shapes = {side: [block.shape for block in block_costs(self.backbone, side)] for side in set(sides)}
-        return [shapes[side] for side in sides]
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        """Of the features of one image, behind each block."""
+        return [block.shape for block in block_costs(self.backbone, self.job.view.imgsz)]
 
     @cached_property
     def _dtype(self) -> str:
@@ -130,13 +131,37 @@ class Feeder:
 
     def _sets(self, seed: int) -> tuple[DetectionSet, DetectionSet]:
         """Training images as the recipe augments them, validation images as they are judged."""
-        recipe, phase, classes = self.job.recipe, self.phase, len(self.job.names)
-        train = pretrain_transform(phase.imgsz or recipe.imgsz, recipe.augment, phase.crop)
-        val = eval_transform(recipe.imgsz, phase.view)
-        return (
-            DetectionSet(self.splits[0].records, train, seed, classes, follow=phase.crop_labels),
-            DetectionSet(self.splits[1].records, val, seed, classes, follow=phase.crop_labels),
-        )
+        train, (own, others) = training_view(self.phase, self.job.recipe.augment), self._records
+        classes, follow = len(self.job.lesson.names), self.phase.crop_labels
+        return DetectionSet(own, train, seed, classes, follow=follow), self._judged_as(self.job.view, others)
+
+    def _judged_as(self, view: View, records: list[Record]) -> DetectionSet:
+        """Validation images as a view shows them."""
+        classes, follow = len(self.job.lesson.names), self.phase.crop_labels
+        return DetectionSet(records, view.transform(), 0, classes, follow=follow)
+
+    @cached_property
+    def _records(self) -> list[list[Record]]:
+        """Of the training and of the validation images; objects with the pixels around them, where there is room."""
+        job, ranks = self.job, self.job.fabric.world_size // self.job.recipe.num_nodes
+        if job.view.source == "pictures":
+            return [split.records for split in self.splits]
+        windows = [Window(job.view.context, jitter) for jitter in (self.phase.jitter, 0.0)]
+        return [cut_ahead(split.records, own, ranks) for split, own in zip(self.splits, windows, strict=True)]
+
+    def at_detector_size(self, start: int) -> Feed | None:
+        """Validation images at the detector's size through so many fixed blocks; None if that is the size already.
+
+        Nor if the head takes one size.
+        """
+        side = self.job.recipe.imgsz
+        if side == self.job.view.imgsz or self.phase.head in ONE_SIZE:
+            return None
+        loader = self._in_order(self._judged_as(replace(self.job.view, imgsz=side), self._records[1]))
+        if start == 0:
+            return Feed(loader, loader, batch_images)
+        prefix = FixedPass(Prefix(self.backbone, start), self.rows, self.job.fabric)
+        return Feed(loader, loader, lambda batch: prefix(batch.images))
 
     def _own_rows(self, count: int) -> Sequence[int]:
         """This rank's share of so many rows."""
@@ -162,9 +187,9 @@ class Feeder:
         """Of the training and of the validation features behind so many blocks."""
         recipe, weights = self.job.recipe, self._prefix_hash(cut)
         keys = []
-        for dataset, digest, shapes, views in zip(sets, self._hashes, self._shapes, (recipe.views, 1), strict=True):
+        for dataset, digest, views in zip(sets, self._hashes, (recipe.views, 1), strict=True):
             drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
-            keys.append(CacheKey(weights, digest, drawn, self._dtype, shapes[cut - 1], views, len(dataset)))
+            keys.append(CacheKey(weights, digest, drawn, self._dtype, self._shapes[cut - 1], views, len(dataset)))
         return keys
 
     def _advance(self, part: SubModule) -> bool:
@@ -172,7 +197,7 @@ class Feeder:
         job, cut, sets = self.job, part.start, self._sets(self.job.recipe.seed)
         keys, ranks = self._keys(sets, cut), job.fabric.world_size // job.recipe.num_nodes
         folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{name}_b{cut}" for name in SIDES]
-        needed = sum(sum(FeatureCache.nbytes(key, len(job.names))) for key in keys)
+        needed = sum(sum(FeatureCache.nbytes(key, len(job.lesson.names))) for key in keys)
         place = choose_place(job.recipe.cache, needed, folders, ranks)
         if place not in ("ram", "disk"):
             console.print(f"{part.blocks} without feature cache: {place}")
@@ -182,7 +207,7 @@ class Feeder:
             folder = folders[index] if place == "disk" else None
             with job.fabric.rank_zero_first(local=True):
                 cache = FeatureCache(
-                    folder, key, len(job.names), step=self.rows, shard=job.fabric.local_rank, shards=ranks
+                    folder, key, len(job.lesson.names), step=self.rows, shard=job.fabric.local_rank, shards=ranks
                 )
             self._fill(cache, dataset, self.caches[index] if self.caches else None, cut)
             caches.append(cache)

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from data.holdout import HOLDOUT_SHARE, hold_out
 from data.loader import DetectionSet, EpochSampler, make_loader
-from data.records import Split
+from data.records import Description, Split
+from data.views import View
 from engine.logs import Logs
 from engine.loop import Hooks, Loop, Task
 from engine.stop import Stop
@@ -28,8 +28,10 @@ class Job:
     """A run in its folder.
 
     Attributes:
+        train, val: what the detector learns from and is judged on.
         resumed: the training checkpoint to go on from, or empty.
         stop: whether this process was asked to leave.
+        pretrain_splits: the same for the backbone's classifiers.
     """
 
     fabric: Any
@@ -39,10 +41,11 @@ class Job:
     folder: Path
     resumed: dict[str, Any]
     stop: Stop
+    pretrain_splits: tuple[Split, Split]
 
     @property
     def names(self) -> list[str]:
-        """The classes."""
+        """The classes of the detector."""
         return self.train.description.names
 
     @property
@@ -51,23 +54,14 @@ class Job:
         return self.folder / "weights"
 
     @property
-    def single_label(self) -> bool:
-        """Whether every image has exactly one class."""
-        return self.train.description.single_label
+    def lesson(self) -> Description:
+        """The data set that the backbone learns from, as it sees it: its classes, and whether one excludes another."""
+        return self.pretrain_splits[0].description
 
     @cached_property
-    def pretrain_splits(self) -> tuple[Split, Split]:
-        """What the backbone learns from and what it is validated on.
-
-        Where validation decides when to stop, it is on images held out from training: the data's own validation split
-        stays unseen. A data set without one has had its part held out already.
-        """
-        if "val" not in self.train.description.splits:
-            return self.train, self.val
-        share = self.recipe.stage.holdout
-        if share is None and self.recipe.stage.patience is not None:
-            share = HOLDOUT_SHARE
-        return hold_out(self.train, share) if share else (self.train, self.val)
+    def view(self) -> View:
+        """What the classifiers of the backbone are shown."""
+        return View.of(self.recipe.stage)
 
     def rank_batch(self, phase: Phase) -> int:
         """Images per step of each rank.

@@ -35,6 +35,10 @@ class Table:
     def add(self, row: Row) -> None:
         """Append and write."""
         self.rows.append(row)
+        self.write()
+
+    def write(self) -> None:
+        """All rows, under the columns that any of them has."""
         columns = list(dict.fromkeys(key for each in self.rows for key in each))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -69,6 +73,14 @@ class Logs:
         self.events.flush()
         shown = "  ".join(f"{key.removeprefix('train/')} {value:.4g}" for key, value in values.items() if key != "lr")
         console.print(f"{task} {epoch}/{epochs}  {shown}")
+
+    def amend(self, task: str, values: dict[str, float]) -> None:
+        """Add figures of the task as it ended to its last row, under val/…."""
+        if console.quiet:
+            return
+        last = [row for row in self.table.rows if row["task"] == task][-1]
+        last |= {f"val/{key}": f"{value:.6g}" for key, value in values.items()}
+        self.table.write()
 
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:

@@ -6,28 +6,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data.description import load_description
-from data.formats import read_split
-from data.holdout import HOLDOUT_SHARE, hold_out
-from data.image_cache import keep_images
-from data.records import Split
 from engine.backbone import load_backbone, reuse_backbone
 from engine.baselines import train_baselines
 from engine.cascade import pretrain
 from engine.detector import train_detector
 from engine.job import Job
 from engine.logs import console
+from engine.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
 from engine.stop import Stop
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
 from utils import checkpoint
 from utils.config import Recipe, build, refuse_differences, save_recipe
-from utils.errors import UserError
 from utils.files import make_folder, write_text
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
 
-IMAGES = Path("cache", "images")  # below the run folder
 DETECTOR_SEED = 1000  # apart from those of the stages and baselines
 
 
@@ -49,9 +43,12 @@ def train(
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
-        splits = read_data(recipe, download=download)
-    for split in splits:
-        console.print(split.summary())
+        pairs = read_pairs(recipe, download=download)
+    tell(pairs)
+    recipe = settle_source(recipe, pairs)
+    lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
+    for line in lines:
+        console.print(line)
     resumed = read_resumed(folder, recipe) if folder else {}
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
@@ -61,36 +58,23 @@ def train(
         save_recipe(recipe, folder / "recipe.yaml")
     console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
     began = time.monotonic()
-    splits = kept(splits, fabric, recipe, folder)
-    job = Job(fabric, recipe, *splits, folder, resumed, stop)
+    detector = pairs[0]
+    if recipe.cache_images != "off":
+        detector, lesson = kept_pairs(recipe, pairs, fabric, folder / IMAGES)
+    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson)
     metrics = run(job)
     if fabric.is_global_zero:
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
 
 
-def read_data(recipe: Recipe, *, download: bool) -> tuple[Split, Split]:
-    """Training and validation split; the latter held out of the former where the data set has none."""
-    description = load_description(recipe.data, download=download)
-    own = read_split(description, "train", strict=recipe.strict)
-    if "val" in description.splits:
-        return own, read_split(description, "val", strict=recipe.strict)
-    return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
-
-
-def kept(splits: tuple[Split, Split], fabric: Any, recipe: Recipe, folder: Path) -> tuple[Split, Split]:
-    """The splits with their pixels at hand, if the recipe says so.
-
-    Raises:
-        UserError: there is no room, or several processes ask for a copy each.
-    """
-    if recipe.cache_images == "off":
-        return splits
-    if recipe.cache_images == "ram" and fabric.world_size > 1:
-        raise UserError("several processes cannot share it", where="--cache-images ram", mend="use disk")
-    with fabric.rank_zero_first(local=True):
-        train, val = (keep_images(split, recipe.cache_images, folder / IMAGES / split.name) for split in splits)
-    return train, val
+def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
+    """What the detector and what the backbone learns from, with pixels at hand: once where the data are the same."""
+    detector = kept(pairs[0], fabric, recipe, folder)
+    if not recipe.pretrains:
+        return detector, detector
+    backbone = detector if pairs[1] is pairs[0] else kept(pairs[1], fabric, recipe, folder / "pretrain")
+    return detector, lessons(recipe, backbone)[0]
 
 
 def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -124,7 +108,7 @@ def run(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     seed_process(recipe.seed, 0)
     backbone, pretrained, stages = make_backbone(recipe.backbone, recipe.width), recipe.weights, {}
-    if pretrained is None and recipe.cl_splits:
+    if recipe.pretrains:
         pretrained = pretrain(job, backbone)
         train_baselines(job, backbone)
         stages = stage_figures(job)

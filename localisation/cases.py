@@ -9,7 +9,6 @@ from torch import Tensor
 
 from data.loader import Batch, DetectionSet, InOrder, make_loader
 from data.records import Record, Split
-from data.transforms import eval_transform
 from engine.accuracy import BackboneFile
 from engine.logs import progress
 from localisation.overlap import box_mask
@@ -78,7 +77,7 @@ def batches(
     records: list[Record], file: BackboneFile, batch_size: int, explain: int | None, title: str
 ) -> Iterator[Cases]:
     """The cases of records, as a file wants its images; never more at a time than images in a batch."""
-    dataset = DetectionSet(records, eval_transform(file.imgsz, file.view), seed=0)
+    dataset = DetectionSet(records, file.view.transform(), seed=0)
     loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
     for batch in progress(loader, title, len(loader)):
         cases = cases_of(batch, explain)

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
+from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
 from engine.accuracy import BackboneFile
@@ -39,6 +41,7 @@ def prepare(
     """Settle what a study explains.
 
     Args:
+        split: as the networks are shown it: pictures, or objects cut out.
         percentile: above which pixels count; None: chosen on held-out images.
         explain: the class that is explained in every image; None: those of the boxes.
         targets: only boxes of these classes count; () for all.
@@ -52,18 +55,29 @@ def prepare(
     same_view(files)
     check_heads(files, kinds)
     own = split.description
-    aims = [class_index(name, own.names, "--targets") for name in targets]
+    aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
+    shown = partial(as_shown, files[0])
     few = replace(split, records=sample(boxed(aimed_at(split, aims)), images))
     plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
     if percentile is None:
         plan = replace(
-            plan, rule=Rule(choose_percentile(plan, sample(boxed(aimed_at(held_out(split), aims)), TUNED_ON)))
+            plan, rule=Rule(choose_percentile(plan, sample(boxed(aimed_at(shown(held_out(split)), aims)), TUNED_ON)))
         )
     if split.name == "train" or "train" not in own.splits:
         return plan
-    known = [record for record in aimed_at(read_split(own, "train"), aims).records if len(record.labels)]
+    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if len(record.labels)]
     return replace(plan, training=sample(known, TRAINING_IMAGES))
+
+
+def as_shown(file: BackboneFile, split: Split) -> Split:
+    """Pictures of a data set as a network is shown them."""
+    return file.view.shown(split)[0]
+
+
+def things(names: Sequence[str]) -> list[int]:
+    """The classes that are no background, where there is one; () of all."""
+    return [index for index, name in enumerate(names) if name != BACKGROUND] if BACKGROUND in names else []
 
 
 def aimed_at(split: Split, labels: Sequence[int]) -> Split:
@@ -93,9 +107,9 @@ def same_view(files: Sequence[BackboneFile]) -> None:
         UserError: two do.
     """
     for file in files[1:]:
-        if (file.imgsz, file.view) != (files[0].imgsz, files[0].view):
-            what = f"{file.imgsz} px {file.view}, but {files[0].imgsz} px {files[0].view} in {files[0].path}"
-            raise UserError(what, where=file.path, mend="compare files of one --pretrain-imgsz and --pretrain-view")
+        if file.view != files[0].view:
+            what = f"learnt from {file.view.about}, but {files[0].view.about} in {files[0].path}"
+            raise UserError(what, where=file.path, mend="compare files of one --pretrain-source and --pretrain-imgsz")
 
 
 def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:

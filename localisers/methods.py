@@ -190,7 +190,7 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
         frame: Frame | None = subject.network.frame(-1, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        images = Images([*plan.training, *plan.split.records], file.imgsz, file.view, len(file.names))
+        images = Images([*plan.training, *plan.split.records], file.view, len(file.names))
         if upsampling:
             network, frame = aggregated(network, images, mining, upsampling, plan.device), None
         networks = mine(network, images, mining, plan.device)

@@ -134,6 +134,7 @@ HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
 }
 
 
+ONE_SIZE = ("marquez",)  # heads that take features of the size that they were made for, no other
 MAPPED = ("gap", "gmp", "gap1024", "gmp1024")  # heads that class activation maps can explain
 
 

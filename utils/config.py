@@ -13,7 +13,7 @@ from utils.files import write_text
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
 PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "presets").glob("*.yaml"))}
-PATHS = ("data", "weights")
+PATHS = ("data", "weights", "pretrain.data")
 M = TypeVar("M", bound=BaseModel)
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -67,14 +67,22 @@ class Phase(Section):
 class Pretrain(Phase):
     """A cascade stage, or the network end to end; each starts afresh with these."""
 
+    data: Path | None = Field(None, description="data yaml that the backbone learns on [--data]")
+    source: Literal["auto", "objects", "pictures"] = Field(
+        "auto", description="what is a picture: an object, cut out, or all; auto: objects where boxes tell the classes"
+    )
+    context: float = Field(0.5, ge=0, description="surroundings of an object, as a fraction of its longer side")
+    jitter: Share = Field(0.2, description="an object's window moves and grows by up to this fraction")
     epochs: int | None = Field(None, ge=1, description="passes of the first stage [as many as --epochs]")  # type: ignore[assignment]
     epochs_step: int = Field(0, ge=0, description="passes that every further stage gets on top")
     val_every: int = Field(5, ge=1, description="epochs between validations; the last epoch always has one")
-    imgsz: int | None = Field(None, ge=32, multiple_of=32, description="side of the crops it learns from [--imgsz]")
-    crop: Share = Field(0.08, description="least share of the image in a random crop; 1 for whole images")
+    imgsz: int | None = Field(
+        None, ge=32, multiple_of=32, description="side of what it learns from, pixels [--imgsz; of objects, half of it]"
+    )
+    crop: Share = Field(0.08, description="pictures: least share of one in a random crop; 1 for whole ones")
     crop_labels: bool = Field(True, description="labels from boxes follow the crop")
     view: Literal["letterbox", "center"] = Field(
-        "letterbox", description="what is validated on: the whole image, or the middle of it scaled by 256/224"
+        "letterbox", description="pictures are validated on whole, or on their middle scaled by 256/224"
     )
     head: Literal["author", "gap", "gmp", "gap1024", "gmp1024", "marquez", "mlp_sr", "1c2f"] = Field(
         "author", description="classifier of a stage"
@@ -171,8 +179,6 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        if self.stage.head == "marquez" and self.stage.imgsz != self.imgsz:
-            raise ValueError("the marquez head takes one size: leave pretrain.imgsz away")
         if self.baselines and (self.cl_splits < 1 or self.weights):
             raise ValueError("baselines are held against a cascade of the same run: give cl_splits, and no weights")
         if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):
@@ -184,14 +190,20 @@ class Recipe(Section):
     @property
     def stage(self) -> Pretrain:
         """The pre-training section with what it leaves open taken from the detector's: epochs and size."""
-        epochs, imgsz = self.pretrain.epochs or self.train.epochs, self.pretrain.imgsz or self.imgsz
-        return self.pretrain.model_copy(update={"epochs": epochs, "imgsz": imgsz})
+        half = max(32, self.imgsz // 2 // 32 * 32)  # an object cut out needs fewer pixels than the picture around it
+        imgsz = self.pretrain.imgsz or (half if self.pretrain.source == "objects" else self.imgsz)
+        return self.pretrain.model_copy(update={"epochs": self.pretrain.epochs or self.train.epochs, "imgsz": imgsz})
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether the run trains a backbone, instead of taking one or starting from random weights."""
+        return self.weights is None and self.cl_splits != 0
 
     @property
     def backbones(self) -> list[str]:
         """What pre-training leaves, each in weights/backbone_<name>.pt."""
         cascade = f"cl{self.cl_splits}"
-        if self.weights is not None or not self.cl_splits:
+        if not self.pretrains:
             return []
         others = [f"{cascade}_{name}" if name == "finetuned" else name for name in self.baselines if name != "probed"]
         probed = [f"{name}_probed" for name in (cascade, *others)] if "probed" in self.baselines else []
@@ -200,7 +212,8 @@ class Recipe(Section):
     @property
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
-        return self.pretrain.crop < 1 or self.augment.fliplr > 0 or self.augment.photometric > 0
+        moves = self.pretrain.jitter > 0 if self.pretrain.source == "objects" else self.pretrain.crop < 1
+        return moves or self.augment.fliplr > 0 or self.augment.photometric > 0
 
     @property
     def views(self) -> int:
@@ -324,9 +337,11 @@ def refuse_differences(recipe: Recipe, other: Recipe, where: Path, mend: str) ->
 
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:
     """Make the recipe's relative paths absolute, in place: a run must be found again from any folder."""
-    for key in PATHS:
-        if isinstance(values.get(key), str):
-            values[key] = (folder / values[key]).resolve()
+    for name in PATHS:
+        section, _, key = name.rpartition(".")
+        own = values.get(section) if section else values
+        if isinstance(own, dict) and isinstance(own.get(key), str):
+            own[key] = (folder / own[key]).resolve()
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

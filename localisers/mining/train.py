@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.loader import Batch, DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Record
-from data.transforms import eval_transform
+from data.views import View
 from engine.logs import progress
 from localisers.mining.erasure import STEPS, Mined
 from localisers.mining.networks import ClassMaps, Upsampling, classification_loss, preservation_loss
@@ -57,14 +57,13 @@ class Images:
     """Images with their classes, as a network wants them."""
 
     records: Sequence[Record]
-    imgsz: int
-    view: str
+    view: View
     classes: int
 
     @property
     def dataset(self) -> DetectionSet:
         """Whole images, with 1 for each of their classes."""
-        return DetectionSet(list(self.records), eval_transform(self.imgsz, self.view), seed=0, classes=self.classes)
+        return DetectionSet(list(self.records), self.view.transform(), seed=0, classes=self.classes)
 
 
 def mine(network: ClassMaps, images: Images, mining: Mining, device: str = "cpu") -> list[ClassMaps]:
