@@ -22,7 +22,10 @@ def parse() -> argparse.Namespace:
         "--project", type=Path, default=Path("runs"), help="the study's folder is in studies/ there [runs]"
     )
     parser.add_argument(
-        "--publish", type=Path, metavar="FOLDER", help="copy the page, its tables, figures and logs into a folder there"
+        "--publish",
+        type=Path,
+        metavar="FOLDER",
+        help="copy the page, its tables, figures and logs into a folder there; runs that are there are not repeated",
     )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
@@ -40,7 +43,7 @@ def share(text: str) -> tuple[int, int]:
 def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
-    study = read_study(arguments.study, arguments.project)
+    study = read_study(arguments.study, arguments.project, arguments.publish)
     cells = study.share(*arguments.cells)
     from studies.runs import check_made
 
@@ -51,27 +54,33 @@ def main() -> None:
 
         print(plan_table(study, cells))
         return
-    failed = [] if arguments.as_is else run_all(study, cells)
-    from studies.page import publish, write_page
-
-    print(f"\n{write_page(study)}\nthis page: {study.folder / 'README.md'}")
-    if arguments.publish:
-        print(f"published: {publish(study, arguments.publish)}")
+    failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
+    print(f"\n{write(study, arguments.publish)}\nthis page: {study.folder / 'README.md'}")
     if failed:
         what, where = f"{len(failed)} failed: {', '.join(failed)}", study.folder / "logs"
         raise UserError(what, where=where, mend="read their logs, mend it, and start the study again")
 
 
-def run_all(study: Study, cells: list[Cell]) -> list[str]:
+def write(study: Study, folder: Path | None) -> str:
+    """Write the page of what is done so far, with a copy in a folder to publish, if there is one; gives its text."""
+    from studies.page import publish, write_page
+
+    text = write_page(study)
+    if folder:
+        publish(study, folder)
+    return text
+
+
+def run_all(study: Study, cells: list[Cell], folder: Path | None) -> list[str]:
     """The cells, then the reports; gives the names of those that failed."""
     check_data(study)
-    return [*run_cells(study, cells), *tell(study)]
+    return [*run_cells(study, cells, folder), *tell(study)]
 
 
-def run_cells(study: Study, cells: list[Cell]) -> list[str]:
-    """Train and judge what is left of the cells; gives the names of those that failed."""
+def run_cells(study: Study, cells: list[Cell], folder: Path | None = None) -> list[str]:
+    """Train and judge what is left of the cells, and publish after each; gives the names of those that failed."""
     from studies.execute import run_cell
-    from studies.runs import State, log_file, state
+    from studies.runs import State, lacking, log_file, state
 
     failed = []
     for number, cell in enumerate(cells, start=1):
@@ -80,9 +89,13 @@ def run_cells(study: Study, cells: list[Cell]) -> list[str]:
             print(f"{title}: done before", flush=True)
             continue
         print(f"{title}: running, {log_file(study, cell)}", flush=True)
+        if (source := lacking(study, cell)) is not None and not run_cell(study, source):
+            print(f"{source.name}: failed", flush=True)
         if not run_cell(study, cell):
             failed.append(cell.name)
             print(f"{title}: failed", flush=True)
+        if folder:
+            write(study, folder)
     return failed
 
 
@@ -111,8 +124,12 @@ def check_data(study: Study) -> None:
     """Refuse before the first run what would stop a later one: data that are not there."""
     from data.description import load_description
 
-    own = {study.yaml.parent / report.data for report in study.settings.reports.values() if report.data}
-    for path in sorted(own | {cell.recipe.data for cell in study.cells}):
+    found: set[Path | None] = {
+        study.yaml.parent / report.data for report in study.settings.reports.values() if report.data
+    }
+    for cell in study.cells:
+        found |= {cell.recipe.data, *([cell.recipe.pretrain.data] if cell.recipe.pretrains else [])}
+    for path in sorted(path for path in found if path):
         load_description(path)
 
 

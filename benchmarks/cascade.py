@@ -37,7 +37,11 @@ from utils.config import ROOT, Recipe
 from utils.errors import run_cli
 
 # No augmentation, so that the features can be cached; a head without convolution, which costs nothing to speak of.
-BASE = {"pretrain": {"crop": 1, "head_convs": 0}, "augment": {"fliplr": 0, "photometric": 0}, "workers": 0}
+BASE = {
+    "pretrain": {"source": "pictures", "crop": 1, "head_convs": 0},
+    "augment": {"fliplr": 0, "photometric": 0},
+    "workers": 0,
+}
 TIME_TARGET, LOST_TARGET = 1.15, 1.05
 Measured = dict[str, float]
 
@@ -52,7 +56,7 @@ def measure(data: Path, changes: dict[str, Any], results: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "weights").mkdir()
         splits = read_split(description, "train"), read_split(description, "val")
-        job = Job(make_fabric(recipe), recipe, *splits, Path(folder), {}, Stop())
+        job = Job(make_fabric(recipe), recipe, *splits, Path(folder), {}, Stop(), splits)
         idle, began = psutil.Process().memory_info().rss, time.monotonic()
         pretrain(job, make_backbone(recipe.backbone))
         seconds = time.monotonic() - began

@@ -213,7 +213,7 @@ def save_backbone(
         "single_label": job.lesson.single_label,
         "view": asdict(job.view),
         "detector_imgsz": recipe.imgsz,
-        "metrics": metrics,
+        "metrics": [{**own, "cut": float(part.stop)} for own, part in zip(metrics, plan, strict=True)],
     }
     job.save(path, {"kind": "backbone", **content, "model": backbone.state_dict()})
     job.fabric.barrier()

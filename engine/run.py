@@ -11,6 +11,7 @@ from engine.baselines import train_baselines
 from engine.cascade import pretrain
 from engine.detector import train_detector
 from engine.job import Job
+from engine.learnt import judged_by
 from engine.logs import console
 from engine.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
 from engine.stop import Stop
@@ -107,19 +108,20 @@ def run(job: Job) -> dict[str, Any]:
     """Pre-train or load the backbone, train its baselines, then the detector; the figures on the validation split."""
     recipe = job.recipe
     seed_process(recipe.seed, 0)
-    backbone, pretrained, stages = make_backbone(recipe.backbone, recipe.width), recipe.weights, {}
+    backbone, pretrained = make_backbone(recipe.backbone, recipe.width), recipe.weights
+    taught: dict[str, Any] = {"pretrain": {}}
     if recipe.pretrains:
         pretrained = pretrain(job, backbone)
         train_baselines(job, backbone)
-        stages = stage_figures(job)
+        taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
         console.print(f"no detector: {reason}")
-        return {"pretrain": stages}
+        return taught
     seed_process(recipe.seed, DETECTOR_SEED)
     model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
-    return {**train_detector(job, model), "pretrain": stages}
+    return {**train_detector(job, model), **taught}
 
 
 def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:

@@ -6,6 +6,7 @@
 import argparse
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from localisation.claims import DIRECTION, NOT_SEEN, REPRODUCED
+from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
 from utils.config import ROOT, Section, build, read_yaml
@@ -134,8 +136,18 @@ def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
         return Finding(ours, about, NOT_RUN)
     if len(values) == 1:
         return Finding(ours, about, NOTHING)
+    if why := untaught(rows, evidence.methods):
+        return Finding(ours, about, f"{NOT_TESTED}: {why}")
     verdict, difference = ordered(list(values.values()))
     return Finding(f"{ours}; difference {difference}", about, verdict)
+
+
+def untaught(rows: list[dict[str, str]], methods: Sequence[str]) -> str | None:
+    """Why the rows of these methods prove nothing of pre-training, or None."""
+    own = [row for row in rows if row["method"] in methods]
+    if any("learnt" not in row for row in own):
+        return "nobody compared its classifiers with chance"
+    return reason([Lesson.of(row) for row in own])
 
 
 def told(row: dict[str, str], method: str, measure: str) -> bool:

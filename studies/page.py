@@ -6,13 +6,14 @@ from pathlib import Path
 
 from studies.figure import save_figure
 from studies.gallery import save_gallery
-from studies.recipe import Study, shown
+from studies.recipe import RUNS, Study, shown
 from studies.runs import State, commands, page_file, report_command
 from studies.table import Result, as_csv, difference_tables, main_table, results
 from utils.config import ROOT
 from utils.files import make_folder, write_text
 
-PAGE, FIGURE, GALLERY, RUNS, COMMANDS = "README.md", "figure.png", "gallery.jpg", "runs.csv", "commands.txt"
+PAGE, FIGURE, GALLERY, COMMANDS = "README.md", "figure.png", "gallery.jpg", "commands.txt"
+LESSON = "what the last classifier on the blocks that were taken over reached on images kept from it, mean"
 TEXTS = {".md", ".csv", ".txt", ".json", ".html"}
 
 
@@ -43,8 +44,8 @@ def as_markdown(study: Study, found: list[Result]) -> str:
         f"Made by `python study.py {yaml}`: {done} of {len(found)} runs done, seeds {seeds}.",
     ]
     if table:
-        told = f"Figures of `{table.split}`, mean ± standard deviation (n − 1) over the runs."
-        text += [told, main_table(study, table, found)]
+        about = f"Figures of `{table.split}`, mean ± standard deviation (n − 1) over the runs; pre-training: {LESSON}."
+        text += [about, main_table(study, table, found)]
         if differences := difference_tables(study, table, found):
             text += ["Differences, seed by seed, with 95 % intervals (Student's t):", *differences]
         text.append(f"![{settings.title}]({FIGURE})")

@@ -4,9 +4,12 @@ A study yaml names a training recipe, seeds, and for each method what it changes
 configs/studies/table1_sample.yaml.
 """
 
+import csv
 import fnmatch
+import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,6 +20,7 @@ from utils.config import ROOT, Recipe, Section, anchor_paths, build, merged, rea
 from utils.errors import UserError
 
 FROM = "from"
+RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
 class Gallery(Section):
@@ -166,6 +170,13 @@ class Cell:
         """Of its run folder."""
         return cell_name(self.method, self.seed)
 
+    @property
+    def digest(self) -> str:
+        """Of the recipe and of the name of the source, the same on every machine."""
+        values = self.recipe.model_dump(mode="json") | {"weights": self.source}
+        text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -173,12 +184,14 @@ class Study:
 
     Attributes:
         folder: where runs and tables go.
+        published: rows of the runs.csv that an earlier start of the study published, by run; those of the same recipe.
     """
 
     yaml: Path
     folder: Path
     settings: StudyYaml
     cells: list[Cell]
+    published: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def first(self) -> int:
@@ -208,11 +221,12 @@ def cell_name(method: str, seed: int) -> str:
     return f"{method}_seed{seed}"
 
 
-def read_study(path: Path, project: Path) -> Study:
+def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
     """Read a study yaml and check the recipe of every cell.
 
     Args:
         project: the study's folder is made in it, under the name of the yaml.
+        results: where an earlier start may have published: what it finished under the same recipe is not run again.
 
     Raises:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
@@ -223,7 +237,15 @@ def read_study(path: Path, project: Path) -> Study:
     made = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
     cells = list(ordered(made, path))
     check_sources(cells, path)
-    return Study(path, folder, settings, cells)
+    return Study(path, folder, settings, cells, read_published(results / path.stem / RUNS, cells) if results else {})
+
+
+def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
+    """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run."""
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    digests = {cell.name: cell.digest for cell in cells}
+    named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
+    return {name: row for name, row in named.items() if name in digests and row.get("recipe") == digests[name]}
 
 
 def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: int) -> Cell:

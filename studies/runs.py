@@ -48,7 +48,9 @@ def is_judged(study: Study, cell: Cell) -> bool:
 
 
 def state(study: Study, cell: Cell) -> State:
-    """How far a cell is, by its files."""
+    """How far a cell is, by its files, or by what was published of it."""
+    if cell.name in study.published:
+        return State.DONE
     folder = run_folder(study, cell)
     trained = (folder / FINISHED).exists()
     if values_file(study, cell).exists() or (trained and not is_judged(study, cell)):
@@ -58,6 +60,13 @@ def state(study: Study, cell: Cell) -> State:
     if (study.folder / "failed" / cell.name).exists():
         return State.FAILED
     return State.BEGUN if (folder / "recipe.yaml").exists() else State.OPEN
+
+
+def lacking(study: Study, cell: Cell) -> Cell | None:
+    """The cell whose weights this one takes, where they are not on this machine."""
+    if cell.source is None or cell.recipe.weights is None or cell.recipe.weights.exists():
+        return None
+    return next(own for own in study.cells if own.name == cell.source)
 
 
 def check_made(study: Study, cell: Cell) -> None:
@@ -72,6 +81,9 @@ def check_made(study: Study, cell: Cell) -> None:
     made = load_recipe(path, {})
     free = {key for key in Recipe.model_fields if getattr(cell.recipe, key) == AUTO} | {"devices", "num_nodes"}
     wanted = cell.recipe.model_copy(update={key: getattr(made, key) for key in free})
+    if wanted.pretrain.source == AUTO:
+        settled = wanted.pretrain.model_copy(update={"source": made.pretrain.source})
+        wanted = wanted.model_copy(update={"pretrain": settled})
     if fields := differences(made, wanted):
         mend = f"restore the recipe of {study.yaml.name}, or move {run_folder(study, cell)} away"
         raise UserError("; ".join(fields), where=path, mend=mend)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, Table
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 
@@ -16,27 +17,36 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Result:
-    """A cell, how far it is, and its measures, where it has them."""
+    """A cell, how far it is, its measures, where it has them, and what its backbone had learnt, if that is known."""
 
     cell: Cell
     state: State
     values: dict[str, float]
+    lesson: Lesson | None
 
 
 def results(study: Study) -> list[Result]:
     """Of every cell, method after method."""
     methods = list(study.settings.methods)
     cells = sorted(study.cells, key=lambda cell: (methods.index(cell.method), cell.seed))
-    return [Result(cell, state(study, cell), values_of(study, cell)) for cell in cells]
+    return [Result(cell, state(study, cell), values_of(study, cell), known_lesson(study, cell)) for cell in cells]
 
 
 def values_of(study: Study, cell: Cell) -> dict[str, float]:
-    """The study's measures of a cell; nothing of one that is not judged."""
-    path = values_file(study, cell)
-    if study.settings.table is None or not path.exists():
+    """The study's measures of a cell, as published or as judged here; nothing of one that is not judged."""
+    if study.settings.table is None:
         return {}
-    content = json.loads(path.read_text())
-    return {name: content[name] for name in study.settings.table.measures if content.get(name) is not None}
+    path, measures = values_file(study, cell), study.settings.table.measures
+    if row := study.published.get(cell.name):
+        return {name: float(row[name]) for name in measures if row.get(name)}
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return {name: content[name] for name in measures if content.get(name) is not None}
+
+
+def known_lesson(study: Study, cell: Cell) -> Lesson | None:
+    """What the backbone of a cell had learnt, as published or as its run says."""
+    row = study.published.get(cell.name)
+    return Lesson.of(row) if row else lesson_of(study, cell)
 
 
 def judged_methods(study: Study) -> list[str]:
@@ -46,17 +56,20 @@ def judged_methods(study: Study) -> list[str]:
 
 
 def main_table(study: Study, table: Table, found: list[Result]) -> str:
-    """A row for each method, and for each other program."""
-    lines = [f"| method | {' | '.join(table.measures)} | runs |", "|---|" + "---:|" * (len(table.measures) + 1)]
+    """A row for each method, with what its backbones had learnt, and for each other program."""
+    lines = [
+        f"| method | pre-training | {' | '.join(table.measures)} | runs |",
+        "|---|---|" + "---:|" * (len(table.measures) + 1),
+    ]
     for method in judged_methods(study):
         own = [result for result in found if result.cell.method == method]
         cells = [mean_and_spread([r.values[name] for r in own if name in r.values]) for name in table.measures]
-        lines.append(f"| {method} | {' | '.join(cells)} | {counted(own)} |")
+        lines.append(f"| {method} | {told([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
     for name, file in table.beside.items():
         path = study.yaml.parent / file
         content = json.loads(path.read_text()) if path.exists() else {}
         cells = [mean_and_spread([content[key]] if key in content else []) for key in table.measures]
-        lines.append(f"| {name} | {' | '.join(cells)} | {1 if content else '0 (not run)'} |")
+        lines.append(f"| {name} | {NOTHING} | {' | '.join(cells)} | {1 if content else '0 (not run)'} |")
     return "\n".join(lines)
 
 
@@ -76,24 +89,28 @@ def mean_and_spread(values: list[float]) -> str:
 
 
 def difference_tables(study: Study, table: Table, found: list[Result]) -> list[str]:
-    """Each method less the reference, and each pair's first less its second."""
+    """Each method minus the reference, and each pair's first minus its second."""
     others = [method for method in judged_methods(study) if method != table.reference]
-    told = {
-        f"less {table.reference}": {method: (method, table.reference) for method in others if table.reference},
-        "pair": {f"{one} less {other}": (one, other) for one, other in table.pairs},
+    wanted = {
+        f"minus {table.reference}": {method: (method, table.reference) for method in others if table.reference},
+        "pair": {f"{one} minus {other}": (one, other) for one, other in table.pairs},
     }
-    return [difference_table(study, table, found, head, rows) for head, rows in told.items() if rows]
+    return [difference_table(study, table, found, head, rows) for head, rows in wanted.items() if rows]
 
 
 def difference_table(
     study: Study, table: Table, found: list[Result], head: str, rows: dict[str, tuple[str, str]]
 ) -> str:
-    """One method less another, seed by seed: mean and 95 % interval by Student's t."""
-    values = {(result.cell.method, result.cell.seed): result.values for result in found}
+    """One method minus another, seed by seed: mean and 95 % interval by Student's t; none where nothing was learnt."""
+    results = {(result.cell.method, result.cell.seed): result for result in found}
     lines = [f"| {head} | {' | '.join(table.measures)} |", "|---|" + "---:|" * len(table.measures)]
     for label, (one, other) in rows.items():
-        pairs = [(values[one, seed], values[other, seed]) for seed in study.settings.seeds]
-        cells = [paired([a[name] - b[name] for a, b in pairs if name in a and name in b]) for name in table.measures]
+        pairs = [(results[one, seed], results[other, seed]) for seed in study.settings.seeds]
+        if why := reason([own.lesson for pair in pairs for own in pair]):
+            lines.append(f"| {label} | {NOT_TESTED}: {why} |" + " |" * (len(table.measures) - 1))
+            continue
+        values = [(a.values, b.values) for a, b in pairs]
+        cells = [paired([a[name] - b[name] for a, b in values if name in a and name in b]) for name in table.measures]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -118,9 +135,11 @@ def as_csv(study: Study, found: list[Result]) -> str:
     measures = study.settings.table.measures if study.settings.table else ()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "seed", "state", *measures, "run", "log"])
+    writer.writerow(["method", "seed", "state", *measures, *Lesson.COLUMNS, "recipe", "run", "log"])
     for result in found:
         values = [f"{result.values[name]:.6f}" if name in result.values else "" for name in measures]
+        lesson = result.lesson.cells() if result.lesson else ["", "", ""]
         places = [str(path(study, result.cell).relative_to(study.folder)) for path in (run_folder, log_file)]
-        writer.writerow([result.cell.method, result.cell.seed, str(result.state), *values, *places])
+        cell = result.cell
+        writer.writerow([cell.method, cell.seed, str(result.state), *values, *lesson, cell.digest, *places])
     return text.getvalue()
