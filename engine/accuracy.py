@@ -14,7 +14,7 @@ from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
 from data.views import View
 from engine.classification import bootstrap, classification_metrics
-from engine.learnt import figures, groups_of
+from engine.learnt import figures, groups_of, why_not
 from engine.logs import progress
 from models.backbone import Backbone
 from models.backbones import make_backbone
@@ -190,6 +190,22 @@ def line_names(files: Sequence[BackboneFile]) -> list[str]:
         ", ".join([file.method, *(word for word, differs in zip(file.settings, differing, strict=True) if differs)])
         for file in files
     ]
+
+
+def doubts(files: Sequence[BackboneFile]) -> list[str]:
+    """A line for each classifier that was no better than chance or the majority class when its training ended."""
+    return [
+        f"{line}, seed {file.seed}, b{cut}: {why}"
+        for file, line in zip(files, line_names(files), strict=True)
+        for cut, own in zip(file.cuts, file.stages, strict=True)
+        if (why := why_not(own, file.single_label))
+    ]
+
+
+def untaught(files: Sequence[BackboneFile]) -> str | None:
+    """Why the files cannot tell cascade from end to end, or None: the last classifier of one of them learnt nothing."""
+    found = (why_not(file.stages[-1], file.single_label) for file in files)
+    return next((why for why in found if why), None)
 
 
 def own_data(files: Sequence[BackboneFile]) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.accuracy import Row, Study
+from engine.learnt import judged_by, why_not
 from utils.config import ROOT
 from utils.files import write_text, written_whole
 
@@ -35,7 +36,17 @@ def measures(study: Study) -> list[str]:
 def heading(study: Study) -> str:
     """What was measured on what, in a line."""
     task = "single-label" if study.single_label else "multi-label"
-    return f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}"
+    first = study.rows[0].beside  # the same for every classifier
+    beside = (
+        f"chance {first['chance']:.3f}, majority {first['majority']:.3f} of {TITLES[judged_by(study.single_label)]}"
+    )
+    return f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}; {beside}"
+
+
+def doubts(study: Study) -> list[str]:
+    """A line for each classifier that is not above chance and the majority class by its interval."""
+    found = ((row, why_not(row.beside, study.single_label)) for row in study.rows)
+    return [f"{row.line}, seed {row.seed}, b{row.block}: {why}" for row, why in found if why]
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:
@@ -78,7 +89,7 @@ def terminal_table(study: Study) -> str:
                 table.append([line, "mean", f"b{block}", "", *(cell(rows, name) for name in names)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-    return "\n".join([heading(study) + intervals_note(study), "", *lines])
+    return "\n".join([heading(study) + intervals_note(study), "", *lines, *doubts(study)])
 
 
 def intervals_note(study: Study) -> str:
@@ -94,6 +105,7 @@ def markdown(study: Study, command: str, picture: str) -> str:
     meaning = "; mean ± standard deviation (n − 1) over seeds" if several else ""
     blocks = sorted({row.block for row in study.rows})
     text = [f"Made by `{command}`.", f"{heading(study)}; seeds: {seeds}{meaning}{intervals_note(study)}."]
+    text += [f"{line}." for line in doubts(study)]
     text.append(f"![{TITLES[measures(study)[0]]} after each block]({picture})")
     for name in measures(study):
         better = ", lower is better" if name == "balanced_error" else ""
@@ -117,6 +129,7 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
             "shape": list(row.shape),
             "metrics": row.metrics,
             "intervals": {name: list(interval) for name, interval in row.intervals.items()},
+            "beside": {name: row.beside[name] for name in ("low", "high", "chance", "majority", "learnt")},
         }
         for row in study.rows
     ]

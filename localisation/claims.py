@@ -2,17 +2,19 @@
 
 The rules below were written before the first study ran. Three answers: `reproduced`, as the rule says; `direction
 only`, where the sides differ in the paper's direction by less than the rule asks for; `not seen`. And a fourth,
-`could not be tested`.
+`not tested`: there are no such maps, or one of the networks had learnt nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
+from engine.accuracy import BackboneFile, untaught
 from localisation.summary import Line, Pair, Summary
 
-REPRODUCED, DIRECTION, NOT_SEEN, UNTESTED = "reproduced", "direction only", "not seen", "could not be tested"
+REPRODUCED, DIRECTION, NOT_SEEN, UNTESTED = "reproduced", "direction only", "not seen", "not tested"
 LEVEL = 0.05
 SHARE = 0.74  # the lower of the paper's two
 
@@ -30,9 +32,20 @@ class Claim:
 
 def judged(summary: Summary) -> list[Claim]:
     """Every claim on maps, for the first pair of a cascaded and an end-to-end line; nothing without such a pair."""
+    files = summary.study.plan.files
+    if why := untaught(files) if has_both(files) else None:
+        return [replace(own, found="–", verdict=f"{UNTESTED}: {why}") for own in every_claim(summary, {})]
     pairs = {pair.kind: pair for pair in reversed(summary.pairs) if cascade_against_e2e(pair)}
-    if not pairs:
-        return []
+    return every_claim(summary, pairs) if pairs else []
+
+
+def has_both(files: Sequence[BackboneFile]) -> bool:
+    """Whether a cascaded and an end-to-end network are there."""
+    return all(any(file.method.startswith(kind) for file in files) for kind in ("cl", "e2e"))
+
+
+def every_claim(summary: Summary, pairs: dict[str, Pair]) -> list[Claim]:
+    """The claims, judged by the pair of each kind of map where there is one."""
     maps, gradients = pairs.get("gradcam"), pairs.get("saliency")
     return [
         above_diagonal("4a–b", "Grad-CAM", maps),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.accuracy import untaught
 from engine.baselines import PROBED
 from localisation.overlap import LOCALISED, chance_iou, iou_ceiling
 from localisation.regions import Region
@@ -139,6 +140,9 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     Args:
         draws: resamples behind the intervals.
         regions: what was learned on frozen features.
+
+    Returns:
+        No pairs where a network learnt nothing: its maps say nothing of how it was trained.
     """
     lines = lines_of(study.columns)
     couples = [(first, reference(lines, first)) for first in lines if first.trained]
@@ -146,7 +150,8 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     found = intervals(study, lines, couples, draws)
     for line in lines:
         line.intervals.update(found[id(line)])
-    pairs = [Pair(first, second, against(first, second, found[id(first), id(second)])) for first, second in couples]
+    taught = untaught(study.plan.files) is None
+    pairs = [Pair(one, two, against(one, two, found[id(one), id(two)])) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
 

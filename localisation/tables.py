@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.accuracy import doubts
 from localisation.claims import Claim, shown
 from localisation.figures import KINDS, REGIONS, TITLES, Row, as_csv, deviation
 from localisation.study import BASELINE, Study
@@ -102,17 +103,18 @@ def case_rows(
 
 
 def heading(summary: Summary) -> str:
-    """What was measured on what, and what could be reached, in two lines."""
+    """What was measured on what, and what could be reached, in two lines; one more a doubtful classifier."""
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
+    warned = "".join(f"\n{line}." for line in doubts(study.plan.files))
     return (
         f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases (image and class) of "
         f"{len(study.records)} images; seeds: {lines}. Regions are the highest "
         f"{100 - rule.percentile} % of a map.\n"
         f"Boxes take {study.shares.mean():.1%} of an image; with regions of this size the mean IoU can reach "
         f"{own['iou_ceiling']:.3f}, chance gives about {own['iou_chance']:.3f}, and {own['localisable']:.1%} of the "
-        "cases can have an IoU above 0.2 at all."
+        f"cases can have an IoU above 0.2 at all.{warned}"
     )
 
 
