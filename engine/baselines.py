@@ -82,29 +82,37 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
     """
     recipe = job.recipe
     plan = make_plan(cascade, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
-    logs, probed = Logs(job.folder, "pretrain.csv"), "probed" in recipe.baselines
-    for name in [own for own in recipe.baselines if own != "probed"]:
-        number = NUMBERS[name]
-        seed_process(recipe.seed, number)
-        if name == "finetuned":
-            method, backbone = f"cl{recipe.cl_splits}_finetuned", cascade
-        else:
-            method, backbone = name, make_backbone(recipe.backbone, recipe.width)
-        head = fresh_head(job, plan[-1])
-        if name == "finetuned":
-            last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
-            head.load_state_dict(last["heads"][-1])
-        epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
-        phase = recipe.stage.model_copy(update={"epochs": epochs})
-        stage = Stage(method, method, number, joined(plan), phase)
-        figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
-        probes, metrics = run_probes(job, backbone, plan if probed else plan[:-1], method, logs)
-        own = [*probes[: len(plan) - 1], head.state_dict()]
-        save_backbone(job, method, backbone, plan, own, [*metrics[: len(plan) - 1], figures])
-        if probed:
-            save_backbone(job, method + PROBED, backbone, plan, probes, metrics)
-    if probed:
+    logs = Logs(job.folder, "pretrain.csv")
+    for name in recipe.baselines:
+        if name != "probed":
+            train_baseline(job, cascade, name, plan, logs)
+    if "probed" in recipe.baselines:
         probe_cascade(job, plan, logs)
+
+
+def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubModule], logs: Logs) -> None:
+    """Train one baseline with its own head, then, if the recipe says so, a head at each cut of the cascade."""
+    recipe, whole = job.recipe, joined(plan)
+    seed_process(recipe.seed, NUMBERS[name])
+    finetuned = name == "finetuned"
+    method = f"cl{recipe.cl_splits}_finetuned" if finetuned else name
+    backbone = cascade if finetuned else make_backbone(recipe.backbone, recipe.width)
+    head = fresh_head(job, whole)
+    if finetuned:
+        last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
+        head.load_state_dict(last["heads"][-1])
+    epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
+    stage = Stage(method, method, NUMBERS[name], whole, recipe.stage.model_copy(update={"epochs": epochs}))
+    figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
+    if recipe.baseline_heads == "last":
+        save_backbone(job, method, backbone, [whole], [head.state_dict()], [figures])
+        return
+    probed = "probed" in recipe.baselines
+    probes, metrics = run_probes(job, backbone, plan if probed else plan[:-1], method, logs)
+    own = [*probes[: len(plan) - 1], head.state_dict()]
+    save_backbone(job, method, backbone, plan, own, [*metrics[: len(plan) - 1], figures])
+    if probed:
+        save_backbone(job, method + PROBED, backbone, plan, probes, metrics)
 
 
 def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:

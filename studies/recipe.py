@@ -8,7 +8,7 @@ import csv
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from utils.config import ROOT, Recipe, Section, anchor_paths, build, merged, rea
 from utils.errors import UserError
 
 FROM = "from"
+PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -170,13 +171,6 @@ class Cell:
         """Of its run folder."""
         return cell_name(self.method, self.seed)
 
-    @property
-    def digest(self) -> str:
-        """Of the recipe and of the name of the source, the same on every machine."""
-        values = self.recipe.model_dump(mode="json") | {"weights": self.source}
-        text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
 
 @dataclass(frozen=True)
 class Study:
@@ -243,9 +237,22 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
 def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
     """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run."""
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    digests = {cell.name: cell.digest for cell in cells}
+    wanted = digests(cells)
     named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
-    return {name: row for name, row in named.items() if name in digests and row.get("recipe") == digests[name]}
+    return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
+
+
+def digests(cells: Sequence[Cell]) -> dict[str, str]:
+    """Of each cell's recipe and of its source's, by name: the same on every machine; cells after their sources."""
+    found: dict[str, str] = {}
+    for cell in cells:
+        unused = None if cell.recipe.pretrains else PRETRAINING
+        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
+        if cell.source and cell.recipe.weights:
+            values["weights"] = cell.recipe.weights.name
+        text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
+        found[cell.name] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return found
 
 
 def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: int) -> Cell:

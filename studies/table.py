@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
-from studies.recipe import Cell, Study, Table
+from studies.recipe import Cell, Study, Table, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 
 NOTHING = "–"
@@ -136,10 +136,11 @@ def as_csv(study: Study, found: list[Result]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["method", "seed", "state", *measures, *Lesson.COLUMNS, "recipe", "run", "log"])
+    known = digests(study.cells)
     for result in found:
         values = [f"{result.values[name]:.6f}" if name in result.values else "" for name in measures]
         lesson = result.lesson.cells() if result.lesson else ["", "", ""]
         places = [str(path(study, result.cell).relative_to(study.folder)) for path in (run_folder, log_file)]
         cell = result.cell
-        writer.writerow([cell.method, cell.seed, str(result.state), *values, *lesson, cell.digest, *places])
+        writer.writerow([cell.method, cell.seed, str(result.state), *values, *lesson, known[cell.name], *places])
     return text.getvalue()

@@ -138,6 +138,9 @@ class Recipe(Section):
     baselines: Baselines = Field(
         (), description="also train, comma-separated: e2e, e2e_compute (equal epochs, equal work), finetuned, probed"
     )
+    baseline_heads: Literal["all", "last"] = Field(
+        "all", description="classifiers on a baseline: at every cut of the cascade, or at its end alone"
+    )
     pretrain_only: bool = Field(False, description="stop before the detector")
     cache: Literal["auto", "off", "ram", "disk"] = Field(
         "auto", description="keep what the frozen blocks put out instead of computing it in every epoch"
@@ -181,6 +184,8 @@ class Recipe(Section):
     def _sections_agree(self) -> Self:
         if self.baselines and (self.cl_splits < 1 or self.weights):
             raise ValueError("baselines are held against a cascade of the same run: give cl_splits, and no weights")
+        if self.baseline_heads == "last" and "probed" in self.baselines:
+            raise ValueError("probed asks for classifiers at every cut: leave baseline_heads out")
         if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):
             raise ValueError("with drifting BatchNorm nothing can be cached: leave cache and cache_views away")
         if self.freeze and self.weights is None and self.cl_splits == 0:
