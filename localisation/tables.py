@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.accuracy import doubts
+from engine.accuracy import doubts, untaught
 from localisation.claims import Claim, shown
 from localisation.figures import KINDS, REGIONS, TITLES, Row, as_csv, deviation
 from localisation.study import BASELINE, Study
@@ -33,6 +33,7 @@ def as_json(summary: Summary, claims: list[Claim], command: str) -> dict[str, An
         "lines": [line_json(line) for line in summary.lines],
         "pairs": [pair_json(pair) for pair in summary.pairs],
         "regions": [vars(region) for region in summary.regions],
+        "untaught": untaught(summary.study.plan.files),
         "claims": [vars(claim) for claim in claims],
     }
 

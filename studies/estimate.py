@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from data.description import load_description
 from data.formats import read_split
+from data.records import Split
+from data.views import View, settled
 from engine.device import keep_memory, make_fabric, settle
 from models.backbones import make_backbone
 from models.decode import Decoder
@@ -38,16 +41,30 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
-    images, backbone = image_count(recipe), make_backbone(recipe.backbone, recipe.width)
-    an_image = 0.0
+    backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
     if backbone.taps and not recipe.pretrain_only:
-        an_image += timed(recipe, recipe.imgsz, recipe.train.batch_size, with_head=True) * recipe.train.epochs
-    if recipe.weights is None and recipe.cl_splits:
-        imgsz = recipe.stage.imgsz or recipe.imgsz
+        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, with_head=True)
+        seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
+    if recipe.pretrains:
+        recipe, pictures = settled_on_data(recipe)
+        imgsz = View.of(recipe.stage).imgsz
         plan = make_plan(backbone, recipe.cl_splits, imgsz)
         step = timed(recipe, imgsz, recipe.stage.batch_size, with_head=False)
-        an_image += step * pretraining_macs(recipe, plan) / (3 * joined(plan).macs)
-    return START + images * an_image
+        seconds += pictures * step * pretraining_macs(recipe, plan) / (3 * joined(plan).macs)
+    return seconds
+
+
+@cache
+def training_split(data: Path) -> Split:
+    """The training images of a data set."""
+    return read_split(load_description(data), "train")
+
+
+def settled_on_data(recipe: Recipe) -> tuple[Recipe, int]:
+    """The recipe with the source of pre-training that suits its data, and how many pictures that gives."""
+    split = training_split(recipe.pretrain.data or recipe.data)
+    recipe = settled(recipe, split)
+    return recipe, len(View.of(recipe.stage).shown(split)[0].records)
 
 
 def timed(recipe: Recipe, imgsz: int, batch: int, *, with_head: bool) -> float:
@@ -58,19 +75,15 @@ def timed(recipe: Recipe, imgsz: int, batch: int, *, with_head: bool) -> float:
 
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     """Multiply-accumulates on one image of all stages and baselines; a backward pass counts as two forward ones."""
-    epochs, before, total = recipe.stage.epochs or 0, 0, 0.0
+    epochs, before, last, total = recipe.stage.epochs or 0, 0, 0, 0.0
     for number, part in enumerate(plan):
-        total += (epochs + number * recipe.stage.epochs_step) * (3 * part.macs + (0 if recipe.caches else before))
-        before += part.macs
+        own = epochs + number * recipe.stage.epochs_step
+        total += 3 * own * part.macs + (recipe.views * last if recipe.caches else own * before)
+        before, last = before + part.macs, part.macs
     cascade = total
     longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
     extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
     return cascade + sum(extra.get(name, 0.0) for name in recipe.baselines)
-
-
-def image_count(recipe: Recipe) -> int:
-    """Training images."""
-    return len(read_split(load_description(recipe.data), "train").records)
 
 
 @cache

@@ -23,6 +23,7 @@ from utils.config import ROOT, Section, build, read_yaml
 from utils.errors import UserError, run_cli
 
 NOT_RUN, NOTHING = "not run", "–"
+UNCOMPARED = "its classifiers were never compared with chance"
 RULES = f"""Verdicts. Of maps: by the rules that stand in each study's report. Of a difference between methods:
 *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) lies above 0; *{DIRECTION}*, if its mean does; else
 *{NOT_SEEN}*. Of an order of several: *{REPRODUCED}*, if every mean lies above the next and the interval between first
@@ -110,6 +111,8 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
         raise UserError(f"judges no figure {evidence.figure}", where=path, mend="correct the ledger's yaml")
     seeds = max(len(line["seeds"]) for line in content["lines"])
     data = f"{content['data']} `{content['split']}`, {content['images']} images, {plural(seeds, 'seed')}"
+    if "untaught" not in content:
+        return Finding(NOTHING, data, f"{NOT_TESTED}: {UNCOMPARED}")
     return Finding(claim["found"], data, claim["verdict"])
 
 
@@ -146,7 +149,7 @@ def untaught(rows: list[dict[str, str]], methods: Sequence[str]) -> str | None:
     """Why the rows of these methods prove nothing of pre-training, or None."""
     own = [row for row in rows if row["method"] in methods]
     if any("learnt" not in row for row in own):
-        return "nobody compared its classifiers with chance"
+        return UNCOMPARED
     return reason([Lesson.of(row) for row in own])
 
 

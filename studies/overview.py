@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from studies.gate import Lesson, reason
+from studies.recipe import RUNS
 from utils.config import ROOT, Section, build, read_yaml
 from utils.errors import UserError, run_cli
 from utils.files import write_text, written_whole
@@ -72,7 +74,7 @@ class Point:
 
 
 def points(panel: Panel, source: Source, results: Path) -> list[Point]:
-    """Of a source; none where it was not run.
+    """Of a source; none where it was not run, or from backbones that had learnt nothing.
 
     Raises:
         UserError: the study was run, but has no such sides or measure.
@@ -94,9 +96,16 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
     return [Point(panel.title, source.label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 
+def why_none(source: Source, results: Path) -> str:
+    """What a legend says of a source without points."""
+    return "not tested" if (results / source.study / RUNS).exists() else "not run"
+
+
 def of_table(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
     """Mean and deviation of a method's runs; nothing if none is done."""
     rows = [row for row in csv.DictReader(text.splitlines()) if row["method"] == side]
+    if reason([Lesson.of(row) for row in rows]):
+        return {}
     own = [float(row[source.measure]) for row in rows if row[source.measure]]
     return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
 
@@ -109,7 +118,10 @@ def of_accuracy(source: Source, text: str, side: str) -> dict[str, tuple[float, 
 
 def of_maps(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
     """Cut → mean and deviation over the seeds, from localise.json."""
-    lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in json.loads(text)["lines"]}
+    content = json.loads(text)
+    if content["untaught"]:
+        return {}
+    lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in content["lines"]}
     line = lines[side, str(source.map)]
     measure = line["measures"][source.measure]
     spread = measure.get("seeds_sd") or [0.0] * len(measure["mean"])
@@ -129,7 +141,7 @@ def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
             fmt=MARKERS[number % len(MARKERS)],
             color=f"C{number}" if own else "0.6",
             capsize=2,
-            label=source.label if own else f"{source.label}: not run",
+            label=source.label if own else f"{source.label}: {why_none(source, results)}",
         )
         for point in own:
             axis.annotate(point.cut, (point.right, point.up), (4, -9), textcoords="offset points", fontsize=7)
