@@ -14,6 +14,7 @@ from utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
 SHARED_OUT = ("voc", "yolo")  # formats that can tell all images
+GROUPED = ("coco_labels", "tiny_imagenet")  # formats whose labels can be joined to classes
 IN_JSON = ("coco", "coco_labels")  # formats of which a json tells more about each image
 Share = Annotated[float, Field(gt=0, le=1)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -57,7 +58,8 @@ class DataYaml(BaseModel):
         group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
         label: key of the json's images that tells their class (coco_labels).
-        classes: the values of that key which make up each class; images of other values are left out (coco_labels).
+        classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
+            of others are left out.
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -110,8 +112,10 @@ class DataYaml(BaseModel):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
         if self.group is not None and self.format not in IN_JSON:
             raise ValueError(f"`group` is a key of the images in a json ({', '.join(IN_JSON)})")
-        if (self.format == "coco_labels") != bool(self.label and self.classes):
-            raise ValueError("`label` and `classes` belong to the format coco_labels, which needs both")
+        if self.format == "coco_labels" and not (self.label and self.classes):
+            raise ValueError("the format coco_labels needs `label` and `classes`")
+        if (self.label and self.format != "coco_labels") or (self.classes and self.format not in GROUPED):
+            raise ValueError(f"`label` belongs to coco_labels, `classes` to {' and '.join(GROUPED)}")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):

@@ -179,11 +179,20 @@ def make_loader(
         dataset,  # type: ignore[arg-type]
         batch_size,
         sampler=sampler,
+        drop_last=lone_last(sampler, batch_size),
         num_workers=workers,
         collate_fn=collate,
         persistent_workers=workers > 0,
         worker_init_fn=let_go,
     )
+
+
+def lone_last(sampler: Sampler[tuple[int, int]], batch_size: int) -> bool:
+    """Whether an epoch of training would end with a batch of one image: BatchNorm cannot take a spread from it.
+
+    That image, another one in every epoch, is left out.
+    """
+    return isinstance(sampler, EpochSampler) and len(sampler) > batch_size > 1 and len(sampler) % batch_size == 1
 
 
 def let_go(_: int) -> None:

@@ -40,7 +40,8 @@ class Description:
         images, labels: folders of the images and of their labels, where the yaml names them.
         shares: train, val, test → share of all images, where the yaml gives no lists.
         group: key of an image in its json that tells whose it is.
-        label, classes: key of an image in its json that tells its class, and the values that make up each class.
+        label, classes: key of an image in its json that tells its class, and the values, or synsets, that make up each
+            class.
     """
 
     yaml: Path

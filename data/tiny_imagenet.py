@@ -23,24 +23,32 @@ class Row:
 def read_tiny_imagenet(description: Description, split: str) -> Split:
     """Read one split: train/<wnid>/<wnid>_boxes.txt or val/val_annotations.txt say which images there are.
 
-    An image whose box is damaged stays, with its class and without the box.
+    An image whose box is damaged stays, with its class and without the box. Where the yaml has `classes`, images of other
+    synsets are left out.
 
     Raises:
         UserError: a split other than train and val, no list of its images, or a class outside `names`.
     """
-    rows = list(split_rows(description, split))
-    problems: list[Problem] = []
+    rows, problems = list(split_rows(description, split)), list[Problem]()
+    if description.classes:
+        joined = {wnid for values in description.classes.values() for wnid in values}
+        rows = [row for row in rows if row.wnid in joined]
     records = []
     for row, size in zip(rows, readable([row.image for row in rows], problems), strict=True):
         if size is None:
             continue
-        index = class_index(row.wnid, description.names, row.where)
+        index = class_index(named(row.wnid, description), description.names, row.where)
         box = read_box(row, size)
         if isinstance(box, str):
             problems.append(Problem(row.where, box, "correct the box; the image is kept for classification"))
         boxes = [] if isinstance(box, str) else [box]
         records.append(make_record(row.image, size, boxes, [index] * len(boxes), classes=[index]))
     return Split(split, description, records, problems)
+
+
+def named(wnid: str, description: Description) -> str:
+    """The class that a synset belongs to: its own, where the yaml joins none."""
+    return next((name for name, values in description.classes.items() if wnid in values), wnid)
 
 
 def tiny_imagenet_names(root: Path, train: str) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from data.loader import DetectionSet, InOrder, make_loader
+from data.loader import DetectionSet, InOrder, lone_last, make_loader
 from data.objects import Window, cut_ahead
 from data.records import Record
 from data.views import View, training_view
@@ -64,7 +64,7 @@ def batch_images(batch: Any) -> Tensor:
 
 def cached_loader(cache: FeatureCache, order: Sampler[tuple[int, int]], rows: int) -> DataLoader[Any]:
     """Batches of cached features."""
-    return DataLoader(cache, rows, sampler=order, collate_fn=unchanged)
+    return DataLoader(cache, rows, sampler=order, collate_fn=unchanged, drop_last=lone_last(order, rows))
 
 
 def batch_features(batch: FeatureBatch) -> Tensor:

@@ -78,7 +78,7 @@ def corners_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # A cascade of three stages within a second; nothing is drawn at random but weights and order.
-NO_DRAWS = ("--pretrain-crop", "1", "--augment-fliplr", "0", "--augment-photometric", "0")
+NO_DRAWS = ("--pretrain-crop", "1", "--pretrain-jitter", "0", "--augment-fliplr", "0", "--augment-photometric", "0")
 CASCADE = ("--backbone", "cnn6", "--width", "0.0625", "--cl-splits", "3", "--imgsz", "32", "--pretrain-epochs", "2",
            "--pretrain-batch-size", "20", "--device", "cpu", "--precision", "fp32", "--workers", "0",
            *NO_DRAWS)  # fmt: skip
@@ -137,6 +137,9 @@ def exported(overfitted: Path) -> Path:
     return path
 
 
+TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage
+
+
 def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz: int, head: str) -> dict[str, Any]:
     """What a run of pre-training would leave, untrained."""
     torch.manual_seed(seed)
@@ -148,16 +151,21 @@ def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz:
         "backbone": backbone,
         "width": 0.125,
         "names": DIGITS,
-        "recipe": {"data": str(data), "seed": seed, "imgsz": imgsz, "pretrain": {"head": head, "lr": 0.1}},
+        "recipe": {
+            "data": str(data),
+            "seed": seed,
+            "imgsz": imgsz,
+            "pretrain": {"head": head, "lr": 0.1, "data": None},
+        },
         "method": method,
         "splits": [[part.start, part.stop] for part in plan],
         "heads": [own.state_dict() for own in heads],
         "head": {"name": head, "convs": 1},
         "shapes": [list(part.shape) for part in plan],
         "single_label": False,
-        "view": "letterbox",
-        "imgsz": imgsz,
-        "metrics": [{} for _ in plan],
+        "view": {"source": "pictures", "imgsz": imgsz, "fit": "letterbox", "context": 0.0},
+        "detector_imgsz": imgsz,
+        "metrics": [TAUGHT for _ in plan],
         "model": network.state_dict(),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, Script, Writer, write_yaml
+from conftest import DIGITS, TAUGHT, Script, Writer, write_yaml
 from PIL import Image
 from torchvision import tv_tensors
 
@@ -71,7 +71,8 @@ def check_report(report: Path, figures: dict[str, Any]) -> None:
 def test_scores_are_those_of_prefix_and_head(
     written: Writer, scenes_yaml: Path, backbone: str, k: int, imgsz: int, view: str
 ) -> None:
-    path = written("cl", backbone=backbone, k=k, imgsz=imgsz, view=view)
+    shown = {"source": "pictures", "imgsz": imgsz, "fit": view, "context": 0.0}
+    path = written("cl", backbone=backbone, k=k, imgsz=imgsz, view=shown)
     split = read_split(load_description(scenes_yaml), "val")
     (file,) = read_backbones([path])
     scores, targets = classify(file, split, "cpu", batch_size=3)
@@ -107,7 +108,7 @@ def test_newest_run_without_weights(written: Writer, script: Script, tmp_path: P
     assert figures["rows"][0]["intervals"] == {}
 
 
-OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2}}
+OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, "data": None}}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2}}
     [
         ("e2e", 0, {"names": ["a", "b"]}, "are not those of"),
         ("e2e", 0, {"single_label": True}, "single_label is True, but False"),
-        ("e2e", 0, {"view": None}, "says nothing of `view`"),
+        ("e2e", 0, {"view": None}, "is not described as backbones are (view)"),
         ("cl6", 0, {}, "cl6 with seed 0, as"),
         ("cl6", 1, {"recipe": OTHER_RATE}, "cl6 with pretrain.lr 0.2, but 0.1 in"),
     ],
@@ -164,7 +165,17 @@ def test_lines_are_told_apart_by_what_differs(written: Writer, script: Script, t
 def study_of(values: dict[str, dict[int, list[float]]], *, single_label: bool = True) -> Study:
     """A study with one measure: line → block → value for each seed."""
     rows = [
-        Row(Path("f"), line, seed, 1, block, (4, 8, 8), {"accuracy": value}, {"accuracy": (value - 0.03, value + 0.02)})
+        Row(
+            Path("f"),
+            line,
+            seed,
+            1,
+            block,
+            (4, 8, 8),
+            {"accuracy": value},
+            {"accuracy": (value - 0.03, value + 0.02)},
+            TAUGHT,
+        )
         for line, blocks in values.items()
         for block, seeds in blocks.items()
         for seed, value in enumerate(seeds)

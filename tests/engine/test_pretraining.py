@@ -7,9 +7,7 @@ import torch
 from conftest import CASCADE, NO_DRAWS, Script, same_weights
 
 import train
-from engine.job import Job
-from engine.run import read_data
-from engine.stop import Stop
+from engine.reading import lessons, read_pair, settle_source
 from models.backbones import make_backbone
 from models.cascade import Taps
 from models.heads import make_head
@@ -140,9 +138,10 @@ def test_a_part_is_held_out_once(corners_yaml: Path, tmp_path: Path) -> None:
     bare.write_text(f"path: {corners_yaml.parent}\nformat: cifar\ntrain: train\ntest: test\n")
     for yaml, parts in ((bare, (86, 10)), (corners_yaml, (86, 10))):
         recipe = Recipe.model_validate({"data": yaml, "pretrain": {"patience": 1}})
-        job = Job(None, recipe, *read_data(recipe, download=False), tmp_path, {}, Stop())
-        assert tuple(len(split.records) for split in job.pretrain_splits) == parts
-        assert len(job.train.records) == (86 if yaml is bare else 96)
+        pair = read_pair(recipe.data, recipe, download=False)
+        (train_part, val_part), _ = lessons(settle_source(recipe, (pair, pair)), pair)
+        assert (len(train_part.records), len(val_part.records)) == parts
+        assert len(pair[0].records) == (86 if yaml is bare else 96)
 
 
 def test_a_stage_that_has_learnt_enough_stops(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
@@ -184,7 +183,6 @@ def test_pretraining_alone(scenes_yaml: Path, tmp_path: Path, script: Script) ->
         (["--baselines", "e2e,magic"], "--baselines: `baselines.1` is 'magic'"),
         (["--baselines", "e2e", "--cl-splits", "0"], "held against a cascade"),
         (["--cl-splits", "7"], "to 6"),
-        (["--pretrain-head", "marquez", "--pretrain-imgsz", "64"], "takes one size"),
         (["--pretrain-bn-mode", "author", "--cache-views", "2"], "nothing can be cached"),
     ],
 )

@@ -19,7 +19,14 @@ STUDY = {
     "table": {"measures": ["map"]},
 }
 CLAIM = {"figure": "7", "claim": "c", "rule": "r", "found": "cl 3 2 1", "verdict": "direction only"}
-MAPS = {"data": "d.yaml", "split": "test", "images": 40, "lines": [{"seeds": [0, 1]}], "claims": [CLAIM]}
+MAPS = {
+    "data": "d.yaml",
+    "split": "test",
+    "images": 40,
+    "lines": [{"seeds": [0, 1]}],
+    "claims": [CLAIM],
+    "untaught": None,
+}
 
 
 @pytest.fixture
@@ -31,7 +38,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (results / "table").mkdir()
     rows = [("cl3", 0, "0.5"), ("cl3", 1, "0.52"), ("cl3", 2, "0.54"), ("e2e", 0, "0.4"), ("e2e", 1, "0.43"),
             ("e2e", 2, "0.45"), ("cl7", 0, "0.45"), ("cl7", 1, "")]  # fmt: skip
-    text = "method,seed,map\n" + "".join(f"{method},{seed},{value}\n" for method, seed, value in rows)
+    head = "method,seed,map,figure,pretrained,learnt\n"
+    text = head + "".join(f"{method},{seed},{value},auc,0.9,yes\n" for method, seed, value in rows)
     (results / "table" / "runs.csv").write_text(text)
     studies.mkdir()
     (studies / "table.yaml").write_text(yaml.safe_dump(STUDY))
@@ -82,6 +90,21 @@ def test_the_ledger_of_this_repository(monkeypatch: pytest.MonkeyPatch, capsys: 
     text = capsys.readouterr().out
     assert text.count("\n| ") >= len(content.claims)
     assert "In all: " in text
+
+
+def test_no_verdict_without_learning(folders: tuple[Path, Path]) -> None:
+    results, studies = folders
+    runs = results / "table" / "runs.csv"
+    evidence = Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]})
+    assert find(evidence, results, studies).verdict == "reproduced"
+    runs.write_text(runs.read_text().replace("e2e,1,0.43,auc,0.9,yes", "e2e,1,0.43,auc,0.53,no"))
+    assert find(evidence, results, studies).verdict == "not tested: the classifiers learnt nothing (AUC 0.53)"
+    runs.write_text("method,seed,map\ncl3,0,0.5\ne2e,0,0.4\n")
+    assert find(evidence, results, studies).verdict.startswith("not tested: its classifiers were never compared")
+    maps = results / "maps" / "lungs" / "localise.json"
+    maps.write_text(json.dumps({key: value for key, value in MAPS.items() if key != "untaught"}))
+    evidence = Evidence.model_validate({"study": "maps", "report": "lungs", "figure": "7"})
+    assert find(evidence, results, studies).verdict.startswith("not tested: its classifiers were never compared")
 
 
 def test_claims_that_nobody_judges(folders: tuple[Path, Path]) -> None:

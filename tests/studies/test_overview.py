@@ -18,10 +18,12 @@ SUMMARY = [{"method": m, "cut": "b1", "accuracy": {"mean": v, "sd": 0.1}} for m,
 def test_every_kind_of_source(tmp_path: Path) -> None:
     (tmp_path / "maps" / "lungs").mkdir(parents=True)
     lines = [{"line": line, "map": "gradcam", "cuts": [1, 2], "measures": MEASURES} for line in ("cl2", "e2e")]
-    (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines}))
+    (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines, "untaught": None}))
     (tmp_path / "maps" / "accuracy.json").write_text(json.dumps({"summary": SUMMARY}))
     (tmp_path / "table").mkdir()
-    (tmp_path / "table" / "runs.csv").write_text("method,map\ncl2,0.5\ncl2,0.7\ne2e,0.4\ne2e,\n")
+    (tmp_path / "table" / "runs.csv").write_text(
+        "method,map,figure,pretrained,learnt\ncl2,0.5,auc,0.9,yes\ncl2,0.7,auc,0.9,yes\ne2e,0.4,auc,0.9,yes\ne2e,,,,\n"
+    )
     sides, about = ["cl2", "e2e"], {"study": "maps", "label": "x"}
     sources: list[dict[str, object]] = [
         about | {"report": "lungs", "map": "gradcam", "measure": "iou", "sides": sides},

@@ -126,7 +126,7 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     (study.folder / "failed" / "cl2_seed1").touch()
     text = as_markdown(study, results(study))
     assert "1 of 6 runs done" in text
-    assert "| scratch | 0.250 | 0.500 | – | 1 (seed 1 not run) |" in text
+    assert "| scratch | – | 0.250 | 0.500 | – | 1 (seed 1 not run) |" in text
     assert "seed 1 failed" in text
     assert str(tmp_path) not in text
     assert all_commands(study).count("python val.py --map") == 6
@@ -142,8 +142,8 @@ def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
         values_file(study, cell).write_text(json.dumps({"map": values[cell.method][cell.seed]}))
     text = as_markdown(study, results(study))
     # two differences of mean m, half their distance h: m ± 12.706 · h
-    assert "| less scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
-    assert "| pair | map |\n|---|---:|\n| cl2 less cl2_frozen | +0.050 [-0.585, +0.685] |" in text
+    assert "| minus scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
+    assert "| pair | map |\n|---|---:|\n| cl2 minus cl2_frozen | +0.050 [-0.585, +0.685] |" in text
 
 
 def test_killed_at_random_moments_it_gives_the_same_table(
