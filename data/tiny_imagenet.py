@@ -23,8 +23,8 @@ class Row:
 def read_tiny_imagenet(description: Description, split: str) -> Split:
     """Read one split: train/<wnid>/<wnid>_boxes.txt or val/val_annotations.txt say which images there are.
 
-    An image whose box is damaged stays, with its class and without the box. Where the yaml has `classes`, images of other
-    synsets are left out.
+    An image whose box is damaged stays, with its class and without the box. Where the yaml has `classes`, images of
+    other synsets are left out.
 
     Raises:
         UserError: a split other than train and val, no list of its images, or a class outside `names`.
