@@ -8,7 +8,6 @@ from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
@@ -16,6 +15,7 @@ from engine.logs import Logs, progress
 from engine.ranks import agree, mean_over_ranks
 from engine.schedule import exhausted, learning_rate, set_rate
 from engine.stop import Stop
+from engine.update import Average, clip_gradients, make_optimizer
 from utils.config import Phase
 from utils.errors import Stopped, UserError
 from utils.seed import mixed_seed, seed_draws
@@ -64,6 +64,7 @@ class Position:
     Attributes:
         epoch: epochs done.
         batch: batches done of the next one.
+        unaveraged: updates of the weights that their average has not taken in.
         totals: sums of the terms over these.
         history: fitness at each validation.
         metrics: all figures of the last one.
@@ -72,6 +73,7 @@ class Position:
 
     epoch: int = 0
     batch: int = 0
+    unaveraged: int = 0
     totals: dict[str, float] = field(default_factory=dict)
     history: list[float] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -121,8 +123,9 @@ class Loop:
         self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
         self.position = Position(**state["position"]["within"]) if state else Position()
         task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = make_average(task.model, phase.ema_decay) if phase.ema_decay else None
-        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(task.model, phase))
+        self.average = Average(task.model, phase.ema_decay, phase.ema_every) if phase.ema_decay else None
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(task.model, phase, scaled=scaled))
         if self.average:
             self.average.to(fabric.device)
         if state:
@@ -197,6 +200,7 @@ class Loop:
         self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
 
     def _validate(self) -> dict[str, float]:
+        self._bring_up_average()
         at, metrics = self.position, self.task.evaluate(self.averaged)
         fitness = metrics[self.task.fitness]
         if fitness > max(at.history, default=-math.inf):
@@ -256,12 +260,21 @@ class Loop:
 
     def _update(self) -> None:
         """Clip, step, average."""
+        self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         if math.isfinite(self.phase.clip):
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.phase.clip, error_if_nonfinite=False)
+            clip_gradients(self.optimizer.optimizer, self.phase.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.average:
-            self.average.update_parameters(self.task.model)
+        self.position.unaveraged += 1
+        if self.average and self.average.due(self.position.unaveraged):
+            self._bring_up_average()
+
+    def _bring_up_average(self) -> None:
+        """Let the average take in the updates since it last did."""
+        at = self.position
+        if self.average and at.unaveraged:
+            self.average.take_in(self.task.model, at.unaveraged)
+        at.unaveraged = 0
 
     def _vote(self, batch: Any, terms: dict[str, float]) -> None:
         """Stop every rank where one rank's loss is not finite: the last save stays as it is."""
@@ -294,30 +307,3 @@ class Loop:
             self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-
-
-def make_optimizer(model: nn.Module, phase: Phase) -> torch.optim.Optimizer:
-    """SGD or AdamW over the trainable parameters; weight decay on matrices only, unless the phase says on all."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": phase.weight_decay * phase.decay_all},
-    ]
-    if phase.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=phase.lr, betas=(phase.momentum, 0.999), fused=True)
-    nesterov = phase.optimizer == "nesterov"
-    return torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
-
-
-def make_average(model: nn.Module, decay: float) -> AveragedModel:
-    """Exponential moving average of weights and BatchNorm statistics; the first steps count for more."""
-
-    @torch.no_grad()
-    def blend(averaged: Any, current: Any, count: Any) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - keep)
-        else:
-            torch._foreach_copy_(averaged, current)
-
-    return AveragedModel(model, multi_avg_fn=blend, use_buffers=True)

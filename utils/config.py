@@ -51,7 +51,10 @@ class Phase(Section):
     weight_decay: float = Field(5e-4, ge=0, description="L2 on the weights")
     decay_all: bool = Field(False, description="weight decay on biases and BatchNorm too")
     clip: Positive = Field(10.0, description="largest gradient norm; inf for none")
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weight average; 0 for none")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the weight average at each update; 0 for none")
+    ema_every: int = Field(
+        10, ge=1, description="updates that the average takes in at a time; one at first, and the rest to validate"
+    )
     val_every: int = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
     patience: int | None = Field(
         None, ge=1, description="stop after so many validations without a better one; plateau: epochs before a verdict"

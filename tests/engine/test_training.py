@@ -10,11 +10,10 @@ from conftest import ROOT, TINY, Script
 
 import train
 from engine.device import make_fabric, settle
-from engine.loop import make_average, make_optimizer
 from models.backbones import make_backbone
 from models.cascade import StageNet
 from utils import checkpoint
-from utils.config import Phase, Recipe
+from utils.config import Recipe
 from utils.errors import UserError
 
 
@@ -132,32 +131,6 @@ def test_reuses_a_backbone_instead_of_pretraining(
     frozen = [name for name in stored if int(name.split(".")[1]) < 11]
     assert frozen
     assert all(torch.equal(trained[f"backbone.{name}"], stored[name]) for name in frozen)
-
-
-def test_no_weight_decay_on_biases_and_norms() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    groups = make_optimizer(model, Phase(weight_decay=0.1)).param_groups
-    assert [len(group["params"]) for group in groups] == [1, 3]
-    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
-
-
-def test_weight_decay_on_all_where_the_phase_says_so() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    groups = make_optimizer(model, Phase(weight_decay=0.1, decay_all=True)).param_groups
-    assert [group["weight_decay"] for group in groups] == [0.1, 0.1]
-
-
-def test_average_follows_the_definition() -> None:
-    model = torch.nn.Linear(1, 1)
-    average = make_average(model, 0.5)
-    wanted = None
-    for step in range(4):
-        with torch.no_grad():
-            model.weight.fill_(float(step))
-        average.update_parameters(model)
-        keep = min(0.5, (1 + step) / (10 + step))
-        wanted = float(step) if wanted is None else keep * wanted + (1 - keep) * step
-    assert average.module.weight.item() == pytest.approx(wanted)
 
 
 def test_loss_that_is_not_finite_stops_the_run(
