@@ -24,11 +24,13 @@ from utils.errors import UserError, run_cli
 
 NOT_RUN, NOTHING = "not run", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
-RULES = f"""Verdicts. Of maps: by the rules that stand in each study's report. Of a difference between methods:
-*{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) lies above 0; *{DIRECTION}*, if its mean does; else
-*{NOT_SEEN}*. Of an order of several: *{REPRODUCED}*, if every mean lies above the next and the interval between first
-and last above 0; *{DIRECTION}*, if the first lies above the last. Where the paper's own data could not be had, its
-numbers are *data not available*, whatever other data say."""
+UNDECIDED = "undecided"
+RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
+*{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
+*{UNDECIDED}*, if it holds 0 or if there is one seed. Of an order of several: the same of the first minus the last, and
+*{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a backbone were
+not above chance and the majority class by their interval, so that its detector says nothing of pre-training. Where the
+paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 
 class Evidence(Section):
@@ -164,12 +166,12 @@ def ordered(values: list[dict[str, float]]) -> tuple[str, str]:
     apart = [first[seed] - last[seed] for seed in first if seed in last]
     means = [float(np.mean(list(own.values()))) for own in values]
     if len(apart) < 2:
-        return (DIRECTION if means[0] > means[-1] else NOT_SEEN), f"{means[0] - means[-1]:+.3f}"
+        return UNDECIDED, f"{means[0] - means[-1]:+.3f}"
     low, high = interval(apart)
     text = f"{np.mean(apart):+.3f} [{low:+.3f}, {high:+.3f}]"
-    if low > 0 and all(a > b for a, b in pairwise(means)):
-        return REPRODUCED, text
-    return (DIRECTION if np.mean(apart) > 0 else NOT_SEEN), text
+    if low > 0:
+        return (REPRODUCED if all(a > b for a, b in pairwise(means)) else DIRECTION), text
+    return (NOT_SEEN if high < 0 else UNDECIDED), text
 
 
 def plural(count: int, what: str) -> str:

@@ -1,0 +1,179 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from data.description import load_description
+from data.formats import read_split
+from data.holdout import hold_out
+from data.loader import DetectionSet
+from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, cut_ahead, objects_of, say_more
+from data.records import Record, Split, make_record
+from data.views import View, settled, training_view
+from utils.config import Augment, Pretrain, Recipe
+from utils.errors import UserError
+from utils.letterbox import FILL
+
+
+@pytest.fixture
+def split(scenes_yaml: Path) -> Split:
+    return read_split(load_description(scenes_yaml), "train")
+
+
+def marked(height: int, width: int) -> np.ndarray:
+    """[H, W, 3] whose first two channels tell row and column."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([rows, columns, np.zeros_like(rows)], -1)
+
+
+def one_class(split: Split, records: list[Record]) -> Split:
+    return replace(split, description=replace(split.description, names=["thing"]), records=records)
+
+
+def test_every_box_is_a_picture_of_its_class(split: Split) -> None:
+    found, told = objects_of(split)
+    assert len(found.records) == sum(len(record.labels) for record in split.records)
+    assert found.description.single_label
+    assert found.description.names == split.description.names
+    for own in found.records:
+        whole = next(record for record in split.records if record.image == own.image)
+        assert own.group == str(own.image)
+        assert own.classes is not None
+        assert own.classes.tolist() == own.labels.tolist()
+        assert any((own.boxes_xyxy[0] == box).all() for box in whole.boxes_xyxy)
+    assert told.startswith(f"train: {len(found.records)} objects of {len(split.records)} images")
+    assert "left out" not in told
+
+
+def test_what_cannot_be_cut_out_is_counted(split: Split) -> None:
+    """A crowd, a difficult box, one of too few pixels, and one that stays; another class has no box at all."""
+    tiny = [10, 10, 10 + LEAST_PIXELS - 1, 12]
+    boxes = [[0, 0, 50, 50], [0, 0, 40, 40], tiny, [20, 20, 20 + LEAST_PIXELS, 22]]
+    record = make_record(
+        Path("a.jpg"), (64, 64), boxes, [0, 1, 1, 1], [False, True, False, False], crowd=[True, False, False, False]
+    )
+    found, told = objects_of(replace(split, records=[record]))
+    assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[20, 20, 28, 22]]
+    assert "left out: 1 crowds, 1 difficult, 1 smaller than 8 pixels" in told
+    assert re.search(r"no object of 0, 2, 3, 4, 5, 6, 7, 8, 9, which", told)
+    with pytest.raises(UserError, match=r"no box of `train` can be cut out, left out: 1 smaller than 8 pixels"):
+        objects_of(replace(split, records=[make_record(Path("a.jpg"), (64, 64), [tiny], [1])]))
+
+
+def test_a_window_is_square_around_the_box_and_grey_outside() -> None:
+    image, box = tv_tensors.Image(torch.from_numpy(marked(100, 80)).permute(2, 0, 1)), [10.0, 20.0, 30.0, 60.0]
+    boxes = tv_tensors.BoundingBoxes(torch.tensor([box]), format="XYXY", canvas_size=(100, 80))  # type: ignore[call-overload]
+    # longer side 40, half of it around: a window of 60 from x = 20 − 30, y = 40 − 30
+    square, moved = CutOut(60, Window(0.5))(image, boxes)
+    assert square.shape == (3, 60, 60)
+    assert (square[:, :, :10] == FILL).all()
+    assert torch.equal(square[:, :, 10:], image[:, 10:70, :50])
+    assert moved.tolist() == [[20, 10, 40, 50]]
+    half, moved = CutOut(30, Window(0.5))(image, boxes)
+    assert half.shape == (3, 30, 30)
+    assert moved.tolist() == [[10, 5, 20, 25]]
+
+
+def test_jitter_moves_and_scales_within_its_bounds() -> None:
+    window, box = Window(0.5, jitter=0.2), [100.0, 100.0, 140.0, 120.0]
+    draws = np.array([window.draw(box) for _ in range(500)])
+    sides, middles = draws[:, 2], draws[:, :2] + draws[:, 2:] / 2
+    assert 60 / 1.2 - 1 <= sides.min() < 55
+    assert 66 < sides.max() <= 60 * 1.2 + 1
+    assert np.abs(middles - [120, 110]).max() <= 0.2 * 40 + 1
+    assert np.abs(middles - [120, 110]).max() > 6
+    left, top, right, bottom = window.reach(box, (1000, 1000))
+    assert (draws[:, 0] >= left).all()
+    assert (draws[:, 1] >= top).all()
+    assert (draws[:, 0] + sides <= right).all()
+    assert (draws[:, 1] + sides <= bottom).all()
+
+
+def test_pictures_cut_out_ahead_change_nothing(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects, _ = objects_of(split)
+    phase = Pretrain(source="objects", imgsz=32, jitter=0.3)
+    view = training_view(phase, Augment(fliplr=0.5, photometric=0.5))
+    ahead = cut_ahead(objects.records, Window(phase.context, phase.jitter))
+    assert all(own.pixels is not None for own in ahead)
+    plain, quick = (DetectionSet(records, view, seed=3, classes=10) for records in (objects.records, ahead))
+    for epoch in range(3):
+        for index in range(0, len(objects.records), 5):
+            for one, other in zip(plain[epoch, index], quick[epoch, index], strict=True):
+                assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+    monkeypatch.setattr("data.objects.free_memory", lambda: 1000)
+    assert cut_ahead(objects.records, Window(0.5)) is objects.records
+
+
+def test_background_touches_no_box(split: Split) -> None:
+    records = [replace(own, labels=own.labels * 0) for own in split.records]
+    found, _ = objects_of(one_class(split, records))
+    assert found.description.names == ["thing", BACKGROUND]
+    background = [own for own in found.records if own.labels[0] == 1]
+    assert len(background) > 0.5 * len(found.records) / 2
+    for own in background:
+        whole = next(record for record in split.records if record.image == own.image)
+        box, others = own.boxes_xyxy[0], whole.boxes_xyxy
+        apart = (others[:, 2:] < box[:2]) | (others[:, :2] > box[2:])
+        assert apart.any(1).all()
+        assert (box[:2] >= 0).all()
+        assert (box[2:] <= 256).all()
+    again, _ = objects_of(one_class(split, records))
+    assert all((a.boxes_xyxy == b.boxes_xyxy).all() for a, b in zip(found.records, again.records, strict=True))
+
+
+def test_no_room_for_background(split: Split) -> None:
+    record = make_record(Path("a.jpg"), (64, 64), [[0, 0, 64, 60]], [0])
+    with pytest.raises(UserError, match="one class, `thing`, and no room beside it"):
+        objects_of(one_class(split, [record]))
+
+
+def test_objects_of_one_picture_stand_on_one_side(split: Split) -> None:
+    objects, _ = objects_of(split)
+    own, held = hold_out(objects, 0.3)
+    assert not {record.group for record in own.records} & {record.group for record in held.records}
+    patients = [replace(record, group=f"patient {number // 3}") for number, record in enumerate(split.records)]
+    own, held = hold_out(objects_of(replace(split, records=patients))[0], 0.3)
+    assert not {record.group for record in own.records} & {record.group for record in held.records}
+
+
+def test_objects_where_boxes_say_more_than_pictures(split: Split, corners_yaml: Path) -> None:
+    single = read_split(load_description(corners_yaml), "train")
+    stated = replace(split, records=[replace(own, classes=own.labels) for own in split.records])
+    empty = replace(split, records=[make_record(Path("a.jpg"), (64, 64))])
+    assert [say_more(own) for own in (split, single, stated, empty)] == [True, False, False, False]
+    recipe = Recipe(imgsz=96)
+    assert settled(recipe, split).pretrain.source == "objects"
+    assert settled(recipe, single).pretrain.source == "pictures"
+    assert settled(Recipe(pretrain=Pretrain(source="pictures")), split).pretrain.source == "pictures"
+
+
+@pytest.mark.parametrize(
+    ("imgsz", "given", "source", "side"),
+    [(416, None, "objects", 192), (96, None, "objects", 32), (32, None, "objects", 32), (416, 64, "objects", 64),
+     (416, None, "pictures", 416)],
+)  # fmt: skip
+def test_objects_need_half_the_size(imgsz: int, given: int | None, source: str, side: int) -> None:
+    recipe = Recipe.model_validate({"imgsz": imgsz, "pretrain": {"source": source, "imgsz": given}})
+    assert View.of(recipe.stage).imgsz == side
+
+
+def test_a_crowd_of_coco_is_no_object(tmp_path: Path) -> None:
+    import json
+
+    Image.fromarray(marked(64, 64)).save(tmp_path / "a.png")
+    boxes = [
+        {"id": n, "image_id": 1, "category_id": 1, "bbox": [n, n, 30, 30], "area": 900, "iscrowd": n} for n in (0, 1)
+    ]
+    content = {"images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}], "annotations": boxes,
+               "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "data.yaml").write_text("path: .\nformat: coco\nimages: .\ntrain: a.json\n")
+    found, told = objects_of(read_split(load_description(tmp_path / "data.yaml"), "train"))
+    assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[0, 0, 30, 30]]
+    assert "left out: 1 crowds" in told
+    assert "no object of dog" in told
