@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from data.images import THREADS, record_rgb
-from data.records import Record, Split
+from data.records import LISTED, Record, Split
 from utils.errors import UserError
 from utils.letterbox import FILL
 from utils.memory import free_memory
@@ -127,9 +127,15 @@ def objects_of(split: Split) -> tuple[Split, str]:
     form = replace(split.description.format, single_label=True)
     description = replace(split.description, format=form, names=names)
     missing = [name for label, name in enumerate(names) if not any(own.labels[0] == label for own in found)]
-    none = f"; no object of {', '.join(missing)}, which can therefore not be learnt" if missing else ""
-    told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out) + none
+    told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
+    told += f"; no object of {listed(missing)}" if missing else ""
     return replace(split, description=description, records=found, problems=[]), told
+
+
+def listed(names: list[str]) -> str:
+    """Names, the first LISTED of them where they are many."""
+    further = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {further} more" if further > 0 else "")
 
 
 def said(left_out: Counter[str]) -> str:

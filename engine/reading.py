@@ -64,11 +64,9 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     for own in learnt_from:
         for other in others:
             if count := len(common(files(own), files(other))):
-                apart = "" if other.name == "train" else ": figures on these tell little"
-                where = (
-                    f"`{own.name}` of {own.description.yaml.name} and `{other.name}` of {other.description.yaml.name}"
-                )
-                lines.append(f"{where} share {count} images{apart}")
+                doubt = "" if other.name == "train" else "; the backbone may have learnt what the detector is judged on"
+                places = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
+                lines.append(f"{' and '.join(places)} share {count} images{doubt}")
     return lines
 
 
