@@ -57,10 +57,15 @@ def show_plan(recipe: Recipe) -> None:
     from models.plan import make_plan, plan_table
 
     backbone = make_backbone(recipe.backbone, recipe.width)
-    if recipe.weights is None and recipe.cl_splits != 0:
+    if recipe.pretrains:
         plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
         console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
         console.print(plan_table(plan, backbone.taps))
+        stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
+        side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
+        console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
+        if backbone.taps and not recipe.pretrain_only:
+            console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
 
 
 def main() -> None:
