@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(RUN) -m data.sample
 	$(RUN) train.py --backbone darknet53 --cl-splits 3
 	$(RUN) val.py --map
-	$(RUN) val.py --localise --images 40
+	$(RUN) val.py --localise --view pictures --images 40
 	$(RUN) detect.py
 	$(RUN) export.py
 	@echo

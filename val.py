@@ -106,6 +106,12 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="compare ways to get a box instead: sensitivity, attention, gradcam, cam, saliency …, or all",
     )
+    maps.add_argument(
+        "--view",
+        choices=("learnt", "pictures"),
+        default="learnt",
+        help="what is explained: what the classifiers learnt from, or whole pictures at the detector's size [learnt]",
+    )
     maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
     maps.add_argument(
         "--stretch",
@@ -209,6 +215,7 @@ def localise(arguments: argparse.Namespace) -> None:
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+    from data.objects import BACKGROUND
     from engine.accuracy import own_data, read_backbones
     from engine.accuracy_report import shown_command
     from engine.device import pick_device
@@ -222,6 +229,9 @@ def localise(arguments: argparse.Namespace) -> None:
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
     names = None if arguments.explain else backbones[0].names
+    if arguments.view == "pictures":
+        backbones = [file.on_pictures() for file in backbones]
+        names = names and [name for name in names if name != BACKGROUND]
     split = read_data(arguments, own, names, backbones[0].path, backbones[0].view)
     plan = prepare(
         backbones,

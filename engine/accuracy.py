@@ -1,7 +1,7 @@
 """The accuracy study: every classifier of every backbone file on the same held-out images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from engine.logs import progress
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
-from models.heads import Shape, make_head
+from models.heads import ONE_SIZE, Shape, make_head
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -36,6 +36,7 @@ class BackboneFile:
         shapes: channels, height, width of the features there.
         convs: convolutions in its heads.
         view: what its classifiers learnt from, and are judged on.
+        detector_imgsz: side of the detector's input in the same run.
         stages: figures of each classifier on the validation images of its training, as in engine.learnt.
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
@@ -52,6 +53,7 @@ class BackboneFile:
     convs: int
     single_label: bool
     view: View
+    detector_imgsz: int
     stages: list[dict[str, float]]
     trained: dict[str, Any]
     data: Path
@@ -64,7 +66,7 @@ class BackboneFile:
         Raises:
             UserError: a key is missing: the file is older than its format.
         """
-        own = ("backbone", "width", "names", "method", "single_label")
+        own = ("backbone", "width", "names", "method", "single_label", "detector_imgsz")
         try:
             trained = content["recipe"]["pretrain"]
             return cls(
@@ -94,6 +96,17 @@ class BackboneFile:
             f"{self.convs} head convs",
             self.view.about,
         )
+
+    def on_pictures(self) -> "BackboneFile":
+        """The same classifiers, shown whole pictures at the detector's size instead of what they learnt from.
+
+        Raises:
+            UserError: its heads take one size.
+        """
+        if self.head in ONE_SIZE and self.imgsz != self.detector_imgsz:
+            what = f"`{self.head}` heads take {self.imgsz} px, not {self.detector_imgsz}"
+            raise UserError(what, where=self.path, mend="leave --view out")
+        return replace(self, view=View("pictures", self.detector_imgsz))
 
     @property
     def imgsz(self) -> int:

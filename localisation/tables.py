@@ -111,8 +111,8 @@ def heading(summary: Summary) -> str:
     warned = "".join(f"\n{line}." for line in doubts(study.plan.files))
     return (
         f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases (image and class) of "
-        f"{len(study.records)} images; seeds: {lines}. Regions are the highest "
-        f"{100 - rule.percentile} % of a map.\n"
+        f"{len(study.records)} images, shown as {study.plan.files[0].view.about}; seeds: {lines}. "
+        f"Regions are the highest {100 - rule.percentile} % of a map.\n"
         f"Boxes take {study.shares.mean():.1%} of an image; with regions of this size the mean IoU can reach "
         f"{own['iou_ceiling']:.3f}, chance gives about {own['iou_chance']:.3f}, and {own['localisable']:.1%} of the "
         f"cases can have an IoU above 0.2 at all.{warned}"

@@ -67,6 +67,8 @@ def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.Captu
     assert report["pairs"] == []
     assert report["untaught"].startswith("the classifiers learnt nothing (top-1")
     assert {claim["verdict"] for claim in report["claims"]} == {f"not tested: {report['untaught']}"}
+    script(val, "--localise", *given, "--no-pictures", "--view", "pictures")
+    assert "4 images, shown as pictures, 64 px, letterbox" in capsys.readouterr().out
 
 
 def test_cached_objects_are_those_that_are_cut_out(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
