@@ -22,10 +22,9 @@ import psutil
 import torch
 
 from benchmarks.figures import show
+from benchmarks.workload import write_scenes
 from data.description import load_description
 from data.formats import read_split
-from data.sample import SampleSize
-from data.sample import write as write_scenes
 from engine.cascade import pretrain
 from engine.device import make_fabric, settle
 from engine.job import Job
@@ -34,7 +33,7 @@ from engine.stop import Stop
 from models.backbones import make_backbone
 from models.plan import SubModule, block_costs, joined, make_plan, training_bytes
 from utils.config import ROOT, Recipe
-from utils.errors import run_cli
+from utils.errors import UserError, run_cli
 
 # No augmentation, so that the features can be cached; a head without convolution, which costs nothing to speak of.
 BASE = {
@@ -58,7 +57,7 @@ def measure(data: Path, changes: dict[str, Any], results: Any) -> None:
         splits = read_split(description, "train"), read_split(description, "val")
         job = Job(make_fabric(recipe), recipe, *splits, Path(folder), {}, Stop(), splits)
         idle, began = psutil.Process().memory_info().rss, time.monotonic()
-        pretrain(job, make_backbone(recipe.backbone))
+        pretrain(job, make_backbone(recipe.backbone, recipe.width))
         seconds = time.monotonic() - began
     if recipe.device == "cuda":
         peak = torch.cuda.max_memory_allocated()
@@ -84,26 +83,27 @@ def line(figure: str, value: float, target: float, floor: float, **more: Any) ->
     show(figure, value, target, against, least=False, floor=round(floor, 3), **more)
 
 
-def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: int) -> None:
+def time_figures(data: Path, splits: list[int], imgsz: int, batch: int, epochs: int, width: float) -> None:
     """Wall time of CL_k over E2E, equal epochs a stage, with caching, validation and checkpoints."""
-    changes = {"imgsz": imgsz, "pretrain": {"epochs": epochs, "batch_size": batch, "val_every": epochs}}
+    changes = {"width": width, "imgsz": imgsz, "pretrain": {"epochs": epochs, "batch_size": batch, "val_every": epochs}}
     first = measured(data, cl_splits=1, **changes)["seconds"]
     cascades = [measured(data, cl_splits=k, **changes)["seconds"] for k in splits]
     whole = (first + measured(data, cl_splits=1, **changes)["seconds"]) / 2  # a machine's speed drifts
-    backbone = make_backbone("darknet53")
+    backbone = make_backbone("darknet53", width)
     for k, own in zip(splits, cascades, strict=True):
         plan = make_plan(backbone, k, imgsz)
         # Beside as much training as end to end, all blocks but the last sub-module's run forward once.
         floor = 1 + (1 - plan[-1].macs / sum(part.macs for part in plan)) / (3 * epochs)
         at = f"{imgsz} px, batch {batch}, {epochs} epochs a stage"
         line(f"wall time of CL_{k} with cache over E2E, {at}", own / whole, TIME_TARGET, floor, seconds=round(own, 1),
-             end_to_end=[round(first, 1), round(2 * whole - first, 1)])  # fmt: skip
+             end_to_end=[round(first, 1), round(2 * whole - first, 1)], width=width)  # fmt: skip
 
 
-def memory_figures(data: Path, imgsz: int, batch: int) -> None:
+def memory_figures(data: Path, imgsz: int, batch: int, width: float) -> None:
     """Peak of the worst stage over E2E: resident bytes above the idle process, or the allocator's on a GPU."""
     changes = {"imgsz": imgsz, "precision": "fp32", "pretrain": {"epochs": 1, "batch_size": batch}, "cache": "disk"}
-    whole, backbone = measured(data, cl_splits=1, **changes)["peak"], make_backbone("darknet53")
+    changes["width"] = width
+    whole, backbone = measured(data, cl_splits=1, **changes)["peak"], make_backbone("darknet53", width)
     cases: list[tuple[str, float, dict[str, Any]]] = [
         ("CL_3", 0.87, {"cl_splits": 3}),
         ("CL_7", 0.45, {"cl_splits": 7}),
@@ -114,29 +114,31 @@ def memory_figures(data: Path, imgsz: int, batch: int) -> None:
     for name, target, own in cases:
         peak = measured(data, **own, **changes)["peak"]
         plan = make_plan(backbone, own["cl_splits"], imgsz, own.get("balance", "stage"), batch=batch)
-        activations, floor = memory_floors(plan, imgsz, batch, recompute="recompute" in own)
+        whole_costs = joined(block_costs(backbone, imgsz))
+        if "recompute" in own:
+            plan = [replace(plan[0], activations=round(32 * width) * imgsz**2), *plan[1:]]
+        activations, floor = memory_floors(plan, whole_costs, batch)
         at, gib = f"{imgsz} px, batch {batch}, fp32", round(peak / 2**30, 2)
-        line(f"peak memory of {name} over E2E, {at}", peak / whole, target, floor, activations=activations, gib=gib)
+        line(f"peak memory of {name} over E2E, {at}", peak / whole, target, floor, activations=activations, gib=gib,
+             width=width)  # fmt: skip
 
 
-def memory_floors(plan: list[SubModule], imgsz: int, batch: int, *, recompute: bool) -> tuple[float, float]:
+def memory_floors(plan: list[SubModule], whole: SubModule, batch: int) -> tuple[float, float]:
     """The worst sub-module over the whole network: by activations alone, and with what its weights need.
 
     The weights themselves are there in either case. Recomputed, the first sub-module holds at least what its largest
-    convolution, the stem's, puts out: 32 channels of the image's size.
+    convolution, the stem's, puts out.
     """
-    if recompute:
-        plan = [replace(plan[0], activations=32 * imgsz**2), *plan[1:]]
-    whole = joined(block_costs(make_backbone("darknet53"), imgsz))
     weights = 4 * whole.parameters
     worst = max(training_bytes(part, batch) for part in plan)
     activations = max(part.activations for part in plan) / whole.activations
     return round(activations, 3), (weights + worst) / (weights + training_bytes(whole, batch))
 
 
-def resume_figure(data: Path, folder: Path, kills: int = 3, after: float = 50) -> None:
+def resume_figure(data: Path, folder: Path, kills: int, after: float, epochs: int, width: float) -> None:
     """Time lost to SIGKILL and --resume over the time since the last save; processes, start-up and all."""
-    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--epochs", 32]
+    flags = ["--data", data, "--project", folder, "--cl-splits", 1, "--imgsz", 96, "--pretrain-only", "--width", width]
+    flags += ["--epochs", epochs]
     flags += ["--pretrain-crop", 1, "--augment-fliplr", 0, "--augment-photometric", 0, "--pretrain-head-convs", 0]
     start = [sys.executable, "train.py", *map(str, flags)]
     whole = timed([*start, "--name", "whole"])
@@ -161,9 +163,16 @@ def timed(command: list[str]) -> float:
 
 
 def killed(command: list[str], last: Path, after: float) -> float:
-    """Start a process and kill it so many seconds after it wrote a checkpoint; returns the time since then."""
+    """Start a process and kill it so many seconds after it wrote a checkpoint; returns the time since then.
+
+    Raises:
+        UserError: it ended before.
+    """
     process, began = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), time.time()
     while not last.exists() or last.stat().st_mtime < began or time.time() - last.stat().st_mtime < after:
+        if process.poll() is not None:
+            mend = "give more --resume-epochs, or less --after"
+            raise UserError(f"it ended before it was killed, with code {process.returncode}", where=last, mend=mend)
         time.sleep(0.1)
     saved = last.stat().st_mtime
     os.kill(process.pid, signal.SIGKILL)
@@ -180,23 +189,24 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="epochs of a timed stage [6]")
     parser.add_argument("--imgsz", type=int, default=96, help="side of the timed images [96]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
-    arguments = parser.parse_args()
+    parser.add_argument("--memory-batches", type=int, nargs="+", default=[16, 32], help="as memory is for [16 32]")
+    parser.add_argument("--memory-imgsz", type=int, default=256, help="side of the images that memory is for [256]")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on all channel counts [1]")
+    parser.add_argument("--kills", type=int, default=3, help="kills of the resumed run [3]")
+    parser.add_argument("--after", type=float, default=50, help="seconds from a save to a kill [50]")
+    parser.add_argument("--resume-epochs", type=int, default=32, help="epochs of the resumed run [32]")
+    given = parser.parse_args()
+    batch, width = given.batch_size, given.width
     with tempfile.TemporaryDirectory() as folder:
-        files = {}
-        for name, images in (("many", arguments.images), ("few", 4 * arguments.batch_size)):
-            root = write_scenes(Path(folder) / name, size=SampleSize(images, arguments.batch_size, 1))
-            files[name] = Path(folder) / f"{name}.yaml"
-            files[name].write_text(
-                (ROOT / "data" / "sample.yaml").read_text().replace("path: sets/sample", f"path: {root}")
-            )
-        batch = arguments.batch_size
-        if arguments.only in (None, "time"):
-            time_figures(files["many"], arguments.splits, arguments.imgsz, batch, arguments.epochs)
-        if arguments.only in (None, "memory"):
-            for images in (batch, 2 * batch):
-                memory_figures(files["few"], 256, images)
-        if arguments.only in (None, "resume"):
-            resume_figure(files["many"], Path(folder))
+        many = write_scenes(Path(folder) / "many", given.images, batch, 1)
+        few = write_scenes(Path(folder) / "few", 2 * max(given.memory_batches), batch, 1)
+        if given.only in (None, "time"):
+            time_figures(many, given.splits, given.imgsz, batch, given.epochs, width)
+        if given.only in (None, "memory"):
+            for images in given.memory_batches:
+                memory_figures(few, given.memory_imgsz, images, width)
+        if given.only in (None, "resume"):
+            resume_figure(many, Path(folder), given.kills, given.after, given.resume_epochs, width)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import ctypes
 import json
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import Turn, in_turns, show
-from benchmarks.pipeline import CLASSES, judged_outside, suppression, waiting
+from benchmarks.pipeline import judged_outside, suppression, waiting
+from benchmarks.workload import CLASSES, make_detector, random_truth
 from engine.device import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_memory
 from engine.export import write_onnx
 from models.backbones import make_backbone
@@ -33,6 +36,23 @@ from utils.errors import run_cli
 from utils.ultralytics_parts import ultralytics
 
 
+@dataclass(frozen=True)
+class Size:
+    """What the two sides compute.
+
+    Attributes:
+        imgsz: side of the images beside training.
+        training: side and number of the images of a training step, for each that is measured.
+        width: factor on our channel counts.
+        peer: the package's model.
+    """
+
+    imgsz: int
+    training: Sequence[tuple[int, int]]
+    width: float
+    peer: str
+
+
 def multiplications(network: nn.Module, imgsz: int) -> int:
     """Of one image, forward."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -40,25 +60,11 @@ def multiplications(network: nn.Module, imgsz: int) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def make_peer() -> Any:
-    """The ultralytics package's YOLOv3 with fresh weights, as its trainer sets it up."""
-    peer = ultralytics("nn.tasks").DetectionModel("yolov3.yaml", nc=CLASSES, verbose=False)
+def make_peer(model: str) -> Any:
+    """A network of the ultralytics package with fresh weights, as its trainer sets it up."""
+    peer = ultralytics("nn.tasks").DetectionModel(model, nc=CLASSES, verbose=False)
     peer.args = ultralytics("cfg").get_cfg()
     return peer
-
-
-def own_network() -> YOLOv3:
-    """This project's, as its training lays it out."""
-    model = YOLOv3(make_backbone("darknet53"), CLASSES)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def random_truth(imgsz: int, batch: int, each: int = 7) -> Truth:
-    """Boxes of a batch; seven are about what an image of COCO has."""
-    corner = torch.rand(batch * each, 2) * imgsz * 0.6
-    size = 8 + torch.rand(batch * each, 2) * (imgsz * 0.4 - 8)
-    labels = torch.randint(CLASSES, (batch * each,))
-    return Truth(torch.cat([corner, corner + size], 1), labels, torch.arange(batch).repeat_interleave(each))
 
 
 def own_step(model: YOLOv3, images: Tensor, truth: Truth, precision: str) -> Turn:
@@ -95,12 +101,12 @@ def peer_step(peer: Any, images: Tensor, truth: Truth) -> Turn:
     return step
 
 
-def training(repeats: int, *, with_compile: bool) -> None:
+def training(repeats: int, size: Size, *, with_compile: bool) -> None:
     """Images a second of training over the peer's at equal multiplications, and what each measure of speed gives."""
     keep_memory()  # as training does; the peer has the good of it too
-    peer = make_peer()
-    own = {"bf16": own_network(), "fp32": own_network()}
-    for imgsz, batch in ((256, 8), (416, 4)):
+    peer = make_peer(size.peer)
+    own = {name: make_detector(size.width) for name in ("bf16", "fp32")}
+    for imgsz, batch in size.training:
         images, truth = torch.rand(batch, 3, imgsz, imgsz), random_truth(imgsz, batch)
         last = images.contiguous(memory_format=torch.channels_last)
         sides = {name: own_step(model, last, truth, name) for name, model in own.items()}
@@ -110,16 +116,17 @@ def training(repeats: int, *, with_compile: bool) -> None:
         for name, target in (("bf16", 2.3), ("fp32", 1.0)):
             figure = f"training throughput in {name} over the peer's in fp32, {imgsz} px, batch {batch}"
             value = seconds["peer"] / seconds[name] * work
-            show(figure, value, target, "ultralytics yolov3.yaml", images_per_second=rates, work=round(work, 3))
+            show(figure, value, target, f"ultralytics {size.peer}", images_per_second=rates, work=round(work, 3))
     del peer
-    layouts(own["bf16"], repeats, with_compile=with_compile)
+    layouts(own["bf16"], repeats, size, with_compile=with_compile)
 
 
-def layouts(model: YOLOv3, repeats: int, *, with_compile: bool) -> None:
-    """What each measure of speed gives in bf16, 256 px, batch 8: channels_last, kept memory, torch.compile."""
-    images, truth = torch.rand(8, 3, 256, 256), random_truth(256, 8)
+def layouts(model: YOLOv3, repeats: int, size: Size, *, with_compile: bool) -> None:
+    """What each measure of speed gives in bf16, at the first size: channels_last, kept memory, torch.compile."""
+    imgsz, batch = size.training[0]
+    images, truth = torch.rand(batch, 3, imgsz, imgsz), random_truth(imgsz, batch)
     last = images.contiguous(memory_format=torch.channels_last)
-    step, contiguous = own_step(model, last, truth, "bf16"), YOLOv3(make_backbone("darknet53"), CLASSES)
+    step, contiguous = own_step(model, last, truth, "bf16"), YOLOv3(make_backbone("darknet53", size.width), CLASSES)
 
     def returned() -> None:
         return_freed()
@@ -132,14 +139,14 @@ def layouts(model: YOLOv3, repeats: int, *, with_compile: bool) -> None:
         "returned": returned,
     }
     if with_compile:
-        quick = own_network()
+        quick = make_detector(size.width)
         quick.compile()
         sides["compiled"] = own_step(quick, last, truth, "bf16")
         began = time.perf_counter()
         sides["compiled"]()
         first = round(time.perf_counter() - began, 1)
     seconds = in_turns(sides, repeats)
-    at = "training in bf16, 256 px, batch 8"
+    at = f"training in bf16, {imgsz} px, batch {batch}"
     show(f"channels_last over contiguous, {at}", seconds["contiguous"] / seconds["now"], 1.0, "itself")
     show(f"freed memory kept over returned, {at}", seconds["returned"] / seconds["now"], 1.0, "itself")
     if with_compile:
@@ -154,16 +161,17 @@ def return_freed() -> None:
         mallopt(M_TRIM_THRESHOLD, 128 * 1024)
 
 
-def inference(repeats: int) -> None:
-    """Time of one image of 416 px, network and decoding, over the fused peer's in fp32 at equal multiplications."""
-    image = torch.rand(1, 3, 416, 416)
+def inference(repeats: int, size: Size) -> None:
+    """Time of one image, network and decoding, over the fused peer's in fp32 at equal multiplications."""
+    imgsz = size.imgsz
+    image = torch.rand(1, 3, imgsz, imgsz)
     last = image.contiguous(memory_format=torch.channels_last)
-    peer, model = make_peer(), own_network().eval()
-    work = multiplications(model, 416) / multiplications(peer, 416)
-    fused, decoder = peer.fuse(verbose=False).eval(), Decoder(scaled_anchors(416))
+    peer, model = make_peer(size.peer), make_detector(size.width).eval()
+    work = multiplications(model, imgsz) / multiplications(peer, imgsz)
+    fused, decoder = peer.fuse(verbose=False).eval(), Decoder(scaled_anchors(imgsz))
     quick = {name: for_inference(model, name) for name in ("bf16", "fp32")}
     names = [str(index) for index in range(CLASSES)]
-    detector = YOLOv3Detector(Path("x"), names, 416, None, "cpu", quick["fp32"], decoder, {}, "benchmark")
+    detector = YOLOv3Detector(Path("x"), names, imgsz, None, "cpu", quick["fp32"], decoder, {}, "benchmark")
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         path = Path(folder) / "x.onnx"
         with torch.inference_mode(mode=False):
@@ -183,9 +191,9 @@ def inference(repeats: int) -> None:
         ("bf16", "PyTorch in bf16", 1.9, None),
         ("onnx", "onnxruntime in fp32", 1.3, bound),
     ):
-        figure = f"inference speed of {what} over the peer's in fp32, 416 px, batch 1"
+        figure = f"inference speed of {what} over the peer's in fp32, {imgsz} px, batch 1"
         value = seconds["peer"] / seconds[name] * work
-        show(figure, value, target, "ultralytics yolov3.yaml, fused", floor=floor, seconds=shown, work=round(work, 3))
+        show(figure, value, target, f"ultralytics {size.peer}, fused", floor=floor, seconds=shown, work=round(work, 3))
 
 
 def share_of_convolutions(path: Path, image: Tensor, runs: int = 5) -> float:
@@ -212,16 +220,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="data yaml of the groups waiting and judged [built-in scenes]")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns of each side, after a warm-up [5]")
     parser.add_argument("--compile", action="store_true", help="with training: torch.compile too, some minutes more")
-    arguments = parser.parse_args()
+    parser.add_argument("--imgsz", type=int, help="side of the images [416, in training 256 too]")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on our channel counts [1]")
+    parser.add_argument("--images", type=int, default=64, help="built-in scenes of the groups waiting and judged [64]")
+    parser.add_argument("--peer", default="yolov3.yaml", help="the package's model [yolov3.yaml]")
+    given = parser.parse_args()
     torch.manual_seed(0)
+    batches = ((given.imgsz, 2),) if given.imgsz else ((256, 8), (416, 4))
+    size = Size(given.imgsz or 416, batches, given.width, given.peer)
     measures: dict[str, Turn] = {
-        "training": lambda: training(arguments.repeats, with_compile=arguments.compile),
-        "inference": lambda: inference(arguments.repeats),
-        "waiting": lambda: waiting(arguments.data),
-        "judged": lambda: judged_outside(arguments.data),
-        "suppression": lambda: suppression(arguments.repeats),
+        "training": lambda: training(given.repeats, size, with_compile=given.compile),
+        "inference": lambda: inference(given.repeats, size),
+        "waiting": lambda: waiting(given.data, size.imgsz, given.width, given.images),
+        "judged": lambda: judged_outside(given.data, given.images),
+        "suppression": lambda: suppression(given.repeats, size.imgsz),
     }
-    for name in groups if arguments.only is None else (arguments.only,):
+    for name in groups if given.only is None else (given.only,):
         measures[name]()
 
 

@@ -71,13 +71,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="only so many of its seeds [all]")
     parser.add_argument("--kills", type=int, default=10, help="[10]")
     parser.add_argument("--longest", type=float, default=120, help="seconds between a start and a kill, at most [120]")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments [0]")
     parser.add_argument("--project", type=Path, help="keep both there, in killed/ and quiet/ [a temporary folder]")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project, study = arguments.project or Path(folder), arguments.study
         if arguments.seeds:
             study = with_seeds(study, arguments.seeds, Path(folder))
-        hit = disturb(study, project / "killed", arguments.kills, arguments.longest)
+        hit = disturb(study, project / "killed", arguments.kills, arguments.longest, arguments.seed)
         killed, quiet = (finish(study, project / name) for name in ("killed", "quiet"))
     equal = float(killed == quiet)
     title = f"study {arguments.study.stem}: page, runs and figure after kills equal to an undisturbed one's"

@@ -21,18 +21,18 @@ from models.heads import make_head
 from models.inference import fold_batchnorm
 from utils.errors import run_cli
 
-IMGSZ, CLASSES, SIDE, THRESHOLDS = 224, 1000, 64, 1000
+CLASSES, SIDE, THRESHOLDS = 1000, 64, 1000
 
 
-def sensitivity(repeats: int) -> None:
+def sensitivity(repeats: int, imgsz: int) -> None:
     """Image → class → map → box, over a plain pass of the same network; one image at a time."""
     backbone = make_backbone("darknet53").eval()
     fold_batchnorm(backbone)
-    network = Explained(backbone, [23], [make_head("gap", (backbone.channels[-1], 7, 7), CLASSES)])
+    network = Explained(backbone, [23], [make_head("gap", (backbone.channels[-1], imgsz // 32, imgsz // 32), CLASSES)])
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    image = torch.rand(1, 3, IMGSZ, IMGSZ).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, 3, imgsz, imgsz).contiguous(memory_format=torch.channels_last)
     draw = np.random.default_rng(0)
-    linear = LinearBoxes(draw.normal(size=(IMGSZ**2, 4)).astype(np.float32), np.zeros(4, np.float32))
+    linear = LinearBoxes(draw.normal(size=(imgsz**2, 4)).astype(np.float32), np.zeros(4, np.float32))
 
     def plain() -> None:
         with torch.inference_mode():
@@ -43,7 +43,7 @@ def sensitivity(repeats: int) -> None:
 
     seconds = in_turns({"plain": plain, "localised": localised}, repeats)
     ratio = seconds["localised"] / seconds["plain"]
-    title = f"sensitivity, DarkNet-53, {IMGSZ} px: class, map and box, time over a forward pass"
+    title = f"sensitivity, DarkNet-53, {imgsz} px: class, map and box, time over a forward pass"
     show(title, ratio, 2.5, "the same network", least=False, seconds=round(seconds["localised"], 4))
 
 
@@ -108,10 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=15, help="measured turns of each side [15]")
+    parser.add_argument("--imgsz", type=int, default=224, help="side of the images of sensitivity [224]")
     parser.add_argument("--maps", type=int, default=10_000, help="of the evaluator [10000]")
     arguments = parser.parse_args()
     if "sensitivity" in arguments.only:
-        sensitivity(arguments.repeats)
+        sensitivity(arguments.repeats, arguments.imgsz)
     if "evaluator" in arguments.only:
         evaluator(arguments.maps)
 

@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from benchmarks.figures import in_turns, show
-from data import sample
+from benchmarks.workload import write_scenes
 from data.description import load_description
 from data.formats import read_split
 from engine.accuracy import read_backbones
@@ -43,7 +43,7 @@ CASES = 2000  # that the time of the study is told for
 MODELS = ("cl6", "e2e")
 
 
-def network(width: float = 1.0, imgsz: int = 96) -> Explained:
+def network(width: float, imgsz: int) -> Explained:
     """The six-layer network with a classifier on each layer, untrained."""
     backbone = make_backbone("cnn6", width)
     plan = make_plan(backbone, LAYERS, imgsz)
@@ -64,14 +64,15 @@ class Head(nn.Module):
         return found
 
 
-def grad_cam(repeats: int) -> None:
+def grad_cam(given: argparse.Namespace) -> None:
     """All layers in one pass, over a pass for each; the floor is one pass of the network without any map."""
     from captum.attr import LayerGradCam
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    whole = network()
-    images, labels = torch.rand(8, 3, 96, 96), torch.randint(CLASSES, (8,))
+    imgsz, repeats = given.imgsz or 96, given.repeats
+    whole = network(given.factor, imgsz)
+    images, labels = torch.rand(8, 3, imgsz, imgsz), torch.randint(CLASSES, (8,))
     heads = [Head(whole, stage) for stage in range(LAYERS)]
 
     def captum() -> list[Tensor]:
@@ -102,15 +103,16 @@ def grad_cam(repeats: int) -> None:
     show("Grad-CAM, raw maps bit-equal to captum", float(same), 1.0, "captum")
 
 
-def lime(repeats: int) -> None:
+def lime(given: argparse.Namespace) -> None:
     """All classifiers from one set of perturbed images, over a run of the package for each.
 
     The network is that of configs/tiny_imagenet_maps.yaml: the wider it is, the more of both is the same arithmetic.
     """
     from lime.lime_image import LimeImageExplainer
 
-    whole = network(0.25, 64)
-    image = torch.rand(3, 64, 64)
+    imgsz, repeats, count = given.imgsz or 64, given.repeats, given.samples
+    whole = network(0.25 * given.factor, imgsz)
+    image = torch.rand(3, imgsz, imgsz)
     pixels = image.permute(1, 2, 0).numpy()
     segments = superpixels(pixels)
 
@@ -118,7 +120,7 @@ def lime(repeats: int) -> None:
         def classify(images: Tensor) -> list[Tensor]:
             return [own.softmax(1) for own in whole(images)]
 
-        return explain(classify, image, 1, Perturbations.draw(segments))
+        return explain(classify, image, 1, Perturbations.draw(segments, count))
 
     def theirs() -> list[list[float]]:
         found = []
@@ -130,7 +132,7 @@ def lime(repeats: int) -> None:
                     return whole(images)[stage].softmax(1).double().numpy()
 
             own = LimeImageExplainer(random_state=0).explain_instance(
-                pixels, probabilities, labels=(1,), top_labels=None, num_samples=SAMPLES,
+                pixels, probabilities, labels=(1,), top_labels=None, num_samples=count,
                 segmentation_fn=lambda _: segments, random_seed=0,
             )  # fmt: skip
             weights = dict(own.local_exp[1])
@@ -140,7 +142,7 @@ def lime(repeats: int) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
         apart = float(np.abs(ours() - np.array(theirs())).max())
         seconds = in_turns({"ours": ours, "theirs": theirs}, repeats)
-    samples = torch.rand(SAMPLES, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    samples = torch.rand(count, 3, imgsz, imgsz).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         once = in_turns({"pass": lambda: [whole(part) for part in samples.split(BATCH)]}, repeats)["pass"]
     ratio, floor = seconds["ours"] / seconds["theirs"], round(once / seconds["theirs"], 4)
@@ -148,18 +150,19 @@ def lime(repeats: int) -> None:
     show("LIME, largest difference of a coefficient", apart, 1e-8, "lime", least=False, exactly=apart)
 
 
-def granulometry(repeats: int) -> None:
+def granulometry(given: argparse.Namespace) -> None:
     """Openings by disks of growing radius."""
+    side = given.imgsz or 224
     draw = np.random.default_rng(0)
-    regions = ndimage.gaussian_filter(draw.normal(size=(12, 224, 224)), (0, 6, 6)) > 0.02
-    radii = radii_for(224)
+    regions = ndimage.gaussian_filter(draw.normal(size=(12, side, side)), (0, 6, 6)) > 0.02
+    radii = radii_for(side)
 
     def theirs() -> np.ndarray:
         disks = [disk(radius).astype(bool) for radius in range(radii)]
         return np.array([[ndimage.binary_opening(one, own).sum() for own in disks] for one in regions])
 
     same = bool(np.array_equal(spectrum(regions, radii), theirs()))
-    seconds = in_turns({"ours": lambda: spectrum(regions, radii), "theirs": theirs}, repeats)
+    seconds = in_turns({"ours": lambda: spectrum(regions, radii), "theirs": theirs}, given.repeats)
     ratio = seconds["ours"] / seconds["theirs"]
     show("granulometry, time over scipy.ndimage", ratio, 1 / 10, "scipy", least=False, identical=same)
 
@@ -222,10 +225,7 @@ def whole_study(images: int, widths: Sequence[float]) -> None:
     """Time of the study with its baselines, and whether its memory grows with the images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample.write(folder / "scenes", size=sample.SampleSize(8, 4, images))
-        text = (Path(sample.__file__).with_name("sample.yaml")).read_text()
-        lines = [line for line in text.splitlines() if not line.startswith("path:")]
-        (folder / "scenes.yaml").write_text("\n".join([f"path: {folder / 'scenes'}", *lines]) + "\n")
+        write_scenes(folder / "scenes", 8, 4, images)
         for width in widths:
             own = {count: in_process(count, width, folder) for count in (images // 4, images)}
             seconds = own[images]["seconds"] * CASES / own[images]["cases"]
@@ -254,6 +254,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=(*PARTS, "study"), default=[*PARTS, "study"])
     parser.add_argument("--repeats", type=int, default=5, help="measured turns of each side [5]")
     parser.add_argument("--images", type=int, default=400, help="scenes of the study, of about five cases [400]")
+    parser.add_argument("--imgsz", type=int, help="side of images and maps but the study's [96, 64 and 224]")
+    parser.add_argument("--factor", type=float, default=1.0, help="on the channels for Grad-CAM and LIME [1]")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"perturbed images of LIME [{SAMPLES}]")
+    parser.add_argument("--widths", type=float, nargs="+", default=[0.5, 1.0], help="of the study's networks [0.5 1]")
     parser.add_argument("--width", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -261,9 +265,9 @@ def main() -> None:
         return part_of_study(arguments)
     for name in PARTS:
         if name in arguments.only:
-            PARTS[name](arguments.repeats)
+            PARTS[name](arguments)
     if "study" in arguments.only:
-        whole_study(arguments.images, (0.5, 1.0))
+        whole_study(arguments.images, arguments.widths)
     return None
 
 

@@ -19,10 +19,9 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from benchmarks.figures import in_turns, show
+from benchmarks.workload import CLASSES, write_scenes
 from data.description import load_description
 from data.formats import read_split
-from data.sample import SampleSize
-from data.sample import write as write_scenes
 from engine.evaluate import coco_evaluation, coco_numbers, guessed, instances, true_annotations
 from models.decode import Decoder, Thresholds, suppress
 from models.yolov3 import STRIDES, scaled_anchors
@@ -30,17 +29,14 @@ from utils.boxes import Detections
 from utils.config import ROOT
 from utils.ultralytics_parts import ultralytics
 
-CLASSES = 80
 
-
-def waiting(data: Path | None) -> None:
-    """Share of an epoch that the network waits for images: train.py at 416 px, batch 4, two workers, second epoch."""
+def waiting(data: Path | None, imgsz: int, width: float, images: int) -> None:
+    """Share of an epoch that the network waits for images: train.py with batch 4, two workers, second epoch."""
     with tempfile.TemporaryDirectory() as folder:
         if data is None:
-            root = write_scenes(Path(folder) / "scenes", size=SampleSize(64, 4, 1))
-            data = Path(folder) / "scenes.yaml"
-            data.write_text((ROOT / "data" / "sample.yaml").read_text().replace("path: sets/sample", f"path: {root}"))
-        shared = ["--data", data, "--cl-splits", 0, "--imgsz", 416, "--batch-size", 4, "--workers", 2, "--epochs", 2]
+            data = write_scenes(Path(folder) / "scenes", images, 4, 1)
+        shared = ["--data", data, "--cl-splits", 0, "--imgsz", imgsz, "--batch-size", 4, "--workers", 2, "--epochs", 2]
+        shared += ["--width", width]
         for name, more in (("default augmentation", []), ("mosaic", ["--augment-mosaic", 1, "--augment-closing", 0])):
             flags = [*shared, *more, "--val-every", 2, "--project", folder, "--name", name.split()[0]]
             command = [sys.executable, "train.py", *map(str, flags)]
@@ -48,18 +44,15 @@ def waiting(data: Path | None) -> None:
             table = Path(folder) / "train" / name.split()[0] / "results.csv"
             row = list(csv.DictReader(table.read_text().splitlines()))[1]
             share = float(row["data_seconds"]) / float(row["seconds"])
-            figure = f"share of training that waits for images, {data.stem}, {name}, 416 px, batch 4, 2 workers"
+            figure = f"share of training that waits for images, {data.stem}, {name}, {imgsz} px, batch 4, 2 workers"
             show(figure, share, 0.05, "the whole epoch", least=False, seconds=float(row["seconds"]))
 
 
-def judged_outside(data: Path | None) -> None:
+def judged_outside(data: Path | None, images: int) -> None:
     """Largest difference of COCO's twelve numbers to pycocotools on files; truth moved about stands for detections."""
     with tempfile.TemporaryDirectory() as folder:
         if data is None:
-            write_scenes(Path(folder) / "scenes", size=SampleSize(4, 4, 64))
-            data = Path(folder) / "scenes.yaml"
-            text = (ROOT / "data" / "sample.yaml").read_text()
-            data.write_text(text.replace("path: sets/sample", f"path: {folder}/scenes"))
+            data = write_scenes(Path(folder) / "scenes", 4, 4, images)
         description = load_description(data)
         split = read_split(description, description.held_out)
         found, draw = [], torch.Generator().manual_seed(0)
@@ -108,9 +101,9 @@ def crowded_maps(imgsz: int, objects: int) -> list[Tensor]:
     return maps
 
 
-def suppression(repeats: int) -> None:
+def suppression(repeats: int, imgsz: int) -> None:
     """Decoding and suppression of an image with a hundred objects, against the same decoding and the peer's NMS."""
-    maps, decoder = crowded_maps(416, 100), Decoder(scaled_anchors(416))
+    maps, decoder = crowded_maps(imgsz, 100), Decoder(scaled_anchors(imgsz))
     peer_nms = ultralytics("utils.nms").non_max_suppression
     thresholds = Thresholds(0.001, 0.6, 300)
 
@@ -128,7 +121,8 @@ def suppression(repeats: int) -> None:
         same = rows.shape == theirs.shape and torch.allclose(rows, theirs, atol=1e-3)
         candidates = int((decoder(maps)[1] > thresholds.conf_thres).sum())
         seconds = in_turns({"own": own, "peer": peer}, 10 * repeats)
-    figure = f"time of decoding and NMS over the peer's, 416 px, confidence 0.001, 100 objects, {candidates} candidates"
+    at = f"{imgsz} px, confidence 0.001, 100 objects, {candidates} candidates"
     shown = {name: round(1000 * own, 2) for name, own in seconds.items()}
     against = "ultralytics non_max_suppression after the same decoding"
-    show(figure, seconds["own"] / seconds["peer"], 1.0, against, least=False, same_boxes=same, milliseconds=shown)
+    show(f"time of decoding and NMS over the peer's, {at}", seconds["own"] / seconds["peer"], 1.0, against, least=False,
+         same_boxes=same, milliseconds=shown)  # fmt: skip

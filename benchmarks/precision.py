@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from benchmarks.figures import in_turns, show
+from benchmarks.workload import make_detector
 from engine.device import pick_device
 from localisers.cost import peak_bytes
-from models.backbones import make_backbone
 from models.decode import Decoder
 from models.loss import YOLOLoss
 from models.yolov3 import YOLOv3, scaled_anchors
@@ -37,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training speed in bf16 against fp32, as JSON lines.")
     parser.add_argument("--imgsz", type=int, default=128, help="side of the input [128]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on all channel counts [1]")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each, after a warm-up [5]")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda [cpu]")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
-    model = YOLOv3(make_backbone("darknet53"), CLASSES).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = make_detector(arguments.width, CLASSES).to(device)
     criterion = YOLOLoss(Decoder(scaled_anchors(arguments.imgsz))).to(device)
     shape = (arguments.batch_size, 3, arguments.imgsz, arguments.imgsz)
     images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)

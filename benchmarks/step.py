@@ -1,0 +1,126 @@
+"""What a training step of the detector does beside its network, as a share of the step. Prints JSON lines.
+
+`python -m benchmarks.step`: clipping, optimiser and average of the weights; as training does them, and as torch's own
+functions do, in turns. Only the network's part grows with the images: the smaller they are, the more the rest weighs.
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from benchmarks.figures import show
+from benchmarks.workload import make_detector, random_truth
+from engine.device import keep_memory, pick_precision
+from engine.update import Average, clip_gradients, make_optimizer
+from models.decode import Decoder
+from models.loss import YOLOLoss
+from models.yolov3 import YOLOv3, scaled_anchors
+from utils.config import Phase
+from utils.errors import run_cli
+
+Parts = dict[str, Callable[[], object]]
+PASSES = 7  # AdamW reads weights, gradients and two moments, and writes all but the gradients
+TARGET = 0.08
+
+
+def network_part(model: YOLOv3, imgsz: int, batch: int, precision: str) -> Callable[[], None]:
+    """Forward, loss, backward."""
+    criterion, truth = YOLOLoss(Decoder(scaled_anchors(imgsz))), random_truth(imgsz, batch)
+    images = torch.rand(batch, 3, imgsz, imgsz).contiguous(memory_format=torch.channels_last)
+
+    def network() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            raw_maps = model(images)
+        torch.stack(list(criterion(raw_maps, truth).values())).sum().backward()
+
+    return network
+
+
+def both_ways(model: YOLOv3, phase: Phase, network: Callable[[], None]) -> dict[str, Parts]:
+    """The parts of a step by name, in their order: as training does them, and as torch does."""
+    optimizer, parameters = make_optimizer(model, phase), list(model.parameters())
+    average = Average(model, phase.ema_decay, phase.ema_every)
+    plain = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(phase.ema_decay), use_buffers=True)
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return {
+        "now": {
+            "network": network,
+            "clip": lambda: clip_gradients(optimizer, phase.clip),
+            "optimizer": update,
+            "average": lambda: average.take_in(model, phase.ema_every),
+        },
+        "torch": {
+            "network": network,
+            "clip": lambda: nn.utils.clip_grad_norm_(parameters, phase.clip),
+            "optimizer": update,
+            "average": lambda: plain.update_parameters(model),
+        },
+    }
+
+
+def timed(sides: dict[str, Parts], repeats: int) -> dict[str, dict[str, float]]:
+    """Median seconds of each part of each side, in turns; the first two turns of each only warm up."""
+    seconds: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in sides}
+    for repeat in range(repeats + 2):
+        for name, parts in sides.items():
+            for part, call in parts.items():
+                began = time.perf_counter()
+                call()
+                if repeat > 1:
+                    seconds[name][part].append(time.perf_counter() - began)
+    return {name: {part: statistics.median(all_) for part, all_ in own.items()} for name, own in seconds.items()}
+
+
+def beside(parts: dict[str, float]) -> float:
+    """Share of the step that is not the network's."""
+    return 1 - parts["network"] / sum(parts.values())
+
+
+def bandwidth(size: int, repeats: int) -> float:
+    """Bytes a second that a multiplication in place reads and writes, on so many numbers."""
+    numbers, seconds = torch.ones(size), []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        numbers.mul_(1.0)
+        seconds.append(time.perf_counter() - began)
+    return 2 * 4 * size / min(seconds)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Parts of a training step of the detector, as JSON lines.")
+    parser.add_argument("--imgsz", type=int, default=96, help="side of the input [96]")
+    parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on all channel counts [1]")
+    parser.add_argument("--repeats", type=int, default=15, help="timed turns of each side, after a warm-up [15]")
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    keep_memory()
+    phase, precision, model = Phase(), pick_precision("cpu"), make_detector(given.width)
+    found = timed(both_ways(model, phase, network_part(model, given.imgsz, given.batch_size, precision)), given.repeats)
+    found["now"]["average"] /= phase.ema_every
+    size = sum(own.numel() for own in model.parameters())
+    rate = bandwidth(size, given.repeats)
+    least, network = PASSES * 4 * size / rate, found["now"]["network"]
+    at = f"{given.imgsz} px, batch {given.batch_size}, {precision}, width {given.width:g}"
+    shown = {name: {part: round(1000 * own, 2) for part, own in parts.items()} for name, parts in found.items()}
+    for name, title in (("now", "as training does it"), ("torch", "with torch's functions")):
+        show(
+            f"share of a training step beside the network, {title}, {at}", beside(found[name]), TARGET,
+            "the whole step", least=False, floor=round(least / (network + least), 4), milliseconds=shown[name],
+            gigabytes_a_second=round(rate / 1e9, 1),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_cli(main)

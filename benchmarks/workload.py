@@ -1,0 +1,38 @@
+"""What the benchmarks compute on: built-in scenes, a detector, boxes drawn at random."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+from data import sample
+from models.backbones import make_backbone
+from models.yolov3 import YOLOv3
+from utils.boxes import Truth
+from utils.config import ROOT, read_yaml
+
+CLASSES = 80
+
+
+def write_scenes(folder: Path, train: int, val: int, test: int) -> Path:
+    """So many built-in scenes in a folder; returns the data yaml beside it, which asks for as many."""
+    size, file = sample.SampleSize(train, val, test), folder.with_suffix(".yaml")
+    sample.write(folder, size=size)
+    content = read_yaml(ROOT / "data" / "sample.yaml") | {"path": str(folder), "scenes": asdict(size)}
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def make_detector(width: float = 1.0, classes: int = CLASSES) -> YOLOv3:
+    """An untrained detector with DarkNet-53, laid out as training does it."""
+    model = YOLOv3(make_backbone("darknet53", width), classes)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def random_truth(imgsz: int, batch: int, each: int = 7, classes: int = CLASSES) -> Truth:
+    """Boxes of a batch; seven are about what an image of COCO has."""
+    corner = torch.rand(batch * each, 2) * imgsz * 0.6
+    size = 8 + torch.rand(batch * each, 2) * (imgsz * 0.4 - 8)
+    labels = torch.randint(classes, (batch * each,))
+    return Truth(torch.cat([corner, corner + size], 1), labels, torch.arange(batch).repeat_interleave(each))

@@ -1,0 +1,205 @@
+"""Every benchmark runs, at its smallest size; what it measures there is worth nothing."""
+
+import contextlib
+import importlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, Script, write_yaml
+
+from benchmarks import cascade, detector, localisers, maps, peer, precision, step, study, table
+from benchmarks.figures import processor
+from studies import execute
+from utils import checkpoint
+from utils.errors import UserError
+
+Figures = Callable[..., list[dict[str, Any]]]
+SMALL = ("--width", 0.0625, "--imgsz", 64)
+
+
+@pytest.fixture
+def figures(script: Script, capsys: pytest.CaptureFixture[str]) -> Figures:
+    """Run a benchmark; gives what it prints."""
+
+    def run(module: Any, *arguments: object) -> list[dict[str, Any]]:
+        capsys.readouterr()
+        script(module, *arguments)
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert all({"figure", "value", "target", "holds", "floor", "against", "processor"} <= set(one) for one in found)
+        return found
+
+    return run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python programs that a benchmark starts run in this process: importing torch takes longer than all they do."""
+
+    start = subprocess.run
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if command[0] != sys.executable:
+            return start(command, **options)
+        name, flags = (command[2], command[3:]) if command[1] == "-m" else (Path(command[1]).stem, command[2:])
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            patch.setattr(sys, "argv", [name, *flags])
+            importlib.import_module(name).main()
+        return subprocess.CompletedProcess(command, 0, printed.getvalue())
+
+    def call(words: list[str], *_: Any) -> int:
+        return run([sys.executable, *words[1:]]).returncode
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(execute, "call", call)
+
+
+def measured_here(data: Path, **changes: Any) -> dict[str, float]:
+    """`cascade.measured` without a process of its own, and so without a peak to speak of."""
+    found: SimpleQueue[dict[str, float]] = SimpleQueue()
+    cascade.measure(data, changes, found)
+    return found.get() | {"peak": 1.0}
+
+
+def test_every_benchmark_is_here() -> None:
+    """That of kills, whose processes take longest, is in the tests of studies."""
+    own = Path(__file__).read_text()
+    parts = {"__init__", "figures", "pipeline", "workload", "kills"}
+    names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
+    assert not [name for name in names if f"def test_{name}" not in own]
+
+
+def test_processor_tells_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True, "avx512_bf16": True})
+    assert processor().endswith("cores, avx512_bf16, amx_bf16")
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {})
+    assert processor().endswith("cores, no bf16")
+
+
+@pytest.mark.parametrize("part", ["time", "memory"])
+def test_cascade(part: str, figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascade, "measured", measured_here)
+    sizes = ["--images", 4, "--epochs", 1, "--imgsz", 32, "--memory-imgsz", 32, "--batch-size", 2, "--width", 0.0625]
+    sizes += ["--memory-batches", 2]
+    found = figures(cascade, "--only", part, "--splits", 3, *sizes)
+    assert len(found) == {"time": 1, "memory": 5}[part]
+
+
+def killed_here(command: list[str], *_: Any) -> float:
+    """`cascade.killed` without a process: what it leaves after its first save."""
+    real = checkpoint.save
+
+    def save(path: Path, content: dict[str, Any]) -> None:
+        real(path, content)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.loop.SAVE_EVERY_S", -1)
+        patch.setattr(checkpoint, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            subprocess.run(command)
+    return 1.0
+
+
+def test_cascade_resumed(figures: Figures, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cascade, "killed", killed_here)
+    sizes = ["--images", 4, "--batch-size", 2, "--width", 0.0625, "--kills", 1, "--resume-epochs", 1]
+    (found,) = figures(cascade, "--only", "resume", *sizes)
+    assert found["kills"] == 1
+
+
+def test_cascade_that_cannot_be_killed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ended before it was killed, with code 3"):
+        cascade.killed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "last.pt", 0)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers, on whatever cores there are
+@pytest.mark.parametrize(("part", "count"), [("inference", 2), ("waiting", 2), ("judged", 1), ("suppression", 1)])
+def test_detector(part: str, count: int, figures: Figures, here: None) -> None:
+    sizes = [*SMALL, "--repeats", 1, "--images", 4, "--peer", "yolov3-tiny.yaml"]
+    found = figures(detector, "--only", part, *sizes)
+    assert len(found) == count
+    if part == "judged":
+        assert found[0]["holds"], "our figures are pycocotools'"
+    if part == "suppression":
+        assert found[0]["same_boxes"]
+
+
+def test_detector_training(figures: Figures) -> None:
+    found = figures(detector, "--only", "training", *SMALL, "--repeats", 1, "--peer", "yolov3-tiny.yaml")
+    assert len(found) == 4
+
+
+def test_localisers(figures: Figures) -> None:
+    found = figures(localisers, "--repeats", 1, "--imgsz", 32, "--maps", 2)
+    assert [one["value"] > 0 for one in found] == [True, True]
+
+
+@pytest.mark.parametrize("part", ["gradcam", "lime", "granulometry"])
+def test_maps(part: str, figures: Figures) -> None:
+    pytest.importorskip({"gradcam": "captum", "lime": "lime", "granulometry": "scipy"}[part])
+    assert figures(maps, "--only", part, "--repeats", 1, "--imgsz", 32, "--factor", 0.25, "--samples", 20)
+
+
+def test_maps_of_a_study(figures: Figures, here: None) -> None:
+    found = figures(maps, "--only", "study", "--images", 4, "--widths", 0.0625)
+    assert [one["target"] for one in found] == [240, 1.1]
+
+
+def test_precision(figures: Figures) -> None:
+    (found,) = figures(precision, *SMALL, "--batch-size", 2, "--repeats", 1)
+    assert set(found["images_per_second"]) == {"bf16", "fp32"}
+
+
+def test_step(figures: Figures) -> None:
+    now, plain = figures(step, *SMALL, "--batch-size", 2, "--repeats", 1)
+    assert set(now["milliseconds"]) == set(plain["milliseconds"]) == {"network", "clip", "optimizer", "average"}
+    assert 0 < now["value"] < 1
+
+
+def test_study(figures: Figures, here: None, scenes_yaml: Path, tmp_path: Path) -> None:
+    recipe = {"data": str(scenes_yaml), "width": 0.0625, "imgsz": 32, "device": "cpu", "precision": "fp32",
+              "workers": 0, "train": {"epochs": 1, "batch_size": 4}}  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    content = {"title": "One way", "recipe": "recipe.yaml", "seeds": [0], "methods": {"scratch": {"cl_splits": 0}}}
+    (tmp_path / "way.yaml").write_text(yaml.safe_dump(content | {"table": {}}))
+    (found,) = figures(study, tmp_path / "way.yaml")
+    assert "its 2 processes" in found["figure"]
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("cascade", "detector", "maps"):
+        lines = (ROOT / "results" / f"{path}.json").read_text().splitlines()
+        assert len(table.table(lines).splitlines()) == len(lines) + 2
+
+
+def test_peer(script: Script, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's command line runs here too."""
+
+    def yolo(folder: Path, *words: str) -> None:
+        entry = peer_entry()
+        monkeypatch.chdir(folder)
+        entry("detect " + " ".join(words))
+
+    monkeypatch.setattr(peer, "yolo", yolo)
+    write_yaml(tmp_path / "data.yaml", path=str(scenes))
+    recipe = {"data": "data.yaml", "imgsz": 64, "train": {"epochs": 1, "batch_size": 4}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    flags = ["--recipe", tmp_path / "recipe.yaml", "--json", tmp_path / "m.json", "--project", tmp_path]
+    script(peer, *flags, "--model", "yolov3-tiny.yaml")
+    assert json.loads((tmp_path / "m.json").read_text())["split"] == "test"
+
+
+def peer_entry() -> Callable[[str], None]:
+    from utils.ultralytics_parts import ultralytics
+
+    entry: Callable[[str], None] = ultralytics("cfg").entrypoint
+    return entry
