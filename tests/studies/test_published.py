@@ -1,0 +1,84 @@
+"""A study goes on from what it published: on another machine nothing is run twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Script
+from test_studies import METHODS, write_study
+
+import study as script_module
+from studies.page import as_markdown, publish, write_page
+from studies.recipe import Study, read_study
+from studies.runs import State, lacking, run_folder, state, values_file
+from studies.table import results
+from utils.files import make_folder, write_text
+from utils.runs import FINISHED
+
+STAGES = [{"cut": 11.0, "accuracy": 0.8, "learnt": 1.0}, {"cut": 23.0, "accuracy": 0.9, "learnt": 1.0}]
+
+
+def finished(study: Study, learnt: float = 1.0) -> None:
+    """What finished runs would leave, with other values for each."""
+    for number, cell in enumerate(study.cells):
+        write_text(make_folder(values_file(study, cell).parent) / f"{cell.name}.json", json.dumps({"map": number / 10}))
+        stages = {name: [own | {"learnt": learnt} for own in STAGES] for name in cell.recipe.backbones}
+        folder = make_folder(run_folder(study, cell))
+        write_text(folder / FINISHED, json.dumps({"judged_by": "accuracy", "pretrain": stages}))
+
+
+@pytest.fixture
+def published(scenes_yaml: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A study's yaml, and the folder in which all of its runs are published."""
+    path = write_study(tmp_path, scenes_yaml, table={"measures": ["map"], "pairs": [["cl2", "scratch"]]})
+    study = read_study(path, tmp_path / "one")
+    finished(study)
+    write_page(study)
+    publish(study, tmp_path / "results")
+    return path, tmp_path / "results"
+
+
+def test_nothing_is_run_twice(
+    published: tuple[Path, Path], tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = published
+    page = (folder / "ways" / "README.md").read_text()
+    assert "| cl2 | top-1 0.900 |" in page
+    assert "| scratch | – |" in page
+    script(script_module, path, "--project", tmp_path / "two", "--publish", folder)
+    assert capsys.readouterr().out.count("done before") == 6
+    assert (folder / "ways" / "README.md").read_text() == page
+    assert not (tmp_path / "two" / "studies" / "ways" / "train").exists()
+
+
+def test_another_recipe_is_another_run(published: tuple[Path, Path], scenes_yaml: Path, tmp_path: Path) -> None:
+    """What pre-training says is nothing to a run without; a source that changes takes along what builds on it."""
+    _, folder = published
+    methods = METHODS | {"cl2": {"cl_splits": 2, "pretrain": {"epochs": 3}}}
+    study = read_study(write_study(tmp_path, scenes_yaml, methods=methods), tmp_path / "two", folder)
+    states = {cell.name: state(study, cell) for cell in study.cells}
+    assert {name for name, own in states.items() if own is State.DONE} == {"scratch_seed0", "scratch_seed1"}
+    changed = {"imgsz": 96}
+    study = read_study(write_study(tmp_path, scenes_yaml, changes=changed), tmp_path / "two", folder)
+    assert {state(study, cell) for cell in study.cells} == {State.OPEN}
+
+
+def test_weights_that_are_gone_are_made_again(published: tuple[Path, Path], tmp_path: Path) -> None:
+    path, folder = published
+    study = read_study(path, tmp_path / "two", folder)
+    frozen = next(cell for cell in study.cells if cell.name == "cl2_frozen_seed1")
+    source = lacking(study, frozen)
+    assert source is not None
+    assert source.name == "cl2_seed1"
+    assert frozen.recipe.weights is not None
+    write_text(make_folder(frozen.recipe.weights.parent) / frozen.recipe.weights.name, "")
+    assert lacking(study, frozen) is None
+
+
+def test_no_difference_without_learning(scenes_yaml: Path, tmp_path: Path) -> None:
+    path = write_study(tmp_path, scenes_yaml, table={"measures": ["map", "map50"], "reference": "scratch"})
+    study = read_study(path, tmp_path)
+    finished(study, learnt=0.0)
+    text = as_markdown(study, results(study))
+    assert "| cl2 | top-1 0.900, learnt nothing |" in text
+    assert "| cl2 | not tested: the classifiers learnt nothing (top-1 0.90) | |" in text
