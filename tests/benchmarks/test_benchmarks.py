@@ -160,7 +160,7 @@ def test_precision(figures: Figures) -> None:
 
 
 def test_step(figures: Figures) -> None:
-    now, plain = figures(step, *SMALL, "--batch-size", 2, "--repeats", 1)
+    plain, now = figures(step, *SMALL, "--batch-size", 2, "--repeats", 1)
     assert set(now["milliseconds"]) == set(plain["milliseconds"]) == {"network", "clip", "optimizer", "average"}
     assert 0 < now["value"] < 1
 

@@ -8,7 +8,8 @@ from conftest import ROOT, Script
 
 import study as script_module
 import val
-from benchmarks.kills import disturb, finish, start
+from benchmarks import kills
+from benchmarks.kills import start
 from studies.estimate import START, plan_table, seconds_of
 from studies.execute import claimed
 from studies.page import all_commands, as_markdown
@@ -150,11 +151,9 @@ def test_killed_at_random_moments_it_gives_the_same_table(
     scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_study(tmp_path, scenes_yaml, seeds=[0], methods={"cl2": METHODS["cl2"]}, table={})
-    disturb(path, tmp_path / "killed", kills=1, longest=14, seed=3)
-    killed, quiet = (finish(path, tmp_path / project) for project in ("killed", "quiet"))
-    assert killed == quiet
-    assert "1 of 1 runs done" in quiet["README.md"].decode()
-    capsys.readouterr()
+    script(kills, path, "--kills", 1, "--longest", 14, "--seed", 3, "--project", tmp_path)
+    assert json.loads(capsys.readouterr().out)["holds"], "the killed study's page, runs and figure are the quiet one's"
+    assert "1 of 1 runs done" in (tmp_path / "quiet" / "studies" / "ways" / "README.md").read_text()
     script(script_module, path, "--project", tmp_path / "quiet")
     assert capsys.readouterr().out.count("done before") == 1
     script(script_module, path, "--project", tmp_path / "none", "--as-is")
