@@ -52,7 +52,7 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
     if "\nscenes:" in yaml.read_text():  # made on first use: a few of them, elsewhere
         made = partial(sample.write, size=sample.SampleSize(1, 1, 1))
         monkeypatch.setattr(sample, "write", lambda folder, **_: made(folder))
-        yaml = shutil.copy(yaml, tmp_path)
+        yaml = Path(shutil.copy(yaml, tmp_path))
     try:
         load_description(yaml)
     except UserError as error:
