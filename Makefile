@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 
 # As many test processes as cores, of one thread each.
 test: $(VENV)/.installed-dev check
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine localisation localisers studies study.py utils benchmarks tests

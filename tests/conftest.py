@@ -1,6 +1,9 @@
 """Shared material: small data sets, and one detector trained by the real script."""
 
+import fcntl
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,16 +30,39 @@ DIGITS = list("0123456789")
 ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Gives a folder that the first of all test processes fills: once("runs", fill)."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def find(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def scenes(once: Once) -> Path:
     """Folder of a small built-in data set: 8 training, 4 validation, 4 test scenes."""
-    return sample.write(tmp_path_factory.mktemp("data") / "scenes", size=sample.SampleSize(8, 4, 4))
+    return once("data", lambda folder: sample.write(folder / "scenes", size=sample.SampleSize(8, 4, 4))) / "scenes"
 
 
 @pytest.fixture(scope="session")
-def scenes_yaml(scenes: Path) -> Path:
+def scenes_yaml(scenes: Path, once: Once) -> Path:
     """Its data yaml."""
-    return write_yaml(scenes.parent / "scenes.yaml", path=str(scenes))
+    return once("yaml", lambda folder: write_yaml(folder / "scenes.yaml", path=str(scenes))) / "scenes.yaml"
 
 
 def write_yaml(file: Path, /, **changes: object) -> Path:
@@ -93,16 +119,18 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 @pytest.fixture(scope="session")
-def overfitted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def overfitted(scenes: Path, once: Once) -> Path:
     """Project folder with a run of width 1/8 that learnt its 8 training scenes by heart."""
-    project = tmp_path_factory.mktemp("runs")
-    data = write_yaml(scenes.parent / "overfit.yaml", path=str(scenes), val="train", test=None)
-    flags = ["--recipe", ROOT / "configs" / "sample.yaml", "--data", data, "--project", project, *TINY]
-    schedule = ["--pretrain-epochs", 1, "--epochs", 60, "--batch-size", 4, "--lr", 3e-3, "--val-every", 15]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train.py", *map(str, [*flags, *schedule])])
-        train.main()
-    return project
+
+    def fill(project: Path) -> None:
+        data = write_yaml(project / "overfit.yaml", path=str(scenes), val="train", test=None)
+        flags = ["--recipe", ROOT / "configs" / "sample.yaml", "--data", data, "--project", project, *TINY]
+        schedule = ["--pretrain-epochs", 1, "--epochs", 60, "--batch-size", 4, "--lr", 3e-3, "--val-every", 15]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["train.py", *map(str, [*flags, *schedule])])
+            train.main()
+
+    return once("runs", fill)
 
 
 def mutated(content: bytes, draw: np.random.Generator) -> bytes:
@@ -128,13 +156,32 @@ def mutated(content: bytes, draw: np.random.Generator) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def exported(overfitted: Path) -> Path:
+def exported(overfitted: Path, once: Once) -> Path:
     """ONNX file of that detector, in the default layout."""
-    path = overfitted / "exported.onnx"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["export.py", "--project", str(overfitted), "--file", str(path)])
-        export.main()
-    return path
+    name = "exported.onnx"
+
+    def fill(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["export.py", *map(str, ["--project", overfitted, "--file", folder / name])])
+            export.main()
+
+    return once("exported", fill) / name
+
+
+@pytest.fixture
+def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr("engine.export.export_traced", fails)
+
+
+@pytest.fixture
+def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch.export makes of that detector is not made again."""
+    monkeypatch.setattr("engine.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
 
 
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage

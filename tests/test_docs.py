@@ -45,6 +45,7 @@ def place(folder: Path, scenes_yaml: Path, kind: str) -> None:
             (folder / "labels" / f"{stem}.txt").write_text(text)
 
 
+@pytest.mark.usefixtures("older_exporter")
 @pytest.mark.parametrize("kind", ["voc", "yolo"])
 def test_own_data(
     kind: str,

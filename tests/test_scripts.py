@@ -1,4 +1,5 @@
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -39,21 +40,36 @@ assert not set({HEAVY}) & set(sys.modules)
     assert not list(tmp_path.iterdir()), "the home folder was touched"
 
 
-@pytest.mark.parametrize(
-    ("command", "what"),
-    [
-        (["train.py", "--cl-splits", "24", "--dry-run"], "give 1 (end to end) to 23"),
-        (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
-        (["val.py", "--project", "nowhere"], "no finished training run"),
-        (["train.py", "--data", "data/none.yaml"], "cannot be read"),
-    ],
-)
-def test_user_errors_are_one_line_and_code_two(command: list[str], what: str) -> None:
+USER_ERRORS = [
+    (["train.py", "--cl-splits", "24", "--dry-run"], "give 1 (end to end) to 23"),
+    (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
+    (["val.py", "--project", "nowhere"], "no finished training run"),
+    (["train.py", "--data", "data/none.yaml"], "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("command", "what"), USER_ERRORS)
+def test_user_errors_are_one_line_and_code_two(
+    command: list[str], what: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(command[0], run_name="__main__")
+    assert_user_error(end.value.code, capfd.readouterr().err, what)
+
+
+def test_user_errors_of_a_process() -> None:
+    command, what = USER_ERRORS[0]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.startswith("error: ")
-    assert what in done.stderr
+    assert_user_error(done.returncode, done.stderr, what)
+
+
+def assert_user_error(code: object, said: str, what: str) -> None:
+    assert code == 2
+    assert len(said.strip().splitlines()) == 1
+    assert said.startswith("error: ")
+    assert what in said
 
 
 def test_dry_run_prints_the_plan_and_makes_nothing(
@@ -69,8 +85,8 @@ def test_dry_run_prints_the_plan_and_makes_nothing(
 def test_val_writes_figures_and_pictures(
     overfitted: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script(val, "--map", "--project", overfitted, "--json", tmp_path / "deep" / "m.json")
-    folder = overfitted / "val" / "exp"
+    script(val, "--map", "--project", overfitted, "--json", tmp_path / "deep" / "m.json", "--name", "figures")
+    folder = overfitted / "val" / "figures"
     metrics = json.loads((tmp_path / "deep" / "m.json").read_text())
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert metrics["split"] == "val"
@@ -227,7 +243,7 @@ def test_detect_with_onnx_and_without_pictures(
         script(val, "--project", overfitted, "--weights", exported)
     figures = []
     for weights in (exported, overfitted / "train" / "exp" / "weights" / "best.pt"):
-        data = scenes.parent / "overfit.yaml"
+        data = overfitted / "overfit.yaml"
         script(val, "--project", overfitted, "--weights", weights, "--data", data, "--json", tmp_path / "m.json")
         figures.append(json.loads((tmp_path / "m.json").read_text())["map"])
     assert figures[0] == pytest.approx(figures[1], abs=1e-4)

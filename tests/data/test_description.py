@@ -1,9 +1,12 @@
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, SHARED, write_yaml
 
+from data import sample
 from data.description import Description, load_description
 from data.formats import FORMATS
 from data.records import Problem, Split, make_record
@@ -45,7 +48,11 @@ def test_names_of_the_data_set_are_distinct(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("yaml", sorted((ROOT / "data").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_data_yaml_is_valid(yaml: Path) -> None:
+def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "\nscenes:" in yaml.read_text():  # made on first use: a few of them, elsewhere
+        made = partial(sample.write, size=sample.SampleSize(1, 1, 1))
+        monkeypatch.setattr(sample, "write", lambda folder, **_: made(folder))
+        yaml = Path(shutil.copy(yaml, tmp_path))
     try:
         load_description(yaml)
     except UserError as error:

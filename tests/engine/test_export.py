@@ -73,16 +73,6 @@ def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, sc
     np.testing.assert_allclose(mine, theirs, atol=2)  # its letterbox resizes with another filter
 
 
-@pytest.fixture
-def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
-
-    def fails(*_: object) -> None:
-        raise RuntimeError("not today")
-
-    monkeypatch.setattr("engine.export.export_traced", fails)
-
-
 @pytest.mark.usefixtures("older_exporter")
 def test_older_exporter_is_the_way_out(overfitted: Path, scenes_yaml: Path, tmp_path: Path) -> None:
     detector = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
@@ -139,6 +129,7 @@ def test_layout_of_yolov5(overfitted: Path, scenes: Path, script: Script, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("traced_before")
 def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
     from utils.ultralytics_parts import ultralytics
 

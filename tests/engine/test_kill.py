@@ -1,16 +1,20 @@
 """Processes killed at every kind of moment, and what becomes of the run."""
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import CASCADE, ROOT, Script, same_weights
+from warm import Warm
 
 import train
 
@@ -18,12 +22,40 @@ MINE = Path(__file__).with_name("dying_train.py")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def dying(event: str, count: int, *flags: object, rank: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run train.py until the event, in a process of its own."""
-    command, environment = [sys.executable, MINE, *flags], ENVIRONMENT | {"MINE": f"{event} {count} {rank}"}
-    return subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended, and what it said of it."""
+
+    returncode: int
+    stderr: str
+
+
+Dying = Callable[..., Ended]
+Started = Callable[..., Warm]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Started:
+    """train.py until an event, in a process of its own: started("step", 3, *flags, MASTER_PORT="1234")."""
+    number = itertools.count()
+
+    def start(event: str, count: int, *flags: object, rank: int = 0, **more: str) -> Warm:
+        environment = ENVIRONMENT | more | {"MINE": f"{event} {count} {rank}"}
+        said = tmp_path / f"stderr{next(number)}"
+        return Warm(MINE, *flags, environment=environment, stdout=Path(os.devnull), stderr=said)
+
+    return start
+
+
+@pytest.fixture
+def dying(started: Started) -> Dying:
+    """The same, waited for."""
+
+    def run(event: str, count: int, *flags: object) -> Ended:
+        process = started(event, count, *flags)
+        return Ended(process.end(), process.stderr.read_text())
+
+    return run
 
 
 def final(project: Path, name: str) -> Path:
@@ -37,7 +69,9 @@ def one_thread() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_killed_anywhere_and_resumed_is_bit_equal(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_killed_anywhere_and_resumed_is_bit_equal(
+    corners_yaml: Path, tmp_path: Path, script: Script, dying: Dying
+) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--cache", "disk"]
     script(train, *flags, "--name", "whole")
     resume = ["--resume", tmp_path / "train" / "cut"]
@@ -56,7 +90,7 @@ def test_killed_anywhere_and_resumed_is_bit_equal(corners_yaml: Path, tmp_path: 
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, script: Script, dying: Dying) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE]
     script(train, *flags, "--name", "whole")
     ended = dying("term", 13, *flags, "--name", "cut")
@@ -69,7 +103,7 @@ def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, 
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path: Path) -> None:
     """As a batch system does: those that read images go at once, in the midst of whatever the others do."""
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--pretrain-epochs", 40, "--workers", 1]
     command = [*map(str, [sys.executable, MINE, *flags, "--cache", "off", "--name", "cut"])]
@@ -90,7 +124,7 @@ def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path
     assert torch.load(last, weights_only=True)["position"]["task"] == "stage1"
 
 
-def test_resume_under_another_recipe_is_refused(corners_yaml: Path, tmp_path: Path) -> None:
+def test_resume_under_another_recipe_is_refused(corners_yaml: Path, tmp_path: Path, dying: Dying) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE]
     assert dying("step", 3, *flags).returncode == -signal.SIGKILL
     run = tmp_path / "train" / "exp"
@@ -109,7 +143,9 @@ def ranks(*flags: object) -> list[object]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_two_processes_are_one_with_the_same_batch(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_two_processes_are_one_with_the_same_batch(
+    corners_yaml: Path, tmp_path: Path, script: Script, dying: Dying
+) -> None:
     # Adaptive steps would blow up rounding: the biases in front of BatchNorm have no gradient but that.
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--pretrain-optimizer", "sgd"]
     script(train, *flags, "--name", "one")
@@ -122,44 +158,33 @@ def test_two_processes_are_one_with_the_same_batch(corners_yaml: Path, tmp_path:
         assert own["loss"] == pytest.approx(other["loss"], abs=1e-4)
 
 
-def on_two_machines(event: str, count: int, *flags: object) -> list[subprocess.Popen[str]]:
+def on_two_machines(started: Started, event: str, count: int, *flags: object) -> list[Warm]:
     """Two processes that only know each other's address, as on two machines; the event is the second one's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    command = [*map(str, [sys.executable, MINE, *flags, "--num-nodes", 2])]
     return [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=ENVIRONMENT | address | {"NODE_RANK": str(node), "MINE": f"{event} {count} 1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for node in range(2)
+        started(event, count, *flags, "--num-nodes", 2, rank=1, NODE_RANK=str(node), **address) for node in range(2)
     ]
 
 
-def test_two_machines_asked_to_leave_then_one_of_them_dies(corners_yaml: Path, tmp_path: Path) -> None:
+def test_two_machines_asked_to_leave_then_one_of_them_dies(
+    corners_yaml: Path, tmp_path: Path, started: Started, dying: Dying
+) -> None:
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--cache", "disk"]
     assert dying("step", 10**6, *ranks(*flags), "--name", "whole").returncode == 0
     resume = ["--resume", tmp_path / "train" / "cut"]
-    for process in on_two_machines("term", 7, *flags, "--name", "cut"):  # the signal reaches one of them only
-        said = process.communicate(timeout=60)[1]
-        assert (process.returncode, said.strip()) == (128 + signal.SIGTERM, "stopped by SIGTERM")
-    left, dead = on_two_machines("step", 6, *resume)
-    dead.communicate(timeout=60)
-    died = time.monotonic()
-    said = left.communicate(timeout=60)[1]
-    assert dead.returncode == -signal.SIGKILL
-    assert time.monotonic() - died < 60
-    assert left.returncode == 2, said
+    for process in on_two_machines(started, "term", 7, *flags, "--name", "cut"):  # the signal reaches one of them only
+        assert process.end(60) == 128 + signal.SIGTERM
+        assert process.stderr.read_text().strip() == "stopped by SIGTERM"
+    left, dead = on_two_machines(started, "step", 6, *resume)
+    assert dead.end(60) == -signal.SIGKILL
+    code, said = left.end(60), left.stderr.read_text()
+    assert code == 2, said
     assert f"rank 1 ({socket.gethostname()}, process {dead.pid}) died or cannot be reached" in said, said
     assert not final(tmp_path, "cut").exists()
-    for process in on_two_machines("step", 10**6, *resume):
-        said = process.communicate(timeout=120)[1]
-        assert process.returncode == 0, said
+    for process in on_two_machines(started, "step", 10**6, *resume):
+        assert process.end() == 0, process.stderr.read_text()
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
 
 
@@ -169,7 +194,9 @@ DETECTOR = ("--cl-splits", 0, "--width", 0.0625, "--imgsz", 64, "--epochs", 2, "
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_detector_killed_and_resumed_is_bit_equal(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_detector_killed_and_resumed_is_bit_equal(
+    scenes_yaml: Path, tmp_path: Path, script: Script, dying: Dying
+) -> None:
     mixed = ("--augment-mosaic", 0.7, "--augment-mixup", 0.5, "--augment-closing", 0, "--multi-scale", 0.5)
     flags = ["--data", scenes_yaml, "--project", tmp_path, *DETECTOR, *mixed]
     script(train, *flags, "--name", "whole")
@@ -179,7 +206,9 @@ def test_detector_killed_and_resumed_is_bit_equal(scenes_yaml: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_detector_of_two_processes_is_that_of_one(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_detector_of_two_processes_is_that_of_one(
+    scenes_yaml: Path, tmp_path: Path, script: Script, dying: Dying
+) -> None:
     flags = ["--data", scenes_yaml, "--project", tmp_path, *DETECTOR, "--optimizer", "sgd", "--lr", 1e-4]
     script(train, *flags, "--name", "one")
     ended = dying("step", 10**6, *ranks(*flags), "--name", "two")

@@ -5,13 +5,14 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, Script, Writer, write_backbone, write_yaml
+from conftest import DIGITS, Once, Script, Writer, write_backbone, write_yaml
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -22,6 +23,7 @@ from data.records import Description, Split
 from engine.accuracy import read_backbones
 from localisation.binary import PERCENTILES
 from localisation.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged, share_bounds
+from localisation.lime import SAMPLES, Perturbations
 from localisation.plan import Plan
 from localisation.prepare import prepare, sample
 from localisation.regions import propose
@@ -45,17 +47,27 @@ def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
     return prepare(read_backbones(files), split, **changes)
 
 
-@pytest.fixture(scope="module")
-def report(scenes_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def perturb_less(patch: pytest.MonkeyPatch) -> None:
+    """LIME with a tenth of its samples, for tests that do not look at how good it is."""
+    patch.setattr(Perturbations, "draw", partial(Perturbations.draw, samples=SAMPLES // 10))
+
+
+@pytest.fixture(scope="session")
+def report(scenes_yaml: Path, once: Once) -> tuple[Path, str]:
     """Folder that the command filled for two methods and two seeds, and what it printed."""
-    folder = tmp_path_factory.mktemp("study")
-    files = [write_backbone(folder, scenes_yaml, method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
-    flags = ["--bootstrap", 50, "--device", "cpu", "--project", folder / "runs", "--lime", 2, "--images", 3]
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-        patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", *files, *flags])])
-        val.main()
-    return folder / "runs" / "val" / "exp", printed.getvalue()
+
+    def fill(folder: Path) -> None:
+        files = [write_backbone(folder, scenes_yaml, method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
+        flags = ["--bootstrap", 50, "--device", "cpu", "--project", folder / "runs", "--lime", 2, "--images", 3]
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            perturb_less(patch)
+            patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", *files, *flags])])
+            val.main()
+        (folder / "printed.txt").write_text(printed.getvalue())
+
+    folder = once("report", fill)
+    return folder / "runs" / "val" / "exp", (folder / "printed.txt").read_text()
 
 
 def test_command_writes_a_report(report: tuple[Path, str]) -> None:
@@ -160,8 +172,9 @@ def test_same_files_are_ties(written: Writer, split: Split) -> None:
     assert {claim.verdict for claim in judged(summary)} <= {NOT_SEEN, UNTESTED}
 
 
-def test_lime_reckons_shared_features_once(written: Writer, split: Split) -> None:
+def test_lime_reckons_shared_features_once(written: Writer, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh classifiers on the same backbone: as if each file were explained alone, for one pass through it."""
+    perturb_less(monkeypatch)
     stages, probes = written("cl6", k=3), written("cl6_probed", k=3, seed=1)
     content = torch.load(probes, weights_only=True)
     content["model"] = torch.load(stages, weights_only=True)["model"]

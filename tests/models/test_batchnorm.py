@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from torch import Tensor, distributed, nn
+from warm import warm_up
 
 from models.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d, globalise
 from models.cascade import StageNet
@@ -72,7 +73,8 @@ def recomputed_gradients(x: Tensor) -> Figures:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Figures]]:
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(of_a_rank, (folder,), nprocs=RANKS)
+    warm_up()
+    mp.start_processes(of_a_rank, (folder,), nprocs=RANKS, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(RANKS)]
 
 

@@ -1,15 +1,17 @@
 import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, Script
+from warm import Warm
 
 import study as script_module
 import val
 from benchmarks import kills
-from benchmarks.kills import start
 from studies.estimate import START, plan_table, seconds_of
 from studies.execute import claimed
 from studies.page import all_commands, as_markdown
@@ -147,6 +149,19 @@ def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
     assert "| pair | map |\n|---|---:|\n| cl2 minus cl2_frozen | +0.050 [-0.585, +0.685] |" in text
 
 
+@pytest.fixture
+def warm_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a study in this process starts is forked from a process that has imported torch, which has one thread."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def call(words: Sequence[str], log: Path, _: int) -> int:
+        make_folder(log.parent)
+        return Warm(*words[1:], environment=os.environ, stdout=log, stderr=log).end()
+
+    monkeypatch.setattr("studies.execute.call", call)
+
+
+@pytest.mark.usefixtures("warm_calls")
 def test_killed_at_random_moments_it_gives_the_same_table(
     scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,7 +175,8 @@ def test_killed_at_random_moments_it_gives_the_same_table(
     assert "0 of 1 runs done" in capsys.readouterr().out
 
 
-def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("warm_calls")
+def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
     """Backbones of two seeds, judged together, once; a page to publish without the data's pictures."""
     own = {"backbone": "cnn6", "pretrain_only": True, "baselines": ["e2e"], "pretrain": {"epochs": 1, "head_convs": 0}}
     reports = {
@@ -168,9 +184,7 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
         "maps": {"kind": "localise", "bootstrap": 20, "maps": ["gradcam"], "images": 2},
     }
     path = write_study(tmp_path, scenes_yaml, methods={"both": own | {"cl_splits": 2}}, table=None, reports=reports)
-    with start(path, tmp_path, "--publish", str(tmp_path / "results")) as process:
-        printed = process.communicate(timeout=200)[0].decode()
-    assert process.returncode == 0, printed
+    script(script_module, path, "--project", tmp_path, "--publish", tmp_path / "results")
     published = tmp_path / "results" / "ways"
     names = {str(file.relative_to(published)) for file in published.rglob("*") if file.is_file()}
     assert {"README.md", "runs.csv", "commands.txt", "accuracy.md", "accuracy.json", "maps.md"} <= names
@@ -182,8 +196,7 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path) -> None:
     claims = json.loads((published / "maps" / "localise.json").read_text())["claims"]
     assert [claim["figure"] for claim in claims][:2] == ["4a–b", "4c–d"]
     before = (tmp_path / "studies" / "ways" / "maps.md").stat().st_mtime_ns
-    with start(path, tmp_path) as process:
-        assert process.wait(100) == 0
+    script(script_module, path, "--project", tmp_path)
     assert (tmp_path / "studies" / "ways" / "maps.md").stat().st_mtime_ns == before
 
 
