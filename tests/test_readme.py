@@ -51,7 +51,7 @@ def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> N
         verdict_table([ROOT / "results"])
 
 
-@pytest.mark.parametrize("name", ["cascade", "maps", "localisers"])
+@pytest.mark.parametrize("name", ["cascade", "maps", "localisers", "detector", "step"])
 def test_cost_table_is_the_generated_one(name: str) -> None:
     assert table((ROOT / "results" / f"{name}.json").read_text().splitlines()) in README
 
