@@ -28,10 +28,6 @@ def test_plan_is_the_printed_one() -> None:
     ("file", "head"),
     [
         ("sample_seeds/README.md", "| method"),
-        ("table1_small/README.md", "| method"),
-        ("table1_scenes/README.md", "| method"),
-        ("table1_narrow/README.md", "| method"),
-        ("table1_narrow/README.md", "| pair"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
         ("tiny_imagenet_maps/accuracy.md", "| top-1 accuracy"),
         ("mining/boxes.md", "| method"),
