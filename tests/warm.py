@@ -41,9 +41,13 @@ class Warm:
         """
         self._process.join(timeout)
         if self._process.exitcode is None:
-            self._process.kill()
+            self.kill()
             raise TimeoutError(f"no end after {timeout} seconds: {self.stderr.read_text()}")
         return self._process.exitcode
+
+    def kill(self) -> None:
+        """If it goes on, it does not."""
+        self._process.kill()
 
 
 def run(command: list[str], environment: dict[str, str], stdout: Path, stderr: Path) -> None:

@@ -1,13 +1,12 @@
 """Processes killed at every kind of moment, and what becomes of the run."""
 
-import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +34,19 @@ Started = Callable[..., Warm]
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Started:
+def started(tmp_path: Path) -> Iterator[Started]:
     """train.py until an event, in a process of its own: started("step", 3, *flags, MASTER_PORT="1234")."""
-    number = itertools.count()
+    begun: list[Warm] = []
 
     def start(event: str, count: int, *flags: object, rank: int = 0, **more: str) -> Warm:
         environment = ENVIRONMENT | more | {"MINE": f"{event} {count} {rank}"}
-        said = tmp_path / f"stderr{next(number)}"
-        return Warm(MINE, *flags, environment=environment, stdout=Path(os.devnull), stderr=said)
+        said = tmp_path / f"stderr{len(begun)}"
+        begun.append(Warm(MINE, *flags, environment=environment, stdout=Path(os.devnull), stderr=said))
+        return begun[-1]
 
-    return start
+    yield start
+    for process in begun:
+        process.kill()
 
 
 @pytest.fixture
