@@ -157,13 +157,13 @@ class Loop:
         except Stopped:
             self.save()
             raise
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:  # a dying worker may break its connection first
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             self._without_worker(error)
         return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
 
-    def _without_worker(self, error: RuntimeError) -> NoReturn:
+    def _without_worker(self, error: Exception) -> NoReturn:
         """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
 
         Raises:
@@ -173,7 +173,7 @@ class Loop:
         if not self.stop.asked:
             time.sleep(MOMENT_S)  # the workers may have heard of it first
         if not self.stop.asked:
-            what = f"a process that reads images died ({str(error).splitlines()[0]})"
+            what = f"a process that reads images died ({str(error).partition('\n')[0]})"
             raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")
         if self.whole:
             self.save()
