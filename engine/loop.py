@@ -173,7 +173,8 @@ class Loop:
         if not self.stop.asked:
             time.sleep(MOMENT_S)  # the workers may have heard of it first
         if not self.stop.asked:
-            what = f"a process that reads images died ({str(error).partition('\n')[0]})"
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            what = f"a process that reads images died ({reason})"
             raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")
         if self.whole:
             self.save()
