@@ -20,6 +20,8 @@ from utils.boxes import Truth
 from utils.errors import run_cli
 
 CLASSES = 20
+KINDS = {"bf16": "bfloat16", "fp32": "float32"}
+MATRIX = 2048  # rows and columns of the product that tells how fast the machine multiplies
 
 
 def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Truth, *, bf16: bool) -> None:
@@ -30,6 +32,19 @@ def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Tr
     model.zero_grad(set_to_none=True)
     if images.is_cuda:
         torch.cuda.synchronize()
+
+
+def matrix_speed(device: str, side: int, repeats: int) -> dict[str, float]:
+    """10¹² floating-point operations a second of a product of two square matrices, by the name of the precision."""
+    matrices = {name: torch.rand(side, side, device=device, dtype=getattr(torch, name)) for name in KINDS.values()}
+
+    def product(own: torch.Tensor) -> None:
+        own @ own
+        if own.is_cuda:
+            torch.cuda.synchronize()
+
+    sides = {name: lambda own=matrices[kind]: product(own) for name, kind in KINDS.items()}
+    return {name: round(2 * side**3 / own / 1e12, 3) for name, own in in_turns(sides, repeats).items()}
 
 
 def main() -> None:
@@ -55,7 +70,8 @@ def main() -> None:
     seconds = in_turns(sides, arguments.repeats)
     figure = f"bf16 over fp32, training throughput, {arguments.imgsz} px, batch {arguments.batch_size}"
     more: dict[str, Any] = {
-        "images_per_second": {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()}
+        "images_per_second": {name: round(arguments.batch_size / own, 2) for name, own in seconds.items()},
+        "matrix_teraflops": matrix_speed(device, MATRIX, arguments.repeats),
     }
     against = "fp32"
     if device == "cuda":
