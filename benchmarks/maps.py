@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from benchmarks.figures import in_turns, show
 from benchmarks.workload import write_scenes
 from data.description import load_description
 from data.formats import read_split
+from data.views import View
 from engine.accuracy import read_backbones
 from localisation.granulometry import disk, radii_for, spectrum
 from localisation.lime import BATCH, SAMPLES, Perturbations, explain, superpixels
@@ -177,8 +179,9 @@ def backbone_file(folder: Path, data: Path, method: str, width: float, imgsz: in
     content = {
         "kind": "backbone", "backbone": "cnn6", "width": width, "names": names, "method": method, "heads": heads,
         "splits": [[part.start, part.stop] for part in plan], "shapes": [list(part.shape) for part in plan],
-        "head": {"name": "author", "convs": 0}, "single_label": False, "view": "letterbox", "imgsz": imgsz,
-        "recipe": {"data": str(data), "seed": 0, "pretrain": {}}, "model": backbone.state_dict(),
+        "head": {"name": "author", "convs": 0}, "single_label": False, "view": asdict(View("pictures", imgsz)),
+        "detector_imgsz": imgsz, "metrics": [{"learnt": 1.0} for _ in plan], "model": backbone.state_dict(),
+        "recipe": {"data": str(data), "seed": 0, "pretrain": {"data": None}},
     }  # fmt: skip
     checkpoint.save(path, content)
     return path

@@ -113,9 +113,9 @@ class DataYaml(BaseModel):
         if self.group is not None and self.format not in IN_JSON:
             raise ValueError(f"`group` is a key of the images in a json ({', '.join(IN_JSON)})")
         if self.format == "coco_labels" and not (self.label and self.classes):
-            raise ValueError("the format coco_labels needs `label` and `classes`")
+            raise ValueError("`label` and `classes` belong to the format coco_labels, which needs both")
         if (self.label and self.format != "coco_labels") or (self.classes and self.format not in GROUPED):
-            raise ValueError(f"`label` belongs to coco_labels, `classes` to {' and '.join(GROUPED)}")
+            raise ValueError("`label` and `classes` belong to the format coco_labels, `classes` to tiny_imagenet too")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):

@@ -190,9 +190,11 @@ def make_loader(
 def lone_last(sampler: Sampler[tuple[int, int]], batch_size: int) -> bool:
     """Whether an epoch of training would end with a batch of one image: BatchNorm cannot take a spread from it.
 
-    That image, another one in every epoch, is left out.
+    That image, another one in every epoch, is left out. Several ranks have one each, and take their spread together.
     """
-    return isinstance(sampler, EpochSampler) and len(sampler) > batch_size > 1 and len(sampler) % batch_size == 1
+    if not isinstance(sampler, EpochSampler) or sampler.ranks > 1:
+        return False
+    return len(sampler) > batch_size > 1 and len(sampler) % batch_size == 1
 
 
 def let_go(_: int) -> None:

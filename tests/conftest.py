@@ -125,7 +125,20 @@ def overfitted(scenes: Path, once: Once) -> Path:
     def fill(project: Path) -> None:
         data = write_yaml(project / "overfit.yaml", path=str(scenes), val="train", test=None)
         flags = ["--recipe", ROOT / "configs" / "sample.yaml", "--data", data, "--project", project, *TINY]
-        schedule = ["--pretrain-epochs", 1, "--epochs", 60, "--batch-size", 4, "--lr", 3e-3, "--val-every", 15]
+        schedule = [
+            "--pretrain-source",
+            "pictures",
+            "--pretrain-epochs",
+            1,
+            "--epochs",
+            60,
+            "--batch-size",
+            4,
+            "--lr",
+            3e-3,
+            "--val-every",
+            15,
+        ]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["train.py", *map(str, [*flags, *schedule])])
             train.main()

@@ -17,6 +17,7 @@ from conftest import ROOT, Script, write_yaml
 
 from benchmarks import cascade, detector, localisers, maps, peer, precision, step, study, table
 from benchmarks.figures import processor
+from engine.logs import console
 from studies import execute
 from utils import checkpoint
 from utils.errors import UserError
@@ -26,8 +27,10 @@ SMALL = ("--width", 0.0625, "--imgsz", 64)
 
 
 @pytest.fixture
-def figures(script: Script, capsys: pytest.CaptureFixture[str]) -> Figures:
+def figures(script: Script, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Figures:
     """Run a benchmark; gives what it prints."""
+
+    monkeypatch.setattr(console, "quiet", console.quiet)  # some benchmarks hush it for the rest of their process
 
     def run(module: Any, *arguments: object) -> list[dict[str, Any]]:
         capsys.readouterr()

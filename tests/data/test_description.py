@@ -57,7 +57,7 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
         load_description(yaml)
     except UserError as error:
         assert "does not exist" in str(error)  # noqa: PT017
-        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray", "voc")  # these have to be fetched
+        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray", "imagenet", "voc")  # these have to be fetched
 
 
 def test_summary(tmp_path: Path) -> None:

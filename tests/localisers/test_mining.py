@@ -5,6 +5,7 @@ import torch
 
 from data.description import load_description
 from data.formats import read_split
+from data.views import View
 from localisers.mining import train as trains
 from localisers.mining.erasure import Mined, found, normalised
 from localisers.mining.networks import Aggregation, ClassMaps, classification_loss, preservation_loss
@@ -103,7 +104,7 @@ def test_every_step_has_a_network_of_its_own(scenes_yaml: Path, keep: str) -> No
     split = read_split(load_description(scenes_yaml), "train")
     network = ClassMaps(make_backbone("cnn6", 0.125), 10)
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    images = Images(split.records[:4], 64, "letterbox", 10)
+    images = Images(split.records[:4], View("pictures", 64), 10)
     mining = Mining(keep=keep, epochs=1, batch_size=4, lr=1e-3)  # type: ignore[arg-type]
     networks = mine(network, images, mining)
     assert len(networks) == 3
@@ -126,7 +127,7 @@ def test_no_step_is_no_mining() -> None:
 def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split = read_split(load_description(scenes_yaml), "train")
     network = ClassMaps(make_backbone("darknet53", 0.125), 10)
-    images = Images(split.records[:4], 64, "letterbox", 10)
+    images = Images(split.records[:4], View("pictures", 64), 10)
     learning: list[set[bool]] = []
     step = trains.train
 
