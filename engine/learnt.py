@@ -54,9 +54,10 @@ def verdict(own: Mapping[str, float], single_label: bool) -> str:
 
 
 def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
-    """`the classifiers learnt nothing (AUC 0.53)`; None where they did learn."""
+    """`the classifiers learnt nothing (AUC 0.53)`, of top-1 with the majority class beside it; None where they did."""
     if own.get("learnt"):
         return None
     name = judged_by(single_label)
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
-    return f"the classifiers {what} ({TITLES[name]} {own.get(name, 0):.2f})"
+    beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
+    return f"the classifiers {what} ({TITLES[name]} {own.get(name, 0):.2f}{beside})"

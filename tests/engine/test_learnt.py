@@ -23,7 +23,9 @@ def test_one_that_learnt_and_one_that_guesses() -> None:
     assert good["low"] < good["accuracy"] < good["high"]
     assert why_not(good, True) is None
     assert guess["learnt"] == 0
-    assert why_not(guess, True) == f"the classifiers learnt nothing (top-1 {guess['accuracy']:.2f})"
+    assert (
+        why_not(guess, True) == f"the classifiers learnt nothing (top-1 {guess['accuracy']:.2f}, majority class 0.25)"
+    )
     assert verdict(guess, True).startswith("learnt nothing: top-1 0.2")
     assert "chance 0.250, majority 0.250" in verdict(good | {"accuracy@96": 0.5}, True)
     assert ", 0.500 at 96 px" in verdict(good | {"accuracy@96": 0.5}, True)
