@@ -45,11 +45,13 @@ def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
 def tell(pairs: tuple[Pair, Pair]) -> None:
     """Print what is in the splits, and which images the two data sets share."""
     detector, backbone = pairs
-    for split in detector if backbone is detector else (*backbone, *detector):
-        console.print(split.summary())
-    if backbone is not detector:
-        for line in shared(backbone, judging(detector)):
-            console.print(line)
+    if backbone is detector:
+        lines = [split.summary() for split in detector]
+    else:
+        lines = [f"{split.description.yaml.name} {split.summary()}" for split in (*backbone, *detector)]
+        lines += shared(backbone, judging(detector))
+    for line in lines:
+        console.print(line)
 
 
 def judging(detector: Pair) -> list[Split]:
@@ -128,4 +130,5 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
     if view.source == "pictures":
         return (train, val), []
     (train, one), (val, other) = view.shown(train), view.shown(val)
-    return (train, val), [one, other]
+    name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
+    return (train, val), [name + one, name + other]
