@@ -25,6 +25,8 @@ def save_gallery(study: Study, table: Table, gallery: Gallery, path: Path) -> No
     cells = {cell.method: cell for cell in study.cells if cell.seed == seed and cell.method in gallery.methods}
     if any(state(study, cell) is not State.DONE for cell in cells.values()):
         return
+    if not all((run_folder(study, cell) / BEST).exists() for cell in cells.values()):
+        return  # published elsewhere: their networks are not on this machine
     description = load_description(next(iter(cells.values())).recipe.data)
     records = [record for record in read_split(description, table.split).records if len(record.boxes_xyxy)]
     count = min(gallery.images, len(records))

@@ -98,7 +98,10 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
 
 def why_none(source: Source, results: Path) -> str:
     """What a legend says of a source without points."""
-    return "not tested" if (results / source.study / RUNS).exists() else "not run"
+    path = results / source.study / RUNS
+    rows = csv.DictReader(path.read_text().splitlines()) if path.exists() else ()
+    untaught = any(row["method"] in source.sides and row.get("learnt") == "no" for row in rows)
+    return "not tested" if untaught or (source.map and path.exists()) else "not run"
 
 
 def of_table(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:

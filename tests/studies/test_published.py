@@ -15,6 +15,7 @@ from studies.table import results
 from utils.files import make_folder, write_text
 from utils.runs import FINISHED
 
+TABLE = {"measures": ["map"], "pairs": [["cl2", "scratch"]], "gallery": {"methods": ["cl2"]}}
 STAGES = [{"cut": 11.0, "accuracy": 0.8, "learnt": 1.0}, {"cut": 23.0, "accuracy": 0.9, "learnt": 1.0}]
 
 
@@ -30,7 +31,7 @@ def finished(study: Study, learnt: float = 1.0) -> None:
 @pytest.fixture
 def published(scenes_yaml: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A study's yaml, and the folder in which all of its runs are published."""
-    path = write_study(tmp_path, scenes_yaml, table={"measures": ["map"], "pairs": [["cl2", "scratch"]]})
+    path = write_study(tmp_path, scenes_yaml, table=TABLE)
     study = read_study(path, tmp_path / "one")
     finished(study)
     write_page(study)
