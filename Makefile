@@ -23,7 +23,7 @@ test: $(VENV)/.installed-dev check
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed-dev
-	$(RUN) -m compileall -q train.py val.py detect.py export.py models data engine localisation localisers studies study.py utils benchmarks tests
+	$(RUN) -m compileall -q train.py val.py detect.py export.py models data training evaluation deployment maps wsol studies study.py utils benchmarks tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy

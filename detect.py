@@ -84,10 +84,10 @@ def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
     weights = arguments.weights or newest_detector(arguments.project)
-    from engine.detections import Sink
-    from engine.device import pick_device
-    from engine.stop import Stop
+    from deployment.detections import Sink
     from models import Thresholds, load_detector
+    from utils.device import pick_device
+    from utils.stop import Stop
 
     detector = load_detector(weights, pick_device(arguments.device), arguments.precision)
     thresholds = Thresholds(

@@ -101,7 +101,7 @@ def write_and_compare(detector: "YOLOv3Detector", path: Path, arguments: argpars
 
     from data.description import load_description
     from data.formats import read_split
-    from engine.export import compare, write_onnx, write_torchscript
+    from deployment.export import compare, write_onnx, write_torchscript
     from models import Thresholds
     from models.inference import for_inference
 

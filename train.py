@@ -52,9 +52,9 @@ def open_run() -> tuple[argparse.Namespace, Path | None, Recipe]:
 
 def show_plan(recipe: Recipe) -> None:
     """Print what each sub-module will hold and cost; refuses a k that the backbone has not."""
-    from engine.logs import console
     from models.backbones import make_backbone
     from models.plan import make_plan, plan_table
+    from utils.console import console
 
     backbone = make_backbone(recipe.backbone, recipe.width)
     if recipe.pretrains:
@@ -71,10 +71,10 @@ def show_plan(recipe: Recipe) -> None:
 def main() -> None:
     """Parse, plan, launch, train."""
     arguments, folder, recipe = open_run()
-    from engine.device import make_fabric, settle
-    from engine.ranks import watched
-    from engine.run import train
-    from engine.stop import Stop
+    from training.fabric import make_fabric, settle
+    from training.ranks import watched
+    from training.run import train
+    from utils.stop import Stop
 
     show_plan(recipe)
     if arguments.dry_run:

@@ -118,6 +118,11 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="stretch maps over the image, as libraries do [put where their cells lie]",
     )
+    maps.add_argument(
+        "--claims",
+        action="store_true",
+        help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
+    )
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
@@ -167,9 +172,9 @@ def average_precision(arguments: argparse.Namespace) -> None:
     weights = arguments.weights or [newest_detector(arguments.project)]
     if len(weights) > 1:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
-    from engine.average_precision import Finding, evaluate_detector, summary
-    from engine.device import pick_device
+    from evaluation.average_precision import Finding, evaluate_detector, summary
     from models import Thresholds, load_detector
+    from utils.device import pick_device
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
     split = read_data(arguments, detector.data, detector.names, detector.path)
@@ -192,9 +197,9 @@ def average_precision(arguments: argparse.Namespace) -> None:
 def accuracy(arguments: argparse.Namespace) -> None:
     """Classify with every classifier of the backbone files, write tables and the curve, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
-    from engine.accuracy import own_data, read_backbones, run_study
-    from engine.accuracy_report import shown_command, terminal_table, write_study
-    from engine.device import pick_device
+    from evaluation.accuracy import own_data, read_backbones, run_study
+    from evaluation.accuracy_report import shown_command, terminal_table, write_study
+    from utils.device import pick_device
 
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
@@ -216,14 +221,14 @@ def localise(arguments: argparse.Namespace) -> None:
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
     from data.objects import BACKGROUND
-    from engine.accuracy import own_data, read_backbones
-    from engine.accuracy_report import shown_command
-    from engine.device import pick_device
-    from localisation.prepare import prepare
-    from localisation.regions import propose
-    from localisation.report import write_report
-    from localisation.study import run
-    from localisation.summary import summarise
+    from evaluation.accuracy import own_data, read_backbones
+    from evaluation.accuracy_report import shown_command
+    from maps.localise import run
+    from maps.prepare import prepare
+    from maps.regions import propose
+    from maps.report import write_report
+    from maps.summary import summarise
+    from utils.device import pick_device
 
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
@@ -252,12 +257,15 @@ def localise(arguments: argparse.Namespace) -> None:
         make_folder(path.parent)
     command = shown_command(sys.argv[1:])
     if arguments.method:
-        from localisers.report import compare_and_report
+        from wsol.report import compare_and_report
 
         print(compare_and_report(plan, arguments.method, arguments.bootstrap, command, folder, **files))
         return
+    from studies.claims import judged
+
     summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
-    print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **files))
+    claims = judged(summary) if arguments.claims else ()
+    print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 

@@ -25,15 +25,15 @@ from benchmarks.figures import show
 from benchmarks.workload import write_scenes
 from data.description import load_description
 from data.formats import read_split
-from engine.cascade import pretrain
-from engine.device import make_fabric, settle
-from engine.job import Job
-from engine.logs import console
-from engine.stop import Stop
 from models.backbones import make_backbone
 from models.plan import SubModule, block_costs, joined, make_plan, training_bytes
+from training.cascade import pretrain
+from training.fabric import make_fabric, settle
+from training.job import Job
 from utils.config import ROOT, Recipe
+from utils.console import console
 from utils.errors import UserError, run_cli
+from utils.stop import Stop
 
 # No augmentation, so that the features can be cached; a head without convolution, which costs nothing to speak of.
 BASE = {

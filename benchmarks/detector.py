@@ -22,8 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.figures import Turn, in_turns, show
 from benchmarks.pipeline import judged_outside, suppression, waiting
 from benchmarks.workload import CLASSES, make_detector, random_truth
-from engine.device import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_memory
-from engine.export import write_onnx
+from deployment.export import write_onnx
 from models.backbones import make_backbone
 from models.decode import Decoder
 from models.inference import for_inference
@@ -32,6 +31,7 @@ from models.onnx_detector import load_onnx
 from models.yolov3 import YOLOv3, scaled_anchors
 from models.yolov3_detector import YOLOv3Detector
 from utils.boxes import Truth, xyxy_to_cxcywh
+from utils.device import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_memory
 from utils.errors import run_cli
 from utils.ultralytics_parts import ultralytics
 

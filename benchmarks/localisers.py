@@ -12,14 +12,14 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.figures import in_turns, show
-from localisation.maps import Explained
-from localisers.box_accuracy import DELTAS, box_accuracy
-from localisers.linear_boxes import LinearBoxes, flattened
-from localisers.sensitivity import class_sensitivity
+from maps.kinds import Explained
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.inference import fold_batchnorm
 from utils.errors import run_cli
+from wsol.box_accuracy import DELTAS, box_accuracy
+from wsol.linear_boxes import LinearBoxes, flattened
+from wsol.sensitivity import class_sensitivity
 
 CLASSES, SIDE, THRESHOLDS = 1000, 64, 1000
 

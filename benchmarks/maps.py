@@ -28,12 +28,12 @@ from benchmarks.workload import write_scenes
 from data.description import load_description
 from data.formats import read_split
 from data.views import View
-from engine.accuracy import read_backbones
-from localisation.granulometry import disk, radii_for, spectrum
-from localisation.lime import BATCH, SAMPLES, Perturbations, explain, superpixels
-from localisation.maps import Explained, grad_cams
-from localisation.prepare import prepare
-from localisation.study import Study, run
+from evaluation.accuracy import read_backbones
+from maps.granulometry import disk, radii_for, spectrum
+from maps.kinds import Explained, grad_cams
+from maps.lime import BATCH, SAMPLES, Perturbations, explain, superpixels
+from maps.localise import Study, run
+from maps.prepare import prepare
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan

@@ -18,7 +18,7 @@ import yaml
 from data.description import load_description
 from data.formats import read_split
 from data.records import Record, Split
-from engine.evaluate import coco_evaluation, detection_metrics
+from evaluation.evaluate import coco_evaluation, detection_metrics
 from utils.boxes import Detections, xyxy_to_cxcywh
 from utils.config import load_recipe
 from utils.errors import run_cli

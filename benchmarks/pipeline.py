@@ -22,7 +22,7 @@ from benchmarks.figures import in_turns, show
 from benchmarks.workload import CLASSES, write_scenes
 from data.description import load_description
 from data.formats import read_split
-from engine.evaluate import coco_evaluation, coco_numbers, guessed, instances, true_annotations
+from evaluation.evaluate import coco_evaluation, coco_numbers, guessed, instances, true_annotations
 from models.decode import Decoder, Thresholds, suppress
 from models.yolov3 import STRIDES, scaled_anchors
 from utils.boxes import Detections

@@ -11,13 +11,13 @@ import torch
 
 from benchmarks.figures import in_turns, show
 from benchmarks.workload import make_detector
-from engine.device import pick_device
-from localisers.cost import peak_bytes
 from models.decode import Decoder
 from models.loss import YOLOLoss
 from models.yolov3 import YOLOv3, scaled_anchors
 from utils.boxes import Truth
+from utils.device import pick_device
 from utils.errors import run_cli
+from wsol.cost import peak_bytes
 
 CLASSES = 20
 KINDS = {"bf16": "bfloat16", "fp32": "float32"}

@@ -15,12 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.figures import show
 from benchmarks.workload import make_detector, random_truth
-from engine.device import keep_memory, pick_precision
-from engine.update import Average, clip_gradients, make_optimizer
 from models.decode import Decoder
 from models.loss import YOLOLoss
 from models.yolov3 import YOLOv3, scaled_anchors
+from training.update import Average, clip_gradients, make_optimizer
 from utils.config import Phase
+from utils.device import keep_memory, pick_precision
 from utils.errors import run_cli
 
 Parts = dict[str, Callable[[], object]]

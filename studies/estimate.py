@@ -13,7 +13,6 @@ from data.description import load_description
 from data.formats import read_split
 from data.records import Split
 from data.views import View, settled
-from engine.device import keep_memory, make_fabric, settle
 from models.backbones import make_backbone
 from models.decode import Decoder
 from models.loss import YOLOLoss
@@ -21,8 +20,10 @@ from models.plan import SubModule, joined, make_plan
 from models.yolov3 import YOLOv3, scaled_anchors
 from studies.recipe import Cell, Study
 from studies.runs import State, state
+from training.fabric import make_fabric, settle
 from utils.boxes import Truth
 from utils.config import Baseline, Recipe
+from utils.device import keep_memory
 
 HOUR = 3600
 START = 30  # seconds that a run spends on starting, reading and judging

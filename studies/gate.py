@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine.learnt import TITLES, judged_by, why_not
+from evaluation.learnt import TITLES, judged_by, why_not
 from studies.recipe import Cell, Study
 from studies.runs import run_folder
 from utils.runs import FINISHED

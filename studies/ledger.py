@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from localisation.claims import DIRECTION, NOT_SEEN, REPRODUCED
+from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED
 from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
@@ -108,7 +108,7 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     if not path.exists():
         return Finding(NOTHING, NOTHING, NOT_RUN)
     content = json.loads(path.read_text())
-    claim = next((own for own in content["claims"] if own["figure"] == evidence.figure), None)
+    claim = next((own for own in content.get("claims", []) if own["figure"] == evidence.figure), None)
     if claim is None:
         raise UserError(f"judges no figure {evidence.figure}", where=path, mend="correct the ledger's yaml")
     seeds = max(len(line["seeds"]) for line in content["lines"])

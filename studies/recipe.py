@@ -78,6 +78,7 @@ class Report(Section):
     percentile: int | Literal["auto"] | None = None
     lime: int | None = Field(None, ge=0)
     regions: bool = False
+    claims: bool = False
     explain: str | None = None
     targets: tuple[str, ...] = ()
     images: int | None = Field(None, ge=1)

@@ -188,13 +188,13 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("not today")
 
-    monkeypatch.setattr("engine.export.export_traced", fails)
+    monkeypatch.setattr("deployment.export.export_traced", fails)
 
 
 @pytest.fixture
 def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.export makes of that detector is not made again."""
-    monkeypatch.setattr("engine.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
+    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
 
 
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage

@@ -11,7 +11,7 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOADED = ["warm", "train", "val", "engine.run", "engine.ranks", "lightning_fabric", "torch.utils.tensorboard"]
+PRELOADED = ["warm", "train", "val", "training.run", "training.ranks", "lightning_fabric", "torch.utils.tensorboard"]
 
 
 def warm_up() -> None:

@@ -17,9 +17,9 @@ from conftest import ROOT, Script, write_yaml
 
 from benchmarks import cascade, detector, localisers, maps, peer, precision, step, study, table
 from benchmarks.figures import processor
-from engine.logs import console
 from studies import execute
 from utils import checkpoint
+from utils.console import console
 from utils.errors import UserError
 
 Figures = Callable[..., list[dict[str, Any]]]
@@ -105,7 +105,7 @@ def killed_here(command: list[str], *_: Any) -> float:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.loop.SAVE_EVERY_S", -1)
+        patch.setattr("training.loop.SAVE_EVERY_S", -1)
         patch.setattr(checkpoint, "save", save)
         with pytest.raises(KeyboardInterrupt):
             subprocess.run(command)

@@ -6,12 +6,12 @@ import torch
 import torchvision
 from torch import nn
 
-from engine.backbone import reuse_backbone
 from models.backbone import Backbone, scaled
 from models.backbones import BACKBONES, make_backbone
 from models.cnn6 import CNN6
 from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from models.yolov3 import YOLOv3
+from training.backbone import reuse_backbone
 from utils.config import Recipe
 from utils.errors import UserError
 

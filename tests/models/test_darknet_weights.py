@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from engine.backbone import reuse_backbone
 from models import load_detector
 from models.darknet import DarkNet, DarkNetConfig
 from models.darknet_weights import (
@@ -19,6 +18,7 @@ from models.darknet_weights import (
     write_darknet,
 )
 from models.yolov3 import YOLOv3
+from training.backbone import reuse_backbone
 from utils.config import Recipe
 from utils.errors import UserError
 

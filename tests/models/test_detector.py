@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.description import load_description
 from data.formats import read_split
-from engine.predict import predict_split
+from evaluation.predict import predict_split
 from models import Found, Thresholds, load_detector
 from utils.errors import UserError
 

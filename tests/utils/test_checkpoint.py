@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.backbone import reuse_backbone
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
+from training.backbone import reuse_backbone
 from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError

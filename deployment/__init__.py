@@ -1,0 +1,1 @@
+"""A trained detector elsewhere: files for other programs, and what is written about pictures."""

@@ -1,1 +1,0 @@
-"""How anything is trained, evaluated and exported."""

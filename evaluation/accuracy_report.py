@@ -1,0 +1,212 @@
+"""The accuracy study on paper: terminal and Markdown tables, JSON, and the curve of its lines over depth."""
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.accuracy import Row, Study
+from evaluation.learnt import judged_by, why_not
+from utils.config import ROOT
+from utils.files import write_text, written_whole
+
+TITLES = {
+    "accuracy": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "balanced_error": "balanced error",
+    "auc": "macro AUC",
+    "map": "mAP",
+}
+MARKERS = "osD^vP"
+NOTHING = "–"
+
+
+def measures(study: Study) -> list[str]:
+    """Names of the measures that the data define, the one to look at first in front."""
+    first = "accuracy" if study.single_label else "auc"
+    there = {name for row in study.rows for name in row.metrics}
+    return [name for name in dict.fromkeys([first, *TITLES]) if name in there]
+
+
+def heading(study: Study) -> str:
+    """What was measured on what, in a line."""
+    task = "single-label" if study.single_label else "multi-label"
+    first = study.rows[0].beside  # the same for every classifier
+    beside = (
+        f"chance {first['chance']:.3f}, majority {first['majority']:.3f} of {TITLES[judged_by(study.single_label)]}"
+    )
+    return f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}; {beside}"
+
+
+def doubts(study: Study) -> list[str]:
+    """A line for each classifier that is not above chance and the majority class by its interval."""
+    found = ((row, why_not(row.beside, study.single_label)) for row in study.rows)
+    return [f"{row.line}, seed {row.seed}, b{row.block}: {why}" for row, why in found if why]
+
+
+def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:
+    """Mean and standard deviation (n − 1) of a measure over files; no deviation of one, nothing of none."""
+    values = [row.metrics[name] for row in rows if name in row.metrics]
+    if not values:
+        return None
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def ends(rows: Sequence[Row], name: str) -> tuple[float, float] | None:
+    """Mean ± standard deviation over several files, or the bootstrap interval of a single one."""
+    found = spread(rows, name)
+    if found is None or found[1] is None:
+        return rows[0].intervals.get(name) if found else None
+    return found[0] - found[1], found[0] + found[1]
+
+
+def cell(rows: Sequence[Row], name: str) -> str:
+    """`mean ± sd` of several files, `value [low, high]` of one."""
+    found = spread(rows, name)
+    if found is None:
+        return NOTHING
+    if found[1] is not None:
+        return f"{found[0]:.3f} ± {found[1]:.3f}"
+    interval = rows[0].intervals.get(name)
+    return f"{found[0]:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def terminal_table(study: Study) -> str:
+    """A row for each classifier, and the mean over seeds where there are several."""
+    names = measures(study)
+    table = [["method", "seed", "cut", "features", *(TITLES[name] for name in names)]]
+    for line, groups in study.lines.items():
+        for block, rows in groups.items():
+            for row in rows:
+                shape = "×".join(map(str, row.shape))
+                table.append([line, str(row.seed), f"b{block}", shape, *(cell([row], name) for name in names)])
+            if len(rows) > 1:
+                table.append([line, "mean", f"b{block}", "", *(cell(rows, name) for name in names)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    return "\n".join([heading(study) + intervals_note(study), "", *lines, *doubts(study)])
+
+
+def intervals_note(study: Study) -> str:
+    """Where the brackets come from."""
+    return f"; [95 % interval of {study.draws} resamples of the images]" if study.draws else ""
+
+
+def markdown(study: Study, command: str, picture: str) -> str:
+    """A table for each measure: cuts down, methods across."""
+    lines = study.lines
+    seeds = ", ".join(f"{line} {max(map(len, groups.values()))}" for line, groups in lines.items())
+    several = any(len(rows) > 1 for groups in lines.values() for rows in groups.values())
+    meaning = "; mean ± standard deviation (n − 1) over seeds" if several else ""
+    blocks = sorted({row.block for row in study.rows})
+    text = [f"Made by `{command}`.", f"{heading(study)}; seeds: {seeds}{meaning}{intervals_note(study)}."]
+    text += [f"{line}." for line in doubts(study)]
+    text.append(f"![{TITLES[measures(study)[0]]} after each block]({picture})")
+    for name in measures(study):
+        better = ", lower is better" if name == "balanced_error" else ""
+        table = [f"| {TITLES[name]}{better} | {' | '.join(lines)} |", "|---|" + "---:|" * len(lines)]
+        for block in blocks:
+            cells = [cell(groups[block], name) if block in groups else NOTHING for groups in lines.values()]
+            table.append(f"| b{block} | {' | '.join(cells)} |")
+        text.append("\n".join(table))
+    return "\n\n".join(text) + "\n"
+
+
+def as_json(study: Study, command: str) -> dict[str, Any]:
+    """Everything that was measured, and the means over seeds; files as seen from the project folder."""
+    rows = [
+        {
+            "file": seen_from_project(row.file),
+            "method": row.line,
+            "seed": row.seed,
+            "stage": row.stage,
+            "cut": f"b{row.block}",
+            "shape": list(row.shape),
+            "metrics": row.metrics,
+            "intervals": {name: list(interval) for name, interval in row.intervals.items()},
+            "beside": {name: row.beside[name] for name in ("low", "high", "chance", "majority", "learnt")},
+        }
+        for row in study.rows
+    ]
+    summary = [
+        {"method": line, "cut": f"b{block}", "seeds": len(group)}
+        | {name: dict(zip(("mean", "sd"), found, strict=True)) for name in TITLES if (found := spread(group, name))}
+        for line, groups in study.lines.items()
+        for block, group in groups.items()
+    ]
+    about = {key: value for key, value in vars(study).items() if key != "rows"}
+    return {"command": command, **about, "rows": rows, "summary": summary}
+
+
+def save_curve(study: Study, path: Path) -> None:
+    """The first measure over the depth of the cut, a line for each method, with its ends as a band."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    name = measures(study)[0]
+    figure, axis = pyplot.subplots(figsize=(8, 5))
+    for number, (line, groups) in enumerate(study.lines.items()):
+        known = {block: found[0] for block, rows in groups.items() if (found := spread(rows, name))}
+        bands = {block: found for block in known if (found := ends(groups[block], name))}
+        colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+        label = f"{line} ({band_note(study, groups)})"
+        axis.plot(list(known), list(known.values()), color=colour, marker=marker, label=label)
+        if bands:
+            low, high = zip(*bands.values(), strict=True)
+            axis.vlines(list(bands), low, high, color=colour, linewidth=1)
+            axis.fill_between(list(bands), low, high, color=colour, alpha=0.15, linewidth=0)
+    blocks = sorted({row.block for row in study.rows})
+    axis.set_xticks(blocks, [f"b{block}" for block in blocks])
+    axis.set(xlabel="features after block", ylabel=TITLES[name], title=heading(study).replace("`", ""))
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    pyplot.close(figure)
+
+
+def band_note(study: Study, groups: dict[int, list[Row]]) -> str:
+    """What the band of a line shows."""
+    seeds = max(map(len, groups.values()))
+    if seeds > 1:
+        return f"mean ± sd, {seeds} seeds"
+    return "one seed" + (", 95 % bootstrap" if study.draws else "")
+
+
+def write_study(study: Study, command: str, folder: Path, *, figures: Path | None, report: Path | None) -> None:
+    """Write accuracy.json, accuracy.md and accuracy.png.
+
+    Args:
+        figures: a further place for the JSON.
+        report: a further place for the Markdown; the curve goes beside it under the same name.
+    """
+    text = json.dumps(as_json(study, command), indent=1) + "\n"
+    for path in filter(None, (folder / "accuracy.json", figures)):
+        write_text(path, text)
+    curve = folder / "accuracy.png"
+    save_curve(study, curve)
+    write_text(folder / "accuracy.md", markdown(study, command, curve.name))
+    if report:
+        with written_whole(report.with_suffix(".png")) as temporary:
+            shutil.copyfile(curve, temporary)
+        write_text(report, markdown(study, command, report.with_suffix(".png").name))
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """The call of val.py without the paths of this machine."""
+    shown = [re.sub(r"(^|(?<==))/.*", lambda found: seen_from_project(Path(found[0])), text) for text in arguments]
+    return shlex.join(["python", "val.py", *shown])
+
+
+def seen_from_project(path: Path) -> str:
+    """A path relative to the project folder; of one outside, only its name."""
+    whole = path.resolve()
+    return str(whole.relative_to(ROOT)) if whole.is_relative_to(ROOT) else path.name

@@ -1,0 +1,82 @@
+"""A detector on held-out images: figures, pictures and the table of both."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.records import Split
+from evaluation.evaluate import coco_evaluation, detection_metrics, guessed, instances, true_annotations
+from evaluation.pictures import save_pictures
+from evaluation.predict import Clock, predict_split
+from models.decode import Thresholds
+from models.detector import Detector
+from utils.files import write_text
+
+KEYS = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
+PAGE = 8  # images on the page of predictions
+SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How detections are made."""
+
+    imgsz: int
+    thresholds: Thresholds
+    batch_size: int
+    augment: bool = False
+    keep: bool = False  # detections and truth as JSON files, for any other program to judge
+
+
+def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder: Path) -> dict[str, Any]:
+    """Find on every image of the split, and write the pictures into the folder.
+
+    Returns:
+        detection_metrics, the `seconds` that finding and matching took, and of each phase the milliseconds an image.
+    """
+    began, clock = time.monotonic(), Clock(detector.device)
+    found = list(
+        predict_split(
+            detector.outputs,
+            split.records,
+            finding.imgsz,
+            finding.thresholds,
+            batch_size=finding.batch_size,
+            device=detector.device,
+            clock=clock,
+            augment=finding.augment,
+        )
+    )
+    evaluation = coco_evaluation(split.records, found, detector.names)
+    metrics = detection_metrics(evaluation, split.records, found, detector.names)
+    if finding.keep:
+        write_text(folder / "detections.json", json.dumps(guessed(found)))
+        truth = instances(true_annotations(split.records), split.records, detector.names)
+        write_text(folder / "annotations.json", json.dumps(truth))
+    metrics["seconds"] = time.monotonic() - began
+    metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
+    save_pictures(evaluation, split, found, folder, SURE, PAGE)
+    return metrics
+
+
+def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: Path) -> str:
+    """The AP table and where the pictures are, as plain text."""
+    counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
+    lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
+    lines += [f"  {key:<12}{share(metrics[key])}" for key in KEYS]
+    lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
+    width = max(12, *(len(name) for name in metrics["per_class"]))
+    lines += ["", f"  {'class':<{width}}  boxes     map   map50"]
+    lines += [
+        f"  {name:<{width}}{own['boxes']:7d}  {share(own['map'])}  {share(own['map50'])}"
+        for name, own in metrics["per_class"].items()
+    ]
+    pictures = ", ".join(path.name for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]))
+    return "\n".join([*lines, "", f"pictures in {folder}: {pictures}", ""])
+
+
+def share(value: float | None) -> str:
+    """A fraction in six columns."""
+    return "   –  " if value is None else f"{value:6.3f}"

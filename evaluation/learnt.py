@@ -1,0 +1,63 @@
+"""Whether a classifier learnt anything: its figure beside chance and the majority class, with an interval."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data.records import Record
+from evaluation.classification import Array, bootstrap, classification_metrics
+
+DRAWS = 1000
+SEED = 0
+LEAST_GROUPS = 5  # images or patients below which no interval says anything
+TITLES = {"accuracy": "top-1", "auc": "AUC"}
+
+
+def judged_by(single_label: bool) -> str:
+    """The figure that decides: accuracy where there is one class an image, else macro AUC."""
+    return "accuracy" if single_label else "auc"
+
+
+def groups_of(records: Sequence[Record]) -> Array:
+    """[N] number of the group of each image: those of one patient, or cut out of one picture, are drawn together."""
+    return np.unique([record.group or str(record.image) for record in records], return_inverse=True)[1]
+
+
+def figures(scores: Array, targets: Array, single_label: bool, groups: Array) -> dict[str, float]:
+    """The measures of evaluation.classification, and what they are to be compared with.
+
+    `low` and `high` are the 95 % interval of the figure that decides, over resampled groups; `chance` is what guessing
+    reaches, `majority` what naming the most frequent class for every image does: 0.5 both of the AUC, which a constant
+    answer cannot raise. `learnt` is 1 if `low` lies above both, else 0. Measures that nothing defines are 0.
+
+    Args:
+        scores: [N, C] logits.
+        targets: [N, C] 0 or 1.
+        groups: [N] whole numbers.
+    """
+    found = {"accuracy": 0.0, "auc": 0.0, "map": 0.0} | classification_metrics(scores, targets, single_label)
+    name = judged_by(single_label)
+    low, high = bootstrap(scores, targets, single_label, DRAWS, SEED, (name,), groups).get(name, (0.0, 0.0))
+    chance = 1 / targets.shape[1] if single_label else 0.5
+    majority = float(targets.mean(0).max()) if single_label else 0.5
+    learnt = low > max(chance, majority) and len(np.unique(groups)) >= LEAST_GROUPS
+    return found | {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
+
+
+def verdict(own: Mapping[str, float], single_label: bool) -> str:
+    """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
+    name = judged_by(single_label)
+    word = "learnt" if own["learnt"] else "learnt nothing"
+    figure = f"{TITLES[name]} {own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]"
+    further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
+    return f"{word}: {figure}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
+
+
+def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
+    """`the classifiers learnt nothing (AUC 0.53)`, of top-1 with the majority class beside it; None where they did."""
+    if own.get("learnt"):
+        return None
+    name = judged_by(single_label)
+    what = "learnt nothing" if "learnt" in own else "were never compared with chance"
+    beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
+    return f"the classifiers {what} ({TITLES[name]} {own.get(name, 0):.2f}{beside})"

@@ -1,0 +1,353 @@
+"""The plots of the study; each is kept as PNG and SVG, with its numbers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from maps.binary import PERCENTILES
+from maps.localise import BASELINE
+from maps.overlap import LOCALISED
+from maps.summary import IOU_THRESHOLDS, Line, Pair, Summary
+from utils.files import write_text, written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Row = dict[str, str | int | float]
+KINDS = {"gradcam": "Grad-CAM", "saliency": "saliency", "cam": "CAM", "lime": "LIME", BASELINE: "baseline"}
+TITLES = {
+    "iou": "IoU with the box",
+    "localised": f"localisation accuracy (IoU > {LOCALISED})",
+    "box_iou": "IoU of the box made from the map",
+    "coverage": "share of the box that is covered",
+    "precision": "share of the region inside the box",
+    "pointing": "pointing game",
+    "mass": "share of the evidence inside the box",
+    "rank": "relevance rank accuracy",
+    "coarseness": "granulometry: mean surviving pixels",
+    "mean_size": "granulometry: mean size in radii",
+    "degenerate": "share of the maps that are empty",
+}
+REGIONS = {"miou": "mIoU", "map50": "mAP50"}
+MARKERS = "osD^vP"
+DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot: the name of its files, what stands under it, its numbers."""
+
+    name: str
+    caption: str
+    figure: Figure
+    rows: list[Row]
+
+
+def charts(summary: Summary) -> Iterator[Chart]:
+    """Every plot that the measured lines allow, one after another: a figure is drawn when it is asked for."""
+    for kind in summary.kinds:
+        pairs = [pair for pair in summary.pairs if pair.kind == kind]
+        for number, pair in enumerate(pairs, start=1):
+            suffix = f"_{number}" if len(pairs) > 1 else ""
+            yield scatter(pair, f"scatter_{kind}{suffix}")
+            yield scatter_by_layer(pair, f"scatter_layers_{kind}{suffix}")
+            yield differences(pair, f"difference_{kind}{suffix}")
+        wanted = ("coverage", "precision", "iou") if kind == "lime" else ("iou", "localised", "box_iou", "pointing")
+        yield from (curve(summary, kind, measure) for measure in wanted)
+        if kind != "lime":
+            yield curve(summary, kind, "coarseness")
+            yield spectra(summary, kind)
+            yield thresholds(summary, kind)
+            yield percentiles(summary, kind)
+            yield curve(summary, kind, "iou", small=True)
+    if summary.regions:
+        yield from (region_curve(summary, measure) for measure in REGIONS)
+
+
+def region_curve(summary: Summary, measure: str) -> Chart:
+    """What one convolution on frozen features reaches, by depth (figure 6)."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows: list[Row] = []
+        for number, (line, cuts) in enumerate(summary.runs(measure).items()):
+            means, spreads = ([float(f(runs)) for runs in cuts.values()] for f in (np.mean, deviation))
+            colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+            axis.plot(
+                list(cuts), means, color=colour, marker=marker, label=f"{line} ({len(next(iter(cuts.values())))} runs)"
+            )
+            low, high = np.subtract(means, spreads), np.add(means, spreads)
+            axis.fill_between(list(cuts), low, high, color=colour, alpha=0.18, linewidth=0)
+            rows += [
+                {"line": line, "cut": f"b{cut}", "mean": mean, "sd": spread}
+                for cut, mean, spread in zip(cuts, means, spreads, strict=True)
+            ]
+        ticks(axis, sorted({region.cut for region in summary.regions}))
+        axis.set_ylabel(REGIONS[measure])
+        return rows
+
+    caption = (
+        f"Boxes from frozen features, one convolution trained on each: {REGIONS[measure]}, mean ± deviation of runs."
+    )
+    return line_chart(f"regions_{measure}", caption, draw)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation (n − 1), 0 of one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def save(chart: Chart, folder: Path) -> str:
+    """Write name.png, name.svg and name.csv; gives the SVG as text."""
+    from matplotlib import pyplot, rc_context
+
+    with written_whole(folder / f"{chart.name}.png") as temporary:
+        chart.figure.savefig(temporary, format="png", dpi=110)
+    text = io.StringIO()
+    # Neither dates nor random ids: the same numbers give the same file.
+    with rc_context({"svg.hashsalt": chart.name, "svg.fonttype": "none"}):
+        chart.figure.savefig(text, format="svg", metadata={"Date": None})
+    pyplot.close(chart.figure)
+    write_text(folder / f"{chart.name}.svg", text.getvalue())
+    write_text(folder / f"{chart.name}.csv", as_csv(chart.rows))
+    return text.getvalue()
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """Rows under a header of all their keys."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{key: rounded(value) for key, value in row.items()} for row in rows])
+    return text.getvalue()
+
+
+def rounded(value: str | int | float) -> str | int:
+    """Six digits are more than any of these numbers has."""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
+    """A figure with its axes in an array."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    return figure, axes
+
+
+def line_chart(name: str, caption: str, draw: Callable[[Axes], list[Row]]) -> Chart:
+    """A chart of one plot with a grid and a legend."""
+    figure, axes = canvas()
+    rows = draw(axes[0, 0])
+    axes[0, 0].grid(alpha=0.3)
+    axes[0, 0].legend(fontsize=8)
+    return Chart(name, caption, figure, rows)
+
+
+def points(axis: Axes, pair: Pair, cut: int) -> list[Row]:
+    """IoU of one line over that of the other, a point a case, with the diagonal."""
+    one, other = pair.ious(cut)
+    row = next(row for row in pair.of("iou") if row.cut == cut)
+    axis.plot([0, 1], [0, 1], color="0.4", linewidth=1)
+    axis.scatter(other, one, s=9, alpha=max(0.08, min(0.6, 150 / len(one))), linewidths=0, rasterized=True)
+    most = max(0.1, float(max(one.max(), other.max())) * 1.03)
+    title = f"b{cut}: {row.values.above:.0%} above the diagonal"
+    axis.set(xlim=(0, most), ylim=(0, most), title=title, aspect="equal")
+    return [
+        {"case": number, "cut": f"b{cut}", pair.second.name: float(b), pair.first.name: float(a)}
+        for number, (a, b) in enumerate(zip(one, other, strict=True))
+    ]
+
+
+def scatter(pair: Pair, name: str) -> Chart:
+    """IoU of the two lines at the last cut that both have (figures 4a, 4b and 9a, 9b of the paper)."""
+    figure, axes = canvas(size=(4.8, 4.8))
+    rows = points(axes[0, 0], pair, pair.cuts[-1])
+    axes[0, 0].set(xlabel=f"IoU, {pair.second.name}", ylabel=f"IoU, {pair.first.name}")
+    last = next(row for row in pair.of("iou") if row.cut == pair.cuts[-1]).values
+    caption = (
+        f"{KINDS[pair.kind]} after the last block: IoU of each case, {pair.first.name} against {pair.second.name}. "
+        f"{last.above:.1%} lie above the diagonal, {last.ties:.1%} are ties and not counted."
+    )
+    return Chart(name, caption, figure, rows)
+
+
+def scatter_by_layer(pair: Pair, name: str) -> Chart:
+    """The same at every cut."""
+    across = min(3, len(pair.cuts))
+    down = -(-len(pair.cuts) // across)
+    figure, axes = canvas(down, across, (3.1 * across, 3.2 * down))
+    rows: list[Row] = []
+    for axis in axes.flat[len(pair.cuts) :]:
+        axis.axis("off")
+    for axis, cut in zip(axes.flat, pair.cuts, strict=False):
+        rows += points(axis, pair, cut)
+    figure.supxlabel(f"IoU, {pair.second.name}", fontsize=10)
+    figure.supylabel(f"IoU, {pair.first.name}", fontsize=10)
+    return Chart(name, f"{KINDS[pair.kind]}: the same after every block.", figure, rows)
+
+
+def differences(pair: Pair, name: str) -> Chart:
+    """Mean difference of the IoU by cut, with its interval."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows = pair.of("iou")
+        low, high = zip(*(row.values.interval for row in rows), strict=True)
+        cuts = [row.cut for row in rows]
+        axis.axhline(0, color="0.4", linewidth=1)
+        axis.fill_between(cuts, low, high, alpha=0.2, linewidth=0)
+        axis.plot(cuts, [row.values.mean for row in rows], marker="o", label=f"{pair.first.name} − {pair.second.name}")
+        ticks(axis, cuts)
+        axis.set(ylabel="difference of the IoU")
+        return [
+            {"cut": f"b{row.cut}", "difference": row.values.mean, "low": own[0], "high": own[1], "holm_p": row.adjusted}
+            for row in rows
+            for own in [row.values.interval]
+        ]
+
+    caption = f"{KINDS[pair.kind]}: {pair.first.name} less {pair.second.name}, mean difference with its 95 % interval."
+    return line_chart(name, caption, draw)
+
+
+def ticks(axis: Axes, cuts: Sequence[int]) -> None:
+    """Blocks below the axis."""
+    axis.set_xticks(list(cuts), [f"b{cut}" for cut in cuts])
+    axis.set_xlabel("features after block")
+
+
+def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> Chart:
+    """A measure by depth, a line each, with 95 % intervals; baselines as dashed levels (4c, 4d, 5, 7, 9c, 9d)."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows: list[Row] = []
+        for number, line in enumerate(line for line in summary.of(kind) if line.trained):
+            rows += draw_line(axis, line, measure, number, summary.small if small else None)
+        cuts = sorted({cut for line in summary.of(kind) for cut in line.cuts})
+        rows += draw_levels(axis, summary, kind, measure, summary.small if small else None)
+        ticks(axis, cuts)
+        axis.set_ylabel(TITLES[measure])
+        return rows
+
+    what = f"{KINDS[kind]}: {TITLES[measure]} by depth"
+    if small:
+        return line_chart(f"small_{kind}", f"{what}, only the third of the cases with the smallest boxes.", draw)
+    name = f"{measure}_{kind}"
+    return line_chart(name, f"{what}; bands are 95 % intervals, dashed what costs no training.", draw)
+
+
+def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarray | None) -> list[Row]:
+    """A line with its interval; of some cases, without."""
+    colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+    means = line.mean(measure) if only is None else line.values[measure][:, only].mean((0, 1))
+    seeds = f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
+    axis.plot(line.cuts, means, color=colour, marker=marker, label=f"{line.name}{seeds}")
+    rows = by_cut(line, means)
+    if only is None:
+        low, high = line.intervals[measure]
+        axis.fill_between(line.cuts, low, high, color=colour, alpha=0.18, linewidth=0)
+        for row, a, b in zip(rows, low, high, strict=True):
+            row |= {"low": float(a), "high": float(b)}
+    return rows
+
+
+def by_cut(line: Line, means: np.ndarray) -> list[Row]:
+    """A row for each cut."""
+    return [
+        {"line": line.name, "cut": f"b{cut}", "mean": float(own)} for cut, own in zip(line.cuts, means, strict=True)
+    ]
+
+
+def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.ndarray | None) -> list[Row]:
+    """What an untrained network and the baselines reach."""
+    rows: list[Row] = []
+    for line in summary.of(kind):
+        if not line.trained:
+            means = line.values[measure][:, slice(None) if only is None else only].mean((0, 1))
+            axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=line.name)
+            rows += [
+                {"line": line.name, "cut": f"b{c}", "mean": float(m)} for c, m in zip(line.cuts, means, strict=True)
+            ]
+    for dashes, line in zip(DASHES, summary.of(BASELINE), strict=False):
+        if measure in ("coarseness", "mean_size") or kind == "lime":
+            continue
+        level = float(line.values[measure][:, slice(None) if only is None else only].mean())
+        axis.axhline(level, color="0.5", linewidth=1, linestyle=dashes, label=line.name)
+        rows.append({"line": line.name, "mean": level})
+    return rows
+
+
+def last_cut(line: Line, values: np.ndarray) -> np.ndarray:
+    """Mean over seeds and cases at the last cut, of values [seeds, cases, cuts, …]."""
+    return np.asarray(values[:, :, -1].mean((0, 1)))
+
+
+def swept(
+    summary: Summary, kind: str, name: str, caption: str, xs: Sequence[float], of: Callable[[Line], Sequence[float]],
+    labels: tuple[str, str],
+) -> Chart:  # fmt: skip
+    """A curve over something that is chosen, at the last cut."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows: list[Row] = []
+        for number, line in enumerate(summary.of(kind)):
+            style = {"color": f"C{number % 10}"} if line.trained else {"color": "0.4", "linestyle": ":"}
+            values = [float(value) for value in of(line)]
+            axis.plot(xs, values, marker=".", label=f"{line.name}, b{line.cuts[-1]}", **style)  # type: ignore[arg-type]
+            rows += [
+                {"line": line.name, labels[0]: float(x), labels[1]: value} for x, value in zip(xs, values, strict=True)
+            ]
+        axis.set(xlabel=labels[0], ylabel=labels[1])
+        return rows
+
+    return line_chart(name, caption, draw)
+
+
+def thresholds(summary: Summary, kind: str) -> Chart:
+    """Localisation accuracy over the IoU that it asks for."""
+    caption = f"{KINDS[kind]} after the last block: share of the cases with an IoU above a threshold."
+    labels = ("IoU threshold", "localisation accuracy")
+    values = [(lambda line, t=t: line.localised_at(t)[-1]) for t in IOU_THRESHOLDS]
+    return swept(
+        summary, kind, f"thresholds_{kind}", caption, IOU_THRESHOLDS, lambda line: [own(line) for own in values], labels
+    )
+
+
+def percentiles(summary: Summary, kind: str) -> Chart:
+    """Mean IoU over the percentile above which pixels count."""
+    caption = f"{KINDS[kind]} after the last block: mean IoU if another percentile had been chosen."
+
+    def of(line: Line) -> list[float]:
+        return [float(last_cut(line, line.values[f"iou_{p}"])) for p in PERCENTILES]
+
+    return swept(summary, kind, f"percentiles_{kind}", caption, PERCENTILES, of, ("percentile", "mean IoU"))
+
+
+def spectra(summary: Summary, kind: str) -> Chart:
+    """Share of the pixels that survive an opening, over the radius of its disk, after the first and the last block."""
+
+    def draw(axis: Axes) -> list[Row]:
+        rows: list[Row] = []
+        for number, line in enumerate(line for line in summary.of(kind) if line.trained):
+            for place, style in ((0, "--"), (-1, "-")):
+                left = line.values["survivors"][:, :, place].mean((0, 1))
+                share, cut = left / left[0], f"b{line.cuts[place]}"
+                axis.plot(share, color=f"C{number % 10}", linestyle=style, label=f"{line.name}, {cut}")
+                rows += [
+                    {"line": line.name, "cut": cut, "radius": radius, "share": float(own)}
+                    for radius, own in enumerate(share)
+                ]
+        axis.set(xlabel="radius of the disk, pixels", ylabel="share of pixels that survive", ylim=(0, 1.02))
+        return rows
+
+    caption = f"{KINDS[kind]}: granulometric spectrum after the first (dashed) and the last block (solid)."
+    return line_chart(f"spectrum_{kind}", caption, draw)

@@ -1,0 +1,43 @@
+"""What a localisation study explains, and how it measures it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from data.records import Record, Split
+from evaluation.accuracy import BackboneFile
+from maps.cases import Cases, batches
+from maps.measures import Rule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is explained, and how it is measured.
+
+    Attributes:
+        split: with the images that are explained, all of which have a box.
+        kinds: of MAKERS.
+        rule: of measuring.
+        explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
+        lime: images that are explained by LIME too.
+        training: images whose mean box is a baseline, and from which regions are learned.
+        stretched: maps are stretched over the image instead of put where their cells lie.
+    """
+
+    files: Sequence[BackboneFile]
+    split: Split
+    kinds: Sequence[str] = ("gradcam", "saliency")
+    rule: Rule = field(default_factory=Rule)
+    explain: int | None = None
+    lime: int = 0
+    training: Sequence[Record] = ()
+    device: str = "cpu"
+    batch_size: int = 16
+    stretched: bool = False
+
+    def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
+        """The cases of some images, batch by batch, as the files want them."""
+        return batches(list(records), self.files[0], batch_size or self.batch_size, self.explain, title)
+
+    def images(self, records: Sequence[Record], title: str) -> Iterator[Cases]:
+        """The same with one case an image: all of its boxes."""
+        return batches(list(records), self.files[0], self.batch_size, 0, title)

@@ -1,0 +1,152 @@
+"""From what a user asks for to the plan of a study: images, boxes, the percentile; and what cannot be compared."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from data.formats import read_split
+from data.holdout import HOLDOUT_SHARE, hold_out
+from data.objects import BACKGROUND
+from data.parsing import class_index
+from data.records import Record, Split
+from evaluation.accuracy import BackboneFile
+from maps.binary import PERCENTILES
+from maps.cases import boxed
+from maps.localise import SEED, fill, load_explained, network_columns
+from maps.measures import Rule
+from maps.plan import Plan
+from models.heads import MAPPED
+from utils.errors import UserError
+
+TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
+TUNED_ON = 500  # images that the percentile is chosen on
+
+
+def prepare(
+    files: Sequence[BackboneFile],
+    split: Split,
+    *,
+    kinds: Sequence[str] = ("gradcam", "saliency"),
+    percentile: int | None = 80,
+    explain: str | None = None,
+    targets: Sequence[str] = (),
+    lime: int = 0,
+    images: int | None = None,
+    stretched: bool = False,
+    device: str = "cpu",
+    batch_size: int = 16,
+) -> Plan:
+    """Settle what a study explains.
+
+    Args:
+        split: as the networks are shown it: pictures, or objects cut out.
+        percentile: above which pixels count; None: chosen on held-out images.
+        explain: the class that is explained in every image; None: those of the boxes.
+        targets: only boxes of these classes count; () for all.
+        images: draw so many of the images with boxes; None for all.
+        stretched: stretch maps over the image instead of putting them where their cells lie.
+
+    Raises:
+        UserError: the files want images of different sizes or cannot give these maps; no image has a box; no such
+            class; nothing is held out to choose the percentile on.
+    """
+    same_view(files)
+    check_heads(files, kinds)
+    own = split.description
+    aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
+    label = None if explain is None else class_index(explain, files[0].names, "--explain")
+    shown = partial(as_shown, files[0])
+    few = replace(split, records=sample(boxed(aimed_at(split, aims)), images))
+    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
+    if percentile is None:
+        plan = replace(
+            plan, rule=Rule(choose_percentile(plan, sample(boxed(aimed_at(shown(held_out(split)), aims)), TUNED_ON)))
+        )
+    if split.name == "train" or "train" not in own.splits:
+        return plan
+    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if len(record.labels)]
+    return replace(plan, training=sample(known, TRAINING_IMAGES))
+
+
+def as_shown(file: BackboneFile, split: Split) -> Split:
+    """Pictures of a data set as a network is shown them."""
+    return file.view.shown(split)[0]
+
+
+def things(names: Sequence[str]) -> list[int]:
+    """The classes that are no background, where there is one; () of all."""
+    return [index for index, name in enumerate(names) if name != BACKGROUND] if BACKGROUND in names else []
+
+
+def aimed_at(split: Split, labels: Sequence[int]) -> Split:
+    """The images with the boxes of some classes only; no class stands for all."""
+    if not labels:
+        return split
+    kept = [np.isin(record.labels, labels) for record in split.records]
+    records = [
+        replace(record, boxes_xyxy=record.boxes_xyxy[own], labels=record.labels[own], crowd=None, areas=None)
+        for record, own in zip(split.records, kept, strict=True)
+    ]
+    return replace(split, records=records)
+
+
+def sample(records: list[Record], count: int | None) -> list[Record]:
+    """Some of the images at random, in their order; the same ones in every run."""
+    if count is None or count >= len(records):
+        return records
+    drawn = np.sort(np.random.default_rng(SEED).permutation(len(records))[:count])
+    return [records[index] for index in drawn]
+
+
+def same_view(files: Sequence[BackboneFile]) -> None:
+    """Refuse files that want their images in different ways: their pixels could not be compared.
+
+    Raises:
+        UserError: two do.
+    """
+    for file in files[1:]:
+        if file.view != files[0].view:
+            what = f"learnt from {file.view.about}, but {files[0].view.about} in {files[0].path}"
+            raise UserError(what, where=file.path, mend="compare files of one --pretrain-source and --pretrain-imgsz")
+
+
+def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
+    """Refuse CAM where a classifier is more than a pool and a linear layer.
+
+    Raises:
+        UserError: one is.
+    """
+    for file in files:
+        if "cam" in kinds and file.head not in MAPPED:
+            mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
+            raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
+
+
+def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
+    """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
+
+    Cascaded networks have no say in it: a choice that suits them would favour them.
+    """
+    files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
+    asked = replace(plan, files=files, kinds=("gradcam",))
+    columns = network_columns(asked, [load_explained(file, plan) for file in files])
+    fill(columns, asked.cases(records, "percentile"), plan.rule)
+    means = {p: np.mean([column.values[f"iou_{p}"].mean() for column in columns]) for p in PERCENTILES}
+    return max(means, key=lambda percentile: means[percentile])
+
+
+def held_out(split: Split) -> Split:
+    """The val split, or else the share that training keeps apart.
+
+    Raises:
+        UserError: they are those that are explained.
+    """
+    own = split.description
+    if "val" in own.splits and split.name != "val":
+        return read_split(own, "val")
+    if "train" in own.splits and split.name != "train":
+        return hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
+    what = f"there is nothing beside `{split.name}` to choose the percentile on"
+    raise UserError(what, where=own.yaml, mend="give --percentile a number")

@@ -1,0 +1,266 @@
+"""From values by image to what is reported: means with intervals by layer, and one line against another."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evaluation.accuracy import PROBED, untaught
+from maps.localise import BASELINE, UNTRAINED, Column, Study
+from maps.overlap import LOCALISED, chance_iou, iou_ceiling
+from maps.regions import Region
+from maps.statistics import Comparison, Resamples, compare, holm, mcnemar
+
+OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
+REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate")
+COMPARED = ("iou", "coverage", "coarseness")
+IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
+SMALL = 1 / 3  # of the cases, those with the least boxes
+
+
+@dataclass(frozen=True)
+class Line:
+    """The files of one line, of several seeds perhaps, with one kind of map.
+
+    Attributes:
+        values: measure → [seeds, cases, cuts].
+        chosen: which cases it has; None for all.
+        intervals: measure → [2, cuts] bounds of the mean, 95 %.
+    """
+
+    name: str
+    kind: str
+    seeds: tuple[int, ...]
+    cuts: tuple[int, ...]
+    values: dict[str, np.ndarray]
+    chosen: np.ndarray | None = None
+    intervals: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def trained(self) -> bool:
+        """Neither a baseline nor an untrained network."""
+        return self.kind != BASELINE and self.name != UNTRAINED
+
+    def mean(self, measure: str) -> np.ndarray:
+        """[cuts] over seeds and cases."""
+        return np.asarray(np.nanmean(self.values[measure], (0, 1)))
+
+    def deviation(self, measure: str) -> np.ndarray | None:
+        """[cuts] standard deviation (n − 1) over the seeds' means; None of one seed."""
+        own = np.nanmean(self.values[measure], 1)
+        return np.asarray(own.std(0, ddof=1)) if len(own) > 1 else None
+
+    def localised_at(self, threshold: float) -> np.ndarray:
+        """[cuts] share of the cases with an IoU above a threshold."""
+        return np.asarray((self.values["iou"] > threshold).mean((0, 1)))
+
+
+@dataclass(frozen=True)
+class Against:
+    """One line against another in one measure at one cut.
+
+    Attributes:
+        values: first less second.
+        localised: of the IoU, p of McNemar's exact test at the paper's threshold; of several seeds the largest.
+        adjusted: p of the sign test by Holm over the cuts.
+    """
+
+    measure: str
+    cut: int
+    values: Comparison
+    localised: float | None
+    adjusted: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two lines with the same kind of map, compared."""
+
+    first: Line
+    second: Line
+    rows: list[Against]
+
+    @property
+    def kind(self) -> str:
+        """Of the maps."""
+        return self.first.kind
+
+    @property
+    def cuts(self) -> list[int]:
+        """Those that both have."""
+        return common_cuts(self.first, self.second)
+
+    def of(self, measure: str) -> list[Against]:
+        """The rows of a measure, by cut."""
+        return [row for row in self.rows if row.measure == measure]
+
+    def ious(self, cut: int) -> tuple[np.ndarray, np.ndarray]:
+        """[cases] IoU of both at a cut, means over the seeds."""
+        first, second = (line.values["iou"][:, :, line.cuts.index(cut)].mean(0) for line in (self.first, self.second))
+        return first, second
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All lines with their intervals, the pairs, and what was learned on frozen features if that was asked for."""
+
+    study: Study
+    lines: list[Line]
+    pairs: list[Pair]
+    bounds: dict[str, float]
+    regions: list[Region]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of maps, baselines not counted."""
+        return [kind for kind in dict.fromkeys(line.kind for line in self.lines) if kind != BASELINE]
+
+    def of(self, kind: str) -> list[Line]:
+        """The lines with maps of a kind."""
+        return [line for line in self.lines if line.kind == kind]
+
+    def runs(self, measure: str) -> dict[str, dict[int, list[float]]]:
+        """Line → cut → miou or map50 of every run on frozen features."""
+        found: dict[str, dict[int, list[float]]] = {}
+        for region in self.regions:
+            found.setdefault(region.line, {}).setdefault(region.cut, []).append(getattr(region, measure))
+        return found
+
+    @property
+    def small(self) -> np.ndarray:
+        """[cases] bool: the third with the smallest boxes."""
+        return np.asarray(self.study.shares <= np.quantile(self.study.shares, SMALL))
+
+
+def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summary:
+    """Join seeds, resample images (or patients), compare.
+
+    Args:
+        draws: resamples behind the intervals.
+        regions: what was learned on frozen features.
+
+    Returns:
+        No pairs where a network learnt nothing: its maps say nothing of how it was trained.
+    """
+    lines = lines_of(study.columns)
+    couples = [(first, reference(lines, first)) for first in lines if first.trained]
+    couples = [(first, second) for first, second in couples if first is not second and comparable(first, second)]
+    found = intervals(study, lines, couples, draws)
+    for line in lines:
+        line.intervals.update(found[id(line)])
+    taught = untaught(study.plan.files) is None
+    pairs = [Pair(one, two, against(one, two, found[id(one), id(two)])) for one, two in couples if taught]
+    percentile = study.plan.rule.percentile
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
+
+
+def lines_of(columns: Sequence[Column]) -> list[Line]:
+    """Columns of one line and kind together, in the order of their seeds."""
+    found = []
+    for name, kind in dict.fromkeys((column.line, column.kind) for column in columns):
+        own = sorted((c for c in columns if (c.line, c.kind) == (name, kind)), key=lambda column: column.seed)
+        values = [column.values for column in own]
+        stacked = {measure: np.stack([each[measure] for each in values]) for measure in values[0]}
+        stacked["localised"] = (stacked["iou"] > LOCALISED).astype(float)
+        found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked, own[0].chosen))
+    return found
+
+
+def reference(lines: Sequence[Line], first: Line) -> Line:
+    """What a line is held against: one trained end to end, with heads of the same kind if it can be; else the last."""
+    own = [line for line in lines if line.kind == first.kind and line.trained]
+    ends = [line for line in own if line.name.startswith("e2e")]
+    alike = [line for line in ends if line.name.endswith(PROBED) == first.name.endswith(PROBED)]
+    return next(iter(alike or ends or own[-1:]))
+
+
+def comparable(first: Line, second: Line) -> bool:
+    """Whether they have a cut in common and as many seeds."""
+    return bool(common_cuts(first, second)) and len(first.seeds) == len(second.seeds)
+
+
+def common_cuts(first: Line, second: Line) -> list[int]:
+    """The cuts that both have."""
+    return [cut for cut in first.cuts if cut in second.cuts]
+
+
+def intervals(
+    study: Study, lines: Sequence[Line], couples: Sequence[tuple[Line, Line]], draws: int
+) -> dict[object, dict[str, np.ndarray]]:
+    """Bounds of every mean and difference, from one set of resamples for all that have the same cases and seeds.
+
+    Returns:
+        id of the line, or ids of the couple → measure → [2, cuts].
+    """
+    wanted: dict[tuple[int, bytes], list[tuple[object, str, np.ndarray]]] = defaultdict(list)
+    chosen: dict[bytes, np.ndarray | None] = {}
+    for owner, values, rows in (*map(of_line, lines), *(of_couple(*couple) for couple in couples)):
+        key = b"" if rows is None else rows.tobytes()
+        chosen[key] = rows
+        for measure, own in values.items():
+            wanted[len(own), key].append((owner, measure, own))
+    found: dict[object, dict[str, np.ndarray]] = defaultdict(dict)
+    groups = np.array(study.groups)
+    for (_, key), parts in wanted.items():
+        own = groups if (rows := chosen[key]) is None else groups[rows]
+        resamples = Resamples(len(own), own.tolist(), draws=draws, seed=study.plan.rule.seed)
+        both = resamples.interval(np.concatenate([values for *_, values in parts], 2))
+        ends = np.cumsum([values.shape[2] for *_, values in parts])[:-1]
+        for (owner, measure, _), bound in zip(parts, np.split(both, ends, axis=1), strict=True):
+            found[owner][measure] = bound
+    return found
+
+
+def of_line(line: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
+    """Whose bounds, measure → [seeds, cases, cuts], which cases."""
+    return id(line), {measure: line.values[measure] for measure in REPORTED if measure in line.values}, line.chosen
+
+
+def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
+    """The same of what a couple differs by."""
+    return (id(first), id(second)), apart(first, second), first.chosen
+
+
+def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
+    """Measure → [seeds, cases, common cuts] first less second, seeds in pairs.
+
+    And `advantage` [1, cases, common cuts]: the sign of the IoU's mean difference over the seeds.
+    """
+    cuts = common_cuts(first, second)
+    one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
+    shared = [measure for measure in COMPARED if measure in first.values]
+    found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
+    return found | {"advantage": np.sign(found["iou"].mean(0, keepdims=True))}
+
+
+def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:
+    """Compare two lines on the same cases, at the cuts that both have."""
+    rows = []
+    cuts = common_cuts(first, second)
+    for measure, values in apart(first, second).items():
+        own = [compare(values[..., column], found[measure][:, column]) for column in range(len(cuts))]
+        adjusted = holm([one.sign for one in own])
+        localised = [localised_p(first, second, cut) if measure == "iou" else None for cut in cuts]
+        rows += [
+            Against(measure, cut, one, p, float(sign))
+            for cut, one, p, sign in zip(cuts, own, localised, adjusted, strict=True)
+        ]
+    return rows
+
+
+def localised_p(first: Line, second: Line, cut: int) -> float:
+    """P of McNemar's test at a cut; of several seeds the largest."""
+    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] > LOCALISED for line in (first, second))
+    return max(mcnemar(a, b) for a, b in zip(one, other, strict=True))
+
+
+def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:
+    """What regions of a percentile's size can reach on masks of these shares of the image, and what chance does."""
+    size = 1 - percentile / 100
+    ceilings = iou_ceiling(shares, size)
+    return {
+        "iou_ceiling": float(ceilings.mean()),
+        "iou_chance": float(chance_iou(shares, size).mean()),
+        "localisable": float((ceilings > LOCALISED).mean()),
+    }

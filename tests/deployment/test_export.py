@@ -1,0 +1,254 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import Script, mutated
+
+import export
+from data.description import load_description
+from data.formats import read_split
+from deployment.export import Exported, compare, write_onnx
+from models import Thresholds, load_detector
+from models.darknet import DarkNet
+from models.darknet_weights import write_darknet
+from models.detector import SURE
+from models.yolov3 import YOLOv3
+from models.yolov3_detector import load_yolov3
+from utils.errors import UserError
+
+
+def test_valid_single_file_with_metadata(exported: Path) -> None:
+    model = onnx.load(str(exported), load_external_data=False)
+    onnx.checker.check_model(model, full_check=True)
+    properties = {item.key: item.value for item in model.metadata_props}
+    assert properties["task"] == "detect"
+    assert "'9'" in properties["names"]
+    assert [output.name for output in model.graph.output] == ["output0"]
+    assert not list(exported.parent.glob("*.data"))
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 128, 128), (3, 96, 160), (5, 64, 32)])
+def test_same_numbers_as_pytorch(exported: Path, overfitted: Path, batch: int, height: int, width: int) -> None:
+    images = torch.rand(batch, 3, height, width)
+    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    with torch.inference_mode():
+        wanted = network(images).numpy()
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    got = session.run(["output0"], {"images": images.numpy()})[0]
+    assert got.shape == (batch, 14, 3 * height * width * 21 // 1024)
+    np.testing.assert_allclose(got[:, :4], wanted[:, :4], rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(got[:, 4:], wanted[:, 4:], rtol=1e-3, atol=1e-4)
+
+
+def test_opencv_reads_it(exported: Path, overfitted: Path) -> None:
+    import cv2
+
+    images = torch.rand(1, 3, 128, 128)
+    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    with torch.inference_mode():
+        wanted = network(images).numpy()
+    reader = cv2.dnn.readNetFromONNX(str(exported))
+    reader.setInput(images.numpy())
+    np.testing.assert_allclose(reader.forward(), wanted, rtol=1e-2, atol=2e-2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    import detect
+    from utils.ultralytics_parts import ultralytics
+
+    image = scenes / "JPEGImages" / "train_00000.jpg"
+    script(detect, "--project", overfitted, "--source", image, "--save-json", "--name", "beside")
+    own = json.loads((overfitted / "detect" / "beside" / "detections.json").read_text())[0]["boxes"]
+    reader = ultralytics("models.yolo.model").YOLO(str(exported), task="detect")
+    (result,) = reader.predict(str(image), imgsz=128, conf=0.25, iou=0.45, verbose=False, save=False, device="cpu")
+    assert result.names[0] == "0"
+    assert len(result.boxes) == len(own) > 0
+    mine = np.array(sorted(box["box_xyxy"] for box in own))
+    theirs = np.array(sorted(result.boxes.xyxy.tolist()))
+    np.testing.assert_allclose(mine, theirs, atol=2)  # its letterbox resizes with another filter
+
+
+@pytest.mark.usefixtures("older_exporter")
+def test_older_exporter_is_the_way_out(overfitted: Path, scenes_yaml: Path, tmp_path: Path) -> None:
+    detector = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    assert "not today" in write_onnx(detector, tmp_path / "a.onnx")
+    records = read_split(load_description(scenes_yaml), "test").records
+    assert max(max(row.box, row.score) for row in compare(detector, tmp_path / "a.onnx", records, "default")) < 1e-3
+
+
+def test_a_difference_is_a_failure(
+    exported: Path, overfitted: Path, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from deployment.export import Difference
+
+    monkeypatch.setattr("deployment.export.compare", lambda *_: [Difference(1, (128, 128), 0.01, 0.0)])
+    with pytest.raises(UserError, match=r"differs from PyTorch by 1\.0e-02"):
+        script(export, "--project", overfitted, "--file", tmp_path / "x.torchscript", "--format", "torchscript")
+
+
+def written(overfitted: Path, script: Script, path: Path, *flags: object) -> Path:
+    script(export, "--project", overfitted, "--file", path, *flags)
+    return path
+
+
+def found_by(path: Path, overfitted: Path, scenes: Path, thresholds: Thresholds) -> None:
+    """A written file finds what the checkpoint finds."""
+    pictures = sorted((scenes / "JPEGImages").glob("train*.jpg"))[:3]
+    best = overfitted / "train" / "exp" / "weights" / "best.pt"
+    wanted, got = (load_detector(file).predict(pictures, thresholds) for file in (best, path))
+    assert sum(len(item.scores) for item in wanted) > 5
+    for one, other in zip(wanted, got, strict=True):
+        assert one.names == other.names
+        np.testing.assert_allclose(other.boxes_xyxy, one.boxes_xyxy, atol=0.5)
+        np.testing.assert_allclose(other.scores, one.scores, atol=2e-2)
+
+
+def test_onnx_finds_what_the_checkpoint_finds(exported: Path, overfitted: Path, scenes: Path) -> None:
+    found_by(exported, overfitted, scenes, SURE)
+
+
+@pytest.mark.usefixtures("older_exporter")
+def test_layout_of_yolov5(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    import cv2
+
+    path = written(overfitted, script, tmp_path / "v5.onnx", "--layout", "v5")
+    found_by(path, overfitted, scenes, SURE)
+    images = torch.rand(1, 3, 128, 128)
+    reader = cv2.dnn.readNetFromONNX(str(path))
+    reader.setInput(images.numpy())
+    out = torch.from_numpy(reader.forward())
+    assert out.shape == (1, 1008, 15)
+    boxes, scores = load_detector(overfitted / "train" / "exp" / "weights" / "best.pt").outputs(images)
+    np.testing.assert_allclose(out[..., :4], boxes, rtol=1e-2, atol=2e-2)
+    np.testing.assert_allclose(out[..., 4:5] * out[..., 5:], scores, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("traced_before")
+def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    from utils.ultralytics_parts import ultralytics
+
+    path = written(overfitted, script, tmp_path / "nms.onnx", "--nms", "--max-det", 20)
+    found_by(path, overfitted, scenes, Thresholds(0.25, 0.45, 20))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"images": np.zeros((2, 3, 128, 160), np.float32)})
+    assert rows.shape == (2, 20, 6)
+    image = scenes / "JPEGImages" / "train_00000.jpg"
+    reader = ultralytics("models.yolo.model").YOLO(str(path), task="detect")
+    (result,) = reader.predict(str(image), imgsz=128, conf=0.25, verbose=False, save=False, device="cpu")
+    (own,) = load_detector(path).predict([image])
+    assert len(result.boxes) == len(own.scores) > 0
+    np.testing.assert_allclose(sorted(result.boxes.xyxy.tolist()), sorted(own.boxes_xyxy.tolist()), atol=2)
+
+
+@pytest.mark.usefixtures("older_exporter")
+def test_half_precision(overfitted: Path, exported: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+    path = written(overfitted, script, tmp_path / "half.onnx", "--precision", "fp16")
+    assert path.stat().st_size < 0.6 * exported.stat().st_size
+    found_by(path, overfitted, scenes, Thresholds(0.5, 0.45, multi_label=False))
+
+
+@pytest.mark.parametrize("layout", ["default", "v5"])
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript(overfitted: Path, script: Script, tmp_path: Path, layout: str) -> None:
+    path = written(overfitted, script, tmp_path / "a.torchscript", "--format", "torchscript", "--layout", layout)
+    images = torch.rand(1, 3, 96, 64)
+    own = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            torch.jit.load(str(path))(images), Exported(own, layout)(images), rtol=1e-3, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (("--nms", "--layout", "v5"), "leave one of them away"),
+        (("--nms", "--format", "torchscript"), "leave one of them away"),
+        (("--format", "darknet", "--precision", "fp16"), "darknet has one layout"),
+        (("--precision", "bf16"), "give fp32 or fp16"),
+        (("--format", "darknet"), "full width only"),
+    ],
+)
+def test_what_does_not_go_together(
+    overfitted: Path, script: Script, tmp_path: Path, flags: tuple[str, ...], what: str
+) -> None:
+    with pytest.raises(UserError, match=what):
+        script(export, "--project", overfitted, "--file", tmp_path / "x", *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_darknet_weights_of_a_detector(tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    model = YOLOv3(DarkNet(), 20)
+    path, copy = tmp_path / "own.weights", tmp_path / "copy.weights"
+    write_darknet(path, model)
+    script(export, "--weights", path, "--format", "darknet", "--file", copy)
+    assert copy.read_bytes() == path.read_bytes()
+    assert "filters=75" in capsys.readouterr().out
+
+
+def other(path: Path, *, inputs: int = 1, shape: tuple[int | str, ...] = (1, 3, 64, 64), out: int = 3) -> Path:
+    """An ONNX file that is no detector."""
+    from onnx import TensorProto, helper
+
+    given = [helper.make_tensor_value_info(f"x{n}", TensorProto.FLOAT, shape) for n in range(inputs)]
+    put = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a"] * out)
+    node = helper.make_node("Relu", ["x0"], ["y"])
+    onnx.save(helper.make_model(helper.make_graph([node], "g", given, [put]), ir_version=10), str(path))
+    return path
+
+
+def test_other_files_are_refused(exported: Path, tmp_path: Path) -> None:
+    for wrong in (
+        other(tmp_path / "two.onnx", inputs=2),
+        other(tmp_path / "flat.onnx", shape=(1, 64), out=2),
+        other(tmp_path / "picture.onnx", out=4),
+    ):
+        with pytest.raises(UserError, match=r"no detector|no whole ONNX"):
+            load_detector(wrong)
+    with pytest.raises(UserError, match="no such file"):
+        load_detector(tmp_path / "none.onnx")
+    model = onnx.load(str(exported))
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.raw_data = weights.raw_data[:-1] + bytes([weights.raw_data[-1] ^ 1])
+    onnx.save(model, str(tmp_path / "bit.onnx"))
+    with pytest.raises(UserError, match="damaged: not what was written"):
+        load_detector(tmp_path / "bit.onnx")
+
+
+def test_files_of_others_without_metadata(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    del model.metadata_props[:]
+    onnx.save(model, str(tmp_path / "bare.onnx"))
+    with pytest.raises(UserError, match="size of its input"):
+        load_detector(tmp_path / "bare.onnx")
+    for place, side in enumerate((1, 3, 96, 96)):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = side
+    onnx.save(model, str(tmp_path / "fixed.onnx"))
+    detector = load_detector(tmp_path / "fixed.onnx")
+    assert detector.imgsz == 96
+    assert detector.names == [str(index) for index in range(10)]
+    assert len(detector.predict([np.zeros((50, 60, 3), np.uint8)] * 3)) == 3
+    with pytest.raises(UserError, match="takes images of 96×96 only"):
+        detector.predict([np.zeros((50, 60, 3), np.uint8)], imgsz=128)
+
+
+def test_damaged_files(exported: Path, tmp_path: Path) -> None:
+    whole, images, draw, count = exported.read_bytes(), torch.rand(1, 3, 64, 64), np.random.default_rng(7), 0
+    own, path = load_detector(exported), tmp_path / "a.onnx"
+    wanted = own.outputs(images)
+    for _ in range(30):
+        path.write_bytes(mutated(whole, draw))
+        try:
+            found = load_detector(path)
+        except UserError:
+            count += 1
+            continue
+        assert (found.names, found.imgsz) == (own.names, own.imgsz)
+        assert all(torch.equal(one, other) for one, other in zip(found.outputs(images), wanted, strict=True))
+    assert count > 20

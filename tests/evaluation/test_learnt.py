@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from evaluation.classification import bootstrap, resamples
+from evaluation.learnt import figures, groups_of, verdict, why_not
+from studies.gate import Lesson, reason, taken, told
+
+
+def scored(labels: np.ndarray, right: float, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that are best at the label in so many of the cases, and targets."""
+    draw = np.random.default_rng(seed)
+    targets = np.eye(classes)[labels]
+    scores = draw.normal(0, 0.1, targets.shape)
+    chosen = np.where(draw.random(len(labels)) < right, labels, draw.integers(0, classes, len(labels)))
+    scores[np.arange(len(labels)), chosen] += 1
+    return scores, targets
+
+
+def test_one_that_learnt_and_one_that_guesses() -> None:
+    labels = np.arange(400) % 4
+    good, guess = (figures(*scored(labels, right, 4), True, np.arange(400)) for right in (0.6, 0.0))
+    assert (good["chance"], good["majority"], good["learnt"]) == (0.25, 0.25, 1)
+    assert good["low"] < good["accuracy"] < good["high"]
+    assert why_not(good, True) is None
+    assert guess["learnt"] == 0
+    assert (
+        why_not(guess, True) == f"the classifiers learnt nothing (top-1 {guess['accuracy']:.2f}, majority class 0.25)"
+    )
+    assert verdict(guess, True).startswith("learnt nothing: top-1 0.2")
+    assert "chance 0.250, majority 0.250" in verdict(good | {"accuracy@96": 0.5}, True)
+    assert ", 0.500 at 96 px" in verdict(good | {"accuracy@96": 0.5}, True)
+
+
+def test_better_than_chance_is_not_enough_below_the_majority() -> None:
+    """Nine in ten are of one class; 0.85 right is far above chance, and worse than naming that class."""
+    labels = np.where(np.arange(500) % 10 == 0, 1, 0)
+    found = figures(*scored(labels, 0.7, 2), True, np.arange(500))
+    assert 0.8 < found["accuracy"] < 0.9
+    assert found["low"] > found["chance"] == 0.5
+    assert (found["majority"], found["learnt"]) == (0.9, 0)
+
+
+def test_several_labels_are_judged_by_the_auc() -> None:
+    draw = np.random.default_rng(0)
+    targets = (draw.random((300, 5)) < 0.7).astype(float)
+    for weight, learnt in ((1.0, 1), (0.0, 0)):
+        found = figures(weight * targets + draw.normal(size=targets.shape), targets, False, np.arange(300))
+        assert (found["chance"], found["majority"], found["learnt"]) == (0.5, 0.5, learnt)
+    alike = figures(np.zeros((300, 5)), np.ones((300, 5)), False, np.arange(300))
+    assert (alike["auc"], alike["learnt"]) == (0, 0)
+
+
+def test_few_pictures_prove_nothing() -> None:
+    labels = np.arange(40) % 4
+    assert figures(*scored(labels, 1.0, 4), True, np.arange(40))["learnt"] == 1
+    assert figures(*scored(labels, 1.0, 4), True, np.arange(40) % 3)["learnt"] == 0
+
+
+def test_objects_of_one_picture_are_drawn_together() -> None:
+    """Each picture five times over: the interval is that of the pictures alone, not of five times as many."""
+    labels = np.arange(60) % 4
+    scores, targets = scored(labels, 0.5, 4)
+    five, groups = np.repeat(np.arange(60), 5), np.repeat(np.arange(60), 5)
+    alone = bootstrap(scores, targets, True, 500, 0, ("accuracy",))
+    clustered = bootstrap(scores[five], targets[five], True, 500, 0, ("accuracy",), groups)
+    assert clustered == alone
+    apart = bootstrap(scores[five], targets[five], True, 500, 0, ("accuracy",))["accuracy"]
+    assert apart[1] - apart[0] < 0.6 * (alone["accuracy"][1] - alone["accuracy"][0])
+    (weights,) = resamples(300, 20, 0, groups)
+    assert (weights.reshape(60, 5, 20) == weights.reshape(60, 5, 20)[:, :1]).all()
+    assert (weights.sum(0) == 300).all()
+
+
+def test_groups_are_counted_from_nought(records_of_two_patients: list) -> None:
+    assert groups_of(records_of_two_patients).tolist() == [0, 1, 0]
+
+
+@pytest.fixture
+def records_of_two_patients() -> list:
+    from pathlib import Path
+
+    from data.records import make_record
+
+    return [make_record(Path(f"{n}.png"), (8, 8), group=own) for n, own in enumerate(("p1", "p2", "p1"))]
+
+
+def test_what_a_table_says_of_backbones() -> None:
+    learnt, nothing = Lesson("accuracy", 0.93, True), Lesson("auc", 0.53, False)
+    assert told([learnt, learnt, None]) == "top-1 0.930"
+    assert told([nothing]) == "AUC 0.530, learnt nothing"
+    assert told([None]) == "–"
+    assert reason([None, learnt]) is None
+    assert reason([learnt, nothing]) == "the classifiers learnt nothing (AUC 0.53)"
+    row = dict(zip(Lesson.COLUMNS, nothing.cells(), strict=True))
+    assert Lesson.of(row) == nothing
+    assert Lesson.of({"figure": ""}) is None
+    stages = [{"cut": 11.0}, {"cut": 19.0}, {"cut": 23.0}]
+    assert [len(taken(stages, upto)) for upto in (None, "b11", "b19", "b23", "b5")] == [3, 1, 2, 3, 3]

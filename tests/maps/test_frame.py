@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import grid_sample
+
+from maps.frame import Frame, frame_of
+from maps.kinds import resized
+from models.backbones import make_backbone
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "side"),
+    [
+        ("cnn6", 2, 128),
+        ("cnn6", 3, 256),
+        ("darknet53", 2, 128),
+        ("resnet50", 2, 128),
+        ("alexnet", 4, 256),
+        ("googlenet", 4, 256),
+        ("inception_v3", 6, 384),
+    ],
+)
+def test_cells_lie_where_they_look(name: str, blocks: int, side: int) -> None:
+    backbone = make_backbone(name, 0.125 if name in ("cnn6", "darknet53") else 1.0)
+    network = nn.Sequential(*backbone.blocks[:blocks]).eval().double()
+    for module in network.modules():  # so that every pixel in the window counts
+        if isinstance(module, nn.Conv2d):
+            nn.init.uniform_(module.weight, 0.5, 1)
+        if isinstance(module, nn.MaxPool2d):
+            module.forward = nn.AvgPool2d(module.kernel_size, module.stride, module.padding).forward  # type: ignore[method-assign,arg-type]
+    frame = frame_of(backbone.blocks[:blocks])
+    cell = round((side / 2 - frame.offset) / frame.stride)
+    image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(network(image)[0, :, cell, cell].sum(), image)
+    seen = gradient.abs().sum((0, 1, 2)).nonzero()
+    assert float(seen.min() + seen.max()) / 2 == pytest.approx(frame.stride * cell + frame.offset)
+
+
+def test_a_convolution_that_keeps_its_place() -> None:
+    kept = frame_of([nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1)])
+    assert kept == Frame(1, 0)
+    maps = torch.rand(2, 8, 8)
+    torch.testing.assert_close(kept.placed(maps, 8, 8), maps)
+
+
+def test_even_pools_are_stretching() -> None:
+    """Where windows tile the image, placing is what libraries do, but for the outermost cells."""
+    frame = frame_of([nn.MaxPool2d(2), nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2)])
+    assert frame == Frame(4, 1.5)
+    maps = torch.rand(2, 6, 5)
+    torch.testing.assert_close(frame.placed(maps, 24, 20), resized(maps, 24, 20))
+
+
+def test_placing_is_torchs_grid_sample() -> None:
+    frame, maps = Frame(3.5, -4), torch.rand(2, 3, 7, 9)
+    rows, columns = torch.arange(30) + 0.25, torch.arange(0, 40, 0.5)
+    ys, xs = (2 * (own + 4) / 3.5 / (cells - 1) - 1 for own, cells in ((rows, 7), (columns, 9)))
+    points = torch.stack([xs.expand(len(ys), -1), ys[:, None].expand(-1, len(xs))], -1).expand(2, -1, -1, -1)
+    wanted = grid_sample(maps, points, padding_mode="border", align_corners=True)
+    torch.testing.assert_close(frame.at(maps, rows, columns), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_one_cell_is_everywhere() -> None:
+    placed = Frame(32, 10).placed(torch.full((1, 1, 1), 3.0), 5, 7)
+    assert torch.equal(placed, torch.full((1, 5, 7), 3.0))
+
+
+def test_windows_that_are_not_square() -> None:
+    with pytest.raises(ValueError, match="not square"):
+        frame_of([nn.Conv2d(3, 3, (3, 5))])

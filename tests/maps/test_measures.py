@@ -1,0 +1,317 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from scipy.stats import bootstrap
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+from sklearn.metrics import jaccard_score
+
+from maps import boxes_from_maps as boxes
+from maps.binary import PERCENTILES, highest, iou_by_size, ranks, region_size
+from maps.granulometry import coarseness, disk, mean_size, radii_for, spectrum
+from maps.kinds import Evidence
+from maps.measures import Rule, measure, measure_regions
+from maps.overlap import (
+    box_mask,
+    chance_iou,
+    coverage,
+    iou_ceiling,
+    mass_accuracy,
+    pointing,
+    precision,
+    rank_accuracy,
+    region_iou,
+)
+from maps.shown_maps import shown_table
+from maps.statistics import Resamples, compare, holm, mcnemar
+from utils.errors import UserError
+
+DRAW = np.random.default_rng(0)
+
+
+def test_without_ties_the_region_is_what_lies_above_the_percentile() -> None:
+    maps = DRAW.random((5, 16, 16))
+    for percentile in (50, 80, 93.75):
+        found = highest(maps, region_size(256, percentile))
+        for one, own in zip(found, maps, strict=True):
+            assert np.array_equal(one, own > np.percentile(own, percentile))
+
+
+def test_area_is_exact_under_ties_and_finer_values_decide() -> None:
+    raw = DRAW.normal(size=(4, 20, 20))
+    rectified = np.maximum(raw, 0)
+    found = highest(rectified, 300, within=raw)
+    assert found.sum((1, 2)).tolist() == [300] * 4
+    assert np.array_equal(found, highest(raw, 300))
+    flat = highest(np.zeros((3, 10, 10)), np.array([0, 50, 100]))
+    assert flat.sum((1, 2)).tolist() == [0, 50, 100]
+    assert not np.array_equal(highest(np.zeros((1, 10, 10)), 50), highest(np.zeros((1, 10, 10)), 50, seed=1))
+    assert flat[1].reshape(-1)[:50].sum() < 40, "ties are not decided by place"
+    assert np.array_equal(highest(rectified, 60), highest(np.exp(3 * rectified + 1), 60))
+
+
+def test_order_is_that_of_stable_sorts() -> None:
+    """The slow twin of sorting whole numbers."""
+    raw = DRAW.normal(size=(6, 20, 30)).astype(np.float32).round(1)
+    raw[0], raw[1, ::2], raw[2] = 0, -0.0, raw[2] * -1e-30
+    maps = np.maximum(raw, 0)
+    flat, within = maps.reshape(6, -1), raw.reshape(6, -1)
+    shuffled = np.broadcast_to(np.random.default_rng(3).permutation(600), flat.shape)
+    for values, keys in (((maps,), (flat,)), ((maps, raw), (within, flat)), ((raw,), (within,))):
+        order = shuffled
+        for key in keys:
+            falling = np.argsort(-np.take_along_axis(key, order, 1), axis=1, kind="stable")
+            order = np.take_along_axis(order, falling, 1)
+        assert np.array_equal(ranks(*values, seed=3).reshape(6, -1), np.argsort(order, 1))
+
+
+def test_all_sizes_at_once_equal_one_after_another() -> None:
+    maps = np.maximum(DRAW.normal(size=(6, 24, 16)), 0)
+    truth = DRAW.random(maps.shape) < np.array([0, 0.1, 0.3, 0.5, 0.9, 1])[:, None, None]
+    counts = [0, 1, *(region_size(384, percentile) for percentile in PERCENTILES), 384]
+    found = iou_by_size(ranks(maps), truth, counts)
+    for column, count in enumerate(counts):
+        np.testing.assert_allclose(found[:, column], region_iou(highest(maps, count), truth))
+
+
+def test_overlap_by_hand() -> None:
+    truth = np.stack([box_mask(np.array([[0, 0, 4, 4]]), 8, 8), box_mask(np.zeros((0, 4)), 8, 8)])
+    region = np.stack([box_mask(np.array([[2, 0, 6, 4]]), 8, 8)] * 2)
+    assert region_iou(region, truth).tolist() == [pytest.approx(8 / 24), 0]
+    assert coverage(region, truth)[0] == 0.5
+    assert np.isnan(coverage(region, truth)[1])
+    assert precision(region, truth).tolist() == [0.5, 0]
+    assert np.isnan(precision(truth, truth)[1])
+    assert box_mask(np.array([[0.4, 0, 1.6, 1]]), 2, 3).tolist() == [[True, True, False], [False] * 3]
+    assert box_mask(np.array([[0, 0, 1, 1], [2, 1, 3, 2]]), 2, 3).sum() == 2
+    peak = np.zeros((2, 8, 8))
+    peak[:, 0, 0] = peak[:, 7, 7] = 3
+    assert pointing(peak, truth).tolist() == [0.5, 0]
+    assert mass_accuracy(peak, truth).tolist() == [0.5, 0]
+    assert np.isnan(mass_accuracy(-peak, truth)[0])
+    assert rank_accuracy(highest(peak, truth.sum((1, 2))), truth)[0] >= 1 / 16
+
+
+def test_ceiling_and_chance() -> None:
+    assert iou_ceiling(0.1, 0.2) == pytest.approx(0.5)
+    regions = DRAW.random((4000, 12, 12)).argsort(-1) < 3
+    truth = np.broadcast_to(box_mask(np.array([[0, 0, 6, 6]]), 12, 12), regions.shape)
+    assert region_iou(regions, truth).mean() == pytest.approx(chance_iou(0.25, 0.25), abs=0.01)
+
+
+def test_openings_equal_scipy() -> None:
+    regions = ndimage.gaussian_filter(DRAW.normal(size=(6, 64, 64)), (0, 2, 2)) > 0
+    regions[0], regions[1] = False, True
+    found = spectrum(regions, 8)
+    for one, own in zip(regions, found, strict=True):
+        for radius in range(8):
+            assert own[radius] == ndimage.binary_opening(one, disk(radius).astype(bool)).sum()
+    assert np.array_equal(coarseness(found), found.mean(1))
+    assert np.isnan(mean_size(found)[0])
+    assert radii_for(256) == 15
+
+
+def spots(draw: np.random.RandomState, count: int, sigma: float, side: int = 256) -> np.ndarray:
+    """Where blurred points lie thick."""
+    image = np.zeros((side, side))
+    row, column = (side * draw.random_sample((2, count))).astype(int)
+    image[row, column] = 1
+    blurred = ndimage.gaussian_filter(image, sigma)
+    return np.asarray(blurred > blurred.mean())
+
+
+def test_the_authors_notebook() -> None:
+    """Its last line prints [23333. 9936.66666667], for two sets of points after seed 1."""
+    draw = np.random.RandomState(1)
+    regions = np.stack([spots(draw, 8**2, 256 / 8), spots(draw, 20**2, 256 / 80)])
+    np.testing.assert_allclose(coarseness(spectrum(regions, 15)), [23333.0, 9936 + 2 / 3])
+
+
+def test_boxes_equal_skimage() -> None:
+    maps = ndimage.gaussian_filter(DRAW.normal(size=(20, 48, 40)), (0, 3, 3))
+    for name, rule in boxes.RULES.items():
+        for one, own in zip(boxes.boxes_from_maps(maps, rule), maps, strict=True):
+            region = rule(own)
+            if name == "otsu":
+                steps = np.round((own - own.min()) / np.ptp(own) * 255).astype(np.uint8)
+                assert np.array_equal(region, steps > threshold_otsu(steps))
+            largest = max(regionprops(label(region, connectivity=2)), key=lambda part: part.area)
+            y1, x1, y2, x2 = largest.bbox
+            assert one is not None
+            assert one.tolist() == [x1, y1, x2, y2]
+
+
+def test_maps_without_a_box() -> None:
+    maps = np.stack([np.zeros((9, 9)), np.ones((9, 9)), np.eye(9)])
+    for rule in boxes.RULES.values():
+        nothing, same, diagonal = boxes.boxes_from_maps(maps, rule)
+        assert nothing is None
+        assert same is None
+        assert diagonal is not None
+    assert boxes.boxes_from_maps(maps, boxes.above_otsu)[2].tolist() == [0, 0, 9, 9]  # type: ignore[union-attr]
+
+
+def test_one_high_pixel_and_equal_components() -> None:
+    one = np.zeros((8, 8))
+    one[3, 5] = 1
+    assert boxes.boxes_from_maps(one[None], boxes.above_share())[0].tolist() == [5, 3, 6, 4]  # type: ignore[union-attr]
+    one[0, 0] = 0.9
+    assert boxes.boxes_from_maps(one[None], boxes.above_share())[0].tolist() == [5, 3, 6, 4]  # type: ignore[union-attr]
+
+
+def test_many_maps_are_those_one_after_another() -> None:
+    maps = ndimage.gaussian_filter(DRAW.normal(size=(30, 24, 18)), (0, 1.5, 1.5)).round(1)
+    for rule in boxes.RULES.values():
+        together = boxes.boxes_from_maps(maps, rule)
+        for one, found in zip(maps, together, strict=True):
+            (alone,) = boxes.boxes_from_maps(one[None], rule)
+            assert np.array_equal(alone, found)
+    assert boxes.boxes_from_maps(maps[:0], boxes.above_otsu) == []
+
+
+def test_corloc_is_strict_and_by_class() -> None:
+    found = [np.array([0, 0, 10, 10.0]), np.array([0, 0, 10, 5.0]), None, np.array([0, 0, 10, 10.0])]
+    truth = [np.array([[0, 0, 10, 10.0]])] * 4
+    ious = boxes.best_ious(found, truth)
+    assert ious.tolist() == [1, 0.5, 0, 1]
+    mean, own = boxes.corloc(ious, np.array([0, 0, 1, 3]), 4)
+    assert own[[0, 1, 3]].tolist() == [0.5, 0, 1]
+    assert np.isnan(own[2])
+    assert mean == pytest.approx(0.5)
+    assert boxes.gt_known_accuracy(ious) == 0.75
+
+
+def test_interval_equals_scipy() -> None:
+    values = np.random.default_rng(7).gamma(1.0, size=60)
+    low, high = Resamples(60, draws=20_000).interval(values[None])
+    other = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
+    assert [low, high] == pytest.approx(list(other.confidence_interval), abs=0.01)
+    columns = Resamples(60, draws=500).interval(np.stack([values, values * 2], 1)[None])
+    assert columns.shape == (2, 2)
+    np.testing.assert_allclose(columns[:, 1], 2 * columns[:, 0])
+
+
+def test_clusters_widen_and_seeds_join() -> None:
+    patient = np.repeat(np.arange(20), 5)
+    values = DRAW.normal(size=20)[patient] + 0.01 * DRAW.normal(size=100)
+    alone, together = (np.ptp(Resamples(100, own, draws=2000).interval(values[None])) for own in (None, patient))
+    assert together > 1.7 * alone
+    same = Resamples(100, draws=1000).interval(np.stack([values] * 3))
+    np.testing.assert_allclose(same, Resamples(100, draws=1000).interval(values[None]), atol=0.05)
+    apart = np.ptp(Resamples(100, draws=1000).interval(np.stack([values, values + 1, values - 1])))
+    assert apart > 2 * np.ptp(same)
+
+
+def test_coverage_of_the_interval() -> None:
+    draw, hits = np.random.default_rng(3), 0
+    for seed in range(300):
+        pairs = draw.normal(0.3, 1, 40) - draw.gamma(1.0, size=40) + 1
+        low, high = Resamples(40, draws=600, seed=seed).interval(pairs[None])
+        hits += low <= 0.3 <= high
+    assert 0.91 <= hits / 300 <= 0.98
+
+
+def test_comparison() -> None:
+    first, second = np.array([0.5, 0.6, 0.7, 0.2, 0.4]), np.array([0.4, 0.5, 0.7, 0.3, 0.1])
+    found = compare(first - second, Resamples(5, draws=500).interval((first - second)[None]))
+    assert (found.above, found.ties) == (0.75, pytest.approx(0.2))
+    assert found.sign == pytest.approx(0.625)
+    assert found.mean == pytest.approx(0.08)
+    assert found.interval[0] <= found.mean <= found.interval[1]
+    same = compare(first - first, Resamples(5, draws=100).interval((first - first)[None]))
+    assert (same.wilcoxon, same.sign, same.ties) == (1, 1, 1)
+    assert np.isnan(same.above)
+
+
+def test_mcnemar_and_holm() -> None:
+    first, second = np.array([1, 1, 1, 1, 0, 1], bool), np.array([0, 0, 0, 0, 1, 1], bool)
+    assert mcnemar(first, second) == pytest.approx(12 / 32)
+    assert mcnemar(first, first) == 1
+    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+
+
+def measured(maps: np.ndarray, boxes: list[list[float]], raw: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Of maps [N, H, W] against one and the same boxes."""
+    own = np.array(boxes, np.float32).reshape(-1, 4)
+    truth = np.stack([box_mask(own, *maps.shape[1:])] * len(maps))
+    evidence = Evidence(torch.from_numpy(maps), None if raw is None else torch.from_numpy(raw))
+    return measure(evidence, truth, [own] * len(maps), Rule(80))
+
+
+def test_maps_that_say_nothing_are_wrong_and_counted() -> None:
+    maps = DRAW.random((4, 20, 20))
+    maps[0], maps[1], maps[2, 3, 3] = 0, 7, np.nan
+    values = measured(maps, [[2, 2, 12, 12]])
+    assert values["degenerate"].tolist() == [1, 1, 1, 0]
+    for name in ("iou", "iou_50", "box_iou", "coverage", "pointing", "mass", "rank"):
+        assert (values[name][:3] == 0).all()
+        assert 0 < values[name][3] <= 1 or name == "pointing"
+
+
+def test_boxes_of_all_sizes() -> None:
+    maps = DRAW.random((2, 20, 20))
+    whole = measured(maps, [[0, 0, 20, 20]])
+    assert np.allclose(whole["iou"], 0.2)
+    assert np.allclose(whole["iou_50"], 0.5)
+    assert all((whole[name] == 1).all() for name in ("pointing", "mass", "rank"))
+    maps[:, 4, 7] = 2
+    pixel = measured(maps, [[7, 4, 8, 5]])
+    assert np.allclose(pixel["iou"], 1 / 80)
+    assert all((pixel[name] == 1).all() for name in ("coverage", "pointing", "rank"))
+    several = measured(maps, [[0, 0, 20, 10], [0, 10, 20, 20]])
+    assert np.allclose(several["iou"], whole["iou"])
+
+
+def test_measures_do_not_care_for_scale() -> None:
+    maps = DRAW.random((6, 24, 24))
+    one, other = measured(maps, [[3, 3, 14, 20]]), measured(np.exp(5 * maps) - 3, [[3, 3, 14, 20]])
+    for name in ("iou", "iou_95", "coverage", "pointing", "rank", "coarseness"):
+        assert np.array_equal(one[name], other[name])
+
+
+def test_iou_equals_scikit_learn() -> None:
+    regions, truth = DRAW.random((2, 5, 16, 16)) < 0.3
+    wanted = [jaccard_score(a.ravel(), b.ravel()) for a, b in zip(truth, regions, strict=True)]
+    np.testing.assert_allclose(region_iou(regions, truth), wanted)
+    assert measure_regions(regions, truth)["iou"].tolist() == region_iou(regions, truth).tolist()
+    assert measure_regions(np.zeros_like(regions), truth)["precision"].tolist() == [0] * 5
+
+
+def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
+    """Two cases, two seeds: an empty map on either side takes the seed out, in all seeds the case."""
+    names = ["gradcam/cl6/seed0/b1", "gradcam/cl6/seed1/b1", "gradcam/e2e/seed0/b1", "gradcam/e2e/seed1/b1"]
+    values = {
+        "degenerate": [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]],
+        "iou": [[0.5, 0, 0.3, 0.9], [0.2, 0.4, 0.1, 0.3], [0, 0.5, 0.5, 0]],
+    }
+    for name, rows in values.items():
+        lines = [["image", "class", *names], *(["a.png", "cat", *map(str, row)] for row in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(map(",".join, lines)))
+    (row,) = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=100)[1:]
+    assert row[:6] == ["b1", "33.3%", "16.7%", "66.7%", "0.400", "0.250"]
+    assert row[6].startswith("+0.1500 [+0.1")
+    assert row[7:] == ["100.0%", "0.0%"]
+    with pytest.raises(UserError, match="no gradcam of cl6 and cl3"):
+        shown_table(tmp_path, "gradcam", "cl6", "cl3")
+    with pytest.raises(UserError, match="no values by image"):
+        shown_table(tmp_path / "x", "gradcam", "cl6", "e2e")
+
+
+def test_weighted_means_stay_among_their_values() -> None:
+    draw = np.random.default_rng(0)
+    hits = (draw.random((2, 30, 3)) < 0.4).astype(float)
+    clusters = np.arange(30) // 3
+    weights = np.zeros((30, 3))
+    weights[:, 0], weights[:4, 1], weights[5, 2] = 1, 2, 3  # every image; some of two patients; one image
+    resamples = Resamples(30, clusters.tolist(), draws=500)
+    low, high = resamples.interval(hits, weights=weights)
+    assert (low >= 0).all()
+    assert (high <= 1).all()
+    np.testing.assert_array_equal([low[0], high[0]], resamples.interval(hits)[:, 0])
+    one = hits[:, 5, 2]
+    assert one.min() <= low[2] <= one.mean() <= high[2] <= one.max()
+    ones = resamples.interval(np.ones_like(hits), weights=weights)
+    np.testing.assert_array_equal(ones, np.ones((2, 3)))

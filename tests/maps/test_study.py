@@ -1,0 +1,305 @@
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import DIGITS, Once, Script, Writer, write_backbone, write_yaml
+from PIL import Image
+from scipy.stats import binomtest
+
+import val
+from data.description import load_description
+from data.formats import read_split
+from data.records import Description, Split
+from evaluation.accuracy import read_backbones
+from maps.binary import PERCENTILES
+from maps.lime import SAMPLES, Perturbations
+from maps.localise import Study, first_alike, load_explained, run
+from maps.plan import Plan
+from maps.prepare import prepare, sample
+from maps.regions import propose
+from maps.report import write_report
+from maps.statistics import Resamples
+from maps.summary import Line, Pair, against, apart, summarise
+from studies.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged, share_bounds
+from utils.errors import UserError
+
+
+@pytest.fixture
+def split(scenes_yaml: Path) -> Split:
+    return read_split(load_description(scenes_yaml), "test")
+
+
+def only(description: Description, name: str) -> Description:
+    return replace(description, splits={name: description.splits[name]})
+
+
+def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
+    return prepare(read_backbones(files), split, **changes)
+
+
+def perturb_less(patch: pytest.MonkeyPatch) -> None:
+    """LIME with a tenth of its samples, for tests that do not look at how good it is."""
+    patch.setattr(Perturbations, "draw", partial(Perturbations.draw, samples=SAMPLES // 10))
+
+
+@pytest.fixture(scope="session")
+def report(scenes_yaml: Path, once: Once) -> tuple[Path, str]:
+    """Folder that the command filled for two methods and two seeds, and what it printed."""
+
+    def fill(folder: Path) -> None:
+        files = [write_backbone(folder, scenes_yaml, method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
+        flags = ["--bootstrap", 50, "--device", "cpu", "--project", folder / "runs"]
+        flags += ["--claims", "--lime", 2, "--images", 3]
+        printed = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+            perturb_less(patch)
+            patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", *files, *flags])])
+            val.main()
+        (folder / "printed.txt").write_text(printed.getvalue())
+
+    folder = once("report", fill)
+    return folder / "runs" / "val" / "exp", (folder / "printed.txt").read_text()
+
+
+def test_command_writes_a_report(report: tuple[Path, str]) -> None:
+    folder, printed = report
+    content = json.loads((folder / "localise.json").read_text())
+    assert content["images"] == 3
+    lines = {(line["line"], line["map"]): line for line in content["lines"]}
+    assert {"gradcam", "saliency", "lime", "baseline"} == {kind for _, kind in lines}
+    own = lines["cl6", "gradcam"]
+    assert (own["seeds"], own["cuts"]) == ([0, 1], [1, 2, 3, 4, 5, 6])
+    assert len(own["measures"]["iou"]["seeds_sd"]) == 6
+    assert {pair["map"] for pair in content["pairs"]} == {"gradcam", "saliency", "lime"}
+    assert all((pair["first"], pair["second"]) == ("cl6", "e2e") for pair in content["pairs"])
+    assert len(content["claims"]) == 8
+    values = (folder / "values" / "iou.csv").read_text().splitlines()
+    assert len(values) == 1 + content["cases"]
+    assert "gradcam/cl6/seed1/b6" in values[0]
+    means = np.array([line.split(",") for line in values[1:]])[:, values[0].split(",").index("gradcam/cl6/seed1/b6")]
+    assert 0 <= means.astype(float).mean() <= 1
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    stems = {Path(name).stem for name in figures}
+    assert {"scatter_gradcam", "iou_saliency", "coarseness_gradcam", "coverage_lime", "small_gradcam"} <= stems
+    assert all({f"{stem}.png", f"{stem}.svg", f"{stem}.csv"} <= figures for stem in stems)
+    assert "Grad-CAM" in printed
+    assert str(folder / "report.html") in printed
+    markdown = (folder / "localise.md").read_text()
+    assert str(folder.parent) not in markdown + json.dumps(content)
+    assert all((folder / link).exists() for link in re.findall(r"\]\((figures/[^)]+)\)", markdown))
+
+
+def test_page_holds_all_it_shows(report: tuple[Path, str]) -> None:
+    text = (report[0] / "report.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
+    assert len(sources) > 30
+    assert all(source.startswith("data:image/") for source in sources)
+    assert "default-src 'none'; img-src data:;" in text, "the browser itself refuses what comes from elsewhere"
+    assert 'type="range"' in text
+
+
+def test_published_without_pictures_of_the_data(written: Writer, split: Split, tmp_path: Path) -> None:
+    summary = summarise(run(plan_of([written("cl6"), written("e2e")], split, kinds=["gradcam"], images=2)), 0)
+    published = tmp_path / "results" / "mine.md"
+    published.parent.mkdir()
+    write_report(summary, "python val.py", tmp_path, pictures=False, published=published, figures=tmp_path / "f.json")
+    for page in (tmp_path / "report.html", tmp_path / "results" / "mine" / "report.html"):
+        text = page.read_text()
+        assert "data:image/jpeg" not in text
+        assert 'type="range"' not in text
+    linked = re.findall(r"\]\((mine/[^)]+)\)", published.read_text())
+    assert len(linked) > 8
+    assert all((published.parent / link).exists() for link in linked)
+    content = json.loads((tmp_path / "f.json").read_text())
+    assert content == json.loads((tmp_path / "results" / "mine" / "localise.json").read_text())
+
+
+def chromium(*flags: str) -> str:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1400"]
+    return subprocess.run([program, *own, *flags], check=True, capture_output=True, text=True, timeout=120).stdout
+
+
+def test_slider_changes_the_pictures_in_a_browser(report: tuple[Path, str], tmp_path: Path) -> None:
+    page = report[0] / "report.html"
+    moved = tmp_path / "moved.html"
+    move = "<script>slider.value = 0; slider.dispatchEvent(new Event('input'));</script></body>"
+    moved.write_text(page.read_text().replace("</body>", move))
+    pictures, texts = [], []
+    for path in (page, moved):
+        shot = tmp_path / f"{path.stem}.png"
+        chromium(f"--screenshot={shot}", path.as_uri())
+        with Image.open(shot) as image:
+            pictures.append(np.array(image.convert("RGB")).astype(int))
+        texts.append(chromium("--dump-dom", path.as_uri()))
+    assert pictures[0].std() > 10, "the page is not blank"
+    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.005
+    assert "(b6)" in texts[0]
+    assert "(b1)" in texts[1]
+    assert "(b6)" not in texts[1]
+
+
+def test_batches_do_not_matter(written: Writer, split: Split) -> None:
+    files = [written("cl6")]
+    one, other = (run(plan_of(files, split, batch_size=size)) for size in (1, 16))
+    assert np.array_equal(one.cases, other.cases)
+    for own, same in zip(one.columns, other.columns, strict=True):
+        if own.line != "random":
+            np.testing.assert_allclose(own.values["mass"], same.values["mass"], atol=1e-4)
+
+
+def test_same_files_are_ties(written: Writer, split: Split) -> None:
+    """A network against itself: nothing differs, nothing is claimed."""
+    files = read_backbones([written("cl6"), written("e2e")])
+    content = torch.load(files[0].path, weights_only=True)
+    content["method"] = "e2e"
+    torch.save(content, files[1].path)
+    summary = summarise(run(prepare(files, split)), 100)
+    for pair in summary.pairs:
+        for row in pair.of("iou"):
+            assert (row.values.ties, row.values.mean, row.adjusted) == (1, 0, 1)
+    assert {claim.verdict for claim in judged(summary)} <= {NOT_SEEN, UNTESTED}
+
+
+def test_lime_reckons_shared_features_once(written: Writer, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh classifiers on the same backbone: as if each file were explained alone, for one pass through it."""
+    perturb_less(monkeypatch)
+    stages, probes = written("cl6", k=3), written("cl6_probed", k=3, seed=1)
+    content = torch.load(probes, weights_only=True)
+    content["model"] = torch.load(stages, weights_only=True)["model"]
+    torch.save(content, probes)
+    files = [stages, probes, written("e2e", k=3, seed=2)]
+    together = plan_of(files, split, kinds=["gradcam"], images=1, lime=1)
+    assert first_alike([load_explained(file, together) for file in together.files]) == [0, 0, 2]
+    found = {column.line: column.values["coverage"] for column in run(together).columns if column.kind == "lime"}
+    for path, line in zip(files, found, strict=True):
+        alone = run(replace(together, files=read_backbones([path])))
+        own = next(column for column in alone.columns if column.kind == "lime")
+        np.testing.assert_array_equal(found[line], own.values["coverage"])
+
+
+def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6"), written("e2e")], split))
+    for column in study.columns:
+        if column.line == "cl6":
+            column.parts["iou"] = [
+                np.minimum(1, part + 0.3 + 0.01 * np.random.rand(*part.shape)) for part in column.parts["iou"]
+            ]
+        if column.line == "e2e":
+            column.parts["iou"] = [part / 2 for part in column.parts["iou"]]
+    summary = summarise(study, 200)
+    verdicts = [claim.verdict for claim in judged(summary)]
+    assert verdicts[:4] == [REPRODUCED] * 4
+    assert summary.pairs[0].of("iou")[0].values.above == 1
+    assert judged(summary)[0].found.startswith("100.0% [100.0%, 100.0%]")
+
+
+def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
+    draw = np.random.default_rng(0)
+    first, second = (
+        Line(name, "gradcam", (0,), (1,), {"iou": draw.beta(more, 4, (1, 400, 1)).round(1)})
+        for name, more in (("cl6", 4), ("e2e", 3))
+    )
+    bounds = {name: Resamples(400, draws=4000).interval(values) for name, values in apart(first, second).items()}
+    pair = Pair(first, second, against(first, second, bounds))
+    last = pair.of("iou")[0].values
+    decided = round((1 - last.ties) * 400)
+    assert 0 < last.ties < 0.5
+    low, high = (float(word) / 100 for word in re.findall(r"([\d.]+)%", share_bounds(pair)))
+    expected = binomtest(round(last.above * decided), decided).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_patients_are_resampled_whole(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6")], split, kinds=["gradcam"]))
+    assert len(set(study.groups)) == len(study.records)
+    grouped = replace(study.plan.split, records=[replace(record, group="one") for record in study.records[:-1]])
+    assert len(set(Study(replace(study.plan, split=grouped), [], study.cases[:4], study.shares).groups)) == 1
+
+
+def test_another_class_is_explained_in_any_box(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl6")], split, kinds=["gradcam"], explain="7"))
+    assert len(study.cases) == len(study.records)
+    assert (study.cases[:, 1] == 7).all()
+    with pytest.raises(UserError, match="--explain"):
+        plan_of([written("cl6")], split, explain="cat")
+
+
+def test_only_some_boxes_count(written: Writer, split: Split) -> None:
+    plan = plan_of([written("cl6")], split, targets=["3", "4"])
+    assert {label for record in plan.split.records for label in record.labels.tolist()} <= {3, 4}
+    assert len(plan.split.records) < len(split.records) or len(split.records) == 4
+    with pytest.raises(UserError, match="--targets"):
+        plan_of([written("cl6")], split, targets=["cat"])
+
+
+def test_lines_are_held_against_their_own_kind(written: Writer, split: Split) -> None:
+    names = ("cl6", "e2e", "cl6_probed", "e2e_probed")
+    summary = summarise(run(plan_of([written(name) for name in names], split, kinds=["gradcam"], images=2)), 0)
+    assert {(pair.first.name, pair.second.name) for pair in summary.pairs} == {
+        ("cl6", "e2e"),
+        ("cl6_probed", "e2e_probed"),
+    }
+
+
+def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -> None:
+    chosen = plan_of([written("cl6"), written("e2e")], split, percentile=None).rule.percentile
+    assert chosen in PERCENTILES
+    assert chosen == plan_of([written("e2e")], split, percentile=None).rule.percentile
+    validation = read_split(split.description, "val")
+    part = plan_of([written("e2e")], validation, percentile=None)
+    assert part.rule.percentile in PERCENTILES, "part of train serves"
+    with pytest.raises(UserError, match="--percentile"):
+        plan_of([written("e2e")], replace(split, description=only(split.description, "test")), percentile=None)
+
+
+def test_few_images_are_drawn_from_all(written: Writer, split: Split) -> None:
+    """Data sets come class by class: the first images are not any images."""
+    records = [replace(split.records[0], group=str(number)) for number in range(100)]
+    drawn = [int(str(record.group)) for record in sample(records, 20)]
+    assert drawn == sorted(drawn)
+    assert len(set(drawn)) == 20
+    assert max(drawn) > 60
+
+
+def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None:
+    files = [written("cl6", k=3), written("e2e", k=3)]
+    before = [path.read_bytes() for path in files]
+    found = propose(plan_of(files, split))
+    assert [path.read_bytes() for path in files] == before
+    assert len(found) == 2 * 3 * 3
+    assert all(0 <= own.miou <= 1 and 0 <= own.map50 <= 1 for own in found)
+    assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+
+
+def test_what_cannot_be_explained(written: Writer, split: Split, scenes: Path, script: Script, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="compare files of one"):
+        plan_of([written("cl6"), written("e2e", imgsz=96)], split)
+    with pytest.raises(UserError, match="CAM cannot explain"):
+        plan_of([written("cl6")], split, kinds=["cam"])
+    empty = read_split(load_description(write_yaml(tmp_path / "none.yaml", path=str(scenes), names=DIGITS)), "test")
+    with pytest.raises(UserError, match="has a box"):
+        plan_of([written("cl6")], type(split)("test", split.description, empty.records[:0]))
+    for flag, value in (("--lime", -1), ("--images", 0)):
+        with pytest.raises(UserError, match=flag):
+            script(val, "--localise", "--weights", written("cl6"), flag, value)
+    with pytest.raises(SystemExit):
+        script(val, "--localise", "--weights", written("cl6"), "--percentile", 77)
+
+
+def test_cam_is_measured_where_it_can_be(written: Writer, split: Split) -> None:
+    study = run(plan_of([written("cl3", k=3, head="gap")], split, kinds=["cam", "gradcam"]))
+    cam, grad = (column.values["iou"] for column in study.columns[:2])
+    np.testing.assert_allclose(cam[:, -1].mean(), grad[:, -1].mean(), atol=0.15)

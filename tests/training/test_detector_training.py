@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import torch
+
+from data.loader import Batch
+from data.records import make_record
+from training.detector import balanced_weights, make_mix, multi_scale_sizes, resize
+from utils.boxes import Truth
+from utils.config import Recipe
+
+
+def test_sizes_of_multi_scale_training() -> None:
+    """As in darknet's random=1 at 416: 320 to 608 would be ±0.23 to 0.46; here the share is even."""
+    assert list(multi_scale_sizes(416, 0.25)) == [320, 352, 384, 416, 448, 480, 512]
+    assert list(multi_scale_sizes(64, 0.9)) == [32, 64, 96]
+    assert list(multi_scale_sizes(96, 0.1)) == [96]
+
+
+def test_boxes_follow_their_image() -> None:
+    images = torch.zeros(2, 3, 64, 64)
+    images[1, :, 16:48, 8:24] = 1
+    boxes = torch.tensor([[8.0, 16, 24, 48]])
+    for side in (32, 96, 128):
+        batch = Batch(images, Truth(boxes, torch.tensor([0]), torch.tensor([1])), torch.zeros(2, 1), torch.arange(2))
+        resize(batch, side)
+        assert batch.images.shape == (2, 3, side, side)
+        x1, y1, x2, y2 = batch.truth.boxes_xyxy[0].round().int().tolist()
+        inside = torch.zeros(side, side)
+        inside[y1:y2, x1:x2] = 1
+        assert (batch.images[1, 0] - inside).abs().mean() < 0.02
+
+
+def test_mosaic_ends_before_the_last_epochs() -> None:
+    recipe = Recipe.model_validate({"train": {"epochs": 5}, "augment": {"mosaic": 0.5, "closing": 0.2}})
+    mix = make_mix(recipe)
+    assert mix is not None
+    assert mix.until == 4
+    assert make_mix(Recipe()) is None
+
+
+def test_rare_classes_weigh_more() -> None:
+    records = [
+        make_record(Path("x.jpg"), (9, 9), [(0, 0, 5, 5)] * 4, labels) for labels in ([0, 0, 0, 0], [0, 0, 1, 1])
+    ]
+    weights = balanced_weights(records, 3)
+    torch.testing.assert_close(weights, torch.tensor([8 / (3 * 6), 8 / (3 * 2), 8 / (3 * 1)]))

@@ -1,0 +1,149 @@
+"""What a backbone learns from: objects or pictures, of the detector's data or of others."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import NO_DRAWS, ROOT, Script, same_weights, write_yaml
+from PIL import Image
+
+import train
+import val
+from data.description import load_description
+from data.formats import read_split
+from training.reading import common, shared
+from utils import checkpoint
+from utils.config import load_recipe
+from utils.errors import Stopped, UserError
+
+SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0, "--cl-splits", 2,
+         "--pretrain-epochs", 2, "--pretrain-batch-size", 8, "--epochs", 1, "--batch-size", 4)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def taught(scenes_yaml: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a detector whose backbone learnt the digits of its scenes, with E2E beside it."""
+    project = tmp_path_factory.mktemp("taught")
+    flags = [*SMALL, "--augment-fliplr", 0, "--cache-views", 2, "--baselines", "e2e"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["train.py", "--data", str(scenes_yaml), "--project", str(project), *map(str, flags)])
+        train.main()
+    return project / "train" / "exp"
+
+
+def test_stages_are_judged_as_they_learn(taught: Path) -> None:
+    rows = list(csv.DictReader((taught / "pretrain.csv").read_text().splitlines()))
+    last = [row for row in rows if row["val/accuracy"]]
+    assert [row["task"] for row in last] == ["stage1", "stage2", "e2e"]
+    for row in last:
+        assert float(row["val/chance"]) == pytest.approx(0.1)
+        assert float(row["val/low"]) <= float(row["val/accuracy"]) <= float(row["val/high"])
+        assert row["val/learnt"] in ("0", "1")
+        assert row["val/accuracy@64"], "and at the detector's size"
+    content = checkpoint.load(taught / "weights" / "backbone_cl2.pt", "backbone")
+    assert content["view"] == {"source": "objects", "imgsz": 32, "fit": "window", "context": 0.5}
+    assert content["single_label"]
+    assert [own["cut"] for own in content["metrics"]] == [11, 23]
+    figures = json.loads((taught / "metrics.json").read_text())
+    assert figures["judged_by"] == "accuracy"
+    assert set(figures["pretrain"]) == {"cl2", "e2e"}
+    assert load_recipe(taught / "recipe.yaml", {}).pretrain.source == "objects"
+
+
+def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted((taught / "weights").glob("backbone_*.pt"))
+    given = ("--weights", *files, "--device", "cpu", "--project", taught.parent, "--bootstrap", 20)
+    script(val, "--accuracy", *given)
+    told = capsys.readouterr().out
+    assert "objects of 4 images" in told
+    assert "chance 0.100, majority 0." in told
+    assert "seed 0, b11: the classifiers learnt nothing (top-1 0." in told
+    script(val, "--localise", *given, "--claims", "--no-pictures")
+    assert "the classifiers learnt nothing" in capsys.readouterr().out
+    report = json.loads((taught.parent / "val" / "exp2" / "localise.json").read_text())
+    assert report["pairs"] == []
+    assert report["untaught"].startswith("the classifiers learnt nothing (top-1")
+    assert {claim["verdict"] for claim in report["claims"]} == {f"not tested: {report['untaught']}"}
+    script(val, "--localise", *given, "--no-pictures", "--view", "pictures")
+    assert "4 images, shown as pictures, 64 px, letterbox" in capsys.readouterr().out
+
+
+def test_cached_objects_are_those_that_are_cut_out(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    for cache in ("off", "ram"):
+        flags = [*SMALL, "--pretrain-only", "--cache", cache, "--cache-views", 2, "--name", cache]
+        script(train, "--data", scenes_yaml, "--project", tmp_path, *flags)
+    one, other = (tmp_path / "train" / name / "weights" / "backbone_cl2.pt" for name in ("off", "ram"))
+    assert same_weights(one, other)
+
+
+def test_two_steps_in_one_command(
+    corners_yaml: Path, scenes_yaml: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backbone learns on one data set, the detector on another; stopped between them, it goes on."""
+    flags = [*SMALL, *NO_DRAWS, "--data", scenes_yaml, "--pretrain-data", corners_yaml, "--project", tmp_path]
+    script(train, *flags, "--name", "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("training.run.train_detector", interrupted)
+        with pytest.raises(Stopped):
+            script(train, *flags, "--name", "halves")
+    script(train, "--resume", tmp_path / "train" / "halves")
+    files = [tmp_path / "train" / name / "weights" for name in ("whole", "halves")]
+    assert all(same_weights(*(folder / name for folder in files)) for name in ("backbone_cl2.pt", "best.pt"))
+    backbone, detector = (torch.load(files[0] / name, weights_only=True) for name in ("backbone_cl2.pt", "best.pt"))
+    assert backbone["names"] == ["nw", "ne", "sw", "se"]
+    assert detector["names"] == list("0123456789")
+    assert backbone["view"]["source"] == "pictures"
+    script(val, "--accuracy", "--weights", files[0] / "backbone_cl2.pt", "--project", tmp_path, "--bootstrap", 0)
+    assert json.loads((tmp_path / "val" / "exp" / "accuracy.json").read_text())["data"] == "corners.yaml"
+
+
+def interrupted(*_: object) -> None:
+    raise Stopped(15)
+
+
+def test_pictures_that_two_data_sets_share_are_named(scenes: Path, tmp_path: Path) -> None:
+    """By content, whatever the files are called."""
+    folder = tmp_path / "other" / "train" / "digit"
+    folder.mkdir(parents=True)
+    own = read_split(load_description(write_yaml(tmp_path / "own.yaml", path=str(scenes))), "test")
+    shutil.copy(own.records[0].image, folder / "copy.jpg")
+    shutil.copy(own.records[1].image, folder / "again.jpg")
+    Image.new("RGB", (8, 8)).save(folder / "new.png")
+    (tmp_path / "other.yaml").write_text("path: other\nformat: folder\ntrain: train\n")
+    other = read_split(load_description(tmp_path / "other.yaml"), "train")
+    (line,) = shared([other], [own])
+    assert line.startswith("`train` of other.yaml and `test` of own.yaml share 2 images; the backbone may have learnt")
+    assert shared([own], [read_split(own.description, "train")]) == []
+    paths = [record.image for record in other.records]
+    assert len(common(paths, paths)) == 3
+
+
+def test_bad_input_stops_before_a_folder_is_made(tmp_path: Path, script: Script) -> None:
+    one = tmp_path / "one"
+    for part in ("images", "labels"):
+        (one / part / "train").mkdir(parents=True)
+    for number in range(12):
+        Image.new("RGB", (64, 64)).save(one / "images" / "train" / f"{number}.png")
+        (one / "labels" / "train" / f"{number}.txt").write_text("0 0.5 0.5 0.98 0.98\n")
+    (tmp_path / "one.yaml").write_text("path: one\nformat: yolo\ntrain: images/train\nnames: [cat]\n")
+    flags = [*SMALL, "--data", tmp_path / "one.yaml", "--project", tmp_path / "runs"]
+    with pytest.raises(UserError, match=r"one class, `cat`, and no room beside it for background"):
+        script(train, *flags)
+    for path in (one / "labels" / "train").iterdir():
+        path.write_text("0 0.5 0.5 0.05 0.05\n")
+    with pytest.raises(UserError, match=r"can be cut out, left out: \d+ smaller than 8 pixels"):
+        script(train, *flags)
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        script(train, *flags, "--pretrain-data", tmp_path / "nowhere.yaml")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_recipes_name_the_other_data_from_their_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("data: a.yaml\npretrain: {data: b.yaml}\n")
+    recipe = load_recipe(tmp_path / "recipe.yaml", {})
+    assert (recipe.data, recipe.pretrain.data) == (tmp_path / "a.yaml", tmp_path / "b.yaml")
+    given = load_recipe(ROOT / "configs" / "sample.yaml", {"pretrain.data": "c.yaml"})
+    assert given.pretrain.data == Path("c.yaml").resolve()

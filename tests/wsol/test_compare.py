@@ -1,0 +1,168 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Script, Writer
+from PIL import Image
+
+import val
+from data.description import load_description
+from data.formats import read_split
+from evaluation.accuracy import read_backbones
+from maps.plan import Plan
+from maps.prepare import prepare
+from utils.errors import UserError
+from wsol.compare import Comparison, Network, Trial, compare
+from wsol.cost import peak_bytes
+from wsol.judge import class_weights, judge
+from wsol.map_values import MapValues
+from wsol.methods import BASELINES, METHODS, Method, largest, thresholded
+from wsol.report import findings_table
+from wsol.threshold import best_share
+from wsol.tight_loose import five_guesses, tight_and_loose
+
+
+@pytest.fixture
+def plan(written: Writer, scenes_yaml: Path) -> Plan:
+    split = read_split(load_description(scenes_yaml), "test")
+    return prepare(read_backbones([written("cl6", head="gap"), written("cl6", head="gap", seed=1)]), split)
+
+
+def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Path) -> None:
+    files = [written("cl6", head="gap"), written("e2e", head="gap")]
+    flags = ["--images", 6, "--bootstrap", 20, "--device", "cpu", "--project", tmp_path]
+    told = ["--report", tmp_path / "table.md"]
+    script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
+    script(val, "--localise", "--method", "mining", "mean box", "--weights", files[1], *flags, "--name", "mined")
+    mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
+    assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
+    folder = tmp_path / "val" / "exp"
+    rows = json.loads((folder / "localisers.json").read_text())["rows"]
+    learned = [name for name, method in METHODS.items() if method.network and not method.slow]
+    assert len(rows) == 3 + 3 * len(learned)
+    assert {(row["method"], row["line"]) for row in rows} >= {
+        ("cam", "cl6"),
+        ("attention", "untrained"),
+        ("pixels", "–"),
+    }
+    assert all(0 <= row["values"]["gt_known"]["mean"] <= 1 for row in rows)
+    worth = {(row["method"], row["line"]): row["bounds"] for row in rows}
+    assert worth["gradcam", "cl6"] == worth["gradcam, 20 %", "cl6"] != worth["saliency", "cl6"]
+    assert ["ahead" in row["values"] for row in rows if row["method"] == "gradcam"] == [True, True, False]
+    over_cam = [row["values"]["over_cam"]["mean"] for row in rows if row["method"] == "gradcam"]
+    share = {(row["method"], row["line"]): row["values"]["gt_known"]["mean"] for row in rows}
+    lines = ("cl6", "e2e", "untrained")
+    assert over_cam == pytest.approx([share["gradcam", line] - share["cam", line] for line in lines])
+    assert not any("over_cam" in row["values"] for row in rows if row["method"] == "cam")
+    boxes = list(csv.DictReader((folder / "boxes.csv").read_text().splitlines()))
+    assert {box["method"] for box in boxes} == {*BASELINES, *learned}
+    for name in ("boxes.jpg", "localisers.png"):
+        assert np.asarray(Image.open(folder / name)).std() > 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| sensitivity | cl6 |" in text
+    assert "| ahead | over CAM | no box |" in text
+    assert "CorLoc by class:\n\n| method | features | 0 |" in text
+    assert "![share of right boxes](table.png)" in text
+    assert (tmp_path / "table.png").exists()
+
+
+def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:
+    wrong = {"cam": "wants a global pool", "mining": "wants a global average pool", "guess": "--method: 'guess'"}
+    for name, what in wrong.items():
+        with pytest.raises(UserError, match=what):
+            script(val, "--localise", "--method", name, "--weights", written("cl6"), "--project", tmp_path)
+
+
+def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The regression, fed with the true masks, beats what knows no image."""
+    masks = {}
+    for records in (plan.training, plan.split.records):
+        for cases in plan.cases(records, "masks"):
+            for image, label, truth in zip(cases.images, cases.labels.tolist(), cases.truth, strict=True):
+                masks[float(image.sum()), label] = truth.astype(np.float32)
+
+    def of(images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+        own = zip(images, labels.tolist(), strict=True)
+        return np.stack([masks[float(image.sum()), label] for image, label in own])
+
+    monkeypatch.setitem(METHODS, "oracle", Method(thresholded(lambda subject: of, 0.5)))
+    rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre box", "mean box", "oracle"]), 50)}
+    own = rows["oracle", "cl6"]
+    assert own.values["v2"].mean > 0.9
+    assert own.bounds["pixel_ap"] == pytest.approx(1)
+    assert own.seeds == 2
+    assert own.values["gt_known"].mean > 0.9
+    assert own.values["corloc"].mean > 0.9
+    assert own.values["ahead"].mean == pytest.approx(0)  # the untrained network is told the same
+    assert "ahead" not in rows["mean box", "–"].values
+    found = [value.mean for name, value in own.values.items() if name.startswith("accuracy/") and name.endswith("/0.5")]
+    assert max(found) == 1
+    assert np.mean(found) > 0.6  # of several boxes only the largest part of the mask is looked at
+
+
+def test_measures_by_hand(plan: Plan) -> None:
+    cases = np.array([[0, 0], [1, 0], [2, 0], [3, 1]])
+    boxes = np.array([[0, 0, 1, 1.0]] * 3 + [[np.nan] * 4])
+    ious = np.array([0.6, 0.5, 0.1, 0.0])
+    files = [replace(file, single_label=True) for file in plan.files]
+    hits, false = np.zeros((4, 7)), np.ones((4, 7))
+    hits[:2, 0] = [2, 1]
+    loose, tight = np.array([True, True, True, False]), np.array([False] * 4)
+    own = MapValues(np.array([1, 0, 0, 1.0]), 0.7, 0.4, loose, tight, hits, false)
+    trial = Trial("gradcam", "cl6", 0, ious, boxes, own, 2.0, 10)
+    network = Network("cl6", 0, None, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
+    [row] = judge(Comparison(replace(plan, files=files), cases, np.array([2, 1, 1, 2]), [network], [trial]), 0)
+    means = {name: value.mean for name, value in row.values.items() if "/" not in name}
+    told = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
+    assert told == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
+    assert [row.values[f"corloc/{name}"].mean for name in ("0", "1")] == pytest.approx([1 / 3, 0])
+    errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75}
+    assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
+    assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
+    assert row.no_box == 0.25
+    np.testing.assert_allclose(class_weights(cases[:, 1]), [1 / 3, 1 / 3, 1 / 3, 1])
+    table = findings_table([row])
+    assert table[0][3:] == ["0", "1"]
+    assert [cell.rpartition(" ")[2] for cell in table[1][3:]] == ["0.75", "0.50"]
+
+
+def test_threshold_of_most_right_boxes() -> None:
+    one = np.zeros((1, 20, 20))
+    one[0, 5:15, 5:15], one[0, 8:12, 8:12] = 0.4, 1
+    assert best_share([(one, [np.array([[5, 5, 15, 15.0]])])]) < 0.4
+    assert best_share([(one, [np.array([[8, 8, 12, 12.0]])])]) >= 0.4
+
+
+def test_largest_box_stands_for_a_case(plan: Plan) -> None:
+    for cases in plan.cases(plan.training, "training"):
+        for box, own in zip(largest(cases) * 64, cases.boxes, strict=True):
+            assert any(np.allclose(box, other) for other in own)
+            assert np.prod(box[2:] - box[:2]) == pytest.approx(np.prod(own[:, 2:] - own[:, :2], 1).max())
+
+
+def test_peak_of_memory() -> None:
+    def call() -> None:
+        one = torch.zeros(1_000_000)
+        other = one + 1
+        del one, other
+        torch.zeros(500_000)
+
+    assert peak_bytes(call) == pytest.approx(8_000_000, rel=0.01)
+
+
+def test_loose_and_tight() -> None:
+    one = np.zeros((40, 40))
+    one[5:35, 5:35], one[20:25, 20:25] = 0.2, 1
+    loose, tight = tight_and_loose(one)
+    assert loose is not None
+    assert tight is not None
+    assert (loose.tolist(), tight.tolist()) == ([5, 5, 35, 35], [20, 20, 25, 25])
+    assert tight_and_loose(np.ones((4, 4))) == (None, None)
+    assert tight_and_loose((one > 0.5).astype(float))[1] is None
+    ranks, yes, no = np.array([0, 1, 2, 3]), np.array([True] * 4), np.array([False] * 4)
+    assert five_guesses(ranks, yes, no).tolist() == [True, True, True, False]
+    assert five_guesses(ranks, no, yes).tolist() == [True, True, False, False]

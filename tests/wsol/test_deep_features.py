@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Script, Writer
+from sklearn.svm import LinearSVC
+
+from data.description import load_description
+from data.formats import read_split
+from evaluation.accuracy import read_backbones
+from maps.cases import Cases
+from maps.localise import load_explained
+from maps.plan import Plan
+from maps.prepare import prepare
+from utils.errors import UserError
+from wsol import deep_features
+from wsol.deep_features import cropped, feature_maps, fit_svm, svm_maps, unit
+
+
+@pytest.fixture
+def plan(written: Writer, scenes_yaml: Path) -> Plan:
+    return prepare(read_backbones([written("cl6", head="gap")]), read_split(load_description(scenes_yaml), "test"))
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_decisions_are_scikit_learns(classes: int) -> None:
+    draw = np.random.default_rng(0)
+    labels = np.arange(60) % classes + 3
+    features = draw.normal(size=(60, 8)) + labels[:, None] * np.eye(8)[labels % 8]
+    own, theirs = fit_svm(features, labels), LinearSVC(C=1.0).fit(unit(features), labels)
+    np.testing.assert_array_equal(own.predict(features), theirs.predict(unit(features)))
+    if classes > 2:
+        np.testing.assert_allclose(own.scores(features), theirs.decision_function(unit(features)), atol=1e-9)
+    with pytest.raises(UserError, match="one class"):
+        fit_svm(features, np.zeros(60))
+
+
+def test_maps_add_up_to_the_score(plan: Plan) -> None:
+    """The mean of a map is the score before the features are brought to unit length."""
+    network = load_explained(plan.files[0], plan)
+    draw = np.random.default_rng(0)
+    images, labels = torch.rand(4, 3, 64, 64), torch.tensor([3, 4, 5, 9])
+    features = feature_maps(network, images)
+    own = fit_svm(draw.normal(size=(30, features.shape[1])), np.arange(30) % 3 + 3)
+    maps = svm_maps(network, own, images, labels)
+    assert maps.shape == (4, 64, 64)
+    assert not maps[3].any()  # no such class
+    pooled = features.mean((2, 3)).numpy()
+    raw = np.einsum("bd,bdhw->bhw", own.weights[:3], features[:3].numpy())
+    np.testing.assert_allclose(raw.mean((1, 2)), (pooled[:3] * own.weights[:3]).sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_crops() -> None:
+    image = torch.zeros(3, 8, 8)
+    image[:, 2:4, 4:8] = 1
+    cases = Cases(torch.stack([image, image]), torch.tensor([0, 0]), np.zeros((2, 8, 8), bool), [], np.array([0, 1]))
+    found = cropped(cases, [np.array([4, 2, 8, 4.0]), None]).images
+    assert torch.equal(found[0], torch.ones(3, 8, 8))
+    assert torch.equal(found[1], image)
+
+
+def test_command(
+    script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [written("cl6", head="gap"), written("e2e", head="gap")]
+    script(deep_features, "--weights", *files, "--data", scenes_yaml, "--json", tmp_path / "crops.json")
+    rows = json.loads((tmp_path / "crops.json").read_text())["rows"]
+    assert [row["line"] for row in rows] == ["cl6", "e2e"]
+    assert all(0 <= row[kind] <= 1 for row in rows for kind in deep_features.KINDS)
+    assert "crop by map" in capsys.readouterr().out
+
+
+def test_class_folders_have_no_boxes_to_crop_to(
+    script: Script, written: Writer, corners_yaml: Path, tmp_path: Path
+) -> None:
+    file = written("cl6", data=corners_yaml, head="gap")
+    script(deep_features, "--weights", file, "--data", corners_yaml, "--json", tmp_path / "crops.json")
+    row = json.loads((tmp_path / "crops.json").read_text())["rows"][0]
+    assert {"whole image", "crop by map"} == set(row) - {"line", "seed"}

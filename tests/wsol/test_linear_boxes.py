@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from wsol.linear_boxes import (
+    best_ridge,
+    centre_box,
+    descended,
+    flattened,
+    in_image,
+    largest_eigenvalue,
+    mean_box,
+    ridge,
+)
+
+
+def known(count: int, pixels: int, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Maps, boxes that depend on them linearly, and the weights."""
+    draw = np.random.default_rng(seed)
+    maps = draw.random((count, pixels))
+    weights = draw.normal(size=(pixels, 4)) * 0.2 / np.sqrt(pixels)
+    boxes = maps @ weights + [0.2, 0.3, 0.7, 0.8] + noise * draw.normal(size=(count, 4))
+    return maps, boxes, weights
+
+
+@pytest.mark.parametrize(("count", "pixels"), [(40, 90), (90, 40)])
+def test_ridge_is_scikit_learns(count: int, pixels: int) -> None:
+    maps, boxes, _ = known(count, pixels, 0.1)
+    own, theirs = ridge(maps, boxes, 3.0), Ridge(3.0).fit(maps, boxes)
+    np.testing.assert_allclose(own.weights, theirs.coef_.T, atol=1e-8)
+    np.testing.assert_allclose(own.intercept, theirs.intercept_, atol=1e-8)
+
+
+def test_a_linear_rule_is_found_again() -> None:
+    maps, boxes, weights = known(400, 50)
+    np.testing.assert_allclose(ridge(maps, boxes, 1e-9).weights, weights, atol=1e-6)
+    np.testing.assert_allclose(best_ridge(maps, boxes)(maps), in_image(boxes), atol=1e-3)
+
+
+def test_descent_comes_to_the_closed_form() -> None:
+    maps, boxes, _ = known(3000, 10, 0.05)
+    exact, own = ridge(maps, boxes, 0.0), descended(maps, boxes, iterations=8_000)
+    errors = [float(((maps @ one.weights + one.intercept - boxes) ** 2).mean()) for one in (exact, own)]
+    assert errors[0] <= errors[1] < 1.01 * errors[0]
+
+
+def test_largest_eigenvalue() -> None:
+    maps = known(50, 20)[0]
+    assert largest_eigenvalue(maps) == pytest.approx(np.linalg.eigvalsh(maps.T @ maps / 50)[-1], rel=1e-6)
+
+
+def test_constant_boxes() -> None:
+    boxes = np.array([[0.1, 0.2, 0.5, 0.4], [0.3, 0.4, 0.5, 0.8]])
+    np.testing.assert_allclose(mean_box(boxes), [0.2, 0.3, 0.5, 0.6])
+    np.testing.assert_allclose(centre_box(boxes), [0.35, 0.35, 0.65, 0.65])
+
+
+def test_maps_and_boxes_in_range() -> None:
+    np.testing.assert_allclose(flattened(np.array([[[2.0, 4.0]], [[0.0, 0.0]]])), [[0.5, 1], [0, 0]])
+    np.testing.assert_allclose(in_image(np.array([[0.9, 0.2, 0.5, 1.4]])), [[0.5, 0.2, 0.9, 1]])

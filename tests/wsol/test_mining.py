@@ -1,0 +1,154 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.description import load_description
+from data.formats import read_split
+from data.views import View
+from models.backbones import make_backbone
+from utils.errors import UserError
+from wsol.mining import train as trains
+from wsol.mining.erasure import Mined, found, normalised
+from wsol.mining.networks import Aggregation, ClassMaps, classification_loss, preservation_loss
+from wsol.mining.train import Images, Mining, mine
+from wsol.mining.train import mined as mined_by
+
+
+def mined(cams: torch.Tensor, steps: int, *, raw: bool) -> Mined:
+    own = Mined.start(len(cams), *cams.shape[1:], raw=raw)
+    for _ in range(steps):
+        own.step(cams)
+    return own
+
+
+def test_of_a_fixed_network_the_raw_heatmap_is_its_map() -> None:
+    """Equation 8 is an identity where nothing is trained and nothing scaled."""
+    cams = torch.randn(5, 12, 9)
+    for steps in (1, 2, 3, 5):
+        torch.testing.assert_close(mined(cams, steps, raw=True).heatmap(), cams, atol=1e-6, rtol=0)
+    assert not torch.allclose(mined(cams, 3, raw=False).heatmap(), normalised(cams))
+
+
+def test_each_step_erases_one_component() -> None:
+    one = torch.zeros(1, 9, 9)
+    one[0, 1:3, 1:3], one[0, 6:8, 6:8], one[0, 3, 3] = 1.0, 0.9, 0.8  # the first and the single cell touch by a corner
+    own = mined(one, 3, raw=False)
+    erased = [(before & ~after).nonzero().tolist() for before, after in zip(own.masks, own.masks[1:], strict=False)]
+    assert erased[0] == [[0, 1, 1], [0, 1, 2], [0, 2, 1], [0, 2, 2], [0, 3, 3]]
+    assert len(erased[1]) == 4
+    assert erased[2] == []
+    assert all((after <= before).all() for before, after in zip(own.masks, own.masks[1:], strict=False))
+    assert float(own.maps[1].max()) == 1  # each step is scaled by itself
+    assert float(own.heatmap().max()) <= 1 + 1e-6
+
+
+def test_nothing_positive_gives_nothing() -> None:
+    own = mined(-torch.ones(2, 4, 4), 2, raw=False)
+    assert not own.heatmap().any()
+    assert own.masks[-1].all()
+    assert not found(torch.zeros(1, 3, 3), torch.ones(1, 3, 3, dtype=torch.bool)).any()
+
+
+def test_logits_are_those_of_a_pool_and_a_linear_layer() -> None:
+    """Erasing the features (eq. 1) and erasing the maps give the same logits."""
+    network = ClassMaps(make_backbone("cnn6", 0.125), 4)
+    torch.nn.init.normal_(network.bias)
+    images, masks = torch.rand(2, 3, 64, 64), torch.rand(2, 4, 4, 4) > 0.4
+    features = network.features(images)[-1]
+    for label in range(4):
+        erased = features * masks[:, label, None]
+        wanted = erased.mean((2, 3)) @ network.weights.weight[label, :, 0, 0] + network.bias[label]
+        torch.testing.assert_close(network.logits(network(images), masks)[:, label], wanted)
+
+
+def test_no_gradient_where_it_is_erased() -> None:
+    network = ClassMaps(make_backbone("cnn6", 0.125), 4)
+    maps = network(torch.rand(2, 3, 64, 64)).detach().requires_grad_()
+    masks = torch.rand(2, 4, *maps.shape[2:]) > 0.5
+    classification_loss(network.logits(maps, masks), torch.ones(2, 4)).backward()
+    assert maps.grad is not None
+    assert not maps.grad[~masks].any()
+    assert maps.grad[masks].all()
+
+
+@pytest.mark.parametrize("name", ["darknet53", "resnet50"])
+@pytest.mark.parametrize("upsampling", ["bilinear", "deconv"])
+def test_aggregation_doubles_the_resolution(name: str, upsampling: str) -> None:
+    with torch.device("meta"):
+        network = ClassMaps(make_backbone(name), 8, upsampling)  # type: ignore[arg-type]
+        images = torch.empty(2, 3, 512, 512)
+        assert [own.shape[1:] for own in network.features(images)][-1] == (768, 32, 32)
+        assert network(images).shape == (2, 8, 32, 32)
+
+
+def test_aggregation_puts_the_coarse_features_first() -> None:
+    own = Aggregation(6, 10)
+    fine, coarse = torch.rand(1, 6, 8, 8), torch.rand(1, 10, 4, 4)
+    torch.testing.assert_close(own(fine, coarse)[:, 512:], own.fine(fine))
+
+
+def test_nothing_is_lost_where_nothing_moved() -> None:
+    before = [torch.rand(3, 5, 4, 4), torch.rand(3, 7)]
+    after = [own.clone().requires_grad_() for own in before]
+    loss = preservation_loss(before, after)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(own.grad is not None and not own.grad.any() for own in after)
+    moved = [before[0] + 0.5, before[1]]
+    assert float(preservation_loss(before, moved)) == pytest.approx(0.5 * 5**0.5 / 2)
+
+
+@pytest.mark.parametrize("keep", ["none", "vanilla", "features"])
+def test_every_step_has_a_network_of_its_own(scenes_yaml: Path, keep: str) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    network = ClassMaps(make_backbone("cnn6", 0.125), 10)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    images = Images(split.records[:4], View("pictures", 64), 10)
+    mining = Mining(keep=keep, epochs=1, batch_size=4, lr=1e-3)  # type: ignore[arg-type]
+    networks = mine(network, images, mining)
+    assert len(networks) == 3
+    assert all(torch.equal(value, state[name]) for name, value in networks[0].state_dict().items())
+    weights = [own.weights.weight for own in networks]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    again = mine(network, images, mining)
+    assert all(torch.equal(a.weights.weight, b.weights.weight) for a, b in zip(networks, again, strict=True))
+    found = mined_by(networks, torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))
+    assert len(found.maps) == 3
+    assert found.heatmap().shape == (2, *found.masks[0].shape[1:])
+
+
+def test_no_step_is_no_mining() -> None:
+    with pytest.raises(UserError, match="mining: 0 steps — give T = 1"):
+        Mining(steps=0)
+
+
+def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    network = ClassMaps(make_backbone("darknet53", 0.125), 10)
+    images = Images(split.records[:4], View("pictures", 64), 10)
+    learning: list[set[bool]] = []
+    step = trains.train
+
+    def watched(own: ClassMaps, *rest: object) -> None:
+        learning.append({parameter.requires_grad for parameter in own.backbone.parameters()})
+        step(own, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trains, "train", watched)
+    found = trains.aggregated(network, images, Mining(epochs=1, batch_size=4), "bilinear", "cpu")
+    assert learning == [{False}, {True}]
+    assert found(torch.rand(1, 3, 64, 64)).shape == (1, 10, 4, 4)
+    with pytest.raises(UserError, match="CNN6 has no features at two resolutions"):
+        ClassMaps(make_backbone("cnn6", 0.125), 4, "bilinear")
+
+
+def test_classes_of_an_image_share_its_passes() -> None:
+    networks = [ClassMaps(make_backbone("cnn6", 0.125), 4).eval() for _ in range(2)]
+    passes: list[int] = []
+    networks[0].backbone.blocks[0].register_forward_hook(lambda _, given, __: passes.append(len(given[0])))
+    images, labels, which = torch.rand(3, 3, 64, 64), torch.tensor([0, 2, 3, 1, 0]), [0, 0, 0, 1, 2]
+    together = mined_by(networks, images[which], labels).heatmap()
+    assert passes == [3]
+    alone = [mined_by(networks, images[[image]], labels[[row]]).heatmap() for row, image in enumerate(which)]
+    torch.testing.assert_close(together, torch.cat(alone))

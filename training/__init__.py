@@ -1,0 +1,1 @@
+"""How anything is trained: stages, baselines, probes, the detector; one loop for all."""

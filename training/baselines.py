@@ -1,0 +1,189 @@
+"""What cascade learning is held against: the same network, head and schedule, trained end to end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from evaluation.accuracy import PROBED
+from evaluation.learnt import groups_of, judged_by
+from models.backbone import Backbone
+from models.backbones import make_backbone
+from models.cascade import Probes, Taps
+from models.plan import SubModule, head_macs, joined, make_plan
+from training.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
+from training.features import Feed, Feeder, FixedPass
+from training.job import Job
+from training.logs import Logs
+from utils import checkpoint
+from utils.config import Baseline
+from utils.console import console
+from utils.seed import seed_process
+from utils.stop import Stop
+
+# Where the seeds of a baseline start: apart from those of the stages and of each other.
+NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """Training of a head at each of several cuts of a fixed network, all in one pass; none sees another."""
+
+    name: str
+    model: Probes
+    cuts: tuple[int, ...]
+    taps: FixedPass
+    feed: Feed
+    single_label: bool
+    groups: np.ndarray
+    fabric: Any
+    stop: Stop
+    fitness: str = "fitness"
+
+    def inputs(self, batch: Any) -> list[Tensor]:
+        """Features at the cuts."""
+        found: list[Tensor] = self.taps(batch.images)
+        return found
+
+    def loss(self, outputs: list[Tensor], batch: Any) -> dict[str, Tensor]:
+        """The classification loss of each head."""
+        single = self.single_label
+        return {
+            f"b{cut}": classification_loss(logits, batch.present, single_label=single)
+            for cut, logits in zip(self.cuts, outputs, strict=True)
+        }
+
+    def watch(self, outputs: list[Tensor], batch: Any) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """`b<cut>/<figure>` of each head; `fitness` is the mean over the heads of what a stage is judged by."""
+        logits, present = predictions(self, model)
+        figures = [judged(own, present, self) for own in logits]
+        key = judged_by(self.single_label)
+        found = {
+            f"b{cut}/{name}": value for cut, own in zip(self.cuts, figures, strict=True) for name, value in own.items()
+        }
+        return found | {self.fitness: sum(own[key] for own in figures) / len(figures)}
+
+
+def train_baselines(job: Job, cascade: Backbone) -> None:
+    """Train what the recipe asks for beside the cascade; each leaves weights/backbone_<method>.pt.
+
+    `e2e`: from random weights, as many epochs as the longest stage. `e2e_compute`: as many as cost the arithmetic that
+    the cascade took. `finetuned`: the cascaded network goes on end to end, with its last head, as long as `e2e`.
+    `probed`: each of the others and the cascade once more, with heads that were trained after everything else: heads
+    of a cascade learn together with their stage, and the last one end to end together with the network. What sets two
+    files of fresh heads apart are the features alone.
+
+    Args:
+        cascade: the backbone after cascade pre-training; fine-tuning changes it.
+    """
+    recipe = job.recipe
+    plan = make_plan(cascade, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
+    logs = Logs(job.folder, "pretrain.csv")
+    for name in recipe.baselines:
+        if name != "probed":
+            train_baseline(job, cascade, name, plan, logs)
+    if "probed" in recipe.baselines:
+        probe_cascade(job, plan, logs)
+
+
+def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubModule], logs: Logs) -> None:
+    """Train one baseline with its own head, then, if the recipe says so, a head at each cut of the cascade."""
+    recipe, whole = job.recipe, joined(plan)
+    seed_process(recipe.seed, NUMBERS[name])
+    finetuned = name == "finetuned"
+    method = f"cl{recipe.cl_splits}_finetuned" if finetuned else name
+    backbone = cascade if finetuned else make_backbone(recipe.backbone, recipe.width)
+    head = fresh_head(job, whole)
+    if finetuned:
+        last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
+        head.load_state_dict(last["heads"][-1])
+    epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
+    stage = Stage(method, method, NUMBERS[name], whole, recipe.stage.model_copy(update={"epochs": epochs}))
+    figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
+    if recipe.baseline_heads == "last":
+        save_backbone(job, method, backbone, [whole], [head.state_dict()], [figures])
+        return
+    probed = "probed" in recipe.baselines
+    probes, metrics = run_probes(job, backbone, plan if probed else plan[:-1], method, logs)
+    own = [*probes[: len(plan) - 1], head.state_dict()]
+    save_backbone(job, method, backbone, plan, own, [*metrics[: len(plan) - 1], figures])
+    if probed:
+        save_backbone(job, method + PROBED, backbone, plan, probes, metrics)
+
+
+def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:
+    """Write the cascade's file again with fresh heads at all of its cuts, trained on the fixed network."""
+    method = f"cl{job.recipe.cl_splits}"
+    path = job.weights / f"backbone_{method}.pt"
+    backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+    checkpoint.load_state(backbone, checkpoint.load(path, "backbone")["model"], path)
+    save_backbone(job, method + PROBED, backbone, plan, *run_probes(job, backbone, plan, method, logs))
+
+
+def longest(job: Job) -> int:
+    """Epochs of the last stage, which has most."""
+    phase = job.recipe.stage
+    return (phase.epochs or 0) + phase.epochs_step * (job.recipe.cl_splits - 1)
+
+
+def equal_compute(job: Job, plan: list[SubModule]) -> int:
+    """Epochs end to end that cost as many multiply-accumulates as the cascade did.
+
+    A backward pass counts as two forward ones. The blocks before a sub-module run forward in every epoch; where the
+    stage read cached features, those of the sub-module before it did so once for each view. Stages count the epochs
+    that they took, early stopping or not.
+    """
+    recipe = job.recipe
+    content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
+    total = before = 0.0
+    for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
+        total += 3 * figures["epochs"] * (part.macs + head_macs(fresh_head(job, part), part.shape))
+        total += recipe.views * plan[number - 1].macs if figures["cached"] else figures["epochs"] * before
+        before += part.macs
+    whole = joined(plan)
+    return max(1, round(total / (3 * (whole.macs + head_macs(fresh_head(job, whole), whole.shape)))))
+
+
+def run_probes(
+    job: Job, backbone: Backbone, cuts: list[SubModule], method: str, logs: Logs
+) -> tuple[list[dict[str, Tensor]], list[dict[str, float]]]:
+    """Train a fresh head at each cut of a trained network, which stays as it is, or load them where that is done.
+
+    They start alike and see the images in the same order, whatever the network.
+
+    Returns:
+        The heads' weights, and the figures of each.
+    """
+    if not cuts:
+        return [], []
+    number, phase = NUMBERS["probed"], job.recipe.stage
+    seed_process(job.recipe.seed, number)
+    probes = Probes([fresh_head(job, part) for part in cuts])
+    path, numbers = job.weights / f"{method}_probes.pt", tuple(part.stop for part in cuts)
+    if path.exists():
+        content = checkpoint.load(path, "stage")
+        checkpoint.load_state(probes, content["model"], path)
+        console.print(f"{method}: probes loaded from {path}")
+        figures = content["metrics"]
+    else:
+        seed, feeder = job.recipe.seed + number, Feeder(job, backbone)
+        feed, taps = feeder.images(seed), FixedPass(Taps(backbone, numbers), feeder.rows, job.fabric)
+        name = f"{method}_probes"
+        groups = groups_of(job.pretrain_splits[1].records)
+        task = ProbeTask(name, probes, numbers, taps, feed, job.lesson.single_label, groups, job.fabric, job.stop)
+        # The heads share no weight: clipping their common gradient would let one of them slow the others down.
+        phase = phase.model_copy(update={"clip": float("inf")})
+        averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+        probes.load_state_dict(averaged.state_dict())
+        job.save(path, {"kind": "stage", "model": probes.state_dict(), "metrics": figures})
+        job.fabric.barrier()
+    own = [
+        {name.partition("/")[2]: value for name, value in figures.items() if name.startswith(f"b{cut}/")}
+        for cut in numbers
+    ]
+    return [probe.state_dict() for probe in probes.heads], own

@@ -1,0 +1,221 @@
+"""Cascade pre-training: one stage after another, each with a fresh head and a fresh optimiser."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from evaluation.learnt import figures, groups_of, judged_by, verdict
+from models.backbone import Backbone
+from models.cascade import StageNet
+from models.heads import make_head
+from models.plan import SubModule, make_plan
+from training.features import Feed, Feeder
+from training.job import Job
+from training.logs import Logs
+from training.ranks import agree, interleaved
+from utils import checkpoint
+from utils.config import Pretrain
+from utils.console import console, progress
+from utils.device import return_memory
+from utils.errors import Stopped
+from utils.seed import seed_process
+from utils.stop import Stop
+
+Metrics = dict[str, float]
+
+
+def classification_loss(logits: Tensor, present: Tensor, *, single_label: bool) -> Tensor:
+    """Cross-entropy with the one class of each image, or binary cross-entropy, mean over images and classes."""
+    if single_label:
+        return cross_entropy(logits, present.argmax(1))
+    return binary_cross_entropy_with_logits(logits, present)
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """Training of a sub-module, or of the whole network, as a classifier."""
+
+    name: str
+    model: StageNet
+    feed: Feed
+    single_label: bool
+    groups: np.ndarray
+    fabric: Any
+    stop: Stop
+
+    @property
+    def fitness(self) -> str:
+        """The figure that decides whether anything was learnt."""
+        return judged_by(self.single_label)
+
+    def inputs(self, batch: Any) -> Tensor:
+        """Images, or the features in front of the sub-module."""
+        found: Tensor = self.feed.inputs(batch)
+        return found
+
+    def loss(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
+        """The classification loss."""
+        return {"loss": classification_loss(outputs, batch.present, single_label=self.single_label)}
+
+    def watch(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
+        """Share of images with a class among theirs scored best."""
+        return {"accuracy": batch.present.gather(1, outputs.argmax(1, keepdim=True)).mean()}
+
+    def evaluate(self, model: nn.Module) -> Metrics:
+        """Figures of evaluation.learnt, and the loss, on the validation images."""
+        (logits,), present = predictions(self, model)
+        return judged(logits, present, self)
+
+
+@torch.no_grad()
+def predictions(task: Any, model: nn.Module) -> tuple[list[Tensor], Tensor]:
+    """Logits [N, classes] of each head of a model on all validation images of a task's feed, and their classes.
+
+    Raises:
+        Stopped: a signal came, here or on another rank.
+    """
+    model.eval()
+    own: list[tuple[Any, ...]] = []
+    for batch in progress(task.feed.val, f"{task.name} validation", len(task.feed.val)):
+        if task.stop.asked:
+            break
+        batch = task.fabric.to_device(batch)
+        with task.fabric.autocast():
+            outputs = model(task.inputs(batch))
+        heads = [outputs] if isinstance(outputs, Tensor) else outputs
+        own += zip(*(part.float().cpu().numpy() for part in [*heads, batch.present]), strict=True)
+    if number := agree(task.fabric, task.stop.asked):
+        raise Stopped(number)
+    *logits, present = (
+        torch.stack([torch.from_numpy(row) for row in rows])
+        for rows in zip(*interleaved(task.fabric, own), strict=True)
+    )
+    return logits, present
+
+
+def judged(logits: Tensor, present: Tensor, task: Any) -> Metrics:
+    """The figures of one head of a task, and its loss."""
+    single = task.single_label
+    loss = classification_loss(logits, present, single_label=single).item()
+    return figures(logits.numpy(), present.numpy(), single, task.groups) | {"loss": loss}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing to train for classification, with everything that decides the outcome.
+
+    Attributes:
+        name: of its rows; `key` of its file, weights/<key>.pt.
+        number: from 1; the seed of the stage's head, order and augmentation counts on from it.
+    """
+
+    name: str
+    key: str
+    number: int
+    part: SubModule
+    phase: Pretrain
+
+
+def pretrain(job: Job, backbone: Backbone) -> Path:
+    """Train the backbone in place, stage by stage; stages that the run already holds are loaded.
+
+    Returns:
+        weights/backbone_cl<k>.pt of the run: the blocks, the head and the figures of each stage.
+    """
+    recipe, phase = job.recipe, job.recipe.stage
+    k = recipe.cl_splits
+    plan = make_plan(backbone, k, job.view.imgsz, recipe.balance, batch=phase.batch_size)
+    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
+    heads, metrics = [], []
+    for number, part in enumerate(plan, start=1):
+        epochs = (phase.epochs or 0) + phase.epochs_step * (number - 1)
+        stage = Stage(
+            f"stage{number}", f"cl{k}_stage{number}", number, part, phase.model_copy(update={"epochs": epochs})
+        )
+        seed_process(recipe.seed, number)
+        head = fresh_head(job, part)
+        metrics.append(run_stage(job, backbone, stage, head, feeder, logs))
+        heads.append(head.state_dict())
+    feeder.close()
+    return save_backbone(job, f"cl{k}", backbone, plan, heads, metrics)
+
+
+def fresh_head(job: Job, part: SubModule) -> nn.Module:
+    """The recipe's head for a sub-module's output."""
+    phase = job.recipe.stage
+    return make_head(phase.head, part.shape, len(job.lesson.names), convs=phase.head_convs)
+
+
+def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feeder: Feeder, logs: Logs) -> Metrics:
+    """Train one stage, or load it where it is finished; backbone and head take the averaged weights.
+
+    Returns:
+        The head's figures; among them the number of epochs, and `cached`, 1 where it read cached features.
+    """
+    recipe, phase, part = job.recipe, stage.phase, stage.part
+    drifting = phase.bn_mode == "author"
+    net = StageNet(
+        backbone, part.start, part.stop, head, drifting=drifting, recompute=recipe.recompute and part.start == 0
+    )
+    path = job.weights / f"{stage.key}.pt"
+    if path.exists():
+        content = checkpoint.load(path, "stage")
+        checkpoint.load_state(net, content["model"], path)
+        console.print(f"{stage.name}: loaded from {path}")
+        return content["metrics"]
+    seed = recipe.seed + stage.number
+    return_memory()
+    feed = feeder.stage(part, seed, drifting=drifting)
+    groups = groups_of(job.pretrain_splits[1].records)
+    task = StageTask(stage.name, net, feed, job.lesson.single_label, groups, job.fabric, job.stop)
+    averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+    net.load_state_dict(averaged.state_dict())
+    metrics |= at_detector_size(task, feeder, part.start, drifting=drifting)
+    logs.amend(stage.name, metrics)
+    console.print(f"{stage.name}: {verdict(metrics, task.single_label)}")
+    metrics["cached"] = float(feed.cached)
+    job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": metrics})
+    job.fabric.barrier()
+    return metrics
+
+
+def at_detector_size(task: StageTask, feeder: Feeder, start: int, *, drifting: bool) -> Metrics:
+    """`accuracy` and `auc` with @ and the detector's side behind them, where a head can be asked at another size."""
+    feed = feeder.at_detector_size(0 if drifting else start)
+    if feed is None:
+        return {}
+    found = replace(task, feed=feed).evaluate(task.model)
+    return {f"{name}@{feeder.job.recipe.imgsz}": found[name] for name in ("accuracy", "auc")}
+
+
+def save_backbone(
+    job: Job,
+    method: str,
+    backbone: Backbone,
+    plan: list[SubModule],
+    heads: list[dict[str, Tensor]],
+    metrics: list[Metrics],
+) -> Path:
+    """Write weights/backbone_<method>.pt: the blocks, and at each cut of the plan a head and its figures."""
+    recipe, phase = job.recipe, job.recipe.stage
+    path = job.weights / f"backbone_{method}.pt"
+    content = {
+        "method": method,
+        "splits": [[part.start, part.stop] for part in plan],
+        "heads": heads,
+        "head": {"name": phase.head, "convs": phase.head_convs},
+        "shapes": [list(part.shape) for part in plan],
+        "names": job.lesson.names,
+        "single_label": job.lesson.single_label,
+        "view": asdict(job.view),
+        "detector_imgsz": recipe.imgsz,
+        "metrics": [{**own, "cut": float(part.stop)} for own, part in zip(metrics, plan, strict=True)],
+    }
+    job.save(path, {"kind": "backbone", **content, "model": backbone.state_dict()})
+    job.fabric.barrier()
+    return path

@@ -1,0 +1,154 @@
+"""Training of the detector, and reading one back."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from data.anchors import fitted
+from data.anchors import shown as anchors_fit
+from data.loader import Batch, DetectionSet
+from data.mix import Mix
+from data.records import Record, Split
+from data.transforms import train_transform
+from evaluation.evaluate import coco_evaluation, detection_metrics
+from evaluation.predict import predict_split
+from models.decode import DECODE_TYPE, Decoder, Thresholds
+from models.loss import YOLOLoss, YOLOLossConfig
+from models.yolov3 import STRIDES, YOLOv3, scaled_anchors
+from training.features import batch_images
+from training.job import Job
+from training.logs import Logs
+from training.ranks import agree, interleaved
+from utils import checkpoint
+from utils.config import Recipe
+from utils.console import console
+from utils.device import keep_memory
+from utils.errors import Stopped
+from utils.stop import Stop
+
+
+@dataclass(frozen=True)
+class DetectionTask:
+    """Training of YOLOv3 with the darknet criterion."""
+
+    model: YOLOv3
+    criterion: YOLOLoss
+    val: Split
+    imgsz: int
+    fabric: Any
+    stop: Stop
+    multi_scale: float = 0.0
+    name: str = "detector"
+    fitness: str = "map"
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The images, in multi-scale training of another size; the boxes of the batch follow."""
+        if self.multi_scale:
+            sizes = multi_scale_sizes(self.imgsz, self.multi_scale)
+            resize(batch, sizes[int(torch.randint(len(sizes), ()))])
+        return batch_images(batch)
+
+    def watch(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    def loss(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Box, objectness and class terms."""
+        return self.criterion(outputs, batch.truth)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """AP on the validation split."""
+        model.eval()
+        names, own = self.val.description.names, []
+        for detections in predict_split(
+            lambda images: self.criterion.decoder(model(images)),
+            self.val.records[self.fabric.global_rank :: self.fabric.world_size],
+            self.imgsz,
+            Thresholds(),
+            device=self.fabric.device,
+            autocast=self.fabric.autocast,
+        ):
+            own.append(detections)
+            if self.stop.asked:
+                break
+        if number := agree(self.fabric, self.stop.asked):
+            raise Stopped(number)
+        found = interleaved(self.fabric, own)
+        evaluation = coco_evaluation(self.val.records, found, names)
+        metrics = detection_metrics(evaluation, self.val.records, found, names)
+        return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
+
+
+def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
+    """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP.
+
+    Returns:
+        The figures of best.pt on the validation split.
+    """
+    recipe = job.recipe
+    anchors = choose_anchors(job)
+    console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
+    decoder = Decoder(anchors).to(job.fabric.device)
+    config = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
+    weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
+    criterion = YOLOLoss(decoder, config, weights).to(job.fabric.device)
+    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
+    extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
+    best = job.weights / "best.pt"
+
+    def improved(network: nn.Module, metrics: dict[str, float]) -> None:
+        job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
+
+    if recipe.device == "cpu":
+        keep_memory()
+    if recipe.compile:
+        model.compile()  # in place: names in checkpoints stay as they are
+    transform = train_transform(recipe.imgsz, recipe.augment)
+    dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
+    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
+    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
+    job.fabric.barrier()
+    return checkpoint.load(best, "detector")["metrics"]
+
+
+def balanced_weights(records: list[Record], classes: int) -> Tensor:
+    """[classes] factors in inverse proportion to the number of boxes; with boxes of all classes, 1 on average."""
+    labels = torch.from_numpy(np.concatenate([record.labels for record in records]))
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    return len(labels) / (classes * counts)
+
+
+def make_mix(recipe: Recipe) -> Mix | None:
+    """Mosaic and mix-up as the recipe asks for them."""
+    augment, epochs = recipe.augment, recipe.train.epochs
+    if not augment.mosaic and not augment.mixup:
+        return None
+    return Mix(augment.mosaic, augment.mixup, recipe.imgsz, until=round(epochs * (1 - augment.closing)))
+
+
+def multi_scale_sizes(imgsz: int, share: float) -> range:
+    """Sides of a batch: multiples of the largest stride within the share of imgsz."""
+    coarsest = STRIDES[-1]
+    smallest = max(coarsest, math.ceil(imgsz * (1 - share) / coarsest) * coarsest)
+    return range(smallest, math.floor(imgsz * (1 + share)) + 1, coarsest)
+
+
+def resize(batch: Batch, side: int) -> None:
+    """Scale the images of a batch to a side of so many pixels, and its boxes with them."""
+    ratio = side / batch.images.shape[-1]
+    batch.images = interpolate(batch.images, (side, side), mode="bilinear", antialias=ratio < 1)
+    batch.truth.boxes_xyxy = batch.truth.boxes_xyxy * ratio
+
+
+def choose_anchors(job: Job) -> list[tuple[float, float]]:
+    """Those of the run to go on with, or what the recipe asks for."""
+    if "anchors" in job.resumed:
+        return [tuple(anchor) for anchor in job.resumed["anchors"]]
+    if job.recipe.anchors == "auto":
+        return fitted(job.train.records, job.recipe.imgsz)
+    return job.recipe.anchors or scaled_anchors(job.recipe.imgsz)

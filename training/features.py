@@ -1,0 +1,235 @@
+"""What a cascade stage reads: images through the fixed blocks before it, or those blocks' cached output."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+
+from data.loader import DetectionSet, InOrder, lone_last, make_loader
+from data.objects import Window, cut_ahead
+from data.records import Record
+from data.views import View, training_view
+from models.backbone import Backbone
+from models.cascade import Prefix
+from models.heads import ONE_SIZE
+from models.plan import SubModule, block_costs
+from training.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
+from training.job import Job
+from utils.console import console, progress
+from utils.errors import Stopped, UserError
+
+SIDES = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches to train and to validate on, what makes a network's input of them, and whether they come from a cache."""
+
+    train: DataLoader[Any]
+    val: DataLoader[Any]
+    inputs: Callable[[Any], Any]
+    cached: bool = False
+
+
+class FixedPass:
+    """A fixed module on batches of one size, without gradient.
+
+    A convolution may round differently for another number of images: the last, short batch is therefore filled up.
+    What comes out for an image does not depend on the batch that it is in, and the cache is exact.
+    """
+
+    def __init__(self, module: nn.Module, rows: int, fabric: Any) -> None:
+        self.module = module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.rows, self.fabric = rows, fabric
+
+    def __call__(self, x: Tensor) -> Any:
+        count, x = len(x), x.to(self.fabric.device)
+        if count < self.rows:
+            x = torch.cat([x, x[-1:].expand(self.rows - count, *x.shape[1:])])
+        with torch.no_grad(), self.fabric.autocast():
+            found = self.module(x.contiguous(memory_format=torch.channels_last))
+        return found[:count] if isinstance(found, Tensor) else [part[:count] for part in found]
+
+
+def batch_images(batch: Any) -> Tensor:
+    """The images of a batch, in the layout that convolutions like."""
+    images: Tensor = batch.images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def cached_loader(cache: FeatureCache, order: Sampler[tuple[int, int]], rows: int) -> DataLoader[Any]:
+    """Batches of cached features."""
+    return DataLoader(cache, rows, sampler=order, collate_fn=unchanged, drop_last=lone_last(order, rows))
+
+
+def batch_features(batch: FeatureBatch) -> Tensor:
+    """The features of a cached batch, which lie in that layout already."""
+    return batch.features
+
+
+class Feeder:
+    """Feeds the stages of one cascade, in their order; keeps at most two cuts' features at a time."""
+
+    def __init__(self, job: Job, backbone: Backbone) -> None:
+        self.job, self.backbone, self.phase = job, backbone, job.recipe.stage
+        self.rows = job.rank_batch(self.phase)
+        self.splits = job.pretrain_splits
+        self.cut = 0
+        self.caches: list[FeatureCache] = []
+        self.digests: list[str] = []
+
+    def images(self, seed: int) -> Feed:
+        """Images as they are, a new view in every epoch."""
+        train, val = self._sets(seed)
+        return Feed(self.job.images(train, self.phase, seed), self._in_order(val), batch_images)
+
+    def stage(self, part: SubModule, seed: int, *, drifting: bool) -> Feed:
+        """Input of a sub-module: its prefix' features; images for the first, and where the prefix drifts."""
+        if part.start == 0 or drifting:
+            return self.images(seed)
+        if self._caching and self._advance(part):
+            train, val = self.caches
+            order = self.job.order(len(train), seed, self.job.recipe.views)
+            rows = InOrder(len(val), self._own_rows(len(val)))
+            loaders = cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows)
+            return Feed(*loaders, batch_features, cached=True)
+        prefix = FixedPass(Prefix(self.backbone, part.start), self.rows, self.job.fabric)
+        train_set, val_set = self._sets(self.job.recipe.seed if self.job.recipe.views else seed)
+        loader = self.job.images(train_set, self.phase, seed, self.job.recipe.views)
+        return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
+
+    def close(self) -> None:
+        """Free the caches."""
+        for cache in self.caches:
+            cache.delete()
+        self.caches = []
+
+    @cached_property
+    def _shapes(self) -> list[tuple[int, int, int]]:
+        """Of the features of one image, behind each block."""
+        return [block.shape for block in block_costs(self.backbone, self.job.view.imgsz)]
+
+    @cached_property
+    def _dtype(self) -> str:
+        """Of the features: what the precision makes of the first block's output."""
+        found = FixedPass(Prefix(self.backbone, 1), 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
+        return str(found.dtype).removeprefix("torch.")
+
+    def _prefix_hash(self, cut: int) -> str:
+        """Of so many blocks; each is hashed once, since none changes any more."""
+        self.digests += [hash_weights(block) for block in self.backbone.blocks[len(self.digests) : cut]]
+        return hashlib.sha256(" ".join(self.digests[:cut]).encode()).hexdigest()
+
+    @cached_property
+    def _hashes(self) -> list[str]:
+        return [hash_split(split) for split in self.splits]
+
+    def _sets(self, seed: int) -> tuple[DetectionSet, DetectionSet]:
+        """Training images as the recipe augments them, validation images as they are judged."""
+        train, (own, others) = training_view(self.phase, self.job.recipe.augment), self._records
+        classes, follow = len(self.job.lesson.names), self.phase.crop_labels
+        return DetectionSet(own, train, seed, classes, follow=follow), self._judged_as(self.job.view, others)
+
+    def _judged_as(self, view: View, records: list[Record]) -> DetectionSet:
+        """Validation images as a view shows them."""
+        classes, follow = len(self.job.lesson.names), self.phase.crop_labels
+        return DetectionSet(records, view.transform(), 0, classes, follow=follow)
+
+    @cached_property
+    def _records(self) -> list[list[Record]]:
+        """Of the training and of the validation images; objects with the pixels around them, where there is room."""
+        job, ranks = self.job, self.job.fabric.world_size // self.job.recipe.num_nodes
+        if job.view.source == "pictures":
+            return [split.records for split in self.splits]
+        windows = [Window(job.view.context, jitter) for jitter in (self.phase.jitter, 0.0)]
+        return [cut_ahead(split.records, own, ranks) for split, own in zip(self.splits, windows, strict=True)]
+
+    def at_detector_size(self, start: int) -> Feed | None:
+        """Validation images at the detector's size through so many fixed blocks; None if that is the size already.
+
+        Nor if the head takes one size.
+        """
+        side = self.job.recipe.imgsz
+        if side == self.job.view.imgsz or self.phase.head in ONE_SIZE:
+            return None
+        loader = self._in_order(self._judged_as(replace(self.job.view, imgsz=side), self._records[1]))
+        if start == 0:
+            return Feed(loader, loader, batch_images)
+        prefix = FixedPass(Prefix(self.backbone, start), self.rows, self.job.fabric)
+        return Feed(loader, loader, lambda batch: prefix(batch.images))
+
+    def _own_rows(self, count: int) -> Sequence[int]:
+        """This rank's share of so many rows."""
+        return range(self.job.fabric.global_rank, count, self.job.fabric.world_size)
+
+    def _in_order(self, dataset: DetectionSet) -> DataLoader[Any]:
+        """This rank's share of a data set, once and in order."""
+        return make_loader(dataset, InOrder(len(dataset), self._own_rows(len(dataset))), self.rows, workers=0)
+
+    @cached_property
+    def _caching(self) -> bool:
+        """Whether stages read cached features; says why not, where `auto` decides so."""
+        recipe = self.job.recipe
+        if recipe.cache == "off" or recipe.caches:
+            return recipe.caches
+        why = "augmentation draws a new view of each image in every epoch"
+        if recipe.cache != "auto":
+            raise UserError(why, where=f"--cache {recipe.cache}", mend="give --cache-views, or no augmentation")
+        console.print(f"no feature cache: {why}; --cache-views M would freeze M of them")
+        return False
+
+    def _keys(self, sets: tuple[DetectionSet, DetectionSet], cut: int) -> list[CacheKey]:
+        """Of the training and of the validation features behind so many blocks."""
+        recipe, weights = self.job.recipe, self._prefix_hash(cut)
+        keys = []
+        for dataset, digest, views in zip(sets, self._hashes, (recipe.views, 1), strict=True):
+            drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
+            keys.append(CacheKey(weights, digest, drawn, self._dtype, self._shapes[cut - 1], views, len(dataset)))
+        return keys
+
+    def _advance(self, part: SubModule) -> bool:
+        """Have the caches in front of a sub-module, made from those before it; False if there is no room."""
+        job, cut, sets = self.job, part.start, self._sets(self.job.recipe.seed)
+        keys, ranks = self._keys(sets, cut), job.fabric.world_size // job.recipe.num_nodes
+        folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{name}_b{cut}" for name in SIDES]
+        needed = sum(sum(FeatureCache.nbytes(key, len(job.lesson.names))) for key in keys)
+        place = choose_place(job.recipe.cache, needed, folders, ranks)
+        if place not in ("ram", "disk"):
+            console.print(f"{part.blocks} without feature cache: {place}")
+            return False
+        caches = []
+        for index, (key, dataset) in enumerate(zip(keys, sets, strict=True)):
+            folder = folders[index] if place == "disk" else None
+            with job.fabric.rank_zero_first(local=True):
+                cache = FeatureCache(
+                    folder, key, len(job.lesson.names), step=self.rows, shard=job.fabric.local_rank, shards=ranks
+                )
+            self._fill(cache, dataset, self.caches[index] if self.caches else None, cut)
+            caches.append(cache)
+        job.fabric.barrier()
+        self.close()
+        self.caches, self.cut = caches, cut
+        return True
+
+    def _fill(self, cache: FeatureCache, dataset: DetectionSet, before: FeatureCache | None, cut: int) -> None:
+        """Compute what a cache lacks, from the features of the former cut or from images."""
+        order = InOrder(cache.key.images, cache.missing())
+        if before is None:
+            start, loader = 0, make_loader(dataset, order, self.rows, self.job.recipe.workers)
+        else:
+            start, loader = self.cut, cached_loader(before, order, self.rows)
+        blocks = FixedPass(Prefix(self.backbone, cut, start), self.rows, self.job.fabric)
+
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in progress(loader, f"features of b{cut}", len(loader)):
+                if self.job.stop.asked:
+                    raise Stopped(self.job.stop.asked)
+                yield blocks(batch.images if before is None else batch.features), batch.present
+
+        with self.job.stop.deferred():
+            cache.fill(batches())

@@ -1,0 +1,141 @@
+"""One training run: what all its phases share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from data.loader import DetectionSet, EpochSampler, make_loader
+from data.records import Description, Split
+from data.views import View
+from models.batchnorm import globalise
+from training.logs import Logs
+from training.loop import Hooks, Loop, Task
+from utils import checkpoint
+from utils.config import Phase, Recipe
+from utils.errors import UserError
+from utils.stop import Stop
+
+SHOWN = 8  # images of a batch that an error names
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run in its folder.
+
+    Attributes:
+        train, val: what the detector learns from and is judged on.
+        resumed: the training checkpoint to go on from, or empty.
+        stop: whether this process was asked to leave.
+        pretrain_splits: the same for the backbone's classifiers.
+    """
+
+    fabric: Any
+    recipe: Recipe
+    train: Split
+    val: Split
+    folder: Path
+    resumed: dict[str, Any]
+    stop: Stop
+    pretrain_splits: tuple[Split, Split]
+
+    @property
+    def names(self) -> list[str]:
+        """The classes of the detector."""
+        return self.train.description.names
+
+    @property
+    def weights(self) -> Path:
+        """Where the run's checkpoints lie."""
+        return self.folder / "weights"
+
+    @property
+    def lesson(self) -> Description:
+        """The data set that the backbone learns from, as it sees it: its classes, and whether one excludes another."""
+        return self.pretrain_splits[0].description
+
+    @cached_property
+    def view(self) -> View:
+        """What the classifiers of the backbone are shown."""
+        return View.of(self.recipe.stage)
+
+    def rank_batch(self, phase: Phase) -> int:
+        """Images per step of each rank.
+
+        Raises:
+            UserError: the ranks do not divide the batch.
+        """
+        share, rest = divmod(phase.batch_size, self.fabric.world_size)
+        if rest:
+            what = f"{phase.batch_size} images a step for {self.fabric.world_size} processes"
+            raise UserError(what, where="--batch-size", mend="give a multiple of the processes")
+        return share
+
+    def order(self, images: int, seed: int, views: int = 0) -> EpochSampler:
+        """This rank's share of a random order of so many images."""
+        return EpochSampler(images, seed, rank=self.fabric.global_rank, ranks=self.fabric.world_size, views=views)
+
+    def images(self, dataset: DetectionSet, phase: Phase, seed: int, views: int = 0) -> DataLoader[Any]:
+        """Training batches of a data set, in an order drawn from the seed."""
+        return make_loader(dataset, self.order(len(dataset), seed, views), self.rank_batch(phase), self.recipe.workers)
+
+    def identity(self) -> dict[str, Any]:
+        """What every checkpoint of the run says of itself."""
+        recipe = self.recipe
+        return {
+            "backbone": recipe.backbone,
+            "width": recipe.width,
+            "names": self.names,
+            "recipe": recipe.model_dump(mode="json"),
+        }
+
+    def save(self, path: Path, content: dict[str, Any]) -> None:
+        """Write a checkpoint of this run, on the first rank."""
+        if self.fabric.is_global_zero:
+            checkpoint.save(path, {**self.identity(), **content})
+
+    def fit(
+        self,
+        task: Task,
+        phase: Phase,
+        loader: DataLoader[Any],
+        logs: Logs,
+        *,
+        seed: int,
+        split: Split | None = None,
+        keep: bool = False,
+        extra: dict[str, Any] | None = None,
+        improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
+    ) -> tuple[nn.Module, dict[str, float]]:
+        """Run the training loop, or the rest of it; last.pt is the resumable checkpoint.
+
+        Args:
+            loader: training batches.
+            split: the images that the batches' indices count [the training split].
+            keep: write last.pt at the end too.
+            extra: goes into last.pt.
+            improved: told whenever the validation figure is the best so far.
+
+        Returns:
+            The averaged network and its last validation figures.
+        """
+        records = (split or self.train).records
+
+        def describe(batch: Any) -> str:
+            names = [records[index].image.name for index in batch.index.tolist()]
+            return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+        if self.fabric.world_size > 1:
+            globalise(task.model)
+        last = self.weights / "last.pt"
+        hooks = Hooks(lambda state: self.save(last, {"kind": "training", **(extra or {}), **state}), improved, describe)
+        state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
+        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
+        found = loop.fit()
+        if keep:
+            loop.save()
+        return found

@@ -1,0 +1,311 @@
+"""The one training loop: for a cascade stage, probes and the detector alike."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from data.loader import EpochSampler
+from training.logs import Logs
+from training.ranks import agree, mean_over_ranks
+from training.schedule import exhausted, learning_rate, set_rate
+from training.update import Average, clip_gradients, make_optimizer
+from utils.config import Phase
+from utils.console import progress
+from utils.errors import Stopped, UserError
+from utils.seed import mixed_seed, seed_draws
+from utils.stop import Stop
+
+SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
+MOMENT_S = 0.5
+BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
+
+
+class Task(Protocol):
+    """What is trained: a network, its loss and its measure."""
+
+    @property
+    def name(self) -> str:
+        """Short name, the key of its rows and of its checkpoints."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network: what is optimised, averaged and saved."""
+
+    @property
+    def fitness(self) -> str:
+        """Name of the figure that tells the best epoch."""
+
+    def inputs(self, batch: Any) -> Any:
+        """What the network is given: the images, or what frozen layers make of them."""
+
+    def loss(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Named terms whose sum is minimised."""
+
+    def watch(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Further figures of a training batch, averaged over the epoch like the terms."""
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures on the validation split, the same on every rank; `fitness` is among them, higher is better.
+
+        Raises:
+            Stopped: a signal came.
+        """
+
+
+@dataclass
+class Position:
+    """Where a task stands.
+
+    Attributes:
+        epoch: epochs done.
+        batch: batches done of the next one.
+        unaveraged: updates of the weights that their average has not taken in.
+        totals: sums of the terms over these.
+        history: fitness at each validation.
+        metrics: all figures of the last one.
+        over: nothing is left to train.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    unaveraged: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    history: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller does with what the loop hands over, and knows that the loop does not.
+
+    Attributes:
+        save: keep a state to go on from.
+        improved: told the network and its figures whenever the fitness is the best so far.
+        describe: names the images of a batch, for an error.
+    """
+
+    save: Callable[[dict[str, Any]], None]
+    improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None
+    describe: Callable[[Any], str] = lambda batch: "?"
+
+
+class Loop:
+    """Training of one task; `fit` runs it.
+
+    Args:
+        fabric: a launched Fabric; moves, casts, clips and joins the ranks.
+        phase: epochs, optimiser, rates.
+        loader: training batches, over an EpochSampler.
+        seed: of what the network itself draws, in dropout.
+        state: a former `save` of the same task to go on from, or empty.
+    """
+
+    def __init__(
+        self,
+        fabric: Any,
+        task: Task,
+        phase: Phase,
+        loader: DataLoader[Any],
+        logs: Logs,
+        hooks: Hooks,
+        stop: Stop,
+        *,
+        seed: int,
+        state: dict[str, Any],
+    ) -> None:
+        self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
+        self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
+        self.position = Position(**state["position"]["within"]) if state else Position()
+        task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = Average(task.model, phase.ema_decay, phase.ema_every) if phase.ema_decay else None
+        scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+        self.model, self.optimizer = fabric.setup(task.model, make_optimizer(task.model, phase, scaled=scaled))
+        if self.average:
+            self.average.to(fabric.device)
+        if state:
+            self._restore(state)
+        self.saved = time.monotonic()
+        self.verdict = 0
+        self.whole = True  # no update is half done
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The network with averaged weights, or as it is where none are averaged."""
+        return self.average.module if self.average else self.task.model
+
+    def fit(self) -> tuple[nn.Module, dict[str, float]]:
+        """Train to the end.
+
+        Returns:
+            The network with averaged weights, in evaluation mode; its last validation figures, and `epochs`.
+
+        Raises:
+            UserError: the loss is not finite; says where, and on which images.
+            Stopped: by a signal, after saving.
+        """
+        self.logs.forget(self.task.name, self.position.epoch)
+        try:
+            with self.stop.deferred():
+                while not self.position.over:
+                    self._end_epoch(self._train_epoch())
+        except Stopped:
+            self.save()
+            raise
+        except (RuntimeError, ConnectionError, EOFError) as error:  # a dying worker may break its connection first
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            self._without_worker(error)
+        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
+
+    def _without_worker(self, error: Exception) -> NoReturn:
+        """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
+
+        Raises:
+            Stopped: by the signal; saved, unless a step was cut in two.
+            UserError: by itself.
+        """
+        if not self.stop.asked:
+            time.sleep(MOMENT_S)  # the workers may have heard of it first
+        if not self.stop.asked:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            what = f"a process that reads images died ({reason})"
+            raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")
+        if self.whole:
+            self.save()
+        raise Stopped(self.stop.asked) from error
+
+    def save(self) -> None:
+        """Hand over all that the task needs to go on as if never stopped."""
+        self.hooks.save(self._snapshot())
+        self.saved = time.monotonic()
+
+    def _end_epoch(self, values: dict[str, float]) -> None:
+        """Validate where it is due, judge whether to go on, note the epoch.
+
+        The position moves on after the validation only: stopped inside it, the run comes back to it.
+        """
+        at, phase = self.position, self.phase
+        wanted = getattr(phase, "stop_accuracy", None)
+        learnt = wanted is not None and values["train/accuracy"] >= wanted
+        last = at.epoch + 1 == phase.epochs or learnt
+        if last or (at.epoch + 1) % phase.val_every == 0:
+            values |= self._validate()
+        at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
+        at.over = last or exhausted(phase, at.history)
+        self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
+
+    def _validate(self) -> dict[str, float]:
+        self._bring_up_average()
+        at, metrics = self.position, self.task.evaluate(self.averaged)
+        fitness = metrics[self.task.fitness]
+        if fitness > max(at.history, default=-math.inf):
+            self.hooks.improved(self.averaged, metrics)
+        at.history.append(fitness)
+        at.metrics = metrics
+        return {f"val/{name}": value for name, value in metrics.items()}
+
+    def _train_epoch(self) -> dict[str, float]:
+        """The rest of an epoch: mean of each term, last rate, seconds, seconds spent waiting for images."""
+        assert isinstance(self.loader.sampler, EpochSampler)
+        at, count = self.position, len(self.loader)
+        self.loader.sampler.epoch = at.epoch
+        self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
+        self.model.train()
+        began = asked = time.monotonic()
+        waited = rate = 0.0
+        for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
+            waited += time.monotonic() - asked
+            rate = learning_rate(self.phase, at.epoch * count + at.batch, self.phase.epochs * count, at.history)
+            set_rate(self.optimizer, rate)
+            self._step(batch)
+            asked = time.monotonic()
+        means = mean_over_ranks(self.fabric, {f"train/{name}": total / count for name, total in at.totals.items()})
+        return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
+
+    def _step(self, batch: Any) -> None:
+        """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
+
+        Gradients of several batches may go into one update. A run is saved and left only after one.
+        """
+        at = self.position
+        together, last = self._group()
+        self.whole = False
+        seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
+        batch = self.fabric.to_device(batch)
+        with self.fabric.no_backward_sync(self.model, enabled=not last):
+            outputs = self.model(self.task.inputs(batch))
+            terms = self.task.loss(outputs, batch)
+            self.fabric.backward(torch.stack(list(terms.values())).sum() / together)
+        if last:
+            self._update()
+        figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
+        self._vote(batch, {name: figures[name] for name in terms})
+        at.batch += 1
+        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
+        if last:
+            self.whole = True
+            self._leave_or_save()
+
+    def _group(self) -> tuple[int, bool]:
+        """How many batches go into the update that the next one belongs to, and whether it is the last of them."""
+        count, at = len(self.loader), self.position.batch
+        size = max(1, round((self.phase.nominal_batch or 0) / self.phase.batch_size))
+        end = min(count, (at // size + 1) * size)
+        return end - at // size * size, at + 1 == end
+
+    def _update(self) -> None:
+        """Clip, step, average."""
+        self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
+        if math.isfinite(self.phase.clip):
+            clip_gradients(self.optimizer.optimizer, self.phase.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.position.unaveraged += 1
+        if self.average and self.average.due(self.position.unaveraged):
+            self._bring_up_average()
+
+    def _bring_up_average(self) -> None:
+        """Let the average take in the updates since it last did."""
+        at = self.position
+        if self.average and at.unaveraged:
+            self.average.take_in(self.task.model, at.unaveraged)
+        at.unaveraged = 0
+
+    def _vote(self, batch: Any, terms: dict[str, float]) -> None:
+        """Stop every rank where one rank's loss is not finite: the last save stays as it is."""
+        broken = not math.isfinite(sum(terms.values()))
+        self.verdict = agree(self.fabric, BROKEN if broken else self.stop.asked)
+        if self.verdict == BROKEN:
+            at = self.position
+            where = f"{self.task.name}, epoch {at.epoch + 1}, batch {at.batch + 1}"
+            what = f"loss is {terms} on {self.hooks.describe(batch)}" if broken else "another rank's loss is not finite"
+            raise UserError(what, where=where, mend="lower --lr, or use --precision fp32; --resume starts before it")
+
+    def _leave_or_save(self) -> None:
+        if self.verdict:
+            raise Stopped(self.verdict)
+        if time.monotonic() - self.saved > SAVE_EVERY_S:
+            self.save()
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "position": {"task": self.task.name, "within": vars(self.position)},
+            "model": self.task.model.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])

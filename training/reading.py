@@ -1,0 +1,134 @@
+"""What a run reads: the images of the detector, what the backbone learns from, and which images these share."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from data.description import load_description
+from data.formats import read_split
+from data.holdout import HOLDOUT_SHARE, hold_out
+from data.image_cache import keep_images
+from data.records import Split
+from data.views import View, settled
+from utils.config import Recipe
+from utils.console import console
+from utils.errors import UserError
+
+IMAGES = Path("cache", "images")  # below the run folder
+Pair = tuple[Split, Split]  # training and validation split
+
+
+def read_pair(yaml: Path, recipe: Recipe, *, download: bool) -> Pair:
+    """Training and validation split of a data set; the latter held out of the former where it has none."""
+    description = load_description(yaml, download=download)
+    own = read_split(description, "train", strict=recipe.strict)
+    if "val" in description.splits:
+        return own, read_split(description, "val", strict=recipe.strict)
+    return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
+
+
+def read_pairs(recipe: Recipe, *, download: bool) -> tuple[Pair, Pair]:
+    """What the detector learns from, and what the backbone does: the same where the recipe names no other data."""
+    detector = read_pair(recipe.data, recipe, download=download)
+    if not recipe.pretrains or recipe.pretrain.data is None:
+        return detector, detector
+    return detector, read_pair(recipe.pretrain.data, recipe, download=download)
+
+
+def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
+    """The recipe with the source of pre-training that suits the data, where it leaves that open."""
+    return settled(recipe, pairs[1][0]) if recipe.pretrains else recipe
+
+
+def tell(pairs: tuple[Pair, Pair]) -> None:
+    """Print what is in the splits, and which images the two data sets share."""
+    detector, backbone = pairs
+    if backbone is detector:
+        lines = [split.summary() for split in detector]
+    else:
+        lines = [f"{split.description.yaml.name} {split.summary()}" for split in (*backbone, *detector)]
+        lines += shared(backbone, judging(detector))
+    for line in lines:
+        console.print(line)
+
+
+def judging(detector: Pair) -> list[Split]:
+    """The splits of the detector's data, with the one that figures are reported on."""
+    description = detector[0].description
+    return [*detector, *([read_split(description, "test")] if "test" in description.splits else [])]
+
+
+def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
+    """A line for each two splits that have images in common, byte for byte."""
+    lines = []
+    for own in learnt_from:
+        for other in others:
+            if count := len(common(files(own), files(other))):
+                doubt = "" if other.name == "train" else "; the backbone may have learnt what the detector is judged on"
+                places = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
+                lines.append(f"{' and '.join(places)} share {count} images{doubt}")
+    return lines
+
+
+def files(split: Split) -> list[Path]:
+    """Image files of a split; images that are no files of their own have none."""
+    return [record.image for record in split.records if record.image.is_file()]
+
+
+def common(one: list[Path], other: list[Path]) -> set[str]:
+    """Digests of the files that are in both; only files of equal size are read."""
+    by_size: list[dict[int, list[Path]]] = []
+    for paths in (one, other):
+        sizes: dict[int, list[Path]] = defaultdict(list)
+        for path in paths:
+            sizes[path.stat().st_size].append(path)
+        by_size.append(sizes)
+    equal = by_size[0].keys() & by_size[1].keys()
+    found = ({digest(path) for size in equal for path in sizes[size]} for sizes in by_size)
+    return set.intersection(*found)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
+    """The splits with their pixels at hand, as the recipe says.
+
+    Raises:
+        UserError: there is no room, or several processes ask for a copy each.
+    """
+    assert recipe.cache_images != "off"
+    if recipe.cache_images == "ram" and fabric.world_size > 1:
+        raise UserError("several processes cannot share it", where="--cache-images ram", mend="use disk")
+    with fabric.rank_zero_first(local=True):
+        train, val = (keep_images(split, recipe.cache_images, folder / split.name) for split in pair)
+    return train, val
+
+
+def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
+    """What the backbone learns from and what it is judged on: whole pictures, or objects cut out; lines about these.
+
+    Where validation decides when to stop, it is on images held out from training: the data's own validation split
+    stays unseen. A data set without one has had its part held out already. Images are parted before objects are cut
+    out: those of one image never stand on two sides.
+
+    Raises:
+        UserError: nothing is left on one of the sides, or no object can be cut out.
+    """
+    train, val = pair
+    if "val" in train.description.splits:
+        share = recipe.stage.holdout
+        if share is None and recipe.stage.patience is not None:
+            share = HOLDOUT_SHARE
+        train, val = hold_out(train, share) if share else pair
+    view = View.of(recipe.stage)
+    if view.source == "pictures":
+        return (train, val), []
+    (train, one), (val, other) = view.shown(train), view.shown(val)
+    name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
+    return (train, val), [name + one, name + other]

@@ -1,0 +1,142 @@
+"""A training run from the data to its figures: pre-training, baselines, detector, on every rank alike."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from evaluation.learnt import judged_by
+from models.backbones import make_backbone
+from models.yolov3 import YOLOv3
+from training.backbone import load_backbone, reuse_backbone
+from training.baselines import train_baselines
+from training.cascade import pretrain
+from training.detector import train_detector
+from training.job import Job
+from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
+from utils import checkpoint
+from utils.config import Recipe, build, refuse_differences, save_recipe
+from utils.console import console
+from utils.files import make_folder, write_text
+from utils.runs import FINISHED, new_run
+from utils.seed import seed_process
+from utils.stop import Stop
+
+DETECTOR_SEED = 1000  # apart from those of the stages and baselines
+
+
+def train(
+    recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None, download: bool
+) -> None:
+    """Read, train, finish.
+
+    Args:
+        recipe: settled on this machine's device.
+        project, name: where a new run folder is made.
+        folder: the run to go on with, or None for a new one.
+        download: fetch the archives of the data set that are missing.
+
+    Raises:
+        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        Stopped: by a signal.
+    """
+    if recipe.weights is not None:
+        load_backbone(recipe.weights, recipe)
+    with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
+        pairs = read_pairs(recipe, download=download)
+    tell(pairs)
+    recipe = settle_source(recipe, pairs)
+    lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
+    for line in lines:
+        console.print(line)
+    resumed = read_resumed(folder, recipe) if folder else {}
+    if folder is None:
+        folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
+    assert folder is not None
+    if fabric.is_global_zero:
+        make_folder(folder / "weights")
+        save_recipe(recipe, folder / "recipe.yaml")
+    console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
+    began = time.monotonic()
+    detector = pairs[0]
+    if recipe.cache_images != "off":
+        detector, lesson = kept_pairs(recipe, pairs, fabric, folder / IMAGES)
+    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson)
+    metrics = run(job)
+    if fabric.is_global_zero:
+        shutil.rmtree(folder / IMAGES, ignore_errors=True)
+        finish(job, metrics, time.monotonic() - began)
+
+
+def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
+    """What the detector and what the backbone learns from, with pixels at hand: once where the data are the same."""
+    detector = kept(pairs[0], fabric, recipe, folder)
+    if not recipe.pretrains:
+        return detector, detector
+    backbone = detector if pairs[1] is pairs[0] else kept(pairs[1], fabric, recipe, folder / "pretrain")
+    return detector, lessons(recipe, backbone)[0]
+
+
+def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    """The checkpoint to go on from, or nothing where a run has none yet.
+
+    Raises:
+        UserError: it was made under another recipe; says which fields, and both values.
+    """
+    last = folder / "weights" / "last.pt"
+    if not last.exists():
+        return {}
+    resumed = checkpoint.load(last, "training")
+    ranks = {"devices": recipe.devices, "num_nodes": recipe.num_nodes}  # another number goes on just as well
+    made = build(Recipe, resumed["recipe"], last).model_copy(update=ranks)
+    refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
+    return resumed
+
+
+def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
+    """The reason to stop after pre-training, if there is one."""
+    if job.recipe.pretrain_only:
+        return "--pretrain-only"
+    if not taps:
+        return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
+    boxed = job.train.description.boxed and any(len(record.labels) for record in job.train.records)
+    return None if boxed else "the training images have no boxes"
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Pre-train or load the backbone, train its baselines, then the detector; the figures on the validation split."""
+    recipe = job.recipe
+    seed_process(recipe.seed, 0)
+    backbone, pretrained = make_backbone(recipe.backbone, recipe.width), recipe.weights
+    taught: dict[str, Any] = {"pretrain": {}}
+    if recipe.pretrains:
+        pretrained = pretrain(job, backbone)
+        train_baselines(job, backbone)
+        taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
+    if (reason := why_no_detector(job, backbone.taps)) is not None:
+        console.print(f"no detector: {reason}")
+        return taught
+    seed_process(recipe.seed, DETECTOR_SEED)
+    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
+    if pretrained is not None:
+        reuse_backbone(model.backbone, pretrained, recipe)
+    return {**train_detector(job, model), **taught}
+
+
+def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
+    """Validation figures at each cut of every backbone file of the run, by method."""
+    found = (checkpoint.load(path, "backbone") for path in sorted(job.weights.glob("backbone_*.pt")))
+    return {content["method"]: content["metrics"] for content in found}
+
+
+def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
+    """Write metrics.json, which marks the run as finished, and say where things are."""
+    write_text(job.folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
+    if "map" in metrics:
+        console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")
+        return
+    for method, stages in metrics["pretrain"].items():
+        console.print(f"{method}: val accuracy " + " ".join(f"{stage['accuracy']:.3f}" for stage in stages))
+    console.print(f"{figures}: {job.weights}/backbone_*.pt; figures with `python val.py --accuracy`")

@@ -1,0 +1,21 @@
+"""What a command says on the terminal: lines, and a progress bar."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+# Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
+RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
+console = Console(highlight=False, soft_wrap=True, quiet=RANK > 0)
+
+
+def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
+    """Yield items behind a progress bar; the bar vanishes at the end, and is absent where there is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = console.quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        yield from bar.track(items, total=total, completed=done, description=title)

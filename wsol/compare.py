@@ -1,0 +1,172 @@
+"""Every method on every network, on the same images: boxes found, seconds, memory."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from evaluation.accuracy import line_names, load_backbone_and_heads
+from maps.boxes_from_maps import box_iou, gt_known_accuracy
+from maps.cases import Cases
+from maps.kinds import Explained
+from maps.localise import SEED, UNTRAINED, load_explained, load_untrained, new_layers
+from maps.plan import Plan
+from maps.prepare import TUNED_ON, sample
+from models.backbone import Backbone
+from utils.console import console
+from wsol.cost import milliseconds, peak_bytes
+from wsol.map_values import Levels, MapValues
+from wsol.methods import METHODS, Subject
+
+NO_NETWORK = "–"
+Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
+Known = dict[tuple[object, str, int], MapValues]
+"""Source of maps, line and seed of the network → what the maps are worth, whatever makes boxes of them."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method on a network.
+
+    Attributes:
+        line: of the network; NO_NETWORK for a method that needs none.
+        ious: [cases] IoU of the box with the true box that it fits best.
+        boxes: [cases, 4] as shares of the image; NaN where none was found.
+        maps: of methods that cut maps off.
+        milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
+        bytes: that are taken at most for an image by itself.
+    """
+
+    method: str
+    line: str
+    seed: int
+    ious: np.ndarray
+    boxes: np.ndarray
+    maps: MapValues | None
+    milliseconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that is compared, with what its last classifier says.
+
+    Attributes:
+        layers: gives it once more, free to be trained.
+        ranks: [cases] how many classes are held likelier than the right one.
+        forward: milliseconds of a plain pass over an image by itself.
+    """
+
+    line: str
+    seed: int
+    explained: Explained
+    layers: Layers
+    ranks: np.ndarray
+    forward: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found.
+
+    Attributes:
+        cases: [n, 2] index of the image among them and class.
+        true_boxes: [n] how many each has.
+    """
+
+    plan: Plan
+    cases: np.ndarray
+    true_boxes: np.ndarray
+    networks: list[Network]
+    trials: list[Trial]
+
+
+def compare(plan: Plan, names: Sequence[str]) -> Comparison:
+    """Fit and judge methods, one after another."""
+    probe = next(iter(plan.cases(plan.split.records[:1], "first image"))).at([0])
+    named = zip(plan.files, line_names(plan.files), strict=True)
+    networks = [
+        looked_at(plan, line, file.seed, load_explained(file, plan), partial(load_backbone_and_heads, file), probe)
+        for file, line in named
+    ]
+    untrained = looked_at(plan, UNTRAINED, SEED, load_untrained(plan), partial(new_layers, plan), probe)
+    trials, known = [], Known()
+    for name in names:
+        if METHODS[name].network:
+            asked = networks if METHODS[name].slow else [*networks, untrained]
+            trials += [trial(plan, name, network, probe, known) for network in asked]
+        else:
+            trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe, known))
+    found = [
+        (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
+        for own in plan.cases(plan.split.records, "cases")
+    ]
+    pairs, counts = (np.concatenate(column) for column in zip(*found, strict=True))
+    return Comparison(plan, pairs, counts, [*networks, untrained], trials)
+
+
+def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Layers, probe: Cases) -> Network:
+    """A network with what its last classifier says, and the time of a plain pass."""
+    images = probe.images.to(plan.device)
+    with torch.inference_mode():
+        forward = milliseconds(lambda: network(images))
+    return Network(line, seed, network, layers, ranks_of(plan, network), forward)
+
+
+def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -> Trial:
+    """Fit a method to the training images and judge it on the others.
+
+    Args:
+        known: what maps of these networks are worth as such; what is found is added.
+    """
+    title, began = f"{name}, {network.line}", time.monotonic()
+    subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
+    localise = METHODS[name].make(subject)
+    key = (localise.source, network.line, network.seed)
+    boxes, ious, levels = [], [], Levels()
+    for cases in plan.cases(plan.split.records, title):
+        maps = localise.maps(cases.images, cases.labels)
+        boxes.append(localise.boxes(maps))
+        ious.append(ious_of(boxes[-1], cases))
+        if localise.source and key not in known:
+            levels.add(maps, cases)
+    if localise.source and key not in known:
+        tuned = Levels()
+        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold"):
+            tuned.add(localise.maps(cases.images, cases.labels), cases)
+        known[key] = levels.values(tuned.best_threshold())
+
+    def one() -> np.ndarray:
+        return localise(probe.images, probe.labels)
+
+    own = np.concatenate(ious), np.concatenate(boxes), known.get(key), milliseconds(one), peak_bytes(one)
+    right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
+    console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
+    return Trial(name, network.line, network.seed, *own)
+
+
+def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:
+    """[N] IoU of boxes [N, 4], shares of the image, with the true box that each fits best; 0 without one."""
+    height, width = cases.truth.shape[1:]
+    pixels = found * [width, height, width, height]
+    return np.array(
+        [
+            0.0 if np.isnan(own).any() else box_iou(own, true).max()
+            for own, true in zip(pixels, cases.boxes, strict=True)
+        ]
+    )
+
+
+@torch.no_grad()
+def ranks_of(plan: Plan, network: Explained) -> np.ndarray:
+    """[cases] how many classes the last classifier holds likelier than the right one."""
+    found = []
+    for cases in plan.cases(plan.split.records, "classes"):
+        logits = network(cases.images.to(plan.device))[-1].cpu()
+        own = logits.gather(1, cases.labels[:, None])
+        found.append((logits > own).sum(1).numpy())
+    return np.concatenate(found)

@@ -1,0 +1,177 @@
+"""What the boxes of every method are worth: CorLoc, localisation error, with intervals, against the best baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from maps.localise import UNTRAINED
+from maps.statistics import Resamples
+from wsol.compare import NO_NETWORK, Comparison, Network, Trial
+from wsol.map_values import IOUS
+from wsol.methods import BASELINES
+from wsol.tight_loose import five_guesses
+
+CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
+FEW = 20  # classes that are told one by one
+CAM = "cam"
+AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS = "ahead", "over_cam", "accuracy", "false", "corloc"
+Trials = dict[tuple[str, str], list[Trial]]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A mean over seeds and cases with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Column(NamedTuple):
+    """Something of every case: values [seeds, cases], and weights [cases] of what it is the mean of."""
+
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        return float((self.values * self.weights).sum(1).mean() / self.weights.sum())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on the networks of one line.
+
+    Attributes:
+        values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
+            `gt_known`, share of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known less that of the best
+            baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known less that of CAM
+            on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
+            Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
+            the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
+            `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
+        bounds: v2_best and pixel_ap, means over the seeds.
+        forward: milliseconds of a plain pass, 0 without a network.
+    """
+
+    method: str
+    line: str
+    seeds: int
+    values: dict[str, Value]
+    bounds: dict[str, float]
+    no_box: float
+    milliseconds: float
+    forward: float
+    megabytes: float
+
+
+def judge(comparison: Comparison, draws: int) -> list[Row]:
+    """A row for each method and line."""
+    trials: Trials = {}
+    for trial in comparison.trials:
+        trials.setdefault((trial.method, trial.line), []).append(trial)
+    columns = {key: measured(comparison, key, trials) for key in trials}
+    values = valued(columns, Resamples(len(comparison.cases), groups_of(comparison), draws=draws))
+    return [row(comparison, own, values[key]) for key, own in trials.items()]
+
+
+def groups_of(comparison: Comparison) -> list[str]:
+    """Whose image each case is: a patient's, or its own."""
+    records = comparison.plan.split.records
+    return [records[index].group or f"image {index}" for index in comparison.cases[:, 0]]
+
+
+def valued(
+    columns: dict[tuple[str, str], dict[str, Column]], resamples: Resamples
+) -> dict[tuple[str, str], dict[str, Value]]:
+    """Means with intervals of all columns; those of equally many seeds share their resamples."""
+    found: dict[tuple[str, str], dict[str, Value]] = {key: {} for key in columns}
+    every = [(key, name, column) for key, own in columns.items() for name, column in own.items()]
+    for seeds in {len(column.values) for *_, column in every}:
+        wanted = [(key, name, column) for key, name, column in every if len(column.values) == seeds]
+        values = np.stack([column.values for *_, column in wanted], 2)
+        low, high = resamples.interval(values, weights=np.stack([column.weights for *_, column in wanted], 1))
+        for place, (key, name, column) in enumerate(wanted):
+            found[key][name] = Value(column.mean, float(low[place]), float(high[place]))
+    return found
+
+
+def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> Row:
+    """What a method reached on the networks of a line."""
+    networks = [network for network in comparison.networks if network.line == own[0].line]
+    maps = [trial.maps for trial in own if trial.maps]
+    bounds = {name: float(np.mean([getattr(one, name) for one in maps])) for name in ("v2_best", "pixel_ap") if maps}
+    return Row(
+        own[0].method, own[0].line, len(own), values, bounds,
+        float(np.mean([np.isnan(trial.boxes).any(1).mean() for trial in own])),
+        float(np.mean([trial.milliseconds for trial in own])),
+        float(np.mean([network.forward for network in networks])) if networks else 0.0,
+        max(trial.bytes for trial in own) / 1e6,
+    )  # fmt: skip
+
+
+def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> dict[str, Column]:
+    """Measure → what it is the mean of."""
+    own, (method, line) = trials[key], key
+    ious = np.array([trial.ious for trial in own])
+    labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
+    everything = np.ones(len(labels))
+    found = {"corloc": Column(ious > CORLOC, class_weights(labels))}
+    if len(present := np.unique(labels)) <= FEW:
+        found |= {f"{BY_CLASS}/{names[one]}": Column(ious > CORLOC, 1.0 * (labels == one)) for one in present}
+    plain = {"gt_known": correct(own), "iou": ious}
+    networks = [network for network in comparison.networks if network.line == line]
+    if networks and comparison.plan.files[0].single_label:
+        plain |= errors(own, networks)
+    if all(trial.maps for trial in own):
+        plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
+        found |= findings(comparison, own)
+    rivals = [*((name, NO_NETWORK) for name in BASELINES), (method, UNTRAINED)]
+    hits = [correct(trials[rival]).mean(0) for rival in rivals if rival in trials]
+    if hits and method not in BASELINES and line != UNTRAINED:
+        plain[AHEAD] = correct(own) - max(hits, key=np.mean)
+    if method != CAM and (CAM, line) in trials:
+        plain[OVER_CAM] = correct(own) - correct(trials[CAM, line])
+    return found | {name: Column(values, everything) for name, values in plain.items()}
+
+
+def correct(trials: Sequence[Trial]) -> np.ndarray:
+    """[seeds, cases] 1 where the IoU is at least a half."""
+    return np.array([trial.ious >= CORRECT for trial in trials], float)
+
+
+def errors(own: list[Trial], networks: list[Network]) -> dict[str, np.ndarray]:
+    """Of one guess, of five, and of five that two boxes of each map make: 1 where class and box are not both right."""
+    ranks = np.array([network.ranks for network in networks])
+    found = {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in (1, GUESSES)}
+    maps = [trial.maps for trial in own if trial.maps]
+    if maps:
+        right = [five_guesses(one, values.loose, values.tight) for one, values in zip(ranks, maps, strict=True)]
+        found["guesses_error"] = 1.0 - np.array(right)
+    return found
+
+
+def findings(comparison: Comparison, own: list[Trial]) -> dict[str, Column]:
+    """Accuracy and false boxes of each class and IoU, for each true box of the class; nothing of many classes.
+
+    Images without the class are not looked at, as in Cai et al., arXiv 1807.03215; all three boxes of a map count.
+    """
+    labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
+    maps, found = [trial.maps for trial in own if trial.maps], {}
+    if len(np.unique(labels)) > FEW:
+        return {}
+    for label in np.unique(labels).tolist():
+        true = comparison.true_boxes
+        for place, iou in enumerate(IOUS):
+            for kind, counts in ((ACCURACY, [one.hits for one in maps]), (FALSE, [one.false for one in maps])):
+                share = np.array(counts)[:, :, place] / true
+                found[f"{kind}/{names[label]}/{iou:g}"] = Column(share, true * (labels == label))
+    return found
+
+
+def class_weights(labels: np.ndarray) -> np.ndarray:
+    """[cases] weights that turn a mean over cases into the mean over classes of their own means."""
+    _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.asarray(1 / counts[place])

@@ -1,0 +1,96 @@
+"""What units, concepts and objects a classifier of pooled features leans on (arXiv 1512.04150, §4.2 and 4.3)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.svm import LinearSVC
+from torch import nn
+
+from maps.overlap import box_mask
+from utils.errors import UserError
+from wsol.deep_features import C, unit
+
+UNITS, OBJECTS, SHARE = 3, 6, 0.2
+SETTLED = 0.01  # share of new negatives below which mining ends
+
+
+def class_units(head: nn.Module, count: int = UNITS) -> np.ndarray:
+    """[classes, count] the units that weigh most for each class, the heaviest first (figure 13)."""
+    linear = list(head.children())[-1]
+    if not isinstance(linear, nn.Linear):
+        raise ValueError("the classifier does not end in a linear layer")
+    found: np.ndarray = linear.weight.detach().cpu().numpy().argsort(1)[:, ::-1][:, :count]
+    return found
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A linear function of features [N, D]; positive where the concept is there."""
+
+    weights: np.ndarray
+    bias: float
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """[N] of features of any length."""
+        return np.asarray(unit(features) @ self.weights + self.bias)
+
+
+def learn_concept(
+    features: np.ndarray, tagged: np.ndarray, name: str = "concept", *, rounds: int = 10, seed: int = 0
+) -> Concept:
+    """A detector of what images with a tag have in common, against the hardest of all others.
+
+    It starts with as many negatives as positives, drawn at random. In each round those that it scores highest among
+    all others join them, until hardly any are new.
+
+    Args:
+        features: [N, D] pooled features.
+        tagged: [N] bool.
+        name: of the tag, for messages.
+
+    Raises:
+        UserError: no image has the tag, or all have.
+    """
+    positive, others = np.flatnonzero(tagged), np.flatnonzero(~tagged)
+    if not len(positive) or not len(others):
+        what = "no image has the tag" if not len(positive) else "every image has the tag"
+        raise UserError(what, where=name, mend="choose another tag")
+    negative = np.random.default_rng(seed).choice(others, min(len(positive), len(others)), replace=False)
+    for _ in range(rounds):
+        own = fit(features, positive, negative)
+        hardest = others[np.argsort(-own.scores(features[others]))[: len(positive)]]
+        fresh = np.setdiff1d(hardest, negative)
+        if len(fresh) <= SETTLED * len(negative):
+            break
+        negative = np.union1d(negative, fresh)
+    return own
+
+
+def fit(features: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> Concept:
+    """A linear SVM on some of the rows."""
+    rows, wanted = np.concatenate([positive, negative]), np.repeat([1, 0], [len(positive), len(negative)])
+    svm = LinearSVC(C=C, class_weight="balanced").fit(unit(features[rows]), wanted)
+    return Concept(svm.coef_[0], float(svm.intercept_[0]))
+
+
+def informative_objects(
+    scenes: Iterable[tuple[int, np.ndarray, np.ndarray, Sequence[int]]], count: int = OBJECTS, share: float = SHARE
+) -> dict[int, list[tuple[int, float]]]:
+    """The objects that lie most under the maps of each scene class: (object, mean covered share), in falling order.
+
+    Args:
+        scenes: class of the image, its map [H, W], its boxes [n, 4] in pixels and what each box holds.
+        share: of a map's maximum, above which it covers.
+    """
+    covered: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for label, one, boxes, objects in scenes:
+        region = one > share * one.max()
+        for box, name in zip(boxes, objects, strict=True):
+            mask = box_mask(box[None], *one.shape)
+            covered[label][name].append(float(region[mask].mean()) if mask.any() else 0.0)
+    return {
+        label: sorted(((name, float(np.mean(own))) for name, own in found.items()), key=lambda pair: -pair[1])[:count]
+        for label, found in covered.items()
+    }

@@ -1,0 +1,211 @@
+"""The comparison as a table, a plot, a page of pictures, JSON, and the boxes by image."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from maps.figures import as_csv
+from maps.plan import Plan
+from maps.tables import as_markdown, as_terminal
+from models.heads import MAPPED
+from utils.errors import UserError
+from utils.files import make_folder, write_text
+from wsol.compare import Comparison, compare
+from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
+from wsol.methods import BASELINES, METHODS
+from wsol.pictures import save_boxes, save_plot
+
+NOTHING = "–"
+DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
+TITLES = {
+    "corloc": "CorLoc",
+    "gt_known": "IoU ≥ 0.5, class known",
+    "iou": "mean IoU",
+    "top1_error": "top-1 error",
+    "top5_error": "top-5 error",
+    "guesses_error": "top-5 error, loose and tight",
+    "v2": "MaxBoxAccV2",
+}
+
+
+def compare_and_report(
+    plan: Plan, names: Sequence[str], draws: int, command: str, folder: Path, *, published: Path | None,
+    figures: Path | None,
+) -> str:  # fmt: skip
+    """Compare, write everything into the folder, and give the table for the terminal.
+
+    Args:
+        names: of METHODS, or all; baselines are added.
+        published: a Markdown file to write too, its plot beside it; no pictures of the data.
+        figures: a further place for the JSON.
+
+    Raises:
+        UserError: an unknown method; nothing to learn from.
+    """
+    comparison = compare(plan, wanted(plan, names))
+    rows = judge(comparison, draws)
+    numbers = json.dumps({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, indent=1) + "\n"
+    for path in filter(None, (folder / "localisers.json", figures)):
+        write_text(path, numbers)
+    write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
+    save_boxes(comparison, folder / "boxes.jpg")
+    for page in filter(None, (folder / "localisers.md", published)):
+        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
+        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png"))
+    return f"{heading(comparison)}\n\n{as_terminal(table(rows))}\n\npictures, plot and every box in {folder}"
+
+
+def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
+    """The methods that are asked for, after the baselines, asked for or not.
+
+    Raises:
+        UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
+    """
+    own = [name for name in METHODS if name not in BASELINES]
+    asked = [name for name in names if name not in BASELINES]
+    if asked == ["all"]:
+        asked = [name for name in own if not METHODS[name].slow and obstacle(plan, name) is None]
+    for name in asked:
+        if name not in own:
+            raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(own)}, or all")
+        if (what := obstacle(plan, name)) is not None:
+            raise UserError(f"{name} {what}", where="--method", mend="leave it out, or change that")
+    if not plan.training:
+        mend = "add `train:` to the data yaml, or explain another split"
+        raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
+    return [*BASELINES, *asked]
+
+
+def obstacle(plan: Plan, name: str) -> str | None:
+    """Why a method cannot be had of these networks or data; None if it can."""
+    if name.startswith("cam") and any(file.head not in MAPPED for file in plan.files):
+        return "wants a global pool and a linear layer: pre-train with --pretrain-head gap, gmp, gap1024 or gmp1024"
+    mining = name.startswith(("mining", "aggregated"))
+    if mining and any(file.head != "gap" for file in plan.files):
+        return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
+    if mining and plan.explain is not None:
+        return "learns the classes of the images, where --explain asks for another"
+    return None
+
+
+def about(comparison: Comparison) -> dict[str, object]:
+    """On what it was measured."""
+    split = comparison.plan.split
+    return {
+        "data": split.description.yaml.name,
+        "split": split.name,
+        "images": len(split.records),
+        "cases": len(comparison.cases),
+        "training_images": len(comparison.plan.training),
+    }
+
+
+def heading(comparison: Comparison) -> str:
+    """The same as a sentence."""
+    own = about(comparison)
+    return (
+        f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
+        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: share of right boxes "
+        "less that of the best row without a trained network."
+    )
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """A line for each row, header first."""
+    measures, apart = (
+        [name for name in names if any(name in row.values for row in rows)] for names in (TITLES, DIFFERENCES)
+    )
+    header = [
+        "method",
+        "features",
+        *(TITLES[name] for name in measures),
+        "at best",
+        "PxAP",
+        *(DIFFERENCES[name] for name in apart),
+        "no box",
+        "ms",
+        "passes",
+        "MB",
+    ]
+    return [header, *(cells(row, measures, apart) for row in rows)]
+
+
+def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:
+    """One line of the table."""
+    seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
+    values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
+    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
+    differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
+    passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
+    costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
+    return [row.method, seeds, *values, *differences, f"{row.no_box:.1%}", *costs]
+
+
+def told(value: Value, digits: str = ".3f") -> str:
+    """`mean [low, high]`."""
+    mean = format(value.mean, digits)
+    return mean if np.isnan(value.low) else f"{mean} [{value.low:{digits}}, {value.high:{digits}}]"
+
+
+def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
+    """The report for a repository."""
+    over_cam = "*over CAM*: share of right boxes less CAM's on the same networks, case by case. "
+    compared = any(OVER_CAM in row.values for row in rows)
+    note = (over_cam if compared else "") + (
+        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
+        "which count as wrong. *ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of "
+        "tensors at once."
+    )
+    parts = [
+        f"Made by `{command}`.",
+        heading(comparison),
+        as_markdown(table(rows)),
+        note,
+        f"![share of right boxes]({plot})",
+    ]
+    if found := corloc_table(rows):
+        parts += ["CorLoc by class:", as_markdown(found)]
+    if found := findings_table(rows):
+        parts += ["**Acc–AFP**: share of the true boxes found by three boxes a map – false boxes for each true one.",
+                  as_markdown(found)]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def corloc_table(rows: Sequence[Row]) -> list[list[str]]:
+    """A row for each method, a column a class; nothing where classes are many."""
+    keys = [name for name in rows[0].values if name.startswith(f"{BY_CLASS}/")]
+    if not keys:
+        return []
+    header = ["method", "features", *(name.partition("/")[2] for name in keys)]
+    return [header, *([row.method, row.line, *(told(row.values[name]) for name in keys)] for row in rows)]
+
+
+def findings_table(rows: Sequence[Row]) -> list[list[str]]:
+    """A row for each method and IoU, a column a class; nothing where no map was cut off or classes are many."""
+    own = [row for row in rows if any(name.startswith(ACCURACY) for name in row.values)]
+    if not own:
+        return []
+    keys = [name.split("/") for name in own[0].values if name.startswith(ACCURACY)]
+    classes, ious = (list(dict.fromkeys(column)) for column in list(zip(*keys, strict=True))[1:])
+    table = [["method", "features", "IoU", *classes]]
+    for row in own:
+        for iou in ious:
+            pairs = [[row.values[f"{key}/{name}/{iou}"] for key in (ACCURACY, FALSE)] for name in classes]
+            table.append([row.method, row.line, iou, *(f"{told(acc)} – {false.mean:.2f}" for acc, false in pairs)])
+    return table
+
+
+def box_rows(comparison: Comparison) -> list[dict[str, str | int | float]]:
+    """A row for each case of each trial: the box as shares of the image, and its IoU."""
+    records = comparison.plan.split.records
+    return [
+        {
+            "method": trial.method, "line": trial.line, "seed": trial.seed, "image": records[image].image.name,
+            "class": int(label), "x1": box[0], "y1": box[1], "x2": box[2], "y2": box[3], "iou": iou,
+        }
+        for trial in comparison.trials
+        for (image, label), box, iou in zip(comparison.cases, trial.boxes.tolist(), trial.ious.tolist(), strict=True)
+    ]  # fmt: skip
