@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
 from utils.flags import add_precision, input_size, positive
+from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ EXAMPLES = 16  # held-out images of the run's data set, where no source is given
 
 def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
+    from_arguments()
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog=f"Without arguments: the newest finished run on {EXAMPLES} held-out images of its data set.",
@@ -47,6 +49,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_import_flag(parser)
     return parser.parse_args()
 
 

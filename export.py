@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
 from utils.flags import add_precision
+from utils.plugins import add_import_flag, from_arguments
 from utils.runs import newest_detector
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
 
 def parse() -> argparse.Namespace:
     """Flags."""
+    from_arguments()
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="Output `output0` [B, 4 + classes, N]: centre and size in input pixels, then objectness · class.",
@@ -36,6 +38,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="data yaml, on whose images it is compared with PyTorch [the run's]")
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
+    add_import_flag(parser)
     return parser.parse_args()
 
 

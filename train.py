@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
-from utils.config import PRESETS, SAMPLE_RECIPE, Recipe, load_recipe, refuse_differences
+from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.errors import UserError, run_cli
 from utils.flags import add_recipe_flags
+from utils.plugins import from_arguments
+from utils.recipes import load_recipe, refuse_differences
 from utils.runs import FINISHED, newest_run
 
 NEWEST = "newest"
@@ -13,6 +15,9 @@ NEWEST = "newest"
 
 def parse() -> tuple[argparse.Namespace, dict[str, str], dict[str, str]]:
     """Own flags; the recipe's as key to value for those given; and how each of those is spelt."""
+    from_arguments()
+    from training.check import NAMED
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
     )
@@ -27,7 +32,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str], dict[str, str]]:
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    spelt = add_recipe_flags(parser)
+    spelt = add_recipe_flags(parser, NAMED)
     arguments = parser.parse_args()
     given = {key: value for key in spelt if (value := getattr(arguments, key)) is not None}
     return arguments, given, spelt
@@ -54,8 +59,10 @@ def show_plan(recipe: Recipe) -> None:
     """Print what each sub-module will hold and cost; refuses a k that the backbone has not."""
     from models.backbones import make_backbone
     from models.plan import make_plan, plan_table
+    from training.check import check_names
     from utils.console import console
 
+    check_names(recipe)
     backbone = make_backbone(recipe.backbone, recipe.width)
     if recipe.pretrains:
         plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)

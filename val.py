@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
 from utils.flags import add_precision, input_size
+from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ MAPS = ("gradcam", "saliency", "cam")
 
 def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
+    from_arguments()
     parser = argparse.ArgumentParser(description=__doc__, epilog="Without arguments: --map of the newest finished run.")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--map", action="store_true", help="average precision of a detector by pycocotools [the default]")
@@ -58,6 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_mode_flags(parser)
+    add_import_flag(parser)
     return parser.parse_args()
 
 

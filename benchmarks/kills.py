@@ -16,8 +16,9 @@ import yaml
 
 from benchmarks.figures import show
 from studies.page import FIGURE, PAGE, RUNS
-from utils.config import ROOT, read_yaml
+from utils.config import ROOT
 from utils.errors import UserError, run_cli
+from utils.recipes import read_yaml
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 

@@ -20,9 +20,9 @@ from data.formats import read_split
 from data.records import Record, Split
 from evaluation.evaluate import coco_evaluation, detection_metrics
 from utils.boxes import Detections, xyxy_to_cxcywh
-from utils.config import load_recipe
 from utils.errors import run_cli
 from utils.files import make_folder, write_text
+from utils.recipes import load_recipe
 
 
 def write_yolo(splits: list[Split], folder: Path) -> Path:

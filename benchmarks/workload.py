@@ -10,7 +10,8 @@ from data import sample
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
 from utils.boxes import Truth
-from utils.config import ROOT, read_yaml
+from utils.config import ROOT
+from utils.recipes import read_yaml
 
 CLASSES = 80
 

@@ -9,8 +9,8 @@ from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.records import EVERYTHING, Description
-from utils.config import build, read_yaml
 from utils.errors import UserError
+from utils.recipes import build, read_yaml
 
 SPLITS = ("train", "val", "test")
 SHARED_OUT = ("voc", "yolo")  # formats that can tell all images

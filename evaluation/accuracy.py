@@ -18,7 +18,7 @@ from evaluation.learnt import figures, groups_of, why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
-from models.heads import ONE_SIZE, Shape, make_head
+from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
 from utils.console import progress
 from utils.errors import UserError
@@ -104,7 +104,7 @@ class BackboneFile:
         Raises:
             UserError: its heads take one size.
         """
-        if self.head in ONE_SIZE and self.imgsz != self.detector_imgsz:
+        if HEADS.pick(self.head).one_size and self.imgsz != self.detector_imgsz:
             what = f"`{self.head}` heads take {self.imgsz} px, not {self.detector_imgsz}"
             raise UserError(what, where=self.path, mend="leave --view out")
         return replace(self, view=View("pictures", self.detector_imgsz))

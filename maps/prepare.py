@@ -17,7 +17,7 @@ from maps.cases import boxed
 from maps.localise import SEED, fill, load_explained, network_columns
 from maps.measures import Rule
 from maps.plan import Plan
-from models.heads import MAPPED
+from models.heads import HEADS
 from utils.errors import UserError
 
 TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
@@ -119,7 +119,7 @@ def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
         UserError: one is.
     """
     for file in files:
-        if "cam" in kinds and file.head not in MAPPED:
+        if "cam" in kinds and not HEADS.pick(file.head).mapped:
             mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
             raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
 

@@ -1,27 +1,46 @@
 """Backbones by name.
 
-To add one, write a file with a Backbone (models/backbone.py): a subclass such as CNN6, or a function that groups
-the modules of a network such as resnet50. It takes the width and gives blocks, channels, stages and taps; then
-name it below. Everything else – plan, stages, cache, checkpoints, and the detector if it has taps – follows.
+To add one, write a file that gives a Backbone (models/backbone.py), blocks, channels, stages and taps, for a width, and
+add it to BACKBONES. Plan, stages, cache, checkpoints, help, and the detector if it has taps, follow.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from models import torchvision_backbones as peers
 from models.backbone import Backbone
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
-from models.torchvision_backbones import alexnet, googlenet, inception_v3, resnet50, vgg16
 from utils.errors import UserError
+from utils.tables import Entry, Table
 
-BACKBONES: dict[str, Callable[[float], Backbone]] = {
-    "darknet53": lambda width: DarkNet(DarkNetConfig(width=width)),
-    "cnn6": CNN6,
-    "resnet50": resnet50,
-    "vgg16": vgg16,
-    "alexnet": alexnet,
-    "googlenet": googlenet,
-    "inception_v3": inception_v3,
-}
+
+@dataclass(frozen=True)
+class BackboneEntry(Entry):
+    """A network that can be split.
+
+    Attributes:
+        make: width → freshly initialised network.
+        scales: whether it comes in other widths than 1.
+    """
+
+    make: Callable[[float], Backbone]
+    scales: bool = False
+
+
+BACKBONES = Table(
+    "backbone",
+    "--backbone",
+    (
+        BackboneEntry("darknet53", "DarkNet-53", lambda width: DarkNet(DarkNetConfig(width=width)), scales=True),
+        BackboneEntry("cnn6", "six-layer network", CNN6, scales=True),
+        BackboneEntry("resnet50", "ResNet-50", lambda _: peers.resnet50()),
+        BackboneEntry("vgg16", "VGG-16", lambda _: peers.vgg16()),
+        BackboneEntry("alexnet", "AlexNet", lambda _: peers.alexnet()),
+        BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
+        BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
+    ),
+)
 
 
 def make_backbone(name: str, width: float = 1.0) -> Backbone:
@@ -30,6 +49,8 @@ def make_backbone(name: str, width: float = 1.0) -> Backbone:
     Raises:
         UserError: there is no such backbone, or it does not come in this width.
     """
-    if name not in BACKBONES:
-        raise UserError(f"no backbone {name!r}", where="--backbone", mend=f"give one of {', '.join(BACKBONES)}")
-    return BACKBONES[name](width)
+    entry = BACKBONES.pick(name)
+    if width != 1 and not entry.scales:
+        scaling = ", ".join(own.name for own in BACKBONES.values() if own.scales)
+        raise UserError(f"{name} at {width:g}", where="--width", mend=f"give 1, or take one that scales: {scaling}")
+    return entry.make(width)

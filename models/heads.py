@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from models.layers import init_leaky
 from utils.errors import UserError
+from utils.tables import Entry, Table
 
 Shape = tuple[int, int, int]
 # One gibibyte in float32; what an optimiser keeps comes on top.
@@ -121,21 +123,47 @@ def one_conv_two_linear(shape: Shape, classes: int, *, widest: int = 128) -> nn.
     )
 
 
-# What a head is made from: shape of the features, classes, convolutions (of the author head; others have their own).
-HEADS: dict[str, Callable[[Shape, int, int], nn.Module]] = {
-    "author": lambda shape, classes, convs: ClassifierHead(shape[0], classes, convs),
-    "gap": lambda shape, classes, _: mapped(shape, classes),
-    "gmp": lambda shape, classes, _: mapped(shape, classes, greatest=True),
-    "gap1024": lambda shape, classes, _: mapped(shape, classes, convolution=1024),
-    "gmp1024": lambda shape, classes, _: mapped(shape, classes, greatest=True, convolution=1024),
-    "marquez": lambda shape, classes, _: marquez(shape, classes),
-    "mlp_sr": lambda shape, classes, _: mlp_sr(shape, classes),
-    "1c2f": lambda shape, classes, _: one_conv_two_linear(shape, classes),
-}
+@dataclass(frozen=True)
+class HeadEntry(Entry):
+    """A classifier that stands on a sub-module.
+
+    Attributes:
+        make: shape of the features, classes, convolutions of the author head (others have their own) → a fresh head.
+        one_size: it takes features of the size that it was made for, no other.
+        mapped: class activation maps can explain it.
+    """
+
+    make: Callable[[Shape, int, int], nn.Module]
+    one_size: bool = False
+    mapped: bool = False
 
 
-ONE_SIZE = ("marquez",)  # heads that take features of the size that they were made for, no other
-MAPPED = ("gap", "gmp", "gap1024", "gmp1024")  # heads that class activation maps can explain
+HEADS = Table(
+    "head",
+    "--pretrain-head",
+    (
+        HeadEntry("author", "the authors' own", lambda shape, classes, convs: ClassifierHead(shape[0], classes, convs)),
+        HeadEntry("gap", "mean pool, linear", lambda shape, classes, _: mapped(shape, classes), mapped=True),
+        HeadEntry(
+            "gmp", "maximum pool, linear", lambda shape, classes, _: mapped(shape, classes, greatest=True), mapped=True
+        ),
+        HeadEntry(
+            "gap1024",
+            "1,024 channels, mean pool, linear",
+            lambda shape, classes, _: mapped(shape, classes, convolution=1024),
+            mapped=True,
+        ),
+        HeadEntry(
+            "gmp1024",
+            "1,024 channels, maximum pool, linear",
+            lambda shape, classes, _: mapped(shape, classes, greatest=True, convolution=1024),
+            mapped=True,
+        ),
+        HeadEntry("marquez", "Marquez et al.", lambda shape, classes, _: marquez(shape, classes), one_size=True),
+        HeadEntry("mlp_sr", "MLP-SR, Belilovsky et al.", lambda shape, classes, _: mlp_sr(shape, classes)),
+        HeadEntry("1c2f", "Wang et al.", lambda shape, classes, _: one_conv_two_linear(shape, classes)),
+    ),
+)
 
 
 def make_head(name: str, shape: Shape, classes: int, *, convs: int = 1) -> nn.Module:
@@ -148,6 +176,4 @@ def make_head(name: str, shape: Shape, classes: int, *, convs: int = 1) -> nn.Mo
     Raises:
         UserError: there is no such head, or it would be too large for this shape.
     """
-    if name not in HEADS:
-        raise UserError(f"no head {name!r}", where="--pretrain-head", mend=f"give one of {', '.join(HEADS)}")
-    return HEADS[name](shape, classes, convs)
+    return HEADS.pick(name).make(shape, classes, convs)

@@ -18,15 +18,11 @@ from models.layers import Normalise, Steps
 from utils.errors import UserError
 
 
-def resnet50(width: float = 1.0) -> Backbone:
+def resnet50() -> Backbone:
     """Sixteen bottleneck blocks (He et al., arXiv 1512.03385, table 1; torchvision's, stride in the 3×3).
 
     The smallest sub-module is a residual block; the stem (convolution, BatchNorm, ReLU, max-pool) is part of the first.
-
-    Raises:
-        UserError: width is not 1.
     """
-    refuse_width("resnet50", width)
     source = resnet.resnet50(weights=None)
     layers = [source.layer1, source.layer2, source.layer3, source.layer4]
     first, *others = [block for layer in layers for block in layer]
@@ -36,16 +32,12 @@ def resnet50(width: float = 1.0) -> Backbone:
     return Backbone(blocks, channels, stages=tuple(map(len, layers)), taps=(7, 13, 16))
 
 
-def vgg16(width: float = 1.0) -> Backbone:
+def vgg16() -> Backbone:
     """Thirteen blocks: a 3×3 convolution, ReLU, and the max-pool that follows (arXiv 1409.1556, table 1, D).
 
     A pool belongs to the convolution before it, as in Deep Cascade Learning (Marquez et al., TNNLS 29(11), 2018).
     No BatchNorm, no classifier. He initialisation, fan-out, as in torchvision.
-
-    Raises:
-        UserError: width is not 1.
     """
-    refuse_width("vgg16", width)
     blocks: list[nn.Sequential] = []
     # The layers alone: the whole model would fill 120 million weights of its classifier in vain.
     for layer in vgg.make_layers(vgg.cfgs["D"]):
@@ -59,24 +51,14 @@ def vgg16(width: float = 1.0) -> Backbone:
     return Backbone(blocks, channels, stages=(2, 2, 3, 3, 3), taps=(7, 10, 13))
 
 
-def alexnet(width: float = 1.0) -> Backbone:
-    """Five convolutions with ReLU, each with the max-pool that follows but the last (torchvision's single column).
-
-    Raises:
-        UserError: width is not 1.
-    """
-    refuse_width("alexnet", width)
+def alexnet() -> Backbone:
+    """Five convolutions with ReLU, each with the max-pool that follows but the last (torchvision's single column)."""
     steps = peers.AlexNet(num_classes=1).features
     return grouped([steps[0:3], steps[3:6], steps[6:8], steps[8:10], steps[10:12]], (64, 192, 384, 256, 256), (1, 1, 3))
 
 
-def googlenet(width: float = 1.0) -> Backbone:
-    """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1).
-
-    Raises:
-        UserError: width is not 1.
-    """
-    refuse_width("googlenet", width)
+def googlenet() -> Backbone:
+    """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1)."""
     own = peers.GoogLeNet(num_classes=1, aux_logits=False, init_weights=True)
     parts = [
         [own.conv1, own.maxpool1], [own.conv2, own.conv3, own.maxpool2],
@@ -86,13 +68,8 @@ def googlenet(width: float = 1.0) -> Backbone:
     return grouped(parts, (64, 192, 256, 480, 512, 512, 512, 528, 832), (1, 1, 2, 5))
 
 
-def inception_v3(width: float = 1.0) -> Backbone:
-    """The stem in two blocks, then the modules up to Mixed_6e (Szegedy et al., arXiv 1512.00567), 768 channels.
-
-    Raises:
-        UserError: width is not 1.
-    """
-    refuse_width("inception_v3", width)
+def inception_v3() -> Backbone:
+    """The stem in two blocks, then the modules up to Mixed_6e (Szegedy et al., arXiv 1512.00567), 768 channels."""
     own = peers.Inception3(num_classes=1, aux_logits=False, init_weights=True)
     parts = [
         [own.Conv2d_1a_3x3, own.Conv2d_2a_3x3, own.Conv2d_2b_3x3, own.maxpool1],
@@ -140,9 +117,3 @@ def read_torchvision(backbone: Backbone, name: str, state: dict[str, Any], where
             raise UserError(what, where=str(where), mend=f"give torchvision's file of {name}, or another --backbone")
         own[mine] = state[key]
     backbone.load_state_dict(own)
-
-
-def refuse_width(name: str, width: float) -> None:
-    """Raise UserError unless width is 1: these networks come in one size."""
-    if width != 1:
-        raise UserError(f"{name} at {width}", where="--width", mend="give 1, or take darknet53 or cnn6, which scale")

@@ -14,8 +14,9 @@ from models.decode import DECODE_TYPE, Decoder
 from models.detector import Detector
 from models.yolov3 import YOLOv3, scaled_anchors
 from utils import checkpoint
-from utils.config import ROOT, read_yaml
+from utils.config import ROOT
 from utils.errors import UserError
+from utils.recipes import read_yaml
 
 DARKNET_SIZE = 416  # side of the input in yolov3.cfg
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from studies.recipe import Cell, Study
 from studies.runs import commands, log_file, page_file, report_command, run_folder, values_file
-from utils.config import ROOT, save_recipe
+from utils.config import ROOT
 from utils.errors import Stopped, UserError
 from utils.files import make_folder, write_text
+from utils.recipes import save_recipe
 from utils.runs import FINISHED
 
 PATIENCE = 60  # seconds

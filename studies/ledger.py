@@ -19,8 +19,9 @@ from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED
 from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
-from utils.config import ROOT, Section, build, read_yaml
+from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
+from utils.recipes import build, read_yaml
 
 NOT_RUN, NOTHING = "not run", "–"
 UNCOMPARED = "its classifiers were never compared with chance"

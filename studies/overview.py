@@ -17,9 +17,10 @@ from pydantic import Field
 
 from studies.gate import Lesson, reason
 from studies.recipe import RUNS
-from utils.config import ROOT, Section, build, read_yaml
+from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import write_text, written_whole
+from utils.recipes import build, read_yaml
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

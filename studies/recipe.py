@@ -16,11 +16,15 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from utils.config import ROOT, Recipe, Section, anchor_paths, build, merged, read_yaml
+from training.check import check_names
+from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.plugins import load
+from utils.recipes import anchor_paths, build, merged, read_yaml
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
+LATER = {"imports"}  # keys that came after the first digests: unused, they are as if they were not there
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -249,6 +253,7 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
         values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
+        values = {key: value for key, value in values.items() if key not in LATER or value}
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
@@ -268,7 +273,10 @@ def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: 
         values = merged(values, over)
     if source:
         values |= {"weights": folder / "train" / cell_name(source, seed) / "weights" / file, "baselines": []}
-    recipe = build(Recipe, values | {"seed": seed}, f"{path}, method {method}")
+    where = f"{path}, method {method}"
+    recipe = build(Recipe, values | {"seed": seed}, where)
+    load(recipe.imports)
+    check_names(recipe, where)
     return Cell(method, seed, recipe, cell_name(source, seed) if source else None)
 
 

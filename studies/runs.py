@@ -5,8 +5,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from studies.recipe import Cell, Study, shown
-from utils.config import Recipe, differences, load_recipe
+from utils.config import Recipe
 from utils.errors import UserError
+from utils.recipes import differences, load_recipe
 from utils.runs import BEST, FINISHED
 
 AUTO = "auto"

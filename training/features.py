@@ -16,7 +16,7 @@ from data.records import Record
 from data.views import View, training_view
 from models.backbone import Backbone
 from models.cascade import Prefix
-from models.heads import ONE_SIZE
+from models.heads import HEADS
 from models.plan import SubModule, block_costs
 from training.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
 from training.job import Job
@@ -155,7 +155,7 @@ class Feeder:
         Nor if the head takes one size.
         """
         side = self.job.recipe.imgsz
-        if side == self.job.view.imgsz or self.phase.head in ONE_SIZE:
+        if side == self.job.view.imgsz or HEADS.pick(self.phase.head).one_size:
             return None
         loader = self._in_order(self._judged_as(replace(self.job.view, imgsz=side), self._records[1]))
         if start == 0:

@@ -16,9 +16,10 @@ from training.detector import train_detector
 from training.job import Job
 from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
 from utils import checkpoint
-from utils.config import Recipe, build, refuse_differences, save_recipe
+from utils.config import Recipe
 from utils.console import console
 from utils.files import make_folder, write_text
+from utils.recipes import build, refuse_differences, save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
 from utils.stop import Stop

@@ -1,7 +1,7 @@
 """Command-line flags: one for every key of the recipe, and what the scripts without a recipe share."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -9,11 +9,14 @@ from pydantic.fields import FieldInfo
 
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.plugins import FLAG, add_import_flag
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
     """(flag, section, key, field) of every recipe key: --key, --epochs for train.epochs, --loss-box for loss.box."""
     for key, field in Recipe.model_fields.items():
+        if key == "imports":
+            continue  # it has a flag of every script's
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             prefix = "" if key == "train" else f"{key}-"
@@ -23,8 +26,11 @@ def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
             yield f"--{key}".replace("_", "-"), None, key, field
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser) -> dict[str, str]:
+def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """One flag for each recipe key; values are checked by the recipe, not here.
+
+    Args:
+        named: key → the names that it may have.
 
     Returns:
         The flag of each key, `section.key` where it stands in a section.
@@ -39,13 +45,16 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> dict[str, str]:
         options: dict[str, Any] = {"dest": name, "default": None}
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
+        elif name in named:
+            options["metavar"] = "{" + ",".join(named[name]) + "}"
         elif get_origin(field.annotation) is Literal:
             options["metavar"] = "{" + ",".join(get_args(field.annotation)) + "}"
         else:
             options["metavar"] = key.rpartition("_")[2].upper()
         groups[section].add_argument(flag, help=(field.description or "") + default.replace("%", "%%"), **options)
         spelt[name] = flag
-    return spelt
+    add_import_flag(parser)
+    return spelt | {"imports": FLAG}
 
 
 def describe(section: str | None) -> str | None:

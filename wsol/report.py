@@ -10,7 +10,7 @@ import numpy as np
 from maps.figures import as_csv
 from maps.plan import Plan
 from maps.tables import as_markdown, as_terminal
-from models.heads import MAPPED
+from models.heads import HEADS
 from utils.errors import UserError
 from utils.files import make_folder, write_text
 from wsol.compare import Comparison, compare
@@ -81,7 +81,7 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
 
 def obstacle(plan: Plan, name: str) -> str | None:
     """Why a method cannot be had of these networks or data; None if it can."""
-    if name.startswith("cam") and any(file.head not in MAPPED for file in plan.files):
+    if name.startswith("cam") and any(not HEADS.pick(file.head).mapped for file in plan.files):
         return "wants a global pool and a linear layer: pre-train with --pretrain-head gap, gmp, gap1024 or gmp1024"
     mining = name.startswith(("mining", "aggregated"))
     if mining and any(file.head != "gap" for file in plan.files):

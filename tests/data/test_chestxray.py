@@ -9,8 +9,8 @@ from PIL import Image
 
 from data.description import DataYaml, Description, load_description
 from data.formats import read_split
-from utils.config import read_yaml
 from utils.errors import UserError
+from utils.recipes import read_yaml
 
 # The headers as published: brackets hold commas that are not quoted.
 TABLE = (

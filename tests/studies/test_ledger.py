@@ -8,8 +8,8 @@ from conftest import ROOT
 
 from studies import ledger
 from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
-from utils.config import build, read_yaml
 from utils.errors import UserError
+from utils.recipes import build, read_yaml
 
 STUDY = {
     "title": "t",

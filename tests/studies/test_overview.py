@@ -8,8 +8,8 @@ from conftest import ROOT
 from PIL import Image
 
 from studies.overview import OverviewYaml, overview
-from utils.config import build, read_yaml
 from utils.errors import UserError
+from utils.recipes import build, read_yaml
 
 MEASURES = {"iou": {"mean": [0.1, 0.2], "seeds_sd": [0.01, 0.02]}}
 SUMMARY = [{"method": m, "cut": "b1", "accuracy": {"mean": v, "sd": 0.1}} for m, v in (("cl2", 0.4), ("e2e", 0.3))]

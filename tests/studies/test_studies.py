@@ -18,9 +18,9 @@ from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
 from studies.runs import State, check_made, commands, report_command, run_folder, state, values_file
 from studies.table import results
-from utils.config import save_recipe
 from utils.errors import UserError
 from utils.files import make_folder
+from utils.recipes import save_recipe
 
 TINY = {"width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
 METHODS = {

@@ -16,8 +16,8 @@ from data.description import load_description
 from data.formats import read_split
 from training.reading import common, shared
 from utils import checkpoint
-from utils.config import load_recipe
 from utils.errors import Stopped, UserError
+from utils.recipes import load_recipe
 
 SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0, "--cl-splits", 2,
          "--pretrain-epochs", 2, "--pretrain-batch-size", 8, "--epochs", 1, "--batch-size", 4)  # fmt: skip

@@ -12,8 +12,9 @@ from models.cascade import Taps
 from models.heads import make_head
 from training.reading import lessons, read_pair, settle_source
 from utils import checkpoint
-from utils.config import Recipe, load_recipe
+from utils.config import Recipe
 from utils.errors import UserError
+from utils.recipes import load_recipe
 
 
 def weights(project: Path, name: str, method: str = "cl3") -> Path:

@@ -1,8 +1,9 @@
 import pytest
 
 from training.schedule import drops, exhausted, learning_rate
-from utils.config import Phase, Pretrain, Recipe, build
+from utils.config import Phase, Pretrain, Recipe
 from utils.errors import UserError
+from utils.recipes import build
 
 
 def test_rate_warms_up_and_falls() -> None:

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from utils.config import Recipe, load_recipe, save_recipe
+from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import first_free, write_text
 from utils.flags import input_size, recipe_flags
+from utils.recipes import load_recipe, save_recipe
 from utils.runs import new_run
 
 
