@@ -11,6 +11,7 @@ from utils.files import make_folder, write_text
 from utils.flags import add_precision, input_size
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
+from utils.tables import shown
 
 if TYPE_CHECKING:
     from data.records import Split
@@ -66,6 +67,8 @@ def parse() -> argparse.Namespace:
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     """What only one of the modes looks at."""
+    from wsol.methods import METHODS
+
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
@@ -107,7 +110,7 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         "--method",
         nargs="+",
         metavar="NAME",
-        help="compare ways to get a box instead: sensitivity, attention, gradcam, cam, saliency …, or all",
+        help=f"compare ways to get a box instead: all, or some of {', '.join(map(shown, METHODS.values()))}",
     )
     maps.add_argument(
         "--view",
@@ -254,15 +257,17 @@ def localise(arguments: argparse.Namespace) -> None:
         device=device,
         batch_size=arguments.batch_size,
     )
+    if arguments.method:
+        from wsol.report import compare_and_report, wanted
+
+        methods = wanted(plan, arguments.method)
     folder = new_run(arguments.project, "val", arguments.name)
     files = {"published": arguments.report, "figures": arguments.json}
     for path in filter(None, files.values()):
         make_folder(path.parent)
     command = shown_command(sys.argv[1:])
     if arguments.method:
-        from wsol.report import compare_and_report
-
-        print(compare_and_report(plan, arguments.method, arguments.bootstrap, command, folder, **files))
+        print(compare_and_report(plan, methods, arguments.bootstrap, command, folder, **files))
         return
     from studies.claims import judged
 

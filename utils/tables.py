@@ -1,15 +1,59 @@
-"""Tables of what there is of a kind, by name: help, checks, captions and the reference page are made from them."""
+"""Tables of what there is of a kind, by name: help, checks, captions and the reference page are made from them.
+
+A name may be followed by options: a word after a colon, `key=value` after a colon, a number after @ for the option
+`share`, as in `sensitivity:sgd`, `mining:steps=2:keep=none`, `cam@0.2`.
+"""
 
 import difflib
+import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from utils.errors import UserError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 E = TypeVar("E", bound="Entry")
+SHARE = "share"  # the option that @ gives
+EXAMPLE = 0.2  # of a share
+
+
+@dataclass(frozen=True)
+class Option:
+    """Something that may be asked of an entry.
+
+    Attributes:
+        default: what it is where nothing is said.
+        choices: the words that it may be; () for a number of the default's kind.
+        low, high: bounds of a number, both allowed.
+        slow: words that take much longer.
+    """
+
+    default: str | int | float | None
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    slow: tuple[str, ...] = ()
+
+    def read(self, text: str) -> str | int | float:
+        """The value behind a text.
+
+        Raises:
+            ValueError: it is none of the choices, or no number within the bounds; says what may be given.
+        """
+        if self.choices:
+            if text not in self.choices:
+                raise ValueError(f"give {' or '.join(self.choices)}")
+            return text
+        try:
+            value = int(text) if isinstance(self.default, int) else float(text)
+        except ValueError:
+            value = math.nan
+        if not self.low <= value <= self.high:
+            what = "a whole number" if isinstance(self.default, int) else "a number"
+            raise ValueError(f"give {what} from {self.low:g} to {self.high:g}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -19,10 +63,31 @@ class Entry:
     Attributes:
         name: what users type; it becomes part of file names.
         title: one line, for help, captions and the reference page.
+        options: what may be asked of it, by key.
     """
 
     name: str
     title: str
+    options: Mapping[str, Option] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Chosen(Generic[E]):
+    """An entry with the options that were asked for.
+
+    Attributes:
+        text: as it was typed.
+        options: every option of the entry, at its default where nothing was said.
+    """
+
+    text: str
+    entry: E
+    options: dict[str, Any]
+
+    @property
+    def slow(self) -> bool:
+        """Whether an option was asked for that takes much longer."""
+        return any(value in self.entry.options[key].slow for key, value in self.options.items())
 
 
 class Table(dict[str, E], Generic[E]):
@@ -65,6 +130,27 @@ class Table(dict[str, E], Generic[E]):
             return self[name]
         raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, mend=f"{near(name, self)}{self}")
 
+    def choose(self, text: str) -> Chosen[E]:
+        """The entry of a name with options.
+
+        Raises:
+            UserError: there is none, or it has no such option.
+        """
+        head, at, share = text.partition("@")
+        name, *words = head.split(":")
+        entry = self.pick(name)
+        given = dict(map(pair, words, [entry] * len(words))) | ({SHARE: share} if at else {})
+        options = {key: own.default for key, own in entry.options.items()}
+        for key, value in given.items():
+            if key not in entry.options:
+                known = ", ".join(spelt(entry)) or "none"
+                raise UserError(f"`{text[:60]}`: no option `{key}`", where=self.flag, mend=f"{name} has {known}")
+            try:
+                options[key] = entry.options[key].read(value)
+            except ValueError as error:
+                raise UserError(f"`{text[:60]}`", where=self.flag, mend=str(error)) from None
+        return Chosen(text, entry, options)
+
     def __str__(self) -> str:
         return f"there is {', '.join(self)}"
 
@@ -73,3 +159,28 @@ def near(name: str, names: Iterable[str]) -> str:
     """`did you mean …? ` with the names that look most like this one; nothing where none does."""
     found = difflib.get_close_matches(name, list(names), n=3)
     return f"did you mean {' or '.join(found)}? " if found else ""
+
+
+def pair(word: str, entry: Entry) -> tuple[str, str]:
+    """Key and value of an option; of a word alone, the key of which it is a choice."""
+    key, equals, value = word.partition("=")
+    if equals:
+        return key, value
+    return next(((key, word) for key, own in entry.options.items() if word in own.choices), (word, ""))
+
+
+def spelt(entry: Entry) -> list[str]:
+    """How the options of an entry are typed, as in `:sgd`, `:steps=3`, `@0.2`."""
+    found = []
+    for key, own in entry.options.items():
+        if own.choices:
+            found += [f":{word}" for word in own.choices if word != own.default]
+        else:
+            example = own.default if own.default is not None else EXAMPLE
+            found.append(f"@{example}" if key == SHARE else f":{key}={example}")
+    return found
+
+
+def shown(entry: Entry) -> str:
+    """A name with its options, for help: `cam[@0.2]`."""
+    return entry.name + "".join(f"[{option}]" for option in spelt(entry))

@@ -18,9 +18,11 @@ from maps.plan import Plan
 from maps.prepare import TUNED_ON, sample
 from models.backbone import Backbone
 from utils.console import console
+from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes
+from wsol.localiser import Subject
 from wsol.map_values import Levels, MapValues
-from wsol.methods import METHODS, Subject
+from wsol.methods import METHODS, Method, localiser
 
 NO_NETWORK = "–"
 Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
@@ -95,12 +97,12 @@ def compare(plan: Plan, names: Sequence[str]) -> Comparison:
     ]
     untrained = looked_at(plan, UNTRAINED, SEED, load_untrained(plan), partial(new_layers, plan), probe)
     trials, known = [], Known()
-    for name in names:
-        if METHODS[name].network:
-            asked = networks if METHODS[name].slow else [*networks, untrained]
-            trials += [trial(plan, name, network, probe, known) for network in asked]
+    for own in map(METHODS.choose, names):
+        if own.entry.network:
+            asked = networks if own.slow or own.entry.slow else [*networks, untrained]
+            trials += [trial(plan, own, network, probe, known) for network in asked]
         else:
-            trials.append(trial(plan, name, replace(untrained, line=NO_NETWORK), probe, known))
+            trials.append(trial(plan, own, replace(untrained, line=NO_NETWORK), probe, known))
     found = [
         (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
         for own in plan.cases(plan.split.records, "cases")
@@ -117,15 +119,15 @@ def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Laye
     return Network(line, seed, network, layers, ranks_of(plan, network), forward)
 
 
-def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -> Trial:
+def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, known: Known) -> Trial:
     """Fit a method to the training images and judge it on the others.
 
     Args:
         known: what maps of these networks are worth as such; what is found is added.
     """
-    title, began = f"{name}, {network.line}", time.monotonic()
+    title, began = f"{method.text}, {network.line}", time.monotonic()
     subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
-    localise = METHODS[name].make(subject)
+    localise = localiser(method, subject)
     key = (localise.source, network.line, network.seed)
     boxes, ious, levels = [], [], Levels()
     for cases in plan.cases(plan.split.records, title):
@@ -146,7 +148,7 @@ def trial(plan: Plan, name: str, network: Network, probe: Cases, known: Known) -
     own = np.concatenate(ious), np.concatenate(boxes), known.get(key), milliseconds(one), peak_bytes(one)
     right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
     console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
-    return Trial(name, network.line, network.seed, *own)
+    return Trial(method.text, network.line, network.seed, *own)
 
 
 def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:

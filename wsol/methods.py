@@ -1,241 +1,125 @@
-"""What finds one box for a class in an image, by name; some learn from training images with boxes.
+"""Ways to find one box for a class in an image, by name.
 
-A new one is a function that takes a Subject and gives a Localiser, named in METHODS.
+To add one, write a function that takes a Subject and gives a Localiser (wsol/localiser.py), and add it to METHODS.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
 
-from maps.boxes_from_maps import above_share, boxes_from_maps
-from maps.cases import Cases
-from maps.frame import Frame
-from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
-from models.backbone import Backbone
-from wsol.linear_boxes import best_ridge, centre_box, descended, flattened, mean_box
-from wsol.mining.networks import ClassMaps, Upsampling
-from wsol.mining.train import Images, Mining, aggregated, mine, mined
-from wsol.sensitivity import attention_sensitivity, class_sensitivity
-from wsol.threshold import best_share
+from models.heads import HEADS
+from utils.tables import SHARE, Chosen, Entry, Option, Table
+from wsol.linear_boxes import best_ridge, centre_box, descended, mean_box
+from wsol.localiser import (
+    Localiser,
+    Maps,
+    Subject,
+    attention_maps,
+    by_regression,
+    by_threshold,
+    cam_maps,
+    class_maps,
+    constant,
+    gradcam_maps,
+    grey,
+    mining_maps,
+    saliency_maps,
+)
+from wsol.mining.train import STEPS, Mining
 
-Maps = Callable[[Tensor, Tensor], np.ndarray]
-"""Images [B, 3, H, W] in 0–1 and classes [B] → maps [B, H, W]."""
+FITS: dict[str, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "ridge": best_ridge,
+    "sgd": descended,
+}
+CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
+FIT = {"fit": Option("ridge", tuple(FITS), slow=("sgd",))}
+FIFTH = ("@0.2",)  # as Zhou et al. cut CAM off
+MINED = {
+    "steps": Option(STEPS, low=1, high=20),
+    "keep": Option("features", ("features", "vanilla", "none")),
+    "aggregate": Option("off", ("off", "bilinear", "deconv")),
+    SHARE: CUT[SHARE],
+}
 
 
-@dataclass(frozen=True)
-class Localiser:
-    """What finds a box for a class of an image.
-
-    Attributes:
-        maps: what it looks at.
-        boxes: maps → boxes [B, 4] as shares of the image; NaN where there is none.
-        source: where the maps are from, if boxes lie around what is high in them, so that measures of maps tell
-            something of it: the same for every rule of cutting them off.
-    """
-
-    maps: Maps
-    boxes: Callable[[np.ndarray], np.ndarray]
-    source: Callable[["Subject"], Maps] | None = None
-
-    def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
-        return self.boxes(self.maps(images, labels))
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A network, and what a method may learn from.
-
-    Attributes:
-        network: its cuts with their classifiers.
-        training: gives the training images with their boxes, batch by batch, as often as it is asked.
-        plan: with the images that are explained, whose classes may be known, but not their boxes.
-        layers: gives the network once more, free to be trained, with its classifiers.
-    """
-
-    network: Explained
-    training: Callable[[], Iterable[Cases]]
-    plan: Plan
-    layers: Callable[[], tuple[Backbone, Sequence[nn.Module]]]
+def always(plan: Plan) -> None:
+    """Nothing stands in the way."""
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Entry):
     """A way to find boxes.
 
     Attributes:
-        network: whether it looks at the network; else it is told once, not for each.
-        slow: not among all, only if asked for by name, and of trained networks alone.
+        make: a subject, and options as keywords → what finds boxes.
+        network: whether it looks at the network; else it has one row, not one for each network.
+        slow: it is not among all, only had by name, and of trained networks alone.
+        baseline: it is always there, asked for or not.
+        also: options with which it is among all once more.
+        obstacle: why it cannot be had of the networks and data of a plan; None if it can.
     """
 
-    make: Callable[[Subject], Localiser]
+    make: Callable[..., Localiser]
     network: bool = True
     slow: bool = False
+    baseline: bool = False
+    also: tuple[str, ...] = ()
+    obstacle: Callable[[Plan], str | None] = always
 
 
-def largest(cases: Cases) -> np.ndarray:
-    """[N, 4] the largest true box of each case, as shares of the image: what a single box is fitted to."""
-    height, width = cases.truth.shape[1:]
-    found = [own[np.argmax((own[:, 2:] - own[:, :2]).prod(1))] for own in cases.boxes]
-    return np.array(found, np.float64) / [width, height, width, height]
+def no_class_maps(plan: Plan) -> str | None:
+    """Why there is no CAM."""
+    if all(HEADS.pick(file.head).mapped for file in plan.files):
+        return None
+    heads = [name for name, own in HEADS.items() if own.mapped]
+    return f"wants a global pool and a linear layer: pre-train with --pretrain-head {' or '.join(heads)}"
 
 
-def constant(box: Callable[[np.ndarray], np.ndarray], subject: Subject) -> Localiser:
-    """The same box in every image."""
-    own = box(np.concatenate([largest(cases) for cases in subject.training()]))
-    return Localiser(no_maps, lambda maps: np.tile(own, (len(maps), 1)))
+def no_mining(plan: Plan) -> str | None:
+    """Why nothing can be mined."""
+    if any(file.head != "gap" for file in plan.files):
+        return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
+    return None if plan.explain is None else "learns the classes of the images, where --explain asks for another"
 
 
-def no_maps(images: Tensor, labels: Tensor) -> np.ndarray:
-    """[B, 0, 0] for what does not look at the image."""
-    return np.zeros((len(images), 0, 0))
+def regressed(maps_of: Callable[[Subject], Maps], subject: Subject, fit: str = "ridge") -> Localiser:
+    """A linear function of maps, fitted in one of FITS's ways."""
+    return by_regression(maps_of, FITS[fit], subject)
 
 
-def by_regression(
-    maps_of: Callable[[Subject], Maps],
-    fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
-    subject: Subject,
-) -> Localiser:
-    """A linear function of all pixels of a map."""
-    maps = maps_of(subject)
-    parts = [(flattened(maps(cases.images, cases.labels)), largest(cases)) for cases in subject.training()]
-    own = fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return Localiser(maps, lambda found: own(flattened(found)))
-
-
-def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subject: Subject) -> Localiser:
-    """The box around the largest component of what lies above a share of the maximum.
-
-    Args:
-        share: None for the best on the training images (Choe et al., arXiv 2001.07437: chosen beside the test images).
-    """
-    maps = maps_of(subject)
-    if share is None:
-        share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in subject.training())
-    rule = above_share(share)
-
-    def boxes(found: np.ndarray) -> np.ndarray:
-        size = np.tile(found.shape[:0:-1], 2)
-        own = boxes_from_maps(found, rule)
-        return np.array([np.full(4, np.nan) if box is None else box / size for box in own])
-
-    return Localiser(maps, boxes, maps_of)
-
-
-def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:
-    """[B, H, W] the map of the last cut, at the size of the images."""
-    return evidence[-1].at(*images.shape[2:]).maps.float().cpu().numpy()
-
-
-def by_network(maps_of: Callable[[Explained, Tensor, Tensor], np.ndarray]) -> Callable[[Subject], Maps]:
-    """Maps that a network gives as it is."""
-
-    def of(subject: Subject) -> Maps:
-        device = subject.plan.device
-        return lambda images, labels: maps_of(subject.network, images.to(device), labels.to(device))
-
-    return of
-
-
-@by_network
-def gradcam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Grad-CAM of the last cut."""
-    return last_map(grad_cams(network, images, labels), images)
-
-
-@by_network
-def cam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """CAM of the last cut."""
-    return last_map(cams(network, images, labels), images)
-
-
-@by_network
-def saliency_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Smoothed saliency of the last classifier: backprop in Zhou et al., arXiv 1512.04150, table 2."""
-    return last_map(saliencies(network, images, labels, smooth=True), images)
-
-
-@by_network
-def class_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Sensitivity of the class, mean over the channels as the paper did on ImageNet."""
-    return class_sensitivity(network, images, labels, "mean").cpu().numpy()
-
-
-@by_network
-def attention_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Sensitivity of the last features, maximum over the channels as the paper did on Pascal VOC."""
-    return attention_sensitivity(network, images, "max").cpu().numpy()
-
-
-@by_network
-def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """The image itself, without colour."""
-    return images.mean(1).cpu().numpy()
-
-
-def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callable[[Subject], Maps]:
-    """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
-
-    Those that are explained are among them, as in the paper; their boxes are not looked at.
-
-    Args:
-        upsampling: the last two resolutions are first made one; None for the last features alone.
-    """
-
-    def of(subject: Subject) -> Maps:
-        plan, file = subject.plan, subject.plan.files[0]
-        frame: Frame | None = subject.network.frame(-1, pooled=True)
-        backbone, heads = subject.layers()
-        network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        images = Images([*plan.training, *plan.split.records], file.view, len(file.names))
-        if upsampling:
-            network, frame = aggregated(network, images, mining, upsampling, plan.device), None
-        networks = mine(network, images, mining, plan.device)
-
-        def maps(images: Tensor, labels: Tensor) -> np.ndarray:
-            found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
-            return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
-
-        return maps
-
-    return of
-
-
-def learned(
-    maps_of: Callable[[Subject], Maps], fit: Callable[..., Callable[[np.ndarray], np.ndarray]]
-) -> Callable[[Subject], Localiser]:
-    """Regression on maps."""
-    return partial(by_regression, maps_of, fit)
-
-
-def thresholded(maps_of: Callable[[Subject], Maps], share: float | None = None) -> Callable[[Subject], Localiser]:
+def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float | None = None) -> Localiser:
     """The box around what is high in maps."""
-    return partial(by_threshold, maps_of, share)
+    return by_threshold(maps_of, share, subject)
 
 
-METHODS: dict[str, Method] = {
-    "centre box": Method(partial(constant, centre_box), network=False),
-    "mean box": Method(partial(constant, mean_box), network=False),
-    "pixels": Method(learned(grey, best_ridge), network=False),
-    "sensitivity": Method(learned(class_maps, best_ridge)),
-    "sensitivity, sgd": Method(learned(class_maps, descended), slow=True),
-    "attention": Method(learned(attention_maps, best_ridge)),
-    "attention, sgd": Method(learned(attention_maps, descended), slow=True),
-    "gradcam": Method(thresholded(gradcam_maps)),
-    "gradcam, 20 %": Method(thresholded(gradcam_maps, 0.2)),
-    "cam": Method(thresholded(cam_maps)),
-    "cam, 20 %": Method(thresholded(cam_maps, 0.2)),
-    "saliency": Method(thresholded(saliency_maps)),
-    "mining": Method(thresholded(mining_maps(Mining())), slow=True),
-    "mining, 1 step": Method(thresholded(mining_maps(Mining(steps=1))), slow=True),
-    "mining, 2 steps": Method(thresholded(mining_maps(Mining(steps=2))), slow=True),
-    "mining, nothing kept": Method(thresholded(mining_maps(Mining(keep="none"))), slow=True),
-    "mining, vanilla": Method(thresholded(mining_maps(Mining(keep="vanilla"))), slow=True),
-    "mining, bilinear": Method(thresholded(mining_maps(Mining(), "bilinear")), slow=True),
-    "aggregated, bilinear": Method(thresholded(mining_maps(Mining(steps=1), "bilinear")), slow=True),
-    "aggregated, deconv": Method(thresholded(mining_maps(Mining(steps=1), "deconv")), slow=True),
-}
-BASELINES = ("centre box", "mean box", "pixels")
+def mining(subject: Subject, steps: int, keep: Any, aggregate: Any, share: float | None) -> Localiser:
+    """The box around what is high in mined maps."""
+    maps_of = mining_maps(Mining(steps=steps, keep=keep), None if aggregate == "off" else aggregate)
+    return by_threshold(maps_of, share, subject)
+
+
+METHODS = Table(
+    "method",
+    "--method",
+    (
+        Method("centre-box", "the best box in the middle", partial(constant, centre_box), network=False, baseline=True),
+        Method("mean-box", "the mean of the training boxes", partial(constant, mean_box), network=False, baseline=True),
+        Method("pixels", "linear in the image's pixels", partial(regressed, grey), network=False, baseline=True),
+        Method("sensitivity", "linear in the class's gradient", partial(regressed, class_maps), options=FIT),
+        Method("attention", "linear in the features' gradient", partial(regressed, attention_maps), options=FIT),
+        Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
+        Method("cam", "CAM, cut off", partial(cut_off, cam_maps), obstacle=no_class_maps, also=FIFTH, options=CUT),
+        Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
+        Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED),
+    ),
+)
+BASELINES = tuple(name for name, own in METHODS.items() if own.baseline)
+
+
+def localiser(chosen: Chosen[Method], subject: Subject) -> Localiser:
+    """A method with its options, fitted to a subject."""
+    return chosen.entry.make(subject, **chosen.options)

@@ -10,7 +10,6 @@ import numpy as np
 from maps.figures import as_csv
 from maps.plan import Plan
 from maps.tables import as_markdown, as_terminal
-from models.heads import HEADS
 from utils.errors import UserError
 from utils.files import make_folder, write_text
 from wsol.compare import Comparison, compare
@@ -38,14 +37,11 @@ def compare_and_report(
     """Compare, write everything into the folder, and give the table for the terminal.
 
     Args:
-        names: of METHODS, or all; baselines are added.
+        names: of METHODS, as `wanted` gives them.
         published: a Markdown file to write too, its plot beside it; no pictures of the data.
         figures: a further place for the JSON.
-
-    Raises:
-        UserError: an unknown method; nothing to learn from.
     """
-    comparison = compare(plan, wanted(plan, names))
+    comparison = compare(plan, names)
     rows = judge(comparison, draws)
     numbers = json.dumps({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, indent=1) + "\n"
     for path in filter(None, (folder / "localisers.json", figures)):
@@ -64,31 +60,17 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     Raises:
         UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
     """
-    own = [name for name in METHODS if name not in BASELINES]
     asked = [name for name in names if name not in BASELINES]
     if asked == ["all"]:
-        asked = [name for name in own if not METHODS[name].slow and obstacle(plan, name) is None]
+        quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.obstacle(plan))]
+        asked = [own.name + options for own in quick for options in ("", *own.also)]
     for name in asked:
-        if name not in own:
-            raise UserError(f"{name!r}", where="--method", mend=f"give some of {', '.join(own)}, or all")
-        if (what := obstacle(plan, name)) is not None:
-            raise UserError(f"{name} {what}", where="--method", mend="leave it out, or change that")
+        if (what := METHODS.choose(name).entry.obstacle(plan)) is not None:
+            raise UserError(f"{name} {what}", where=METHODS.flag, mend="leave it out, or change that")
     if not plan.training:
         mend = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
     return [*BASELINES, *asked]
-
-
-def obstacle(plan: Plan, name: str) -> str | None:
-    """Why a method cannot be had of these networks or data; None if it can."""
-    if name.startswith("cam") and any(not HEADS.pick(file.head).mapped for file in plan.files):
-        return "wants a global pool and a linear layer: pre-train with --pretrain-head gap, gmp, gap1024 or gmp1024"
-    mining = name.startswith(("mining", "aggregated"))
-    if mining and any(file.head != "gap" for file in plan.files):
-        return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
-    if mining and plan.explain is not None:
-        return "learns the classes of the images, where --explain asks for another"
-    return None
 
 
 def about(comparison: Comparison) -> dict[str, object]:

@@ -45,7 +45,6 @@ def test_saved_recipe_reads_back(tmp_path: Path) -> None:
         ("train: {epcohs: 3}", r"unknown key `train\.epcohs`"),
         ("imgsz: 100", "multiple of 32"),
         ("train: {lr: -1}", "greater than 0"),
-        ("backbone: resnet", "darknet53"),
         ("anchors: [[1, 2]]", "at least 9"),
         ("cl_splits: 0\nfreeze: true", "give weights or cl_splits"),
         ("- a\n- b", "no key: value pairs"),

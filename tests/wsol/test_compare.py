@@ -1,6 +1,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from utils.errors import UserError
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
 from wsol.judge import class_weights, judge
+from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
-from wsol.methods import BASELINES, METHODS, Method, largest, thresholded
+from wsol.methods import BASELINES, METHODS, Method
 from wsol.report import findings_table
 from wsol.threshold import best_share
 from wsol.tight_loose import five_guesses, tight_and_loose
@@ -37,12 +39,12 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     flags = ["--images", 6, "--bootstrap", 20, "--device", "cpu", "--project", tmp_path]
     told = ["--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
-    script(val, "--localise", "--method", "mining", "mean box", "--weights", files[1], *flags, "--name", "mined")
+    script(val, "--localise", "--method", "mining", "mean-box", "--weights", files[1], *flags, "--name", "mined")
     mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
     assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
     rows = json.loads((folder / "localisers.json").read_text())["rows"]
-    learned = [name for name, method in METHODS.items() if method.network and not method.slow]
+    learned = [own.name + more for own in METHODS.values() if own.network and not own.slow for more in ("", *own.also)]
     assert len(rows) == 3 + 3 * len(learned)
     assert {(row["method"], row["line"]) for row in rows} >= {
         ("cam", "cl6"),
@@ -51,7 +53,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     }
     assert all(0 <= row["values"]["gt_known"]["mean"] <= 1 for row in rows)
     worth = {(row["method"], row["line"]): row["bounds"] for row in rows}
-    assert worth["gradcam", "cl6"] == worth["gradcam, 20 %", "cl6"] != worth["saliency", "cl6"]
+    assert worth["gradcam", "cl6"] == worth["gradcam@0.2", "cl6"] != worth["saliency", "cl6"]
     assert ["ahead" in row["values"] for row in rows if row["method"] == "gradcam"] == [True, True, False]
     over_cam = [row["values"]["over_cam"]["mean"] for row in rows if row["method"] == "gradcam"]
     share = {(row["method"], row["line"]): row["values"]["gt_known"]["mean"] for row in rows}
@@ -71,7 +73,11 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
 
 
 def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:
-    wrong = {"cam": "wants a global pool", "mining": "wants a global average pool", "guess": "--method: 'guess'"}
+    wrong = {
+        "cam": "wants a global pool",
+        "mining": "wants a global average pool",
+        "guess": "--method: no method `guess`",
+    }
     for name, what in wrong.items():
         with pytest.raises(UserError, match=what):
             script(val, "--localise", "--method", name, "--weights", written("cl6"), "--project", tmp_path)
@@ -89,8 +95,10 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
         own = zip(images, labels.tolist(), strict=True)
         return np.stack([masks[float(image.sum()), label] for image, label in own])
 
-    monkeypatch.setitem(METHODS, "oracle", Method(thresholded(lambda subject: of, 0.5)))
-    rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre box", "mean box", "oracle"]), 50)}
+    monkeypatch.setitem(
+        METHODS, "oracle", Method("oracle", "true masks", partial(by_threshold, lambda subject: of, 0.5))
+    )
+    rows = {(row.method, row.line): row for row in judge(compare(plan, ["centre-box", "mean-box", "oracle"]), 50)}
     own = rows["oracle", "cl6"]
     assert own.values["v2"].mean > 0.9
     assert own.bounds["pixel_ap"] == pytest.approx(1)
@@ -98,7 +106,7 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     assert own.values["gt_known"].mean > 0.9
     assert own.values["corloc"].mean > 0.9
     assert own.values["ahead"].mean == pytest.approx(0)  # the untrained network is told the same
-    assert "ahead" not in rows["mean box", "–"].values
+    assert "ahead" not in rows["mean-box", "–"].values
     found = [value.mean for name, value in own.values.items() if name.startswith("accuracy/") and name.endswith("/0.5")]
     assert max(found) == 1
     assert np.mean(found) > 0.6  # of several boxes only the largest part of the mask is looked at

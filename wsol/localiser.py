@@ -1,0 +1,186 @@
+"""What finds one box for a class in an image: maps, and boxes from them, cut off or regressed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from maps.boxes_from_maps import above_share, boxes_from_maps
+from maps.cases import Cases
+from maps.frame import Frame
+from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
+from maps.plan import Plan
+from models.backbone import Backbone
+from wsol.linear_boxes import flattened
+from wsol.mining.networks import ClassMaps, Upsampling
+from wsol.mining.train import Images, Mining, aggregated, mine, mined
+from wsol.sensitivity import attention_sensitivity, class_sensitivity
+from wsol.threshold import best_share
+
+Maps = Callable[[Tensor, Tensor], np.ndarray]
+"""Images [B, 3, H, W] in 0–1 and classes [B] → maps [B, H, W]."""
+
+
+@dataclass(frozen=True)
+class Localiser:
+    """What finds a box for a class of an image.
+
+    Attributes:
+        maps: what it looks at.
+        boxes: maps → boxes [B, 4] as shares of the image; NaN where there is none.
+        source: where the maps are from, if boxes lie around what is high in them, so that measures of maps tell
+            something of it: the same for every rule of cutting them off.
+    """
+
+    maps: Maps
+    boxes: Callable[[np.ndarray], np.ndarray]
+    source: Callable[["Subject"], Maps] | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
+        return self.boxes(self.maps(images, labels))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network, and what a method may learn from.
+
+    Attributes:
+        network: its cuts with their classifiers.
+        training: gives the training images with their boxes, batch by batch, as often as it is asked.
+        plan: with the images that are explained, whose classes may be known, but not their boxes.
+        layers: gives the network once more, free to be trained, with its classifiers.
+    """
+
+    network: Explained
+    training: Callable[[], Iterable[Cases]]
+    plan: Plan
+    layers: Callable[[], tuple[Backbone, Sequence[nn.Module]]]
+
+
+def largest(cases: Cases) -> np.ndarray:
+    """[N, 4] the largest true box of each case, as shares of the image: what a single box is fitted to."""
+    height, width = cases.truth.shape[1:]
+    found = [own[np.argmax((own[:, 2:] - own[:, :2]).prod(1))] for own in cases.boxes]
+    return np.array(found, np.float64) / [width, height, width, height]
+
+
+def constant(box: Callable[[np.ndarray], np.ndarray], subject: Subject) -> Localiser:
+    """The same box in every image."""
+    own = box(np.concatenate([largest(cases) for cases in subject.training()]))
+    return Localiser(no_maps, lambda maps: np.tile(own, (len(maps), 1)))
+
+
+def no_maps(images: Tensor, labels: Tensor) -> np.ndarray:
+    """[B, 0, 0] for what does not look at the image."""
+    return np.zeros((len(images), 0, 0))
+
+
+def by_regression(
+    maps_of: Callable[[Subject], Maps],
+    fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    subject: Subject,
+) -> Localiser:
+    """A linear function of all pixels of a map."""
+    maps = maps_of(subject)
+    parts = [(flattened(maps(cases.images, cases.labels)), largest(cases)) for cases in subject.training()]
+    own = fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Localiser(maps, lambda found: own(flattened(found)))
+
+
+def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subject: Subject) -> Localiser:
+    """The box around the largest component of what lies above a share of the maximum.
+
+    Args:
+        share: None for the best on the training images (Choe et al., arXiv 2001.07437: chosen beside the test images).
+    """
+    maps = maps_of(subject)
+    if share is None:
+        share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in subject.training())
+    rule = above_share(share)
+
+    def boxes(found: np.ndarray) -> np.ndarray:
+        size = np.tile(found.shape[:0:-1], 2)
+        own = boxes_from_maps(found, rule)
+        return np.array([np.full(4, np.nan) if box is None else box / size for box in own])
+
+    return Localiser(maps, boxes, maps_of)
+
+
+def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:
+    """[B, H, W] the map of the last cut, at the size of the images."""
+    return evidence[-1].at(*images.shape[2:]).maps.float().cpu().numpy()
+
+
+def by_network(maps_of: Callable[[Explained, Tensor, Tensor], np.ndarray]) -> Callable[[Subject], Maps]:
+    """Maps that a network gives as it is."""
+
+    def of(subject: Subject) -> Maps:
+        device = subject.plan.device
+        return lambda images, labels: maps_of(subject.network, images.to(device), labels.to(device))
+
+    return of
+
+
+@by_network
+def gradcam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """Grad-CAM of the last cut."""
+    return last_map(grad_cams(network, images, labels), images)
+
+
+@by_network
+def cam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """CAM of the last cut."""
+    return last_map(cams(network, images, labels), images)
+
+
+@by_network
+def saliency_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """Smoothed saliency of the last classifier: backprop in Zhou et al., arXiv 1512.04150, table 2."""
+    return last_map(saliencies(network, images, labels, smooth=True), images)
+
+
+@by_network
+def class_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """Sensitivity of the class, mean over the channels as the paper did on ImageNet."""
+    return class_sensitivity(network, images, labels, "mean").cpu().numpy()
+
+
+@by_network
+def attention_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """Sensitivity of the last features, maximum over the channels as the paper did on Pascal VOC."""
+    return attention_sensitivity(network, images, "max").cpu().numpy()
+
+
+@by_network
+def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+    """The image itself, without colour."""
+    return images.mean(1).cpu().numpy()
+
+
+def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callable[[Subject], Maps]:
+    """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
+
+    Those that are explained are among them, as in the paper; their boxes are not looked at.
+
+    Args:
+        upsampling: the last two resolutions are first made one; None for the last features alone.
+    """
+
+    def of(subject: Subject) -> Maps:
+        plan, file = subject.plan, subject.plan.files[0]
+        frame: Frame | None = subject.network.frame(-1, pooled=True)
+        backbone, heads = subject.layers()
+        network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
+        images = Images([*plan.training, *plan.split.records], file.view, len(file.names))
+        if upsampling:
+            network, frame = aggregated(network, images, mining, upsampling, plan.device), None
+        networks = mine(network, images, mining, plan.device)
+
+        def maps(images: Tensor, labels: Tensor) -> np.ndarray:
+            found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
+            return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
+
+        return maps
+
+    return of
