@@ -18,7 +18,8 @@ import yaml
 from data.description import load_description
 from data.formats import read_split
 from data.records import Record, Split
-from evaluation.evaluate import coco_evaluation, detection_metrics
+from evaluation.detection_figures import detection_metrics
+from evaluation.evaluate import coco_evaluation
 from utils.boxes import Detections, xyxy_to_cxcywh
 from utils.errors import run_cli
 from utils.files import make_folder, write_text

@@ -22,7 +22,8 @@ from benchmarks.figures import in_turns, show
 from benchmarks.workload import CLASSES, write_scenes
 from data.description import load_description
 from data.formats import read_split
-from evaluation.evaluate import coco_evaluation, coco_numbers, guessed, instances, true_annotations
+from evaluation.detection_figures import detection_metrics
+from evaluation.evaluate import coco_evaluation, guessed, instances, true_annotations
 from models.decode import Decoder, Thresholds, suppress
 from models.yolov3 import STRIDES, scaled_anchors
 from utils.boxes import Detections
@@ -63,7 +64,8 @@ def judged_outside(data: Path | None, images: int) -> None:
             wrong = torch.rand(len(labels), generator=draw) < 0.1
             labels = torch.where(wrong, (labels + 1) % len(description.names), labels)
             found.append(Detections(boxes + noise, torch.rand(len(labels), generator=draw), labels))
-        own = coco_numbers(coco_evaluation(split.records, found, description.names))
+        judged = coco_evaluation(split.records, found, description.names)
+        own = detection_metrics(judged, split.records, found, description.names)
         truth, guesses = Path(folder) / "truth.json", Path(folder) / "guesses.json"
         content = instances(true_annotations(split.records), split.records, description.names)
         truth.write_text(json.dumps(content))

@@ -11,11 +11,9 @@ from data.formats import FORMATS
 from data.records import EVERYTHING, Description
 from utils.errors import UserError
 from utils.recipes import build, read_yaml
+from utils.tables import near
 
 SPLITS = ("train", "val", "test")
-SHARED_OUT = ("voc", "yolo")  # formats that can tell all images
-GROUPED = ("coco_labels", "tiny_imagenet")  # formats whose labels can be joined to classes
-IN_JSON = ("coco", "coco_labels")  # formats of which a json tells more about each image
 Share = Annotated[float, Field(gt=0, le=1)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
@@ -87,7 +85,7 @@ class DataYaml(BaseModel):
     @classmethod
     def _known(cls, name: str) -> str:
         if name not in FORMATS:
-            raise ValueError(f"use one of {', '.join(FORMATS)}")
+            raise ValueError(f"{near(name, FORMATS)}{FORMATS}")
         return name
 
     @field_validator("names", mode="before")
@@ -110,19 +108,25 @@ class DataYaml(BaseModel):
     def _agree(self) -> Self:
         if self.nc is not None and self.names is not None and self.nc != len(self.names):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
-        if self.group is not None and self.format not in IN_JSON:
-            raise ValueError(f"`group` is a key of the images in a json ({', '.join(IN_JSON)})")
-        if self.format == "coco_labels" and not (self.label and self.classes):
-            raise ValueError("`label` and `classes` belong to the format coco_labels, which needs both")
-        if (self.label and self.format != "coco_labels") or (self.classes and self.format not in GROUPED):
-            raise ValueError("`label` and `classes` belong to the format coco_labels, `classes` to tiny_imagenet too")
+        own = FORMATS[self.format]
+        if self.group is not None and not own.in_json:
+            raise ValueError(f"`group` is a key of the images in a json ({having('in_json')})")
+        if own.labelled and not (self.label and self.classes):
+            raise ValueError(f"`label` and `classes` belong to the format {self.format}, which needs both")
+        if (self.label and not own.labelled) or (self.classes and not own.joins):
+            labelled, joins = having("labelled"), having("joins")
+            raise ValueError(f"`label` is for the format {labelled}, `classes` for {joins}")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
-        if shares and (len(shares) < len(given) or self.format not in SHARED_OUT or sum(shares) > 1 + 1e-9):
-            raise ValueError(
-                f"shares are for {' and '.join(SHARED_OUT)}, for all splits or none, and add up to 1 at most"
-            )
+        if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):
+            can = having("lists_all")
+            raise ValueError(f"shares are for {can}, for all splits or none, and add up to 1 at most")
         return self
+
+
+def having(what: str) -> str:
+    """The formats with a property, for messages."""
+    return " and ".join(name for name, own in FORMATS.items() if getattr(own, what))
 
 
 def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:

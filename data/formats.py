@@ -1,4 +1,4 @@
-"""Data formats by name; a new one takes a file and a line here."""
+"""Data formats by name; to add one, write a reader (data/records.py) and add it to FORMATS."""
 
 from dataclasses import replace
 
@@ -13,17 +13,31 @@ from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
 from data.yolo_txt import read_yolo
 from utils.errors import UserError
+from utils.tables import Table
 
-FORMATS = {
-    "voc": Format(read_voc, single_label=False, boxed=True),
-    "yolo": Format(read_yolo, single_label=False, boxed=True),
-    "coco": Format(read_coco, single_label=False, boxed=True, names=coco_names),
-    "coco_labels": Format(read_coco_labels, single_label=True, boxed=False),
-    "chestxray": Format(read_chestxray, single_label=False, boxed=True, names=chestxray_names),
-    "tiny_imagenet": Format(read_tiny_imagenet, single_label=True, boxed=True, names=tiny_imagenet_names),
-    "cifar": Format(read_cifar, single_label=True, boxed=False, names=cifar_names),
-    "folder": Format(read_folder, single_label=True, boxed=False, names=folder_names),
-}
+FORMATS = Table(
+    "format",
+    "format",
+    (
+        Format("voc", "XML files of Pascal VOC", read_voc, False, True, lists_all=True),
+        Format("yolo", "text files of YOLO", read_yolo, False, True, lists_all=True),
+        Format("coco", "a json of COCO", read_coco, False, True, coco_names, in_json=True),
+        Format(
+            "coco_labels",
+            "classes in a json like COCO's",
+            read_coco_labels,
+            True,
+            False,
+            in_json=True,
+            labelled=True,
+            joins=True,
+        ),
+        Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
+        Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
+        Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
+        Format("folder", "a folder for each class", read_folder, True, False, folder_names),
+    ),
+)
 
 
 def read_split(description: Description, split: str, *, strict: bool = False) -> Split:

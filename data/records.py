@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.errors import UserError
+from utils.tables import Entry
 
 LISTED = 20  # problems that a summary names one by one
 EVERYTHING = "*"  # in place of a split's list: all images, to be shared out
 
 
 @dataclass(frozen=True)
-class Format:
+class Format(Entry):
     """How a data format is read, and what its data can train.
 
     Attributes:
@@ -23,12 +24,20 @@ class Format:
         boxed: images come with boxes that a detector can be trained on.
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
             None where the format does not tell them.
+        lists_all: it can list all images, for splits that the yaml gives as shares.
+        in_json: a json tells more about each image, for `group:`.
+        labelled: the yaml says with `label:` which key of the json is the class.
+        joins: `classes:` may join its labels to classes.
     """
 
     read: Callable[["Description", str], "Split"]
     single_label: bool
     boxed: bool
     names: Callable[[Path, str], list[str]] | None = None
+    lists_all: bool = False
+    in_json: bool = False
+    labelled: bool = False
+    joins: bool = False
 
 
 @dataclass(frozen=True)

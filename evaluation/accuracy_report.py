@@ -11,17 +11,11 @@ from typing import Any
 import numpy as np
 
 from evaluation.accuracy import Row, Study
+from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
 from utils.config import ROOT
 from utils.files import write_text, written_whole
 
-TITLES = {
-    "accuracy": "top-1 accuracy",
-    "top5": "top-5 accuracy",
-    "balanced_error": "balanced error",
-    "auc": "macro AUC",
-    "map": "mAP",
-}
 MARKERS = "osD^vP"
 NOTHING = "–"
 
@@ -30,16 +24,15 @@ def measures(study: Study) -> list[str]:
     """Names of the measures that the data define, the one to look at first in front."""
     first = "accuracy" if study.single_label else "auc"
     there = {name for row in study.rows for name in row.metrics}
-    return [name for name in dict.fromkeys([first, *TITLES]) if name in there]
+    return [name for name in dict.fromkeys([first, *METRICS]) if name in there]
 
 
 def heading(study: Study) -> str:
     """What was measured on what, in a line."""
     task = "single-label" if study.single_label else "multi-label"
     first = study.rows[0].beside  # the same for every classifier
-    beside = (
-        f"chance {first['chance']:.3f}, majority {first['majority']:.3f} of {TITLES[judged_by(study.single_label)]}"
-    )
+    of = METRICS[judged_by(study.single_label)].title
+    beside = f"chance {first['chance']:.3f}, majority {first['majority']:.3f} of {of}"
     return f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}; {beside}"
 
 
@@ -79,7 +72,7 @@ def cell(rows: Sequence[Row], name: str) -> str:
 def terminal_table(study: Study) -> str:
     """A row for each classifier, and the mean over seeds where there are several."""
     names = measures(study)
-    table = [["method", "seed", "cut", "features", *(TITLES[name] for name in names)]]
+    table = [["method", "seed", "cut", "features", *(METRICS[name].title for name in names)]]
     for line, groups in study.lines.items():
         for block, rows in groups.items():
             for row in rows:
@@ -106,10 +99,10 @@ def markdown(study: Study, command: str, picture: str) -> str:
     blocks = sorted({row.block for row in study.rows})
     text = [f"Made by `{command}`.", f"{heading(study)}; seeds: {seeds}{meaning}{intervals_note(study)}."]
     text += [f"{line}." for line in doubts(study)]
-    text.append(f"![{TITLES[measures(study)[0]]} after each block]({picture})")
+    text.append(f"![{METRICS[measures(study)[0]].title} after each block]({picture})")
     for name in measures(study):
-        better = ", lower is better" if name == "balanced_error" else ""
-        table = [f"| {TITLES[name]}{better} | {' | '.join(lines)} |", "|---|" + "---:|" * len(lines)]
+        better = ", lower is better" if METRICS[name].lower else ""
+        table = [f"| {METRICS[name].title}{better} | {' | '.join(lines)} |", "|---|" + "---:|" * len(lines)]
         for block in blocks:
             cells = [cell(groups[block], name) if block in groups else NOTHING for groups in lines.values()]
             table.append(f"| b{block} | {' | '.join(cells)} |")
@@ -135,7 +128,7 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
     ]
     summary = [
         {"method": line, "cut": f"b{block}", "seeds": len(group)}
-        | {name: dict(zip(("mean", "sd"), found, strict=True)) for name in TITLES if (found := spread(group, name))}
+        | {name: dict(zip(("mean", "sd"), found, strict=True)) for name in METRICS if (found := spread(group, name))}
         for line, groups in study.lines.items()
         for block, group in groups.items()
     ]
@@ -164,7 +157,7 @@ def save_curve(study: Study, path: Path) -> None:
             axis.fill_between(list(bands), low, high, color=colour, alpha=0.15, linewidth=0)
     blocks = sorted({row.block for row in study.rows})
     axis.set_xticks(blocks, [f"b{block}" for block in blocks])
-    axis.set(xlabel="features after block", ylabel=TITLES[name], title=heading(study).replace("`", ""))
+    axis.set(xlabel="features after block", ylabel=METRICS[name].title, title=heading(study).replace("`", ""))
     axis.grid(alpha=0.3)
     axis.legend()
     figure.tight_layout()

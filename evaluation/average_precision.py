@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from data.records import Split
-from evaluation.evaluate import coco_evaluation, detection_metrics, guessed, instances, true_annotations
+from evaluation.detection_figures import FIGURES, detection_metrics
+from evaluation.evaluate import coco_evaluation, guessed, instances, true_annotations
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
 from utils.files import write_text
 
-KEYS = ("map", "map50", "map75", "map_small", "map_medium", "map_large", "voc07_ap50", "miou")
 PAGE = 8  # images on the page of predictions
 SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
 
@@ -65,7 +65,7 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     """The AP table and where the pictures are, as plain text."""
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
-    lines += [f"  {key:<12}{share(metrics[key])}" for key in KEYS]
+    lines += [f"  {key:<12}{share(metrics[key])}" for key, own in FIGURES.items() if own.summed_up]
     lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
     width = max(12, *(len(name) for name in metrics["per_class"]))
     lines += ["", f"  {'class':<{width}}  boxes     map   map50"]

@@ -7,17 +7,81 @@ Shapes: scores [N, C] are logits; targets [N, C] are 0 or 1, one 1 a row for a s
 how often image n counts in draw d.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
-NAMES = ("accuracy", "top5", "balanced_error", "auc", "map")
+from utils.tables import Entry, Table
+
 CHUNK_NUMBERS = 2**23  # numbers in the weights that are held at once
 COVERAGE = (2.5, 97.5)  # per cent: the ends of a 95 % interval
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a measure looks at.
+
+    Attributes:
+        scores: [N, C] logits.
+        held: [N, C] bool: which classes an image has.
+        weights: [N, D] how often an image counts in each draw.
+    """
+
+    scores: Array
+    held: Array
+    weights: Array
+    single_label: bool
+
+    @cached_property
+    def ranking(self) -> tuple[Array, Array]:
+        """[D] macro AUC and [D] mean average precision."""
+        ranks = log_softmax(self.scores.astype(np.float64), axis=1) if self.single_label else self.scores
+        return ranking(ranks, self.held, self.weights)
+
+    @property
+    def error(self) -> Array:
+        """[D] balanced error."""
+        return (recall_error if self.single_label else threshold_error)(self.scores, self.held, self.weights)
+
+    def best(self, k: int) -> Array:
+        """[D] share of the images with a class of theirs among the k best-scored ones."""
+        return top_share(self.scores, self.held, k, self.weights)
+
+
+@dataclass(frozen=True)
+class Metric(Entry):
+    """A measure of a classifier.
+
+    Attributes:
+        of: → [D], a fraction 0–1 for each draw; NaN in draws that do not define it.
+        short: the title in few letters.
+        lower: whether lower is better.
+        classes: it is told from so many classes on.
+    """
+
+    of: Callable[[Scored], Array]
+    short: str
+    lower: bool = False
+    classes: int = 1
+
+
+METRICS = Table(
+    "metric",
+    "metrics",
+    (
+        Metric("accuracy", "top-1 accuracy", lambda own: own.best(1), "top-1"),
+        Metric("top5", "top-5 accuracy", lambda own: own.best(5), "top-5", classes=6),
+        Metric("balanced_error", "balanced error", lambda own: own.error, "error", lower=True),
+        Metric("auc", "macro AUC", lambda own: own.ranking[0], "AUC"),
+        Metric("map", "mAP", lambda own: own.ranking[1], "mAP"),
+    ),
+)
 
 
 def classification_metrics(scores: Array, targets: Array, single_label: bool) -> dict[str, float]:
@@ -41,7 +105,7 @@ def classification_metrics(scores: Array, targets: Array, single_label: bool) ->
     if np.isnan(scores).any():
         raise ValueError("scores are not a number")
     once = np.ones((len(scores), 1), np.float32)
-    values = weighted_metrics(scores, targets, single_label, once, NAMES)
+    values = weighted_metrics(scores, targets, single_label, once, METRICS)
     return {name: float(value[0]) for name, value in values.items() if not np.isnan(value[0])}
 
 
@@ -51,7 +115,7 @@ def bootstrap(
     single_label: bool,
     draws: int,
     seed: int,
-    names: Sequence[str] = NAMES,
+    names: Iterable[str] | None = None,
     groups: Array | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of the measures over resampled images (N drawn from N with replacement).
@@ -66,7 +130,7 @@ def bootstrap(
     chance with few positives in a class, the interval of `map` can lie wholly above the figure.
     """
     chunks = [
-        weighted_metrics(scores, targets, single_label, weights, names)
+        weighted_metrics(scores, targets, single_label, weights, METRICS if names is None else names)
         for weights in resamples(len(scores), draws, seed, groups)
     ]
     joined = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in (chunks[0] if chunks else ())}
@@ -91,23 +155,12 @@ def resamples(images: int, draws: int, seed: int, groups: Array | None = None) -
 
 
 def weighted_metrics(
-    scores: Array, targets: Array, single_label: bool, weights: Array, names: Sequence[str]
+    scores: Array, targets: Array, single_label: bool, weights: Array, names: Iterable[str]
 ) -> dict[str, Array]:
-    """Each measure by name as [D], NaN in draws that do not define it."""
-    held = targets > 0
-    found: dict[str, Array] = {}
-    if "accuracy" in names:
-        found["accuracy"] = top_share(scores, held, 1, weights)
-    if "top5" in names and scores.shape[1] > 5:
-        found["top5"] = top_share(scores, held, 5, weights)
-    if "balanced_error" in names:
-        error = recall_error if single_label else threshold_error
-        found["balanced_error"] = error(scores, held, weights)
-    if {"auc", "map"} & set(names):
-        ranks = log_softmax(scores.astype(np.float64), axis=1) if single_label else scores
-        auc, precision = ranking(ranks, held, weights)
-        found |= {name: values for name, values in (("auc", auc), ("map", precision)) if name in names}
-    return found
+    """Each measure of METRICS by name as [D], NaN in draws that do not define it."""
+    scored = Scored(scores, targets > 0, weights, single_label)
+    own = (METRICS[name] for name in METRICS if name in set(names))
+    return {metric.name: metric.of(scored) for metric in own if scores.shape[1] >= metric.classes}
 
 
 def top_share(scores: Array, held: Array, k: int, weights: Array) -> Array:

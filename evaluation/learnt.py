@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data.records import Record
-from evaluation.classification import Array, bootstrap, classification_metrics
+from evaluation.classification import METRICS, Array, bootstrap, classification_metrics
 
 DRAWS = 1000
 SEED = 0
 LEAST_GROUPS = 5  # images or patients below which no interval says anything
-TITLES = {"accuracy": "top-1", "auc": "AUC"}
 
 
 def judged_by(single_label: bool) -> str:
@@ -48,7 +47,7 @@ def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
     word = "learnt" if own["learnt"] else "learnt nothing"
-    figure = f"{TITLES[name]} {own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]"
+    figure = f"{METRICS[name].short} {own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]"
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
     return f"{word}: {figure}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
 
@@ -60,4 +59,4 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     name = judged_by(single_label)
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
     beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
-    return f"the classifiers {what} ({TITLES[name]} {own.get(name, 0):.2f}{beside})"
+    return f"the classifiers {what} ({METRICS[name].short} {own.get(name, 0):.2f}{beside})"

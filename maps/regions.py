@@ -15,7 +15,8 @@ from torch.nn.functional import avg_pool2d
 
 from data.records import Record, make_record
 from evaluation.accuracy import BackboneFile, line_names
-from evaluation.evaluate import coco_evaluation, mean_or_none
+from evaluation.detection_figures import mean_or_none
+from evaluation.evaluate import coco_evaluation
 from maps.boxes_from_maps import box_iou
 from maps.frame import Frame
 from maps.localise import load_explained

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from evaluation.learnt import TITLES, judged_by, why_not
+from evaluation.classification import METRICS
+from evaluation.learnt import judged_by, why_not
 from studies.recipe import Cell, Study
 from studies.runs import run_folder
 from utils.runs import FINISHED
@@ -71,7 +72,7 @@ def told(lessons: Sequence[Lesson | None]) -> str:
         return "–"
     mean = sum(own.value for own in known) / len(known)
     nothing = "" if all(own.learnt for own in known) else ", learnt nothing"
-    return f"{TITLES[known[0].figure]} {mean:.3f}{nothing}"
+    return f"{METRICS[known[0].figure].short} {mean:.3f}{nothing}"
 
 
 def reason(lessons: Sequence[Lesson | None]) -> str | None:

@@ -16,11 +16,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from evaluation.detection_figures import FIGURES
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import load
 from utils.recipes import anchor_paths, build, merged, read_yaml
+from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
@@ -233,10 +235,24 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
     """
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
+    check_asked(settings, path)
     made = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
     cells = list(ordered(made, path))
     check_sources(cells, path)
     return Study(path, folder, settings, cells, read_published(results / path.stem / RUNS, cells) if results else {})
+
+
+def check_asked(settings: StudyYaml, path: Path) -> None:
+    """Refuse before the first run what a table or a report would ask for in vain.
+
+    Raises:
+        UserError: there is no such figure of a detector, or no such way to find boxes.
+    """
+    for measure in settings.table.measures if settings.table else ():
+        FIGURES.pick(measure, f"{path}, table")
+    for name, report in settings.reports.items():
+        for method in report.method if report.method != ("all",) else ():
+            METHODS.choose(method, f"{path}, report {name}")
 
 
 def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:

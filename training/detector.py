@@ -15,7 +15,8 @@ from data.loader import Batch, DetectionSet
 from data.mix import Mix
 from data.records import Record, Split
 from data.transforms import train_transform
-from evaluation.evaluate import coco_evaluation, detection_metrics
+from evaluation.detection_figures import detection_metrics
+from evaluation.evaluate import coco_evaluation
 from evaluation.predict import predict_split
 from models.decode import DECODE_TYPE, Decoder, Thresholds
 from models.loss import YOLOLoss, YOLOLossConfig

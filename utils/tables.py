@@ -130,25 +130,30 @@ class Table(dict[str, E], Generic[E]):
             return self[name]
         raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, mend=f"{near(name, self)}{self}")
 
-    def choose(self, text: str) -> Chosen[E]:
+    def choose(self, text: str, where: str | None = None) -> Chosen[E]:
         """The entry of a name with options.
+
+        Args:
+            where: what a message points at [the table's flag].
 
         Raises:
             UserError: there is none, or it has no such option.
         """
         head, at, share = text.partition("@")
         name, *words = head.split(":")
-        entry = self.pick(name)
+        entry = self.pick(name, where)
         given = dict(map(pair, words, [entry] * len(words))) | ({SHARE: share} if at else {})
         options = {key: own.default for key, own in entry.options.items()}
         for key, value in given.items():
             if key not in entry.options:
                 known = ", ".join(spelt(entry)) or "none"
-                raise UserError(f"`{text[:60]}`: no option `{key}`", where=self.flag, mend=f"{name} has {known}")
+                raise UserError(
+                    f"`{text[:60]}`: no option `{key}`", where=where or self.flag, mend=f"{name} has {known}"
+                )
             try:
                 options[key] = entry.options[key].read(value)
             except ValueError as error:
-                raise UserError(f"`{text[:60]}`", where=self.flag, mend=str(error)) from None
+                raise UserError(f"`{text[:60]}`", where=where or self.flag, mend=str(error)) from None
         return Chosen(text, entry, options)
 
     def __str__(self) -> str:

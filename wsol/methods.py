@@ -31,10 +31,9 @@ from wsol.localiser import (
 )
 from wsol.mining.train import STEPS, Mining
 
-FITS: dict[str, Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "ridge": best_ridge,
-    "sgd": descended,
-}
+Predict = Callable[[np.ndarray], np.ndarray]
+FITS: dict[str, Callable[[np.ndarray, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
+
 CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
 FIT = {"fit": Option("ridge", tuple(FITS), slow=("sgd",))}
 FIFTH = ("@0.2",)  # as Zhou et al. cut CAM off

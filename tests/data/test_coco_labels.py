@@ -52,7 +52,7 @@ def test_classes_groups_and_what_is_left_out(tmp_path: Path) -> None:
     [
         ({"classes": {"flu": ["Influenza"]}}, "no image has `Influenza` under `finding`"),
         ({"label": None}, "which needs both"),
-        ({"format": "coco"}, "belong to the format coco_labels"),
+        ({"format": "coco"}, "`label` is for the format coco_labels"),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, changes: dict[str, object], says: str) -> None:

@@ -32,7 +32,7 @@ def test_the_description_says_it(tmp_path: Path) -> None:
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`format` is 'yoga' — use one of voc, yolo"):
+    with pytest.raises(UserError, match=r"`format` is 'yoga' — there is voc, yolo"):
         describe(tmp_path, format="yoga")
 
 

@@ -17,7 +17,7 @@ from data.loader import read_image
 from data.transforms import eval_transform
 from evaluation.accuracy import Row, Study, classify, own_data, read_backbones
 from evaluation.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
-from evaluation.classification import NAMES, classification_metrics
+from evaluation.classification import METRICS, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
 from utils import checkpoint
@@ -43,7 +43,7 @@ def test_every_classifier_of_every_file(
         (method, seed, f"b{block}") for seed in (0, 1) for method in ("cl6", "e2e") for block in range(1, 7)
     ]
     for row in figures["rows"]:
-        assert set(row["metrics"]) == set(NAMES) == set(row["intervals"])
+        assert set(row["metrics"]) == set(METRICS) == set(row["intervals"])
         assert all(0 <= low <= high <= 1 for low, high in row["intervals"].values())
     assert {entry["seeds"] for entry in figures["summary"]} == {2}
     check_report(tmp_path / "b" / "r.md", figures)
@@ -220,4 +220,4 @@ def test_command_without_this_machines_paths() -> None:
 def test_metrics_take_what_classify_gives(written: Writer, scenes_yaml: Path) -> None:
     (file,) = read_backbones([written("e2e")])
     scores, targets = classify(file, read_split(load_description(scenes_yaml), "test"), "cpu", 4)
-    assert set(classification_metrics(scores[0], targets, file.single_label)) == set(NAMES)
+    assert set(classification_metrics(scores[0], targets, file.single_label)) == set(METRICS)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, top_k_accuracy_score
 
 from evaluation import classification
-from evaluation.classification import NAMES, bootstrap, classification_metrics, resamples, weighted_metrics
+from evaluation.classification import METRICS, bootstrap, classification_metrics, resamples, weighted_metrics
 
 
 def drawn(seed: int, images: int, classes: int, single_label: bool, levels: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +64,7 @@ def test_figures_are_scikit_learns(single_label: bool, classes: int) -> None:
 def test_a_draw_is_the_measure_of_the_resampled_images(single_label: bool) -> None:
     scores, targets = drawn(3, 40, 7, single_label)
     (weights,) = resamples(40, 60, seed=5)
-    fast = weighted_metrics(scores, targets, single_label, weights, NAMES)
+    fast = weighted_metrics(scores, targets, single_label, weights, METRICS)
     missing = 0
     for draw in range(60):
         rows = np.repeat(np.arange(40), weights[:, draw].astype(int))
@@ -161,7 +161,7 @@ def test_intervals_are_the_binomial_ones() -> None:
 def test_only_what_is_asked_for_and_the_same_each_time() -> None:
     scores, targets = drawn(0, 50, 6, single_label=False)
     every = bootstrap(scores, targets, False, 100, 3)
-    assert set(every) == set(NAMES)
+    assert set(every) == set(METRICS)
     assert bootstrap(scores, targets, False, 100, 3, ["auc"]) == {"auc": every["auc"]}
     assert bootstrap(scores, targets, False, 100, 4)["auc"] != every["auc"]
     assert bootstrap(scores, targets, False, 0, 3) == {}

@@ -14,7 +14,8 @@ from data.description import load_description
 from data.formats import read_split
 from data.records import Record
 from evaluation.curves import Ranking, best_point
-from evaluation.evaluate import coco_evaluation, detection_metrics
+from evaluation.detection_figures import detection_metrics
+from evaluation.evaluate import coco_evaluation
 from utils.boxes import Detections
 
 FIXTURES = SHARED / "map_fixtures"
