@@ -1,0 +1,36 @@
+"""What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
+
+from data.formats import FORMATS
+from evaluation.classification import METRICS
+from evaluation.detection_figures import FIGURES
+from models.backbones import BACKBONES
+from models.heads import HEADS
+from utils.tables import Table, shown
+from wsol.methods import METHODS
+
+TABLES: dict[str, Table] = {
+    "Backbones": BACKBONES,
+    "Classifiers of a stage": HEADS,
+    "Metrics of classifiers": METRICS,
+    "Figures of detectors": FIGURES,
+    "Ways to find a box": METHODS,
+    "Data formats": FORMATS,
+}
+WHERE = {"metric": "`val.py --accuracy`", "figure": "`metrics.json`, `measures:` of a study", "format": "`format:`"}
+
+
+def page() -> str:
+    """The reference as Markdown."""
+    parts = [
+        "# What there is",
+        "Made by `python -m studies.reference > docs/reference.md`. [To add more](extending.md).",
+    ]
+    for title, table in TABLES.items():
+        rows = [f"| `{shown(own)}` | {own.title} |" for own in table.values()]
+        where = WHERE.get(table.kind, f"`{table.flag}`")
+        parts += [f"## {title}", f"Given or found with {where}.", "\n".join(["| name | what |", "|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
