@@ -15,6 +15,7 @@ from maps.statistics import Comparison, Resamples, compare, holm, mcnemar
 OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
 REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate")
 COMPARED = ("iou", "coverage", "coarseness")
+OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes
 
@@ -75,11 +76,16 @@ class Against:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two lines with the same kind of map, compared."""
+    """Two lines with the same kind of map, compared.
+
+    Attributes:
+        overall: measure → mean difference over the cuts, and its 95 % interval.
+    """
 
     first: Line
     second: Line
     rows: list[Against]
+    overall: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -150,9 +156,23 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     for line in lines:
         line.intervals.update(found[id(line)])
     taught = untaught(study.plan.files) is None
-    pairs = [Pair(one, two, against(one, two, found[id(one), id(two)])) for one, two in couples if taught]
+    pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
+
+
+def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:
+    """Two lines, compared at every cut and over all cuts."""
+    overall = {
+        measure.removesuffix(OVER_CUTS): (
+            float(values.mean()),
+            float(found[measure][0, 0]),
+            float(found[measure][1, 0]),
+        )
+        for measure, values in apart(first, second).items()
+        if measure.endswith(OVER_CUTS)
+    }
+    return Pair(first, second, against(first, second, found, groups), overall)
 
 
 def lines_of(columns: Sequence[Column]) -> list[Line]:
@@ -225,23 +245,31 @@ def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray],
 def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
     """Measure → [seeds, cases, common cuts] first less second, seeds in pairs.
 
-    And `advantage` [1, cases, common cuts]: the sign of the IoU's mean difference over the seeds.
+    And `advantage`, the sign of the IoU's difference, and some measures' means over the cuts, [seeds, cases, 1].
     """
     cuts = common_cuts(first, second)
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
     shared = [measure for measure in COMPARED if measure in first.values]
     found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
-    return found | {"advantage": np.sign(found["iou"].mean(0, keepdims=True))}
+    overall = [measure for measure in ("iou", "coverage") if measure in found]
+    over = {measure + OVER_CUTS: found[measure].mean(2, keepdims=True) for measure in overall}
+    return found | over | {"advantage": np.sign(found["iou"])}
 
 
-def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:
-    """Compare two lines on the same cases, at the cuts that both have."""
-    rows = []
+def against(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> list[Against]:
+    """Compare two lines on the same cases, at the cuts that both have.
+
+    Args:
+        groups: [all cases] whose image each is.
+    """
+    rows, own_groups = [], (groups if first.chosen is None else groups[first.chosen]).tolist()
     cuts = common_cuts(first, second)
     for measure, values in apart(first, second).items():
-        own = [compare(values[..., column], found[measure][:, column]) for column in range(len(cuts))]
+        if measure.endswith(OVER_CUTS):
+            continue
+        own = [compare(values[..., column], found[measure][:, column], own_groups) for column in range(len(cuts))]
         adjusted = holm([one.sign for one in own])
-        localised = [localised_p(first, second, cut) if measure == "iou" else None for cut in cuts]
+        localised = [localised_p(first, second, cut, own_groups) if measure == "iou" else None for cut in cuts]
         rows += [
             Against(measure, cut, one, p, float(sign))
             for cut, one, p, sign in zip(cuts, own, localised, adjusted, strict=True)
@@ -249,10 +277,10 @@ def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Aga
     return rows
 
 
-def localised_p(first: Line, second: Line, cut: int) -> float:
+def localised_p(first: Line, second: Line, cut: int, groups: Sequence[object]) -> float:
     """P of McNemar's test at a cut; of several seeds the largest."""
     one, other = (line.values["iou"][:, :, line.cuts.index(cut)] > LOCALISED for line in (first, second))
-    return max(mcnemar(a, b) for a, b in zip(one, other, strict=True))
+    return max(mcnemar(a, b, groups) for a, b in zip(one, other, strict=True))
 
 
 def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:

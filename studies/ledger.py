@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED
+from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED
 from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
@@ -25,7 +25,6 @@ from utils.recipes import build, read_yaml
 
 NOT_RUN, NOTHING = "not run", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
-UNDECIDED = "undecided"
 RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
 *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
 *{UNDECIDED}*, if it holds 0 or if there is one seed. Of an order of several: the same of the first minus the last, and

@@ -30,7 +30,7 @@ from maps.regions import propose
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.summary import Line, Pair, against, apart, summarise
-from studies.claims import NOT_SEEN, REPRODUCED, UNTESTED, judged, share_bounds
+from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
 
 
@@ -170,7 +170,7 @@ def test_same_files_are_ties(written: Writer, split: Split) -> None:
     for pair in summary.pairs:
         for row in pair.of("iou"):
             assert (row.values.ties, row.values.mean, row.adjusted) == (1, 0, 1)
-    assert {claim.verdict for claim in judged(summary)} <= {NOT_SEEN, UNTESTED}
+    assert {claim.verdict for claim in judged(summary)} <= {UNDECIDED, NOT_SEEN, UNTESTED}
 
 
 def test_lime_reckons_shared_features_once(written: Writer, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,13 +213,20 @@ def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
         for name, more in (("cl6", 4), ("e2e", 3))
     )
     bounds = {name: Resamples(400, draws=4000).interval(values) for name, values in apart(first, second).items()}
-    pair = Pair(first, second, against(first, second, bounds))
+    pair = Pair(first, second, against(first, second, bounds, np.arange(400)))
     last = pair.of("iou")[0].values
     decided = round((1 - last.ties) * 400)
     assert 0 < last.ties < 0.5
-    low, high = (float(word) / 100 for word in re.findall(r"([\d.]+)%", share_bounds(pair)))
+    low, high = share_bounds(pair)
     expected = binomtest(round(last.above * decided), decided).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
+
+
+def test_verdicts_by_intervals() -> None:
+    assert [verdict(0.1, 0.2, own) for own in (True, False)] == [REPRODUCED, DIRECTION]
+    assert verdict(-0.014, 0.015, True) == UNDECIDED
+    assert verdict(-0.2, -0.1, True) == NOT_SEEN
+    assert verdict(0.4, 0.6, True, 0.5) == UNDECIDED
 
 
 def test_patients_are_resampled_whole(written: Writer, split: Split) -> None:
