@@ -171,7 +171,8 @@ def pair(word: str, entry: Entry) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if equals:
         return key, value
-    return next(((key, word) for key, own in entry.options.items() if word in own.choices), (word, ""))
+    keys = [key for key, own in entry.options.items() if word in own.choices]
+    return (keys[0], word) if len(keys) == 1 else (word, "")
 
 
 def spelt(entry: Entry) -> list[str]:
@@ -179,7 +180,8 @@ def spelt(entry: Entry) -> list[str]:
     found = []
     for key, own in entry.options.items():
         if own.choices:
-            found += [f":{word}" for word in own.choices if word != own.default]
+            others = [word for word in own.choices if word != own.default]
+            found += [f":{word}" if pair(word, entry)[1] else f":{key}={word}" for word in others]
         else:
             example = own.default if own.default is not None else EXAMPLE
             found.append(f"@{example}" if key == SHARE else f":{key}={example}")

@@ -1,15 +1,13 @@
-"""Accuracy against false positives per image, of boxes from maps of findings (Wang et al., arXiv 1705.02315)."""
+"""Accuracy against false positives, of boxes from maps of findings (Wang et al., arXiv 1705.02315)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from maps.boxes_from_maps import box_iou, largest_components
 
 SHARES = (0.25, 0.5, 0.75)  # of the maximum; the paper says three thresholds and not which
-Denominator = Literal["wang", "cai"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class AccAFP:
-    """Share of the true boxes that are found, and false boxes an image."""
+    """Share of the true boxes that are found, and false boxes for each true one."""
 
     accuracy: float
     afp: float
@@ -58,7 +56,7 @@ def acc_afp(
     threshold: float,
     *,
     bound: float = np.inf,
-    denominator: Denominator = "cai",
+    annotated: int | None = None,
 ) -> AccAFP:
     """Take boxes from a list until one more would pass a bound on the false positives.
 
@@ -66,8 +64,9 @@ def acc_afp(
         walk: `ranked` guesses of one class.
         truth: [n, 4] true boxes of that class for each image.
         threshold: IoU above which a guess is right.
-        denominator: false positives are told per image with the class (`cai`; boxes in other images are not looked at),
-            or per annotated image of any class (`wang`).
+        annotated: boxes of all classes, 984 in ChestX-ray14, that the false positives are divided by, as the published
+            ones are (Wang et al., supplement, table 7). None: they are divided by the true boxes of the class, and
+            boxes in images without it are not looked at (Cai et al., arXiv 1807.03215, table 2).
 
     Raises:
         ValueError: no image has a box of the class.
@@ -75,17 +74,17 @@ def acc_afp(
     positives = sum(len(boxes) for boxes in truth)
     if not positives:
         raise ValueError("no image has a box of this class")
-    images = len(truth) if denominator == "wang" else positives
+    whole = positives if annotated is None else annotated
     hit: set[tuple[int, int]] = set()
     false = 0
     for guess in walk:
         own = truth[guess.image]
-        if denominator == "cai" and not len(own):
+        if annotated is None and not len(own):
             continue
         right = np.flatnonzero(box_iou(guess.box_xyxy, own) > threshold)
         if not len(right):
-            if (false + 1) / images > bound:
+            if (false + 1) / whole > bound:
                 break
             false += 1
         hit |= {(guess.image, int(index)) for index in right}
-    return AccAFP(len(hit) / positives, false / images)
+    return AccAFP(len(hit) / positives, false / whole)

@@ -126,7 +126,9 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
         known: what maps of these networks are worth as such; what is found is added.
     """
     title, began = f"{method.text}, {network.line}", time.monotonic()
-    subject = Subject(network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers)
+    subject = Subject(
+        network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers, network.seed
+    )
     localise = localiser(method, subject)
     key = (localise.source, network.line, network.seed)
     boxes, ious, levels = [], [], Levels()

@@ -1,7 +1,7 @@
 """What finds one box for a class in an image: maps, and boxes from them, cut off or regressed."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -50,12 +50,14 @@ class Subject:
         training: gives the training images with their boxes, batch by batch, as often as it is asked.
         plan: with the images that are explained, whose classes may be known, but not their boxes.
         layers: gives the network once more, free to be trained, with its classifiers.
+        seed: of the network, and of what learns on from it.
     """
 
     network: Explained
     training: Callable[[], Iterable[Cases]]
     plan: Plan
     layers: Callable[[], tuple[Backbone, Sequence[nn.Module]]]
+    seed: int = 0
 
 
 def largest(cases: Cases) -> np.ndarray:
@@ -168,14 +170,15 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
     """
 
     def of(subject: Subject) -> Maps:
-        plan, file = subject.plan, subject.plan.files[0]
+        plan, file, own = subject.plan, subject.plan.files[0], replace(mining, seed=subject.seed)
         frame: Frame | None = subject.network.frame(-1, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        images = Images([*plan.training, *plan.split.records], file.view, len(file.names))
+        others = () if mining.keep == "none" else plan.training
+        images = Images([*others, *plan.split.records], file.view, len(file.names))
         if upsampling:
-            network, frame = aggregated(network, images, mining, upsampling, plan.device), None
-        networks = mine(network, images, mining, plan.device)
+            network, frame = aggregated(network, images, own, upsampling, plan.device), None
+        networks = mine(network, images, own, plan.device)
 
         def maps(images: Tensor, labels: Tensor) -> np.ndarray:
             found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()

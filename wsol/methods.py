@@ -41,6 +41,8 @@ MINED = {
     "steps": Option(STEPS, low=1, high=20),
     "keep": Option("features", ("features", "vanilla", "none")),
     "aggregate": Option("off", ("off", "bilinear", "deconv")),
+    "erase": Option("on", ("on", "off")),
+    "epochs": Option(2, low=1, high=1000),
     SHARE: CUT[SHARE],
 }
 
@@ -95,9 +97,9 @@ def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float |
     return by_threshold(maps_of, share, subject)
 
 
-def mining(subject: Subject, steps: int, keep: Any, aggregate: Any, share: float | None) -> Localiser:
+def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, **options: Any) -> Localiser:
     """The box around what is high in mined maps."""
-    maps_of = mining_maps(Mining(steps=steps, keep=keep), None if aggregate == "off" else aggregate)
+    maps_of = mining_maps(Mining(erase=erase == "on", **options), None if aggregate == "off" else aggregate)
     return by_threshold(maps_of, share, subject)
 
 

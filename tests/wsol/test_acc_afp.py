@@ -38,8 +38,8 @@ def test_by_hand() -> None:
     walk = ranked([RIGHT, WRONG, SECOND, ELSEWHERE], order=[0, 1, 2])
     every = acc_afp(walk, TRUTH, 0.5)
     assert (every.accuracy, every.afp) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
-    wang = acc_afp(walk, TRUTH, 0.5, denominator="wang")
-    assert (wang.accuracy, wang.afp) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    wang = acc_afp(walk, TRUTH, 0.5, annotated=8)  # five boxes of other classes; three images
+    assert (wang.accuracy, wang.afp) == (pytest.approx(2 / 3), pytest.approx(2 / 8))
     bounded = acc_afp(walk, TRUTH, 0.5, bound=0.2)
     assert (bounded.accuracy, bounded.afp) == (pytest.approx(1 / 3), 0)
     assert acc_afp(walk, TRUTH, 0.85).accuracy == pytest.approx(1 / 3)
@@ -60,3 +60,16 @@ def test_accuracy_grows_with_the_bound() -> None:
     found = [acc_afp(walk, TRUTH, 0.2, bound=bound) for bound in (0, 0.5, 1, 2, 5, np.inf)]
     assert all(a.accuracy <= b.accuracy and a.afp <= b.afp for a, b in pairwise(found))
     assert all(own.afp <= bound for own, bound in zip(found, (0, 0.5, 1, 2, 5, np.inf), strict=True))
+
+
+def test_published_figures_are_whole_numbers_over_these() -> None:
+    """Wang et al., table 7, at IoU 0.1: accuracies are k over a class's boxes, false positives k over all 984."""
+    boxes = {"atelectasis": 180, "cardiomegaly": 146, "effusion": 153, "infiltration": 123}
+    accuracy = {"atelectasis": 0.6888, "cardiomegaly": 0.9383, "effusion": 0.6601, "infiltration": 0.7073}
+    false = (0.8943, 0.5996, 0.8343, 0.6250)
+    for name, count in boxes.items():
+        found = round(accuracy[name] * count)
+        walk = [Guess(image, 0, box(0, 0, 10, 10)) for image in range(found)]
+        truth = [np.array([[0, 0, 10, 10.0]])] * count
+        assert acc_afp(walk, truth, 0.1, annotated=984).accuracy == pytest.approx(accuracy[name], abs=1e-4)
+    assert all(abs(round(own * 984) / 984 - own) < 1e-4 for own in false)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,36 @@ def test_every_step_has_a_network_of_its_own(scenes_yaml: Path, keep: str) -> No
     found = mined_by(networks, torch.rand(2, 3, 64, 64), torch.tensor([1, 2]))
     assert len(found.maps) == 3
     assert found.heatmap().shape == (2, *found.masks[0].shape[1:])
+
+
+def test_of_identical_networks_everything_is_preserved(scenes_yaml: Path) -> None:
+    """BatchNorm neither learns nor normalises by the batch: what is not trained stays, to the last buffer."""
+    split = read_split(load_description(scenes_yaml), "train")
+    images = Images(split.records[:4], View("pictures", 64), 10)
+    network = ClassMaps(make_backbone("darknet53", 0.125), 10)
+    for own in network.modules():
+        if isinstance(own, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(own.running_mean)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    before, mining = trains.frozen(network), Mining(epochs=1, batch_size=4, erased=0.25, lr=1e-9)
+    network.backbone.requires_grad_(False)
+    trains.train(network, before, images, None, mining, "cpu", 0)
+    assert all(torch.equal(value, state[f"backbone.{name}"]) for name, value in network.backbone.state_dict().items())
+    batch = next(iter(trains.make_loader(images.dataset, trains.InOrder(4), 4, workers=0)))
+    found = trains.losses(trains.frozen(before), before, batch, None, mining, "cpu")
+    assert float(found["preservation"]) == 0.0
+
+
+def test_a_control_learns_as_long_without_erasing(scenes_yaml: Path) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    images, network = Images(split.records[:4], View("pictures", 64), 10), ClassMaps(make_backbone("cnn6", 0.125), 10)
+    mining = Mining(epochs=1, batch_size=2, lr=1e-3, keep="vanilla")
+    erased, control = (mine(network, images, replace(mining, erase=own)) for own in (True, False))
+    assert len(erased) == len(control) == 3
+    assert torch.equal(erased[0].weights.weight, control[0].weights.weight)
+    assert not torch.equal(erased[1].weights.weight, control[1].weights.weight)
+    other = mine(network, images, replace(mining, seed=1))
+    assert not torch.equal(erased[1].weights.weight, other[1].weights.weight)
 
 
 def test_no_step_is_no_mining() -> None:

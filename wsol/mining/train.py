@@ -28,8 +28,9 @@ class Mining:
 
     Attributes:
         steps: T; 1 is a plain map.
-        keep: none: every image of a batch is erased (w/o KP); vanilla: only its first ones; features: and the others'
-            features shall stay (KP).
+        keep: none: every image is erased, and only those whose boxes are sought are learnt from (w/o KP); vanilla: only
+            the first ones of a batch are erased; features: and the others' features shall stay (KP).
+        erase: whether anything is erased while the network learns; False for a control with the same steps.
         erased: share of a batch that is erased, n/N.
         weight: of the preservation loss, λ.
         epochs: between two steps.
@@ -40,6 +41,7 @@ class Mining:
 
     steps: int = STEPS
     keep: Preservation = "features"
+    erase: bool = True
     erased: float = 0.125
     weight: float = 0.5
     epochs: int = 2
@@ -75,7 +77,7 @@ def mine(network: ClassMaps, images: Images, mining: Mining, device: str = "cpu"
     networks = [frozen(network)]
     masks = None
     for step in range(1, mining.steps):
-        masks = erase(networks, images, mining, device)
+        masks = erase(networks, images, mining, device) if mining.erase else None
         after = copy.deepcopy(network)
         after.load_state_dict(networks[-1].state_dict())
         seed_process(mixed_seed(mining.seed, step))
@@ -144,13 +146,17 @@ def train(
     network: ClassMaps, before: ClassMaps, images: Images, masks: Masks | None, mining: Mining,
     device: str, step: int,
 ) -> None:  # fmt: skip
-    """Some epochs, with the masks if there are any, in place."""
+    """Some epochs, with the masks if there are any, in place.
+
+    BatchNorm's statistics stay, as in the network before, or features would move without learning anything (eq. 4), and
+    layers that are fixed would change too.
+    """
     dataset = images.dataset
     sampler = EpochSampler(len(dataset), mixed_seed(mining.seed, step))
     loader = make_loader(dataset, sampler, mining.batch_size, workers=0)
     optimizer = torch.optim.AdamW([own for own in network.parameters() if own.requires_grad], mining.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, mining.lr, total_steps=mining.epochs * len(loader))
-    network.train()
+    network.eval()
     for epoch in range(mining.epochs):
         sampler.epoch = epoch
         for batch in progress(loader, f"step {step + 1}, epoch {epoch + 1}", len(loader)):
