@@ -30,7 +30,6 @@ def test_plan_is_the_printed_one() -> None:
         ("sample_seeds/README.md", "| method"),
         ("cifar10_cnn6/accuracy.md", "| top-1 accuracy"),
         ("tiny_imagenet_maps/accuracy.md", "| top-1 accuracy"),
-        ("mining/boxes.md", "| method"),
     ],
 )
 def test_study_table_is_the_generated_one(file: str, head: str) -> None:
