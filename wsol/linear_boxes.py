@@ -59,15 +59,16 @@ def ridges(maps: np.ndarray, boxes: np.ndarray, penalties: Sequence[float]) -> l
     return found
 
 
-def best_ridge(maps: np.ndarray, boxes: np.ndarray, *, held_out: float = 0.2) -> LinearBoxes:
+def best_ridge(maps: np.ndarray, boxes: np.ndarray, *, held_out: float = 0.2, seed: int = 0) -> LinearBoxes:
     """The ridge solution whose penalty is best on a part of the images that it is not fitted to; then fitted to all.
 
     Args:
-        held_out: share of the images, the last ones.
+        held_out: share of the images, drawn at random: data sets list their images class by class.
     """
-    cut = max(1, round(len(maps) * (1 - held_out)))
+    order = np.random.default_rng(seed).permutation(len(maps))
+    fitted, kept = np.split(order, [max(1, round(len(maps) * (1 - held_out)))])
     errors = [
-        float(((own(maps[cut:]) - boxes[cut:]) ** 2).mean()) for own in ridges(maps[:cut], boxes[:cut], PENALTIES)
+        float(((own(maps[kept]) - boxes[kept]) ** 2).mean()) for own in ridges(maps[fitted], boxes[fitted], PENALTIES)
     ]
     return ridge(maps, boxes, PENALTIES[int(np.argmin(errors))])
 
