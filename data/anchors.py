@@ -21,7 +21,7 @@ WITHIN = 4
 def box_sizes(records: list[Record], imgsz: int) -> np.ndarray:
     """Width and height [n, 2] of all boxes, in pixels of the letterboxed input."""
     sizes = [
-        (record.boxes_xyxy[:, 2:] - record.boxes_xyxy[:, :2]) * Letterbox.fit(record.size_hw, imgsz).scale
+        (record.boxes_xyxy[:, 2:] - record.boxes_xyxy[:, :2])[record.asked] * Letterbox.fit(record.size_hw, imgsz).scale
         for record in records
     ]
     return np.concatenate(sizes)

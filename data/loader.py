@@ -93,8 +93,7 @@ class DetectionSet(Dataset[Item]):
     def _plain(self, index: int) -> Labelled:
         """The image and its boxes as they are."""
         record = self.records[index]
-        single = slice(None) if record.crowd is None else ~record.crowd
-        boxes, labels = record.boxes_xyxy[single], record.labels[single]
+        boxes, labels = record.boxes_xyxy[record.asked], record.labels[record.asked]
         return Labelled(read_image(record), torch.from_numpy(boxes), torch.from_numpy(labels))
 
     def _changed(self, item: Labelled) -> Labelled:

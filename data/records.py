@@ -118,12 +118,12 @@ class Record:
         size_hw: height and width in pixels.
         boxes_xyxy: [n, 4] float32 pixels of the original image, half-open.
         labels: [n] int64 class indices of the boxes.
-        difficult: [n] bool: boxes that evaluation neither demands nor blames.
+        difficult: [n] bool: boxes that the data set calls so (VOC).
         classes: [m] int64 class indices of the image where the data set states them; None: those of the boxes.
         pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
         group: whose image it is, a patient's for example; images of one group are never parted.
         clipped: how many boxes reached out of the image.
-        crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none. No detector learns them.
+        crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none.
         areas: [n] pixels within the outlines that the boxes go around, where the data set tells; None: those of boxes.
     """
 
@@ -138,6 +138,15 @@ class Record:
     clipped: int = 0
     crowd: np.ndarray | None = None
     areas: np.ndarray | None = None
+
+    @property
+    def asked(self) -> np.ndarray:
+        """[n] bool: the boxes that count, neither difficult nor around a crowd.
+
+        The one rule: these are learnt from, demanded by AP and mean IoU, explained and cut out. The others are neither
+        demanded nor blamed.
+        """
+        return ~self.difficult if self.crowd is None else ~(self.difficult | self.crowd)
 
 
 def make_record(

@@ -93,9 +93,8 @@ def mean_iou(records: Sequence[Record], found: Sequence[Detections]) -> float | 
     best: list[float] = []
     for record, item in zip(records, found, strict=True):
         sure = item.scores >= MIOU_CONFIDENCE
-        single = slice(None) if record.crowd is None else ~record.crowd
-        overlap = box_iou(torch.from_numpy(record.boxes_xyxy[single]), item.boxes_xyxy[sure])
-        same = torch.from_numpy(record.labels[single])[:, None] == item.labels[sure][None]
+        overlap = box_iou(torch.from_numpy(record.boxes_xyxy[record.asked]), item.boxes_xyxy[sure])
+        same = torch.from_numpy(record.labels[record.asked])[:, None] == item.labels[sure][None]
         joined = torch.cat([overlap * same, overlap.new_zeros(len(overlap), 1)], 1)
         best += joined.amax(1).tolist()
     return float(np.mean(best)) if best else None

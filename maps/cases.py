@@ -66,7 +66,7 @@ def boxed(split: Split) -> list[Record]:
     Raises:
         UserError: there are none.
     """
-    found = [record for record in split.records if len(record.labels)]
+    found = [record for record in split.records if record.asked.any()]
     if not found:
         mend = "give data with boxes, or another --task"
         raise UserError(f"no image of `{split.name}` has a box", where=split.description.yaml, mend=mend)

@@ -66,7 +66,7 @@ def prepare(
         )
     if split.name == "train" or "train" not in own.splits:
         return plan
-    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if len(record.labels)]
+    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if record.asked.any()]
     return replace(plan, training=sample(known, TRAINING_IMAGES))
 
 
@@ -86,7 +86,14 @@ def aimed_at(split: Split, labels: Sequence[int]) -> Split:
         return split
     kept = [np.isin(record.labels, labels) for record in split.records]
     records = [
-        replace(record, boxes_xyxy=record.boxes_xyxy[own], labels=record.labels[own], crowd=None, areas=None)
+        replace(
+            record,
+            boxes_xyxy=record.boxes_xyxy[own],
+            labels=record.labels[own],
+            difficult=~record.asked[own],
+            crowd=None,
+            areas=None,
+        )
         for record, own in zip(split.records, kept, strict=True)
     ]
     return replace(split, records=records)

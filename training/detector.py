@@ -119,7 +119,7 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
 
 def balanced_weights(records: list[Record], classes: int) -> Tensor:
     """[classes] factors in inverse proportion to the number of boxes; with boxes of all classes, 1 on average."""
-    labels = torch.from_numpy(np.concatenate([record.labels for record in records]))
+    labels = torch.from_numpy(np.concatenate([record.labels[record.asked] for record in records]))
     counts = torch.bincount(labels, minlength=classes).clamp(min=1)
     return len(labels) / (classes * counts)
 

@@ -101,7 +101,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
         return "--pretrain-only"
     if not taps:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
-    boxed = job.train.description.boxed and any(len(record.labels) for record in job.train.records)
+    boxed = job.train.description.boxed and any(record.asked.any() for record in job.train.records)
     return None if boxed else "the training images have no boxes"
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_a_draw_leaves_the_global_generator_alone(records: list[Record]) -> None
     before = torch.get_rng_state()
     DetectionSet(records, train_transform(64, EVERYTHING), seed=0)[0, 0]
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_only_boxes_that_count_are_learnt(records: list[Record]) -> None:
+    """Neither difficult ones nor crowds: what AP and mean IoU do not demand."""
+    own = next(record for record in records if len(record.labels) > 2)
+    count = len(own.labels)
+    difficult, crowd = np.arange(count) == 0, np.arange(count) == 1
+    marked = replace(own, difficult=difficult, crowd=crowd)
+    assert marked.asked.tolist() == [False, False, *[True] * (count - 2)]
+    (batch,) = make_loader(DetectionSet([marked], eval_transform(128), seed=0), InOrder(1), 1, 0)
+    assert batch.truth.labels.tolist() == own.labels[2:].tolist()
 
 
 def test_truth_knows_its_image(records: list[Record]) -> None:
