@@ -26,7 +26,7 @@ TWELVE = ("map", "map50", "map75", *(f"map_{s}" for s in SIZES), *(f"mar_{n}" fo
 def record(boxes: list[list[float]], labels: list[int], difficult: list[bool] | None = None) -> Record:
     own = np.array(boxes, np.float32).reshape(-1, 4)
     return Record(
-        Path("x.jpg"), (500, 500), own, np.array(labels, np.int64), np.array(difficult or [False] * len(labels))
+        Path("x.jpg"), (500, 500), own, np.array(labels, np.int64), np.array(difficult or [False] * len(labels), bool)
     )
 
 
