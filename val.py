@@ -16,6 +16,7 @@ from utils.tables import shown
 if TYPE_CHECKING:
     from data.records import Split
     from data.views import View
+    from utils.levels import Levels
 
 DRAWS = 1000
 MAPS = ("gradcam", "saliency", "cam")
@@ -142,12 +143,18 @@ def percentile(text: str) -> int | None:
 
 
 def read_data(
-    arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path, view: "View | None" = None
+    arguments: argparse.Namespace,
+    own: Path | None,
+    names: list[str] | None,
+    trained: Path,
+    levels: "Levels | None",
+    view: "View | None" = None,
 ) -> "Split":
     """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
 
     Args:
         names: of the classes that the checkpoint was trained on, where the data have to have them.
+        levels: that it was trained with, for pictures of more than 8 bits.
         view: how its classifiers are shown the data; None for pictures as they are.
 
     Raises:
@@ -155,10 +162,11 @@ def read_data(
     """
     from data.description import load_description
     from data.formats import read_split
+    from data.levels import with_levels
 
     if not (data := arguments.data or own):
         raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
-    description = load_description(data, download=arguments.download)
+    description = with_levels(load_description(data, download=arguments.download), levels)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     print(split.summary())
     if view is not None and view.source == "objects":
@@ -183,7 +191,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     from utils.device import pick_device
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
-    split = read_data(arguments, detector.data, detector.names, detector.path)
+    split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     folder = new_run(arguments.project, "val", arguments.name)
     files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
     for path in files:
@@ -210,7 +218,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].view)
+    split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].levels, backbones[0].view)
     folder = new_run(arguments.project, "val", arguments.name)
     for path in filter(None, (arguments.json, arguments.report)):
         make_folder(path.parent)
@@ -243,7 +251,7 @@ def localise(arguments: argparse.Namespace) -> None:
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
-    split = read_data(arguments, own, names, backbones[0].path, backbones[0].view)
+    split = read_data(arguments, own, names, backbones[0].path, backbones[0].levels, backbones[0].view)
     plan = prepare(
         backbones,
         split,

@@ -10,9 +10,28 @@ import numpy as np
 from PIL import Image
 
 from data.records import Problem, Record
+from utils import dicom
 from utils.images import image_size, read_rgb
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+SUFFIXES = dicom.SUFFIXES | frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".jp2",
+    )
+)
+UNREAD = frozenset((".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw", ".nii"))
 THREADS = max(4, os.cpu_count() or 1)
 T = TypeVar("T")
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
@@ -27,7 +46,7 @@ def images_below(folder: Path) -> list[Path]:
 
 def record_rgb(record: Record) -> np.ndarray:
     """[H, W, 3] uint8 of a record, whether its image is a file of its own or not."""
-    return read_rgb(record.image) if record.pixels is None else np.array(record.pixels)
+    return read_rgb(record.image, record.levels) if record.pixels is None else np.array(record.pixels)
 
 
 def check_image(path: Path) -> tuple[int, int] | Problem:

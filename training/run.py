@@ -133,7 +133,11 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are."""
-    write_text(job.folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    write_text(
+        job.folder / FINISHED,
+        json.dumps({"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}, indent=2)
+        + "\n",
+    )
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")
