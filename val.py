@@ -1,14 +1,14 @@
 """Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.files import make_folder, write_text
-from utils.flags import add_precision, input_size
+from utils.files import json_text, make_folder, write_text
+from utils.flags import add_precision, add_threshold_flags, input_size, positive
+from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
 from utils.tables import shown
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
+    parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(
@@ -62,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_mode_flags(parser)
+    add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
     return parser.parse_args()
 
@@ -72,14 +73,12 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
-    boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
+    add_threshold_flags(boxes, 0.001, 0.6)
     add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
-    boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
     maps = parser.add_argument_group("with --localise")
     maps.add_argument(
         "--maps",
@@ -202,7 +201,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     )
     metrics = evaluate_detector(detector, split, finding, folder)
     for path in files:
-        write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")
+        write_text(path, json_text({"split": split.name, **metrics}, 2))
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")

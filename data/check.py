@@ -14,6 +14,7 @@ from data.records import Description, Split
 from utils.draw import draw_truth, save_page
 from utils.errors import run_cli
 from utils.files import write_text
+from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.runs import new_run
 
 SHOWN = 16  # pictures on the page of a split
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true", help="the first damaged image or label is an error")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_limit_flags(parser, PICTURE, UNPACKED)
     arguments = parser.parse_args()
     description = load_description(arguments.data, download=arguments.download)
     splits = read_all(description, strict=arguments.strict)
@@ -81,7 +83,7 @@ def values(split: Split) -> list[str]:
     counts, edges = np.histogram(found, BARS)
     wide = [round(LONGEST * count / counts.max()) for count in counts]
     bars = [
-        f"  {low:>9.6g} … {high:>9.6g}  {count / len(found):>6.1%}  {'#' * own}"
+        f"  [{low:>8.6g}, {high:>8.6g}]  {count / len(found):>6.1%}  {'#' * own}"
         for low, high, count, own in zip(edges, edges[1:], counts, wide, strict=False)
     ]
     return [f"  values in {counted} pictures from {found.min():g} to {found.max():g}", *bars]
