@@ -17,8 +17,7 @@ from utils.errors import UserError
 from utils.files import first_free, json_text, make_folder, write_text
 
 FREE = "free the disk, or use --nosave"
-LEAST_FREE = 64 * 2**20  # bytes of disk that must be free for a video to go on: its index is written at its end
-CHECKED = 16  # frames after which the disk is looked at again
+LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
 SLOWEST, USUAL = 1.0, 25.0  # frames a second: the least that players take, and what is meant where nothing is said
 
 
@@ -46,8 +45,7 @@ class Film:
             seconds: when it was seen: frames that were missed before it are filled with it, so that the video lasts as
                 long as what it shows.
         """
-        if not self.frames % CHECKED:
-            self._check_room()
+        self._check_room()
         missed = 0 if seconds is None else round(seconds * self.fps) - self.frames
         for _ in range(max(1, missed)):
             self.writer.write(np.ascontiguousarray(image[..., ::-1]))
@@ -59,7 +57,8 @@ class Film:
         Raises:
             UserError: it is.
         """
-        if (free := shutil.disk_usage(self.path.parent).free) < LEAST_FREE:
+        height, width = self.size_hw
+        if (free := shutil.disk_usage(self.path.parent).free) < LEAST_FREE + 3 * height * width:
             what = f"{free / 2**20:.0f} MiB are free; the video ends after {self.frames} frames"
             raise UserError(what, where=self.path, mend=FREE)
 

@@ -42,7 +42,7 @@ class Limit:
 
 
 PICTURE = Limit("--max-megapixels", 100, "megapixels", "largest picture that is read")
-UNPACKED = Limit("--max-unpacked", 100, "GiB", "most that an archive may hold")
+UNPACKED = Limit("--max-unpacked", 4, "GiB", "most that an archive of a small part of that may hold")
 MODEL = Limit("--max-model", 2, "GiB", "largest ONNX file that is read")
 LIMITS = (PICTURE, UNPACKED, MODEL)
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from utils.boxes import Detections, Truth
 from utils.errors import UserError
+from utils.fonts import drawing_font, installed
 
 
 def ultralytics(module: str) -> Any:
@@ -41,8 +42,12 @@ def ultralytics(module: str) -> Any:
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     """Copy of an RGB image [H, W, 3] uint8 with labelled boxes, a colour for each class."""
     plotting = ultralytics("utils.plotting")
-    annotator = plotting.Annotator(image.copy(order="C"), line_width=max(1, round(sum(image.shape[:2]) / 500)))
+    plain, side = all(text.isascii() for text in texts), sum(image.shape[:2])
+    pixels = image.copy(order="C")
+    annotator = plotting.Annotator(pixels, line_width=max(1, round(side / 500)), font=installed()[0], pil=not plain)
     for box, text, label in zip(boxes_xyxy, texts, labels, strict=True):
+        if not plain:
+            annotator.font = drawing_font(text, max(12, round(side / 60)))
         annotator.box_label(box.tolist(), text, color=plotting.colors(int(label)))
     return np.asarray(annotator.result())
 
