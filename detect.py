@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
-from utils.flags import add_precision, input_size, positive
+from utils.flags import add_precision, add_threshold_flags, input_size, positive
+from utils.limits import MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector
 
@@ -36,9 +37,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--vid-stride", type=positive, default=1, help="look at every so many frames [1]")
     parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    parser.add_argument("--conf-thres", type=float, default=0.25, help="lowest score of a detection [0.25]")
-    parser.add_argument("--iou-thres", type=float, default=0.45, help="IoU above which NMS drops the weaker box [0.45]")
-    parser.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
+    add_threshold_flags(parser, 0.25, 0.45)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
@@ -49,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_limit_flags(parser, PICTURE, MODEL)
     add_import_flag(parser)
     return parser.parse_args()
 
@@ -61,14 +61,16 @@ def source_frames(source: str | None, detector: "Detector", stride: int) -> "Ite
     """
     from data.description import load_description
     from data.formats import read_split
+    from data.levels import with_levels
     from data.sources import open_source, read_files
 
     if source:
-        return open_source(source, stride=stride)
+        return open_source(source, stride=stride, levels=detector.levels)
     if detector.data is None:
         raise UserError("does not tell its data set", where=detector.path, mend="say what to look through: --source")
-    description = load_description(detector.data)
-    return read_files([record.image for record in read_split(description, description.held_out).records[:EXAMPLES]])
+    description = with_levels(load_description(detector.data), detector.levels)
+    split = read_split(description, description.held_out)
+    return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
 
 
 def class_indices(wanted: list[str], names: list[str]) -> tuple[int, ...]:

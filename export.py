@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.flags import add_precision
+from utils.flags import add_precision, add_threshold_flags
+from utils.limits import MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import newest_detector
 
@@ -31,13 +32,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--nms", action="store_true", help="suppression inside the ONNX file: [B, max-det, 6], x1 y1 x2 y2 score class"
     )
-    parser.add_argument("--conf-thres", type=float, default=0.25, help="with --nms: lowest score [0.25]")
-    parser.add_argument("--iou-thres", type=float, default=0.45, help="with --nms: IoU above which a box goes [0.45]")
-    parser.add_argument("--max-det", type=int, default=300, help="with --nms: most detections in an image [300]")
+    add_threshold_flags(parser, 0.25, 0.45, "with --nms: ")
     add_precision(parser)
     parser.add_argument("--data", type=Path, help="data yaml, on whose images it is compared with PyTorch [the run's]")
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
+    add_limit_flags(parser, PICTURE, MODEL)
     add_import_flag(parser)
     return parser.parse_args()
 

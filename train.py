@@ -6,6 +6,7 @@ from pathlib import Path
 from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.errors import UserError, run_cli
 from utils.flags import add_recipe_flags
+from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.plugins import from_arguments
 from utils.recipes import load_recipe, refuse_differences
 from utils.runs import FINISHED, newest_run
@@ -32,6 +33,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str], dict[str, str]]:
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_limit_flags(parser, PICTURE, UNPACKED)
     spelt = add_recipe_flags(parser, NAMED)
     arguments = parser.parse_args()
     given = {key: value for key in spelt if (value := getattr(arguments, key)) is not None}

@@ -1,14 +1,14 @@
 """Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.files import make_folder, write_text
-from utils.flags import add_precision, input_size
+from utils.files import json_text, make_folder, write_text
+from utils.flags import add_precision, add_threshold_flags, input_size, positive
+from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
 from utils.tables import shown
@@ -16,6 +16,7 @@ from utils.tables import shown
 if TYPE_CHECKING:
     from data.records import Split
     from data.views import View
+    from utils.levels import Levels
 
 DRAWS = 1000
 MAPS = ("gradcam", "saliency", "cam")
@@ -45,7 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
+    parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(
@@ -61,6 +62,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_mode_flags(parser)
+    add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
     return parser.parse_args()
 
@@ -71,14 +73,12 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
-    boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
+    add_threshold_flags(boxes, 0.001, 0.6)
     add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
-    boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
     maps = parser.add_argument_group("with --localise")
     maps.add_argument(
         "--maps",
@@ -142,12 +142,18 @@ def percentile(text: str) -> int | None:
 
 
 def read_data(
-    arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path, view: "View | None" = None
+    arguments: argparse.Namespace,
+    own: Path | None,
+    names: list[str] | None,
+    trained: Path,
+    levels: "Levels | None",
+    view: "View | None" = None,
 ) -> "Split":
     """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
 
     Args:
         names: of the classes that the checkpoint was trained on, where the data have to have them.
+        levels: that it was trained with, for pictures of more than 8 bits.
         view: how its classifiers are shown the data; None for pictures as they are.
 
     Raises:
@@ -155,10 +161,11 @@ def read_data(
     """
     from data.description import load_description
     from data.formats import read_split
+    from data.levels import with_levels
 
     if not (data := arguments.data or own):
         raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
-    description = load_description(data, download=arguments.download)
+    description = with_levels(load_description(data, download=arguments.download), levels)
     split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
     print(split.summary())
     if view is not None and view.source == "objects":
@@ -183,7 +190,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     from utils.device import pick_device
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
-    split = read_data(arguments, detector.data, detector.names, detector.path)
+    split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     folder = new_run(arguments.project, "val", arguments.name)
     files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
     for path in files:
@@ -194,7 +201,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     )
     metrics = evaluate_detector(detector, split, finding, folder)
     for path in files:
-        write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")
+        write_text(path, json_text({"split": split.name, **metrics}, 2))
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")
@@ -210,7 +217,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].view)
+    split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].levels, backbones[0].view)
     folder = new_run(arguments.project, "val", arguments.name)
     for path in filter(None, (arguments.json, arguments.report)):
         make_folder(path.parent)
@@ -243,7 +250,7 @@ def localise(arguments: argparse.Namespace) -> None:
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
-    split = read_data(arguments, own, names, backbones[0].path, backbones[0].view)
+    split = read_data(arguments, own, names, backbones[0].path, backbones[0].levels, backbones[0].view)
     plan = prepare(
         backbones,
         split,

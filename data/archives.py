@@ -1,37 +1,82 @@
 """Fetching and unpacking the archives of a data set: whole or not at all, and never outside its folder."""
 
+import hashlib
 import lzma
-import sys
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
-from torch.hub import download_url_to_file
+import requests
 
+from utils.console import progress
 from utils.errors import UserError
+from utils.limits import UNPACKED
+from utils.memory import GIB
+from utils.text import redacted
+
+SUSPECT = 50  # times the size of an archive that its members have only to fill a disk
+TIMEOUT, TRIES, CHUNK = 30, 3, 2**20  # seconds without a byte, tries, bytes at a time
 
 # RuntimeError: a zip with a password.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
-    """Download a file under a temporary name, with a progress bar; it takes its name when it is what was published.
+    """Download a file; it takes its name when it is whole, and what was published.
+
+    What came is kept beside it until then, and the next try, of this call or of another one, goes on from there.
 
     Raises:
-        UserError: no such server or file, another content, a full disk.
+        UserError: no such server or file, silence for TIMEOUT seconds in each of TRIES, another content, a full disk.
     """
-    print(f"fetching {url} to {path}")
+    print(f"fetching {redacted(url)} to {path}")
+    part = path.with_name(f".{path.name}.part")
+    mend = f"try again, or fetch it yourself to {path}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
-    except (OSError, HTTPException, RuntimeError) as error:  # RuntimeError: another hash
-        what = f"cannot fetch {path.name} ({error})"
-        raise UserError(what, where=url, mend=f"try again, or fetch it yourself to {path}") from error
-    return path
+        for left in reversed(range(TRIES)):
+            try:
+                fetch_rest(url, part)
+                break
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+                if not left:
+                    raise
+    except (OSError, ValueError) as error:  # requests' own errors are OSErrors
+        raise UserError(f"cannot fetch {path.name} ({error})", where=url, mend=mend) from error
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and found != sha256:
+        part.unlink()
+        what = f"cannot fetch {path.name} (its sha256 is {found}, not {sha256})"
+        raise UserError(what, where=url, mend=mend)
+    return part.replace(path)
+
+
+def fetch_rest(url: str, part: Path) -> None:
+    """Append to a file what is missing of what an address holds.
+
+    Raises:
+        requests.RequestException, OSError: the server does not answer, or not to its end; the disk is full.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
+            part.unlink()  # another file, or one that is whole already
+            return fetch_rest(url, part)
+        answer.raise_for_status()
+        goes_on = answer.status_code == requests.codes.partial_content
+        length = int(answer.headers.get("Content-Length") or 0)
+        with part.open("ab" if goes_on else "wb") as file:
+            start = file.tell()
+            chunks = progress(answer.iter_content(CHUNK), f"fetching {part.name[1:-5]}", -(-length // CHUNK))
+            for chunk in chunks:
+                file.write(chunk)
+            if length and file.tell() - start < length:
+                raise requests.ConnectionError(f"{file.tell() - start:,} of {length:,} bytes came")
 
 
 def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
@@ -76,12 +121,14 @@ def unpack_one(archive: Path, folder: Path) -> None:
     try:
         if tarfile.is_tarfile(archive):  # asked first: a tar that ends with a zip looks like a zip
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+                tar.extractall(folder, filter=Room(archive))
                 check_end(tar)
         else:
             with zipfile.ZipFile(archive) as file:
-                for name in file.namelist():
-                    check_member(name, archive)
+                room = Room(archive)
+                for member in file.infolist():
+                    check_member(member.filename, archive)
+                    room.take(member.file_size)
                 file.extractall(folder)
     except tarfile.FilterError as error:
         raise leads_out(str(error), archive) from error
@@ -89,6 +136,28 @@ def unpack_one(archive: Path, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; a decompressor sets no errno
             raise
         raise UserError(f"is no whole tar or zip file ({error})", where=archive, mend="fetch it again") from error
+
+
+class Room:
+    """How much the members of an archive have taken together; a filter for tar files too.
+
+    Raises:
+        UserError: they are large, and SUSPECT times as large as the archive: pictures do not shrink so.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive, self.taken = archive, 0
+
+    def take(self, size: int) -> None:
+        """Count one more member."""
+        self.taken += size
+        what = UNPACKED.too_much(self.taken / GIB)
+        if what and self.taken > SUSPECT * self.archive.stat().st_size:
+            raise UserError(f"unpacks to {what}", where=self.archive, mend="do so only if you trust it")
+
+    def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        self.take(member.size)
+        return tarfile.data_filter(member, folder)
 
 
 def check_end(tar: tarfile.TarFile) -> None:

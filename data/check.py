@@ -9,13 +9,16 @@ import numpy as np
 from data.description import load_description
 from data.formats import read_split
 from data.images import record_rgb
-from data.records import Split
+from data.levels import values_of
+from data.records import Description, Split
 from utils.draw import draw_truth, save_page
 from utils.errors import run_cli
 from utils.files import write_text
+from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.runs import new_run
 
 SHOWN = 16  # pictures on the page of a split
+MEASURED, BARS, LONGEST = 32, 8, 40  # images of a histogram of values, its bars, and signs in the longest of them
 SMALL, MEDIUM = 32, 96  # COCO's sizes of boxes: up to the square of these
 
 
@@ -27,16 +30,25 @@ def main() -> None:
     parser.add_argument("--strict", action="store_true", help="the first damaged image or label is an error")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_limit_flags(parser, PICTURE, UNPACKED)
     arguments = parser.parse_args()
     description = load_description(arguments.data, download=arguments.download)
-    splits = [read_split(description, name, strict=arguments.strict) for name in description.splits]
+    splits = read_all(description, strict=arguments.strict)
     folder = new_run(arguments.project, "check", arguments.name)
     for split in splits:
-        print("\n".join([split.summary(), *sizes(split), *histogram(split)]))
+        print("\n".join([split.summary(), *sizes(split), *histogram(split), *values(split)]))
         save_page(labelled_pictures(split), folder / f"{split.name}.jpg")
     problems = [f"{problem.where}: {problem.what} — {problem.mend}\n" for split in splits for problem in split.problems]
     write_text(folder / "problems.txt", "".join(problems))
     print(f"labelled pictures, and all {len(problems)} that were left out, in {folder}")
+
+
+def read_all(description: Description, *, strict: bool) -> list[Split]:
+    """Every split, all with the levels of the first."""
+    splits: list[Split] = []
+    for name in description.splits:
+        splits.append(read_split(splits[0].description if splits else description, name, strict=strict))
+    return splits
 
 
 def sizes(split: Split) -> list[str]:
@@ -62,6 +74,19 @@ def histogram(split: Split) -> list[str]:
     wide = max(map(len, names))
     rows = [f"  {name:<{wide}}  {boxes[index]:>9,}  {images[index]:>9,}" for index, name in enumerate(names)]
     return [f"  {'class':<{wide}}  {'boxes':>9}  {'images':>9}", *rows]
+
+
+def values(split: Split) -> list[str]:
+    """A histogram of the values in the files, a line for each bar."""
+    counted = len(split.records[:: -(-len(split.records) // MEASURED)])
+    found = values_of(split, MEASURED)
+    counts, edges = np.histogram(found, BARS)
+    wide = [round(LONGEST * count / counts.max()) for count in counts]
+    bars = [
+        f"  [{low:>8.6g}, {high:>8.6g}]  {count / len(found):>6.1%}  {'#' * own}"
+        for low, high, count, own in zip(edges, edges[1:], counts, wide, strict=False)
+    ]
+    return [f"  values in {counted} pictures from {found.min():g} to {found.max():g}", *bars]
 
 
 def labelled_pictures(split: Split) -> list[np.ndarray]:

@@ -10,11 +10,13 @@ from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.records import EVERYTHING, Description
 from utils.errors import UserError
+from utils.levels import Levels
 from utils.recipes import build, read_yaml
 from utils.tables import near
 
 SPLITS = ("train", "val", "test")
 Share = Annotated[float, Field(gt=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
@@ -58,6 +60,8 @@ class DataYaml(BaseModel):
         label: key of the json's images that tells their class (coco_labels).
         classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
             of others are left out.
+        levels: values that become black and white in pictures of more than 8 bits, as [0, 4095]; without it, the window
+            that all DICOM files ask for, or percentiles of the values that occur in the split that is read first.
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -78,6 +82,7 @@ class DataYaml(BaseModel):
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
+    levels: tuple[Finite, Finite] | None = None
     scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
 
@@ -108,6 +113,8 @@ class DataYaml(BaseModel):
     def _agree(self) -> Self:
         if self.nc is not None and self.names is not None and self.nc != len(self.names):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
+        if self.levels is not None and self.levels[0] >= self.levels[1]:
+            raise ValueError(f"levels are black and white, the lower one first, not {list(self.levels)}")
         own = FORMATS[self.format]
         if self.group is not None and not own.in_json:
             raise ValueError(f"`group` is a key of the images in a json ({having('in_json')})")
@@ -178,6 +185,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.group,
         content.label,
         content.classes or {},
+        Levels(*content.levels, path.name) if content.levels else None,
     )
 
 

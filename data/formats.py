@@ -8,6 +8,7 @@ from data.coco import coco_names, read_coco
 from data.coco_labels import read_coco_labels
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
+from data.levels import levelled
 from data.records import Description, Format, Split
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
@@ -61,4 +62,4 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
     if not found.records:
         mend = "check `path:` and the list" + (f"; first problem: {found.problems[0].what}" if found.problems else "")
         raise UserError(f"no readable image in `{split}`", where=description.yaml, mend=mend)
-    return found
+    return levelled(found)

@@ -10,11 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from data.images import THREADS
+from data.images import THREADS, record_rgb
 from data.records import Record, Split
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
-from utils.images import read_rgb
 from utils.memory import GIB, free_memory
 
 RAM_SHARE = 0.8  # of what is free: training wants some too
@@ -42,7 +41,7 @@ def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Sp
 
 def in_ram(_: int, record: Record) -> Record:
     """The record with its pixels."""
-    return record if record.pixels is not None else replace(record, pixels=read_rgb(record.image))
+    return record if record.pixels is not None else replace(record, pixels=record_rgb(record))
 
 
 def on_disk(folder: Path, number: int, record: Record) -> Record:
@@ -52,5 +51,5 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     path = folder / f"{number}_{record.image.stem}.npy"
     if not path.exists():
         with written_whole(path) as temporary, temporary.open("wb") as file:
-            np.save(file, read_rgb(record.image))
+            np.save(file, record_rgb(record))
     return replace(record, pixels=np.load(path, mmap_mode="r"))

@@ -10,24 +10,39 @@ import numpy as np
 from PIL import Image
 
 from data.records import Problem, Record
+from utils import dicom
 from utils.images import image_size, read_rgb
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+SUFFIXES = dicom.SUFFIXES | frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .avif .jp2".split()  # noqa: SIM905
+)
+UNREAD = frozenset((".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw", ".nii"))
 THREADS = max(4, os.cpu_count() or 1)
 T = TypeVar("T")
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, by their suffix, in alphabetical order."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    """Image files at any depth, by their suffix, in alphabetical order; linked folders are looked through too."""
+    return [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Files at any depth in alphabetical order, but hidden ones; links are followed, each folder is entered once."""
+    found, entered = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 def record_rgb(record: Record) -> np.ndarray:
     """[H, W, 3] uint8 of a record, whether its image is a file of its own or not."""
-    return read_rgb(record.image) if record.pixels is None else np.array(record.pixels)
+    return read_rgb(record.image, record.levels) if record.pixels is None else np.array(record.pixels)
 
 
 def check_image(path: Path) -> tuple[int, int] | Problem:
@@ -38,11 +53,13 @@ def check_image(path: Path) -> tuple[int, int] | Problem:
 def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
     """What `read` makes of an image file, or what is wrong with it."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            return Problem(str(path), "no file but a folder, a pipe or a device", "take its name off the list")
         return read(path)
     except FileNotFoundError:
         return Problem(str(path), "the image does not exist", "add it, or take its name off the list")
     except Image.UnidentifiedImageError:
-        what = "not an image"
+        what = "pictures of this kind are not read" if path.suffix.lower() in UNREAD else "not an image"
     except Exception as error:  # a decoder that meets garbage raises whatever it stumbles over
         what = f"damaged image ({error or type(error).__name__})"
     return Problem(str(path), what, "replace the file, or take its name off the list")

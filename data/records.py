@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.errors import UserError
+from utils.levels import Levels
 from utils.tables import Entry
 
 LISTED = 20  # problems that a summary names one by one
@@ -51,6 +52,7 @@ class Description:
         group: key of an image in its json that tells whose it is.
         label, classes: key of an image in its json that tells its class, and the values, or synsets, that make up each
             class.
+        levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
     """
 
     yaml: Path
@@ -64,6 +66,7 @@ class Description:
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    levels: Levels | None = None
 
     @property
     def single_label(self) -> bool:
@@ -92,6 +95,11 @@ class Description:
         if name not in self.splits:
             raise UserError(f"has no `{name}` split", where=self.yaml, mend=f"use one of {', '.join(self.splits)}")
         return self.splits[name]
+
+    @property
+    def told_levels(self) -> dict[str, list[float]]:
+        """The levels as checkpoints and metrics.json hold them; nothing where no picture has more than 8 bits."""
+        return {"levels": self.levels.pair} if self.levels else {}
 
     @property
     def held_out(self) -> str:
@@ -125,6 +133,8 @@ class Record:
         clipped: how many boxes reached out of the image.
         crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none.
         areas: [n] pixels within the outlines that the boxes go around, where the data set tells; None: those of boxes.
+        levels: which values become black and white, where the image has more than 8 bits.
+        number: the image's own number, where the data set gives one: COCO's `id`.
     """
 
     image: Path
@@ -138,6 +148,8 @@ class Record:
     clipped: int = 0
     crowd: np.ndarray | None = None
     areas: np.ndarray | None = None
+    levels: Levels | None = None
+    number: int | str | None = None
 
     @property
     def asked(self) -> np.ndarray:
@@ -208,6 +220,8 @@ class Split:
         clipped = sum(record.clipped for record in self.records)
         counts = f"{len(self.records)} images, {things}, {len(self.problems)} left out"
         lines = [f"{self.name}: {counts}" + (f", {clipped} clipped to their image" if clipped else "")]
+        if deep := sum(record.levels is not None for record in self.records):
+            lines.append(f"  {deep} images of more than 8 bits: {self.description.levels}")
         lines += [f"  left out {problem.where}: {problem.what}" for problem in self.problems[:LISTED]]
         further = len(self.problems) - LISTED
         return "\n".join(lines + ([f"  and {further} more"] if further > 0 else []))

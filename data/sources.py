@@ -3,7 +3,8 @@
 import contextlib
 import glob
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,11 +12,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.archives import fetch
-from data.images import SUFFIXES, attempt
+from data.images import SUFFIXES, UNREAD, attempt, files_below
 from data.records import Problem
 from utils.errors import UserError
 from utils.images import read_rgb
-from utils.ultralytics_parts import stream
+from utils.levels import Levels
+from utils.text import redacted
+from utils.ultralytics_parts import Shot, stream
 
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 TOGETHER = 16  # pictures that are looked through at once
@@ -27,29 +30,33 @@ class Frame:
 
     Attributes:
         image: [H, W, 3] uint8 RGB.
-        where: the file or address that it comes from.
+        where: the file or address that it comes from, without user, password and token.
         number: its place in a video or stream, from 1; None for a picture of its own.
         fps: frames a second of the video.
+        seconds: since the first frame of a live stream, of which frames may be missed; None where none are.
     """
 
     image: np.ndarray
     where: str
     number: int | None = None
     fps: float | None = None
+    seconds: float | None = None
 
     @property
     def stem(self) -> str:
         """Name for files about it, without suffix."""
-        return Path(urlsplit(self.where).path).stem or "stream"
+        address = urlsplit(self.where)
+        return Path(address.path if address.netloc else self.where).stem or "stream"
 
 
-def open_source(source: str, *, stride: int = 1) -> Iterator[list[Frame]]:
+def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -> Iterator[list[Frame]]:
     """Pictures that belong together, group after group; says which files cannot be read.
 
     Args:
         source: image or video, folder or glob of them, address of one, number of a webcam, address of a stream, a file
             of stream addresses (`.streams`), or `screen`.
         stride: every so many frames of a video or stream are looked at.
+        levels: of pictures of more than 8 bits [each has its own].
 
     Raises:
         UserError: there is nothing, or nothing that can be read.
@@ -58,16 +65,18 @@ def open_source(source: str, *, stride: int = 1) -> Iterator[list[Frame]]:
     if address.scheme in ("http", "https") and Path(address.path).suffix.lower() in SUFFIXES | VIDEOS:
         with tempfile.TemporaryDirectory() as folder:
             path = fetch(source, Path(folder) / Path(address.path).name)
-            for frames in read_files([path], stride):
-                yield [replace(frame, where=source) for frame in frames]
-    elif address.netloc or source.isdecimal() or source == "screen" or source.endswith(".streams"):
-        yield from read_stream(source, stride)
+            for frames in read_files([path], stride, levels):
+                yield [replace(frame, where=redacted(source)) for frame in frames]
+    elif source.endswith(".streams"):
+        yield from read_streams(Path(source), stride)
+    elif address.netloc or source.isdecimal() or source == "screen":
+        yield from numbered(stream(source, stride, TOGETHER), redacted(source))
     else:
-        yield from read_files(find_files(source), stride)
+        yield from read_files(find_files(source), stride, levels)
 
 
 def find_files(source: str) -> list[Path]:
-    """Images and videos of a file, a folder or a glob, sorted.
+    """Images and videos of a file, below a folder or of a glob, sorted; says which pictures are of a kind not read.
 
     Raises:
         UserError: there is none.
@@ -75,15 +84,28 @@ def find_files(source: str) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
-    found = sorted(item for item in candidates if item.suffix.lower() in SUFFIXES | VIDEOS and item.is_file())
+    places = [path] if path.is_dir() else map(Path, glob.glob(as_glob(path), recursive=True))
+    there = sorted(file for place in places for file in (files_below(place) if place.is_dir() else [place]))
+    found = [file for file in there if file.suffix.lower() in SUFFIXES | VIDEOS and file.is_file()]
+    for file in there:
+        if file.suffix.lower() in UNREAD:
+            print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
     if not found:
-        mend = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
+        kinds = ", ".join(sorted(SUFFIXES | VIDEOS))
+        mend = f"give a file, a folder or a glob of {kinds}, a webcam or an address"
         raise UserError("no image or video there", where=source, mend=mend)
     return found
 
 
-def read_files(paths: list[Path], stride: int = 1) -> Iterator[list[Frame]]:
+def as_glob(pattern: Path) -> str:
+    """The pattern with the folders that it begins with taken as they are: they may have brackets in their names."""
+    there, rest = Path(), list(pattern.parts)
+    while len(rest) > 1 and (there / rest[0]).exists():
+        there /= rest.pop(0)
+    return str(Path(glob.escape(str(there)), *rest))
+
+
+def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None) -> Iterator[list[Frame]]:
     """Images, then videos; says which are left out.
 
     Raises:
@@ -93,13 +115,13 @@ def read_files(paths: list[Path], stride: int = 1) -> Iterator[list[Frame]]:
     moving = [path for path in paths if path.suffix.lower() in VIDEOS]
     still = [path for path in paths if path not in moving]
     for start in range(0, len(still), TOGETHER):
-        frames = [frame for path in still[start : start + TOGETHER] if (frame := read_image(path))]
+        frames = [frame for path in still[start : start + TOGETHER] if (frame := read_image(path, levels))]
         read += len(frames)
         yield frames
     for path in moving:
         before = read
         with contextlib.suppress(UserError):
-            for frames in read_stream(str(path), stride):
+            for frames in numbered(stream(str(path), stride, TOGETHER), str(path)):
                 read += len(frames)
                 yield frames
         if read == before:
@@ -108,25 +130,69 @@ def read_files(paths: list[Path], stride: int = 1) -> Iterator[list[Frame]]:
         raise UserError("no readable image or video", where=paths[0], mend="replace the files named above")
 
 
-def read_image(path: Path) -> Frame | None:
+def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
     """A picture, or None where it cannot be read, after saying why."""
-    image = attempt(read_rgb, path)
+    image = attempt(lambda own: read_rgb(own, levels), path)
     if isinstance(image, Problem):
         print(f"left out {image.where}: {image.what}")
         return None
     return Frame(image, str(path))
 
 
-def read_stream(source: str, stride: int) -> Iterator[list[Frame]]:
-    """Frames of a video or of streams, counted for each of them.
+def numbered(groups: Iterable[list[Shot]], where: str) -> Iterator[list[Frame]]:
+    """Frames of one video or stream, counted from 1.
 
     Raises:
         UserError: it cannot be opened.
     """
-    numbers: dict[str, int] = {}
-    for group in stream(source, stride, TOGETHER):
+    count = 0
+    for group in groups:
+        yield [Frame(own.image, where, number, own.fps, own.seconds) for number, own in enumerate(group, count + 1)]
+        count += len(group)
+
+
+def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
+    """A frame of each stream in a list, again and again; says which cannot be opened, and which end before others.
+
+    Raises:
+        UserError: there is no such list, or none of its streams can be opened.
+    """
+    live, read = dict(opened_streams(path, stride)), 0
+    while live:
         frames = []
-        for where, image, fps in group:
-            numbers[where] = numbers.get(where, 0) + 1
-            frames.append(Frame(image, where, numbers[where], fps))
-        yield frames
+        for where, own in list(live.items()):
+            try:
+                frames += next(own)
+            except StopIteration:
+                del live[where]
+                print(f"{where} has ended" + (f", {len(live)} go on" if live else ""))
+            except UserError as error:
+                del live[where]
+                print(f"left out {error}")
+        read += len(frames)
+        if frames:
+            yield frames
+    if not read:
+        raise UserError("none of its streams can be opened", where=path, mend="check the addresses in it")
+
+
+def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list[Frame]]]]:
+    """Each stream of a list under a name of its own; a line is an address, a webcam, or a file beside the list.
+
+    Raises:
+        UserError: no such list, or nothing in it.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("cannot be read", where=path, mend="give a text file of addresses, one a line") from error
+    if not lines:
+        raise UserError("is empty", where=path, mend="write addresses of streams into it, one a line")
+    taken: Counter[str] = Counter()
+    for line in lines:
+        beside = path.parent / line
+        address = str(beside) if not urlsplit(line).netloc and not Path(line).exists() and beside.exists() else line
+        where = redacted(address)
+        taken[where] += 1
+        name = where if taken[where] == 1 else f"{where} ({taken[where]})"
+        yield name, numbered(stream(address, stride, 1, live=True), name)

@@ -1,7 +1,7 @@
 """What is written about pictures that a detector has looked through."""
 
-import json
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from models import Found
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import draw_detections, save_image
 from utils.errors import UserError
-from utils.files import first_free, make_folder, write_text
+from utils.files import first_free, json_text, make_folder, write_text
 
+FREE = "free the disk, or use --nosave"
+LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
 SLOWEST, USUAL = 1.0, 25.0  # frames a second: the least that players take, and what is meant where nothing is said
 
 
@@ -27,21 +29,58 @@ class Film:
     size_hw: tuple[int, int]
     fps: float
 
+    frames = 0
+
     def __post_init__(self) -> None:
         self.temporary = self.path.with_name(f".{self.path.name}")
         code = cv2.VideoWriter.fourcc(*"mp4v")
         self.writer = cv2.VideoWriter(str(self.temporary), code, self.fps, self.size_hw[::-1])
         if not self.writer.isOpened():
-            raise UserError("cannot write a video", where=self.path, mend="free the disk, or use --nosave")
+            raise UserError("cannot write a video", where=self.path, mend=FREE)
 
-    def add(self, image: np.ndarray) -> None:
-        """One more frame, RGB."""
-        self.writer.write(np.ascontiguousarray(image[..., ::-1]))
+    def add(self, image: np.ndarray, seconds: float | None = None) -> None:
+        """One more frame, RGB.
+
+        Args:
+            seconds: when it was seen: frames that were missed before it are filled with it, so that the video lasts as
+                long as what it shows.
+        """
+        self._check_room()
+        missed = 0 if seconds is None else round(seconds * self.fps) - self.frames
+        for _ in range(max(1, missed)):
+            self.writer.write(np.ascontiguousarray(image[..., ::-1]))
+            self.frames += 1
+
+    def _check_room(self) -> None:
+        """Refuse to go on where the disk is as good as full: the writer would drop frames without a word.
+
+        Raises:
+            UserError: it is.
+        """
+        height, width = self.size_hw
+        if (free := shutil.disk_usage(self.path.parent).free) < LEAST_FREE + 3 * height * width:
+            what = f"{free / 2**20:.0f} MiB are free; the video ends after {self.frames} frames"
+            raise UserError(what, where=self.path, mend=FREE)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            UserError: it could not be written to its end.
+        """
         self.writer.release()
         self.temporary.replace(self.path)
+        if self.frames and not readable(self.path):
+            raise UserError("the video is damaged", where=self.path, mend=FREE)
+
+
+def readable(path: Path) -> bool:
+    """Whether a video begins with a frame."""
+    reader = cv2.VideoCapture(str(path))
+    try:
+        return bool(reader.read()[0])
+    finally:
+        reader.release()
 
 
 @dataclass
@@ -75,7 +114,7 @@ class Sink:
             if frame.number is None:
                 save_image(drawn, self.folder / f"{name}.jpg")
             else:
-                self.film(frame).add(drawn)
+                self.film(frame).add(drawn, frame.seconds)
         if self.txt:
             write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(frame, found))
         if self.json:
@@ -87,7 +126,7 @@ class Sink:
         """What the files about a place are called: its name, with a number where another place has that name."""
         if frame.where not in self.stems:
             number = 1
-            while (stem := f"{frame.stem}{number if number > 1 else ''}") in self.taken:
+            while (stem := f"{as_name(frame.stem)}{number if number > 1 else ''}") in self.taken:
                 number += 1
             self.stems[frame.where] = stem
             self.taken.add(stem)
@@ -111,15 +150,30 @@ class Sink:
             x2, y2 = box[2:].ceil().long().tolist()
             cut = frame.image[y1 : min(y2, height), x1 : min(x2, width)]
             if cut.size:
-                folder = make_folder(self.folder / "crops" / re.sub(r"[^\w .-]", "_", label))
+                folder = make_folder(self.folder / "crops" / as_name(label))
                 save_image(cut, folder / f"{name}_{number}.jpg")
 
     def close(self) -> None:
-        """Finish videos and the JSON file."""
+        """Finish videos and the JSON file.
+
+        Raises:
+            UserError: one of them could not be written to its end.
+        """
+        faults = []
         for film in self.films.values():
-            film.close()
+            try:
+                film.close()
+            except UserError as error:
+                faults.append(error)
         if self.json:
-            write_text(self.folder / "detections.json", json.dumps(self.rows, indent=1) + "\n")
+            write_text(self.folder / "detections.json", json_text(self.rows, 1))
+        if faults:
+            raise faults[0]
+
+
+def as_name(text: str) -> str:
+    """A text as the name of a file or folder; never that of a folder above."""
+    return re.sub(r"[^\w .-]", "_", text).strip(" .")[:100] or "_"
 
 
 def as_json(frame: Frame, found: Found) -> dict[str, Any]:

@@ -186,6 +186,7 @@ def metadata(detector: YOLOv3Detector) -> dict[str, Any]:
         "anchors": detector.decoder.anchors.tolist(),
         "commit": detector.commit,
         "license": "AGPL-3.0",
+        **({"levels": detector.levels.pair} if detector.levels else {}),
     }
 
 

@@ -22,6 +22,7 @@ from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
 from utils.console import progress
 from utils.errors import UserError
+from utils.levels import Levels
 
 SEED = 0  # of the resamples: the same ones for every classifier
 PROBED = "_probed"  # how the name of a method with fresh heads ends
@@ -59,6 +60,7 @@ class BackboneFile:
     trained: dict[str, Any]
     data: Path
     seed: int
+    levels: Levels | None = None
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -82,6 +84,7 @@ class BackboneFile:
                 trained=trained,
                 data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
+                levels=Levels.stored(content),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"

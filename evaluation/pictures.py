@@ -13,6 +13,7 @@ from evaluation.evaluate import Evaluation
 from utils.boxes import Detections, Truth
 from utils.draw import draw_detections, draw_truth, save_page
 from utils.files import written_whole
+from utils.fonts import legible
 from utils.ultralytics_parts import plot_confusion, plot_f1, plot_precision_recall
 
 PLACE_IOU = 0.45
@@ -26,7 +27,7 @@ def save_pictures(
 
     The latter two show detections of at least conf, one at each place: evaluation reports a box for several classes.
     """
-    names = split.description.names
+    names = legible(split.description.names)
     precision = evaluation.eval["precision"][0, :, :, 0, -1].T  # [class, recall]
     present = precision.min(1) >= 0
     if present.any():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from maps.binary import PERCENTILES
 from maps.localise import BASELINE
 from maps.overlap import LOCALISED
 from maps.summary import IOU_THRESHOLDS, Line, Pair, Summary
-from utils.files import write_text, written_whole
+from utils.files import csv_text, write_text, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,11 +121,7 @@ def save(chart: Chart, folder: Path) -> str:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """Rows under a header of all their keys."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{key: rounded(value) for key, value in row.items()} for row in rows])
-    return text.getvalue()
+    return csv_text([{key: rounded(value) for key, value in row.items()} for row in rows])
 
 
 def rounded(value: str | int | float) -> str | int:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from utils.boxes import Detections
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.letterbox import Letterbox, letterboxed
+from utils.levels import Levels
 
 Picture = str | Path | np.ndarray
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
@@ -39,6 +40,7 @@ class Detector(ABC):
         names: of its classes.
         imgsz: side of the input that it was trained on.
         data: the data yaml that it was trained on, None where the file does not tell.
+        levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Detector(ABC):
     imgsz: int
     data: Path | None
     device: torch.device | str
+    levels: Levels | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +84,7 @@ class Detector(ABC):
         self, pictures: Iterator[Picture], thresholds: Thresholds, imgsz: int, batch_size: int
     ) -> Iterator[Found]:
         while some := list(islice(pictures, batch_size)):
-            images = [as_image(picture) for picture in some]
+            images = [as_image(picture, self.levels) for picture in some]
             batch = torch.stack([letterboxed(image, imgsz) for image in images]).to(self.device).float() / 255
             boxes, scores = self.outputs(batch.contiguous(memory_format=torch.channels_last))
             for image, own_boxes, own_scores in zip(images, boxes, scores, strict=True):
@@ -90,7 +93,7 @@ class Detector(ABC):
                 yield Found(**vars(found), names=[self.names[label] for label in found.labels.tolist()])
 
 
-def as_image(picture: Picture) -> Tensor:
+def as_image(picture: Picture, levels: Levels | None = None) -> Tensor:
     """[3, H, W] uint8 RGB of a path or an array.
 
     Raises:
@@ -103,7 +106,7 @@ def as_image(picture: Picture) -> Tensor:
         pixels = picture.copy()
     else:
         try:
-            pixels = read_rgb(Path(picture))
+            pixels = read_rgb(Path(picture), levels)
         except Exception as error:  # a decoder that meets garbage raises whatever it stumbles over
             raise UserError(f"cannot be read as an image ({error})", where=picture, mend="give another file") from error
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()

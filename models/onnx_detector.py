@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from models.detector import Detector
 from models.yolov3 import STRIDES
 from utils.boxes import xyxy_to_cxcywh
 from utils.errors import UserError
+from utils.levels import Levels
 
 LAYOUTS = {
     "default": "[B, 4 + classes, N]: centre and size in pixels, objectness · class",
@@ -82,7 +84,9 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     layout = properties.get("layout") or ("nms" if properties.get("end2end") == "True" else "default")
     names = read_names(properties, outputs[0].shape, layout, path)
     imgsz = max(fixed) if fixed else read_size(properties, path)
-    return OnnxDetector(path, names, imgsz, None, torch.device("cpu"), session, layout, batch, fixed)
+    return OnnxDetector(
+        path, names, imgsz, None, torch.device("cpu"), session, layout, batch, fixed, levels=read_levels(properties)
+    )
 
 
 def checked(path: Path) -> dict[str, str]:
@@ -136,6 +140,15 @@ def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: 
     if count is None or not isinstance(count[0], int) or count[0] <= count[1]:
         raise UserError("does not tell its classes", where=path, mend=ANOTHER)
     return [str(index) for index in range(count[0] - count[1])]
+
+
+def read_levels(properties: dict[str, str]) -> Levels | None:
+    """Levels as the metadata tell them, `[black, white]`; None where they do not."""
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, KeyError):
+        black, white = ast.literal_eval(properties["levels"])
+        if math.isfinite(float(black)) and float(black) < float(white) < math.inf:
+            return Levels.stored({"levels": (float(black), float(white))})
+    return None
 
 
 def read_size(properties: dict[str, str], path: Path) -> int:

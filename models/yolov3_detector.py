@@ -16,6 +16,7 @@ from models.yolov3 import YOLOv3, scaled_anchors
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError
+from utils.levels import Levels
 from utils.recipes import read_yaml
 
 DARKNET_SIZE = 416  # side of the input in yolov3.cfg
@@ -50,8 +51,8 @@ def load_yolov3(path: Path, device: torch.device | str = "cpu") -> YOLOv3Detecto
     model = YOLOv3(make_backbone(content["backbone"], content["width"]), len(names))
     checkpoint.load_state(model, content["model"], path)
     model, decoder = ready(model, [tuple(anchor) for anchor in content["anchors"]], device)
-    data, commit = Path(recipe["data"]), content["commit"]
-    return YOLOv3Detector(path, names, content["imgsz"], data, device, model, decoder, recipe, commit)
+    data, commit, levels = Path(recipe["data"]), content["commit"], Levels.stored(content)
+    return YOLOv3Detector(path, names, content["imgsz"], data, device, model, decoder, recipe, commit, levels=levels)
 
 
 def load_darknet(path: Path, device: torch.device | str = "cpu") -> YOLOv3Detector:

@@ -5,7 +5,6 @@
 
 import argparse
 import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +18,7 @@ from studies.gate import Lesson, reason
 from studies.recipe import RUNS
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
-from utils.files import write_text, written_whole
+from utils.files import csv_text, write_text, written_whole
 from utils.recipes import build, read_yaml
 
 if TYPE_CHECKING:
@@ -175,11 +174,8 @@ def overview(content: OverviewYaml, results: Path) -> None:
     with written_whole(results / "overview.png") as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     pyplot.close(figure)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in found])
-    write_text(results / "overview.csv", text.getvalue())
+    rows = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in found]
+    write_text(results / "overview.csv", csv_text(rows, [field.name for field in fields(Point)]))
 
 
 def main() -> None:

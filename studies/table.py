@@ -11,6 +11,7 @@ from scipy import stats
 from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, Table, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
+from utils.text import cell as fit
 
 NOTHING = "–"
 
@@ -142,5 +143,6 @@ def as_csv(study: Study, found: list[Result]) -> str:
         lesson = result.lesson.cells() if result.lesson else ["", "", ""]
         places = [str(path(study, result.cell).relative_to(study.folder)) for path in (run_folder, log_file)]
         cell = result.cell
-        writer.writerow([cell.method, cell.seed, str(result.state), *values, *lesson, known[cell.name], *places])
+        row = [cell.method, cell.seed, str(result.state), *values, *lesson, known[cell.name], *places]
+        writer.writerow(map(fit, row))
     return text.getvalue()

@@ -91,6 +91,7 @@ class Job:
             "width": recipe.width,
             "names": self.names,
             "recipe": recipe.model_dump(mode="json"),
+            **self.train.description.told_levels,
         }
 
     def save(self, path: Path, content: dict[str, Any]) -> None:

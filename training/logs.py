@@ -1,11 +1,10 @@
 """What a run writes down while it trains: a CSV, TensorBoard events and lines."""
 
 import csv
-import io
 from pathlib import Path
 
 from utils.console import console
-from utils.files import write_text
+from utils.files import csv_text, write_text
 
 Row = dict[str, str | int | float]
 
@@ -30,12 +29,7 @@ class Table:
 
     def write(self) -> None:
         """All rows, under the columns that any of them has."""
-        columns = list(dict.fromkeys(key for each in self.rows for key in each))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, csv_text(self.rows))
 
 
 class Logs:

@@ -25,7 +25,7 @@ def read_pair(yaml: Path, recipe: Recipe, *, download: bool) -> Pair:
     description = load_description(yaml, download=download)
     own = read_split(description, "train", strict=recipe.strict)
     if "val" in description.splits:
-        return own, read_split(description, "val", strict=recipe.strict)
+        return own, read_split(own.description, "val", strict=recipe.strict)  # with the levels of train
     return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
 
 

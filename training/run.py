@@ -1,6 +1,5 @@
 """A training run from the data to its figures: pre-training, baselines, detector, on every rank alike."""
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_sou
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
-from utils.files import make_folder, write_text
+from utils.files import json_text, make_folder, write_text
 from utils.recipes import build, refuse_differences, save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
@@ -133,7 +132,8 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are."""
-    write_text(job.folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
+    write_text(job.folder / FINISHED, json_text(told, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")

@@ -2,15 +2,27 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from utils.text import printable
+
 T = TypeVar("T")
+
+
+class Plain(Console):
+    """A console on which no text can steer the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print with control characters spelt out."""
+        super().print(*(printable(own) if isinstance(own, str) else own for own in objects), **options)
+
+
 # Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
-console = Console(highlight=False, soft_wrap=True, quiet=RANK > 0)
+console = Plain(highlight=False, soft_wrap=True, quiet=RANK > 0)
 
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:

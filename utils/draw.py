@@ -8,11 +8,17 @@ from PIL import Image
 
 from utils.boxes import Detections
 from utils.files import written_whole
+from utils.fonts import legible
 from utils.ultralytics_parts import draw_boxes
+
+
+TALLEST = 2.0  # height of a picture's place on a page over its width
+THUMBNAIL = 1280  # longest side of a picture on a page, pixels
 
 
 def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
     """RGB image with boxes, class names and scores; the surest lie on top."""
+    names = legible(names)
     boxes, labels = found.boxes_xyxy.flip(0).numpy(), found.labels.flip(0).tolist()
     texts = [f"{names[label]} {score:.2f}" for label, score in zip(labels, found.scores.flip(0).tolist(), strict=True)]
     return draw_boxes(image, boxes, texts, labels)
@@ -20,7 +26,8 @@ def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> n
 
 def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, names: list[str]) -> np.ndarray:
     """RGB image with the true boxes and their class names."""
-    return draw_boxes(image, boxes_xyxy, [names[label] for label in labels], labels.tolist())
+    shown = legible(names)
+    return draw_boxes(image, boxes_xyxy, [shown[label] for label in labels], labels.tolist())
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
@@ -29,19 +36,29 @@ def save_image(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
 
 
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """The picture, made smaller where no page would show its pixels."""
+    longest = max(picture.shape[:2])
+    if longest <= THUMBNAIL:
+        return picture
+    size = [max(1, round(side * THUMBNAIL / longest)) for side in picture.shape[1::-1]]
+    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BOX))
+
+
 def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = (), *, columns: int = 4) -> None:
-    """A page of pictures, so many a row, with titles over the first ones."""
+    """A page of pictures, so many a row, with titles over the first ones; very long ones are shown small."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     rows, highest = -(-len(pictures) // columns), max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    highest = min(max(highest, 0.25), TALLEST)
     figure, axes = pyplot.subplots(rows, columns, figsize=(3 * columns, 3 * highest * rows + 0.4), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):
-        axis.imshow(picture)
+        axis.imshow(thumbnail(picture))
     for axis, title in zip(axes.flat, titles[: len(pictures)], strict=False):
         axis.set_title(title)
     figure.tight_layout()

@@ -1,11 +1,17 @@
 """Files that are either whole or absent."""
 
+import csv
+import io
+import json
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from utils.errors import UserError
+from utils.text import cell
 
 
 @contextmanager
@@ -31,6 +37,34 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
+    """A CSV table; no cell of it is a formula to a spreadsheet.
+
+    Args:
+        columns: their order [all keys, as they come].
+    """
+    text = io.StringIO()
+    names = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else columns
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writerow({name: cell(name) for name in names})
+    writer.writerows([{key: cell(value) for key, value in row.items()} for row in rows])
+    return text.getvalue()
+
+
+def json_text(content: object, indent: int | None = None) -> str:
+    """JSON that every reader takes: what is no finite number is null."""
+    return json.dumps(finite(content), indent=indent, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """The value with None for each number in it that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(path: Path) -> Path:

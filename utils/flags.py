@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -89,6 +90,48 @@ def add_precision(parser: argparse._ActionsContainer) -> None:
 
 def positive(text: str) -> int:
     """A count for argparse."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
+def add_threshold_flags(parser: argparse._ActionsContainer, conf: float, iou: float, when: str = "") -> None:
+    """--conf-thres, --iou-thres and --max-det of the scripts that run or write a detector.
+
+    Args:
+        conf, iou: defaults.
+        when: what the help begins with.
+    """
+    text = f"{when}lowest score of a detection [{conf:g}]"
+    parser.add_argument("--conf-thres", type=partial(share, "--conf-thres"), default=conf, help=text)
+    text = f"{when}IoU above which NMS drops the weaker box [{iou:g}]"
+    parser.add_argument("--iou-thres", type=partial(share, "--iou-thres"), default=iou, help=text)
+    text = f"{when}most detections in an image [300]"
+    parser.add_argument("--max-det", type=partial(count, "--max-det"), default=300, help=text)
+
+
+def share(flag: str, text: str) -> float:
+    """What a flag says, a number in 0–1.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:  # nan is none either
+        raise UserError(f"`{text}`", where=flag, mend="give a number in 0–1")
     return number
+
+
+def count(flag: str, text: str) -> int:
+    """What a flag says, a whole number from 1 on.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError:
+        raise UserError(f"`{text}`", where=flag, mend="give 1 or more") from None

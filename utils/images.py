@@ -1,10 +1,21 @@
-"""Image files of any kind as upright 8-bit RGB."""
+"""Image files of any kind as upright 8-bit RGB.
 
+Pictures of more than 8 bits, DICOM among them, are brought to 8 by levels (utils.levels): those of their data set, of
+the detector that looks at them, or their own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from utils import dicom
+from utils.levels import Levels, levels_of
+from utils.limits import PICTURE
+
+Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own, which can be raised
 ORIENTATION = 0x0112  # the EXIF tag of how a camera was held
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -16,25 +27,144 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
+EIGHT_BITS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif"))  # have no more
+BITS, PLANES, KIND_OF_PAGE = 258, 284, 254  # tags of TIFF
+GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
 
 
-def read_rgb(path: Path) -> np.ndarray:
-    """[H, W, 3] uint8, upright by its EXIF tag; 16 bits are cut to the upper eight, transparency is left out.
+def read_rgb(path: str | Path, levels: Levels | None = None) -> np.ndarray:
+    """[H, W, 3] uint8, upright by its EXIF tag; transparency is left out.
+
+    Args:
+        levels: of a picture of more than 8 bits [its own].
 
     Raises:
-        OSError, ValueError: missing, truncated, no image, or of floating-point or 32-bit numbers.
+        OSError, ValueError: missing, truncated, too large, no image, or one of several pages or frames.
     """
-    with Image.open(path) as image:
-        turn = UPRIGHT.get(orientation(image))
-        return np.array(as_rgb(image if turn is None else image.transpose(turn)))
+    path = Path(path)
+    if dicom.is_dicom(path):
+        return shown(dicom.dicom_values(path), levels or own_levels(path))
+    with opened(path) as image:
+        return shown(deep_values(image, path), levels) if is_deep_image(image) else upright_rgb(image, levels)
+
+
+def upright_rgb(image: Image.Image, levels: Levels | None = None) -> np.ndarray:
+    """[H, W, 3] uint8 of an image that PIL has opened, as read_rgb gives it.
+
+    Raises:
+        OSError, ValueError: as in read_rgb.
+    """
+    turn = UPRIGHT.get(orientation(image))
+    turned = image if turn is None else image.transpose(turn)
+    return shown(np.asarray(turned), levels) if image.mode in GREY else np.array(as_rgb(turned))
+
+
+def shown(values: np.ndarray, levels: Levels | None) -> np.ndarray:
+    """[H, W, 3] uint8 of the values [H, W] or [H, W, 3] of a picture."""
+    if values.dtype != np.uint8:
+        values = (levels or levels_of([values], "the picture")).apply(values)
+    return np.repeat(values[..., None], 3, 2) if values.ndim == 2 else values
+
+
+def read_values(path: Path) -> np.ndarray:
+    """[H, W] or [H, W, 3] as they are in a picture of more than 8 bits; [H, W, 3] uint8 of any other.
+
+    Raises:
+        OSError, ValueError: as in read_rgb.
+    """
+    if dicom.is_dicom(path):
+        return dicom.dicom_values(path)
+    with opened(path) as image:
+        if is_deep_image(image):
+            return deep_values(image, path)
+    return read_rgb(path)
+
+
+def own_levels(path: Path) -> Levels | None:
+    """Levels that a file itself asks for: the window of DICOM.
+
+    Raises:
+        OSError, ValueError: as in read_rgb.
+    """
+    return dicom.voi(path) if dicom.is_dicom(path) else None
+
+
+def is_deep(path: Path) -> bool:
+    """Whether a picture has more than 8 bits, told from its head; a file that cannot be read has not."""
+    if path.suffix.lower() in EIGHT_BITS:
+        return False
+    try:
+        if dicom.is_dicom(path):
+            return dicom.is_deep(path)
+        with opened(path) as image:
+            return is_deep_image(image)
+    except Exception:  # whoever decodes it tells what is wrong
+        return False
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A file whose head is read.
+
+    Raises:
+        OSError, ValueError: missing, no image, of more pixels than are read without being asked, of several pages.
+    """
+    try:
+        image = Image.open(path)
+    except Image.UnidentifiedImageError as error:
+        with path.open("rb") as file:
+            if file.read(2) in (b"II", b"MM"):
+                raise ValueError("a TIFF of an unusual type; save it with 8 or 16 bits, or 32-bit floats") from error
+        raise
+    with image:
+        if what := PICTURE.too_much(image.width * image.height / 1e6):
+            raise ValueError(what)
+        if image.format == "TIFF" and (pages := count_pages(image)) > 1:
+            raise ValueError(f"TIFF of {pages} pages; save each page as a file of its own")
+        yield image
+
+
+def count_pages(image: Image.Image) -> int:
+    """Pages of a TIFF; small copies and masks of others are none."""
+    count, frames = 0, getattr(image, "n_frames", 1)
+    if frames == 1:
+        return 1
+    for number in range(frames):
+        image.seek(number)
+        count += not int(image.tag_v2.get(KIND_OF_PAGE, 0)) & 0b101  # type: ignore[attr-defined]
+    image.seek(0)
+    return count
+
+
+def is_deep_image(image: Image.Image) -> bool:
+    """Whether an opened image has more than 8 bits in a channel."""
+    if image.mode in GREY:
+        return True
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS, (8,))) > 8  # type: ignore[attr-defined]
+    return image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+
+
+def deep_values(image: Image.Image, path: Path) -> np.ndarray:
+    """[H, W] or [H, W, 3] RGB of an opened image of more than 8 bits, upright.
+
+    Raises:
+        OSError, ValueError: truncated, or of a kind that is not read.
+    """
+    turn = UPRIGHT.get(orientation(image))
+    if image.mode in GREY:
+        return np.asarray(image if turn is None else image.transpose(turn))
+    import cv2  # Pillow would cut colours to their upper 8 bits
+
+    planar = image.format == "TIFF" and image.tag_v2.get(PLANES, 1) != 1  # type: ignore[attr-defined]
+    values = None if planar or turn else cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.ndim != 3 or values.shape[2] < 3:
+        raise ValueError("colours of more than 8 bits that are not read; save it with 8 bits")
+    return np.ascontiguousarray(values[..., 2::-1])
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any kind of image as 8-bit RGB."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode}, whose range nobody knows")
+    """An image of 8 bits as RGB."""
     return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
 
 
@@ -54,10 +184,13 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         OSError, ValueError: as in read_rgb.
     """
-    with Image.open(path) as image:
+    if dicom.is_dicom(path):
+        height, width = dicom.dicom_values(path).shape[:2]
+        return height, width
+    with opened(path) as image:
         width, height = image.size
-        if image.mode in ("I", "F"):
-            as_rgb(image)
+        if is_deep_image(image):
+            deep_values(image, path)
         image.draft("RGB", (max(1, width // 8), max(1, height // 8)))
         image.load()
         return (width, height) if orientation(image) in SIDEWAYS else (height, width)

@@ -8,7 +8,9 @@ goes through here.
 import importlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from PIL import Image
 
 from utils.boxes import Detections, Truth
 from utils.errors import UserError
+from utils.fonts import drawing_font, installed
 
 
 def ultralytics(module: str) -> Any:
@@ -39,8 +42,12 @@ def ultralytics(module: str) -> Any:
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     """Copy of an RGB image [H, W, 3] uint8 with labelled boxes, a colour for each class."""
     plotting = ultralytics("utils.plotting")
-    annotator = plotting.Annotator(image.copy(order="C"), line_width=max(1, round(sum(image.shape[:2]) / 500)))
+    plain, side = all(text.isascii() for text in texts), sum(image.shape[:2])
+    pixels = image.copy(order="C")
+    annotator = plotting.Annotator(pixels, line_width=max(1, round(side / 500)), font=installed()[0], pil=not plain)
     for box, text, label in zip(boxes_xyxy, texts, labels, strict=True):
+        if not plain:
+            annotator.font = drawing_font(text, max(12, round(side / 60)))
         annotator.box_label(box.tolist(), text, color=plotting.colors(int(label)))
     return np.asarray(annotator.result())
 
@@ -71,30 +78,48 @@ def plot_confusion(
     (path.parent / "confusion_matrix.png").replace(path)
 
 
-def stream(source: str, stride: int, together: int) -> Iterator[list[tuple[str, np.ndarray, float]]]:
-    """Frames of a video, a webcam, a stream or several: where each comes from, RGB [H, W, 3], frames a second.
+@dataclass(frozen=True)
+class Shot:
+    """A frame of a video or stream: image [H, W, 3] RGB, frames a second, seconds since the first one if it is live."""
+
+    image: np.ndarray
+    fps: float
+    seconds: float | None
+
+
+def stream(source: str, stride: int, together: int, *, live: bool = False) -> Iterator[list[Shot]]:
+    """Frames of a video, a webcam or a stream.
+
+    A stream over HTTP waits until its frames are taken; of others frames are missed while nobody asks.
 
     Args:
         stride: every so many frames are read.
         together: frames of a video that come at once.
+        live: an address is a stream, whatever its name ends with.
 
     Raises:
         UserError: it cannot be opened.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is told below, in one line
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    build = ultralytics("data.build")
+    waits, address = source.lower().startswith(("http://", "https://")), "://" in source or source.isdecimal()
     try:
-        loader = build.load_inference_source(source, batch=together, vid_stride=stride)
+        if live and address:
+            loader = ultralytics("data.loaders").LoadStreams(source, vid_stride=stride, buffer=waits)
+        else:
+            load = ultralytics("data.build").load_inference_source
+            loader = load(source, batch=together, vid_stride=stride, buffer=waits)
     except (OSError, ImportError, NotImplementedError, cv2.error) as error:
         what = f"cannot be opened ({' '.join(str(error).split())[:200]})"
         raise UserError(what, where=source, mend="check the address, or that the camera is free") from error
+    began, misses = time.monotonic(), address and not waits
     try:
-        for places, frames, _ in loader:
+        for _, frames, _ in loader:
+            seconds = time.monotonic() - began if misses else None
             rates = np.broadcast_to(getattr(loader, "fps", 0) or 0, len(frames)).astype(float).tolist()
             yield [
-                (place, np.ascontiguousarray(frame[..., ::-1]), rate / stride)
-                for place, frame, rate in zip(places, frames, rates, strict=True)
+                Shot(np.ascontiguousarray(frame[..., ::-1]), rate / stride, seconds)
+                for frame, rate in zip(frames, rates, strict=True)
             ]
     finally:
         getattr(loader, "close", lambda: None)()

@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from data.description import load_description
 from data.formats import read_split
+from data.levels import with_levels
 from data.parsing import class_index
 from data.records import Record
 from evaluation.accuracy import read_backbones
@@ -119,10 +120,11 @@ def learned(
 
 def planned(weights: Path, data: Path, images: int | None) -> Plan:
     """All images of the data, whether they have boxes or not."""
-    description = load_description(data)
+    files = read_backbones([weights])
+    description = with_levels(load_description(data), files[0].levels)
     training, held_out = (read_split(description, name) for name in ("train", description.held_out))
     records = sample(held_out.records, images)
-    plan = prepare(read_backbones([weights]), replace(held_out, records=[around(own, ONE_BOX) for own in records]))
+    plan = prepare(files, replace(held_out, records=[around(own, ONE_BOX) for own in records]))
     return replace(plan, split=replace(held_out, records=records), training=sample(training.records, TRAINING_IMAGES))
 
 

@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import resized_crop
 
 from data.description import load_description
 from data.formats import read_split
+from data.levels import with_levels
 from data.records import Record, Split
 from evaluation.accuracy import read_backbones
 from maps.boxes_from_maps import above_share, boxes_from_maps
@@ -171,9 +172,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="only so many test images, drawn at random [all]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
-    description = load_description(arguments.data)
-    split = whole_images(read_split(description, description.held_out))
     files = read_backbones(arguments.weights)
+    description = with_levels(load_description(arguments.data), files[0].levels)
+    split = whole_images(read_split(description, description.held_out))
     plan = prepare(files, split, images=arguments.images)
     if not description.boxed:
         known = whole_images(read_split(description, "train")).records

@@ -40,6 +40,6 @@ def test_no_room_is_told_with_both_numbers(place: Literal["ram", "disk"], scenes
                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     split = read_split(load_description(scenes_yaml), "train")
     huge = replace(split, records=[replace(record, size_hw=(10**6, 10**7)) for record in split.records])
-    monkeypatch.setattr(image_cache, "read_rgb", lambda path: pytest.fail("nothing may be read"))
+    monkeypatch.setattr(image_cache, "record_rgb", lambda record: pytest.fail("nothing may be read"))
     with pytest.raises(UserError, match=r"the images of `train` need 2\d{5}\.\d\d GiB, free are [\d.]+ GiB"):
         keep_images(huge, place, tmp_path)

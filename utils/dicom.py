@@ -1,0 +1,126 @@
+"""DICOM pictures: the values of a file of one frame, in any transfer syntax and photometric interpretation."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.levels import Levels
+from utils.limits import PICTURE
+
+SUFFIXES = frozenset((".dcm", ".dicom"))
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its suffix or by the mark that such files bear.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def read_dicom(path: Path, *, pixels: bool = True) -> Any:
+    """The data set of a file with one frame.
+
+    Args:
+        pixels: read them too, not only what is said about them.
+
+    Raises:
+        ValueError: no pixels, several frames, or more pixels than are read without being asked.
+    """
+    import pydicom
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    data = pydicom.dcmread(path, force=path.suffix.lower() in SUFFIXES, stop_before_pixels=not pixels)
+    if not all(key in data for key in ("Rows", "Columns", "BitsStored", "PhotometricInterpretation")):
+        raise ValueError("DICOM without a picture")
+    if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
+        raise ValueError(f"DICOM of {frames} frames; write each frame to a file of its own")
+    if what := PICTURE.too_much(data.Rows * data.Columns / 1e6):
+        raise ValueError(what)
+    return data
+
+
+def is_deep(path: Path) -> bool:
+    """Whether values need levels: grey of more than 8 bits, or rescaled.
+
+    Raises:
+        ValueError: as in read_dicom.
+    """
+    data = read_dicom(path, pixels=False)
+    return data.PhotometricInterpretation in GREY and (data.BitsStored > 8 or rescaled(data))
+
+
+def rescaled(data: Any) -> bool:
+    """Whether the file says how its numbers become values."""
+    slope, intercept = data.get("RescaleSlope"), data.get("RescaleIntercept")
+    return "ModalityLUTSequence" in data or (slope, intercept) not in ((None, None), (1, 0))
+
+
+def dicom_values(path: Path) -> np.ndarray:
+    """[H, W] values of a grey picture, larger is brighter; [H, W, 3] RGB of a coloured one.
+
+    Values are those after rescale slope and intercept. MONOCHROME1, in which larger is darker, is mirrored within the
+    range that its bits allow. 8 bits are uint8.
+
+    Raises:
+        ValueError, and whatever the decoder of a transfer syntax stumbles over: not whole, or of no known kind.
+    """
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+
+    data = read_dicom(path)
+    kind, pixels = data.PhotometricInterpretation, pixel_array(data)
+    if kind == "PALETTE COLOR":
+        coloured = apply_color_lut(pixels, data)[..., :3]
+        return coloured if coloured.dtype == np.uint8 else (coloured >> 8).astype(np.uint8)
+    if kind not in GREY:
+        if pixels.ndim != 3:
+            raise ValueError(f"DICOM of the photometric interpretation {kind}")
+        return pixels if pixels.dtype == np.uint8 else Levels(0, 2**data.BitsStored - 1).apply(pixels)
+    values = np.asarray(apply_modality_lut(pixels, data))
+    if data.BitsStored <= 8 and not rescaled(data):
+        return (2**data.BitsStored - 1 - values if kind == GREY[0] else values).astype(np.uint8)
+    return ends(data).sum() - values if kind == GREY[0] else values
+
+
+def ends(data: Any) -> np.ndarray:
+    """[2] the values of the smallest and of the largest number that the bits of a grey picture allow."""
+    from pydicom.pixels import apply_modality_lut
+
+    bits, signed = data.BitsStored, data.PixelRepresentation == 1
+    least = -(2 ** (bits - 1)) if signed else 0
+    numbers = np.array([least, least + 2**bits - 1])
+    return np.asarray(apply_modality_lut(numbers, data) if "ModalityLUTSequence" not in data else numbers, np.float64)
+
+
+def voi(path: Path) -> Levels | None:
+    """The window that a file itself asks for, the first where it gives several; None where it gives no linear one.
+
+    Window centre and width as in part 3 of the standard, C.11.2.1.2.
+
+    Raises:
+        ValueError: as in read_dicom.
+    """
+    data = read_dicom(path, pixels=False)
+    centre, width = (first(data.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    function = data.get("VOILUTFunction") or "LINEAR"
+    if centre is None or width is None or function not in ("LINEAR", "LINEAR_EXACT") or width <= 1:
+        return None
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    black, white = centre - width / 2, centre + width / 2
+    if data.PhotometricInterpretation == GREY[0]:
+        black, white = ends(data).sum() - white, ends(data).sum() - black
+    return Levels(float(black), float(white), "the window of the files")
+
+
+def first(value: Any) -> float | None:
+    """A number, or the first of several; None for none."""
+    if value is None or value == "":
+        return None
+    return float(value if isinstance(value, int | float | str) else value[0] if hasattr(value, "__len__") else value)

@@ -1,0 +1,44 @@
+"""Text from outside – names, addresses, file names – made fit for terminals, tables and messages."""
+
+import re
+import unicodedata
+
+HIDDEN = "***"
+# User and password before a host; the second form is of passwords that hold what should have been quoted.
+USER = re.compile(r"(?<=://)(?:[^/\s?#@]*(?:@[^/\s?#@]*)*|[^/\s:@]+:(?!\d+/)[^\s@]*)@(?=[^/\s])")
+SECRETS = r"token|key|secret|passw(?:or)?d|pwd|pass|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
+QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;'\"`]+")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+
+
+def redacted(text: str) -> str:
+    """The text without users, passwords and tokens in the addresses in it."""
+    return QUERY.sub(lambda match: match[1] + HIDDEN, USER.sub("", text))
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters spelt out, as \x1b, so that they cannot steer a terminal; lines stay lines."""
+    if text.isprintable():
+        return text
+    return "".join(spelt(sign) if steers(sign) else sign for sign in text)
+
+
+def steers(sign: str) -> bool:
+    """Whether a character does something instead of being shown: controls, marks of direction, surrogates."""
+    return sign not in "\n\t" and unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def spelt(sign: str) -> str:
+    """The character as an escape of Python."""
+    return sign.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def cell(value: object) -> object:
+    """A cell of a CSV file: text that a spreadsheet would run as a formula gets an apostrophe; numbers stay."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
