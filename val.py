@@ -1,13 +1,12 @@
 """Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.files import make_folder, write_text
+from utils.files import make_folder
 from utils.flags import add_precision, input_size
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
@@ -141,33 +140,11 @@ def percentile(text: str) -> int | None:
 def read_data(
     arguments: argparse.Namespace, own: Path | None, names: list[str] | None, trained: Path, view: "View | None" = None
 ) -> "Split":
-    """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
+    """The split to evaluate on, as the flags say; the rest as in evaluation.held_out.read_held_out."""
+    from evaluation.held_out import Wanted, read_held_out
 
-    Args:
-        names: of the classes that the checkpoint was trained on, where the data have to have them.
-        view: how its classifiers are shown the data; None for pictures as they are.
-
-    Raises:
-        UserError: its classes are not those that the checkpoint was trained on; nobody says which data.
-    """
-    from data.description import load_description
-    from data.formats import read_split
-
-    if not (data := arguments.data or own):
-        raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
-    description = load_description(data, download=arguments.download)
-    split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
-    print(split.summary())
-    if view is not None and view.source == "objects":
-        split, told = view.shown(split)
-        print(told)
-    if names is not None and names != split.description.names:
-        raise UserError(
-            f"classes {names} are not those of {description.yaml}: {split.description.names}",
-            where=trained,
-            mend="give the data yaml that it was trained on",
-        )
-    return split
+    wanted = Wanted(arguments.data, arguments.task, arguments.download, arguments.strict)
+    return read_held_out(wanted, own, names, trained, view)
 
 
 def average_precision(arguments: argparse.Namespace) -> None:
@@ -175,26 +152,23 @@ def average_precision(arguments: argparse.Namespace) -> None:
     weights = arguments.weights or [newest_detector(arguments.project)]
     if len(weights) > 1:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
-    from evaluation.average_precision import Finding, evaluate_detector, summary
+    from evaluation.average_precision import Finding, judge, write_metrics
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
     split = read_data(arguments, detector.data, detector.names, detector.path)
-    folder = new_run(arguments.project, "val", arguments.name)
-    files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
-    for path in files:
-        make_folder(path.parent)
     thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
+    folder = new_run(arguments.project, "val", arguments.name)
+    if arguments.json:
+        make_folder(arguments.json.parent)
     finding = Finding(
         arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
     )
-    metrics = evaluate_detector(detector, split, finding, folder)
-    for path in files:
-        write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")
-    table = summary(metrics, split, detector, folder)
-    write_text(folder / "summary.txt", table)
-    print(table, end="")
+    metrics = judge(detector, split, finding, folder)
+    if arguments.json:
+        write_metrics(metrics, arguments.json)
+    print((folder / "summary.txt").read_text(), end="")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:

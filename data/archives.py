@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from torch.hub import download_url_to_file
 
+from utils.console import console
 from utils.errors import UserError
 
 # RuntimeError: a zip with a password.
@@ -24,7 +25,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     Raises:
         UserError: no such server or file, another content, a full disk.
     """
-    print(f"fetching {url} to {path}")
+    console.print(f"fetching {url} to {path}", markup=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         download_url_to_file(url, str(path), hash_prefix=sha256, progress=sys.stderr.isatty())
@@ -42,7 +43,7 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
     Raises:
         UserError: an archive is damaged, or has a member that would land elsewhere; the disk is full.
     """
-    print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}")
+    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}", markup=False)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

@@ -8,6 +8,7 @@ from torchvision.ops import batched_nms, nms
 
 from models.yolov3 import ANCHORS_PER_SCALE, STRIDES
 from utils.boxes import Detections, cxcywh_to_xyxy
+from utils.errors import UserError
 
 DECODE_TYPE = "darknet"  # sigmoid(xy) + cell, anchor · exp(wh); stored in every detector checkpoint
 # exp(8) ≈ 3,000 anchors wide: beyond any picture, and finite in every precision.
@@ -85,6 +86,9 @@ class Thresholds:
         multi_label: a box may be reported for several classes, else for its best one.
         classes: indices of the classes to report; None for all.
         agnostic: boxes are suppressed by stronger ones of other classes too.
+
+    Raises:
+        UserError: one is out of its range.
     """
 
     conf_thres: float = 0.001
@@ -93,6 +97,13 @@ class Thresholds:
     multi_label: bool = True
     classes: tuple[int, ...] | None = None
     agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, share in (("--conf-thres", self.conf_thres), ("--iou-thres", self.iou_thres)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{share:g}", where=flag, mend="give a number in 0–1")
+        if self.max_det < 1:
+            raise UserError(f"{self.max_det}", where="--max-det", mend="give 1 or more")
 
 
 # Only so many best-scored candidates enter suppression: a count, never a time limit, so that the result does not depend

@@ -1,6 +1,6 @@
 """Pictures: boxes on an image, and a page of several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ from utils.files import written_whole
 from utils.ultralytics_parts import draw_boxes
 
 
-def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
-    """RGB image with boxes, class names and scores; the surest lie on top."""
+def draw_detections(image: np.ndarray, found: Detections, names: Sequence[str] | Mapping[int, str]) -> np.ndarray:
+    """RGB image with boxes, class names and scores; the surest lie on top. `names` are those of the classes."""
     boxes, labels = found.boxes_xyxy.flip(0).numpy(), found.labels.flip(0).tolist()
     texts = [f"{names[label]} {score:.2f}" for label, score in zip(labels, found.scores.flip(0).tolist(), strict=True)]
     return draw_boxes(image, boxes, texts, labels)
@@ -23,10 +23,11 @@ def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, na
     return draw_boxes(image, boxes_xyxy, [names[label] for label in labels], labels.tolist())
 
 
-def save_image(image: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray | Image.Image, path: Path) -> None:
     """Write an RGB image, whole or not at all."""
+    drawn = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with written_whole(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
+        drawn.save(temporary, format="PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
 
 
 def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = (), *, columns: int = 4) -> None:

@@ -25,8 +25,17 @@ def read_rgb(path: Path) -> np.ndarray:
         OSError, ValueError: missing, truncated, no image, or of floating-point or 32-bit numbers.
     """
     with Image.open(path) as image:
-        turn = UPRIGHT.get(orientation(image))
-        return np.array(as_rgb(image if turn is None else image.transpose(turn)))
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> np.ndarray:
+    """[H, W, 3] uint8 of an image that PIL has opened, as read_rgb gives it.
+
+    Raises:
+        OSError, ValueError: as in read_rgb.
+    """
+    turn = UPRIGHT.get(orientation(image))
+    return np.array(as_rgb(image if turn is None else image.transpose(turn)))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
