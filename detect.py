@@ -73,50 +73,28 @@ def source_frames(source: str | None, detector: "Detector", stride: int) -> "Ite
     return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
 
 
-def class_indices(wanted: list[str], names: list[str]) -> tuple[int, ...]:
-    """Indices of classes that are given by name or by index; a name goes before an index.
-
-    Raises:
-        UserError: there is no such class.
-    """
-    indices = {str(index): index for index in range(len(names))} | {name: index for index, name in enumerate(names)}
-    if unknown := [name for name in wanted if name not in indices]:
-        raise UserError(f"no class `{unknown[0]}`", where="--classes", mend=f"give some of {', '.join(names)}")
-    return tuple(indices[name] for name in wanted)
-
-
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
     weights = arguments.weights or newest_detector(arguments.project)
     from deployment.detections import Sink
-    from models import Thresholds, load_detector
+    from deployment.stream import found_in
+    from models import load_detector
     from utils.device import pick_device
     from utils.stop import Stop
 
     detector = load_detector(weights, pick_device(arguments.device), arguments.precision)
-    thresholds = Thresholds(
-        arguments.conf_thres,
-        arguments.iou_thres,
-        arguments.max_det,
-        multi_label=False,
-        classes=class_indices(arguments.classes, detector.names) if arguments.classes else None,
-        agnostic=arguments.agnostic_nms,
-    )
     groups = source_frames(arguments.source, detector, arguments.vid_stride)
-    first = next(groups, [])  # a source that is not there shows before there is a folder
+    keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")
+    pairs = found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
+    first = next(pairs, None)  # a source that is not there shows before there is a folder
     folder = new_run(arguments.project, "detect", arguments.name)
     kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
-    sink, images, boxes = Sink(folder, detector.names, not arguments.nosave, **kinds), 0, 0
+    sink, images, boxes = Sink(folder, not arguments.nosave, **kinds), 0, 0
     with Stop().listening() as stop, stop.deferred(), contextlib.closing(sink):
-        for frames in itertools.chain([first], groups):
-            for frame, found in zip(
-                frames,
-                detector.predict([frame.image for frame in frames], thresholds, imgsz=arguments.imgsz),
-                strict=True,
-            ):
-                sink.write(frame, found)
-                images, boxes = images + 1, boxes + len(found.scores)
+        for frame, found in itertools.chain([first] if first else [], pairs):
+            sink.write(frame, found)
+            images, boxes = images + 1, boxes + len(found)
             if stop.asked:
                 break
     print(f"{boxes} boxes on {images} images; written to {folder}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.files import json_text, make_folder, write_text
+from utils.files import make_folder
 from utils.flags import add_precision, add_threshold_flags, input_size, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
@@ -149,35 +149,11 @@ def read_data(
     levels: "Levels | None",
     view: "View | None" = None,
 ) -> "Split":
-    """The split to evaluate on, of --data or else of the run's own data yaml; prints what is in it.
+    """The split to evaluate on, as the flags say; the rest as in evaluation.held_out.read_held_out."""
+    from evaluation.held_out import Wanted, read_held_out
 
-    Args:
-        names: of the classes that the checkpoint was trained on, where the data have to have them.
-        levels: that it was trained with, for pictures of more than 8 bits.
-        view: how its classifiers are shown the data; None for pictures as they are.
-
-    Raises:
-        UserError: its classes are not those that the checkpoint was trained on; nobody says which data.
-    """
-    from data.description import load_description
-    from data.formats import read_split
-    from data.levels import with_levels
-
-    if not (data := arguments.data or own):
-        raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
-    description = with_levels(load_description(data, download=arguments.download), levels)
-    split = read_split(description, arguments.task or description.held_out, strict=arguments.strict)
-    print(split.summary())
-    if view is not None and view.source == "objects":
-        split, told = view.shown(split)
-        print(told)
-    if names is not None and names != split.description.names:
-        raise UserError(
-            f"classes {names} are not those of {description.yaml}: {split.description.names}",
-            where=trained,
-            mend="give the data yaml that it was trained on",
-        )
-    return split
+    wanted = Wanted(arguments.data, arguments.task, arguments.download, arguments.strict)
+    return read_held_out(wanted, own, names, trained, levels, view)
 
 
 def average_precision(arguments: argparse.Namespace) -> None:
@@ -185,26 +161,23 @@ def average_precision(arguments: argparse.Namespace) -> None:
     weights = arguments.weights or [newest_detector(arguments.project)]
     if len(weights) > 1:
         raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
-    from evaluation.average_precision import Finding, evaluate_detector, summary
+    from evaluation.average_precision import Finding, judge, write_metrics
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
-    folder = new_run(arguments.project, "val", arguments.name)
-    files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
-    for path in files:
-        make_folder(path.parent)
     thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
+    folder = new_run(arguments.project, "val", arguments.name)
+    if arguments.json:
+        make_folder(arguments.json.parent)
     finding = Finding(
         arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
     )
-    metrics = evaluate_detector(detector, split, finding, folder)
-    for path in files:
-        write_text(path, json_text({"split": split.name, **metrics}, 2))
-    table = summary(metrics, split, detector, folder)
-    write_text(folder / "summary.txt", table)
-    print(table, end="")
+    metrics = judge(detector, split, finding, folder)
+    if arguments.json:
+        write_metrics(metrics, arguments.json)
+    print((folder / "summary.txt").read_text(), end="")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:

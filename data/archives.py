@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import requests
 
-from utils.console import progress
+from utils.console import console, progress
 from utils.errors import UserError
 from utils.limits import UNPACKED
 from utils.memory import GIB
@@ -32,7 +32,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     Raises:
         UserError: no such server or file, silence for TIMEOUT seconds in each of TRIES, another content, a full disk.
     """
-    print(f"fetching {redacted(url)} to {path}")
+    console.print(f"fetching {redacted(url)} to {path}", markup=False)
     part = path.with_name(f".{path.name}.part")
     mend = f"try again, or fetch it yourself to {path}"
     try:
@@ -66,7 +66,8 @@ def fetch_rest(url: str, part: Path) -> None:
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
             part.unlink()  # another file, or one that is whole already
-            return fetch_rest(url, part)
+            fetch_rest(url, part)
+            return
         answer.raise_for_status()
         goes_on = answer.status_code == requests.codes.partial_content
         length = int(answer.headers.get("Content-Length") or 0)
@@ -87,7 +88,7 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
     Raises:
         UserError: an archive is damaged, or has a member that would land elsewhere; the disk is full.
     """
-    print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}")
+    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}", markup=False)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

@@ -9,6 +9,7 @@ from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.records import EVERYTHING, Description
+from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.recipes import build, read_yaml
@@ -143,7 +144,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
         UserError: others are.
     """
     if not root.is_dir():
-        print(f"making the built-in scenes in {root}")
+        console.print(f"making the built-in scenes in {root}", markup=False)
         sample.write(root, size=size)
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"

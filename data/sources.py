@@ -14,6 +14,7 @@ import numpy as np
 from data.archives import fetch
 from data.images import SUFFIXES, UNREAD, attempt, files_below
 from data.records import Problem
+from utils.console import console
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.levels import Levels
@@ -125,7 +126,7 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
                 read += len(frames)
                 yield frames
         if read == before:
-            print(f"left out {path}: no frame can be read")
+            console.print(f"left out {path}: no frame can be read", markup=False)
     if not read:
         raise UserError("no readable image or video", where=paths[0], mend="replace the files named above")
 
@@ -134,7 +135,7 @@ def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
     """A picture, or None where it cannot be read, after saying why."""
     image = attempt(lambda own: read_rgb(own, levels), path)
     if isinstance(image, Problem):
-        print(f"left out {image.where}: {image.what}")
+        console.print(f"left out {image.where}: {image.what}", markup=False)
         return None
     return Frame(image, str(path))
 

@@ -12,7 +12,7 @@ import numpy as np
 from data.sources import Frame
 from models import Found
 from utils.boxes import xyxy_to_cxcywh
-from utils.draw import draw_detections, save_image
+from utils.draw import save_image
 from utils.errors import UserError
 from utils.files import first_free, json_text, make_folder, write_text
 
@@ -95,7 +95,6 @@ class Sink:
     """
 
     folder: Path
-    names: list[str]
     pictures: bool = True
     txt: bool = False
     json: bool = False
@@ -110,15 +109,14 @@ class Sink:
         stem = self.stem(frame)
         name = stem if frame.number is None else f"{stem}_{frame.number:06d}"
         if self.pictures:
-            drawn = draw_detections(frame.image, found, self.names)
             if frame.number is None:
-                save_image(drawn, self.folder / f"{name}.jpg")
+                found.save(self.folder / f"{name}.jpg")
             else:
-                self.film(frame).add(drawn, frame.seconds)
+                self.film(frame).add(np.asarray(found.plot()), frame.seconds)
         if self.txt:
-            write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(frame, found))
+            write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(found))
         if self.json:
-            self.rows.append(as_json(frame, found))
+            self.rows.append(found.to_dict())
         if self.crops:
             self.crop(frame, found, name)
 
@@ -176,20 +174,9 @@ def as_name(text: str) -> str:
     return re.sub(r"[^\w .-]", "_", text).strip(" .")[:100] or "_"
 
 
-def as_json(frame: Frame, found: Found) -> dict[str, Any]:
-    """Detections of one picture; boxes x1 y1 x2 y2 in pixels."""
-    parts = (found.boxes_xyxy.tolist(), found.scores.tolist(), found.labels.tolist(), found.names)
-    boxes = [
-        {"box_xyxy": box, "score": score, "class": label, "name": name}
-        for box, score, label, name in zip(*parts, strict=True)
-    ]
-    number = {} if frame.number is None else {"frame": frame.number}
-    return {"image": frame.where, **number, "size_hw": list(frame.image.shape[:2]), "boxes": boxes}
-
-
-def as_txt(frame: Frame, found: Found) -> str:
+def as_txt(found: Found) -> str:
     """Detections of one picture as YOLO lines: class cx cy w h, shares of the image, and the score."""
-    height, width = frame.image.shape[:2]
+    height, width = found.size_hw
     shares = xyxy_to_cxcywh(found.boxes_xyxy) / found.boxes_xyxy.new_tensor([width, height, width, height])
     rows = zip(found.labels.tolist(), shares.tolist(), found.scores.tolist(), strict=True)
     return "".join(f"{label} {' '.join(f'{part:.6f}' for part in box)} {score:.6f}\n" for label, box, score in rows)

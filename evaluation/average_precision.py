@@ -3,16 +3,18 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from data.records import Split
 from evaluation.detection_figures import FIGURES, detection_metrics
 from evaluation.evaluate import coco_evaluation, guessed, instances, true_annotations
+from evaluation.held_out import Wanted, read_held_out
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
-from utils.files import json_text, write_text
+from utils.files import json_text, make_folder, write_text
+from utils.flags import input_size
 
 PAGE = 8  # images on the page of predictions
 SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
@@ -29,11 +31,73 @@ class Finding:
     keep: bool = False  # detections and truth as JSON files, for any other program to judge
 
 
-def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder: Path) -> dict[str, Any]:
-    """Find on every image of the split, and write the pictures into the folder.
+class Options(TypedDict, total=False):
+    """How a detector is judged: flags of `val.py --map`.
+
+    Attributes:
+        data: data yaml [that of the detector's training].
+        folder: where metrics.json, summary.txt and pictures go [nowhere].
+        imgsz: side of the network input, a multiple of 32, pixels [that of the training].
+        conf_thres: lowest score [0.001].
+        iou_thres: IoU above which the weaker of two boxes is dropped [0.6].
+        max_det: most detections in an image [300]; average precision counts the best 100.
+        batch_size: images per step [16].
+        augment: test-time augmentation, three scales, one mirrored [no].
+        download: fetch what the data yaml names and is not there yet [no].
+        strict: damaged images or labels stop the evaluation [no].
+    """
+
+    data: str | Path | None
+    folder: str | Path | None
+    imgsz: int | None
+    conf_thres: float
+    iou_thres: float
+    max_det: int
+    batch_size: int
+    augment: bool
+    download: bool
+    strict: bool
+
+
+def evaluate_detector(
+    detector: Detector,
+    task: str | None = None,
+    *,
+    data: str | Path | None = None,
+    folder: str | Path | None = None,
+    imgsz: int | None = None,
+    conf_thres: float = 0.001,
+    iou_thres: float = 0.6,
+    max_det: int = 300,
+    batch_size: int = 16,
+    augment: bool = False,
+    download: bool = False,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Average precision on held-out images, as `val.py --map` has it; keywords as in Options.
+
+    Args:
+        task: `train`, `val` or `test` [test where the data set has one, else val].
 
     Returns:
-        detection_metrics, the `seconds` that finding and matching took, and of each phase the milliseconds an image.
+        What `val.py --map --json` writes: fractions 0–1, None where no box allows one.
+
+    Raises:
+        UserError: the data cannot be read, or have other classes; a threshold is out of its range.
+    """
+    side = detector.imgsz if imgsz is None else input_size(str(imgsz))
+    finding = Finding(side, Thresholds(conf_thres, iou_thres, max_det), batch_size, augment)
+    wanted = Wanted(None if data is None else Path(data), task, download=download, strict=strict)
+    split = read_held_out(wanted, detector.data, detector.names, detector.path, detector.levels)
+    return judge(detector, split, finding, None if folder is None else make_folder(Path(folder)))
+
+
+def judge(detector: Detector, split: Split, finding: Finding, folder: Path | None) -> dict[str, Any]:
+    """Find on every image of the split; metrics.json, summary.txt and pictures go into the folder, if there is one.
+
+    Returns:
+        The `split`, detection_metrics, the `seconds` that finding and matching took, and of each phase the
+        milliseconds an image.
     """
     began, clock = time.monotonic(), Clock(detector.device)
     found = list(
@@ -49,15 +113,23 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
         )
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
-    metrics = detection_metrics(evaluation, split.records, found, detector.names)
-    if finding.keep:
+    metrics = {"split": split.name, **detection_metrics(evaluation, split.records, found, detector.names)}
+    if finding.keep and folder:
         write_text(folder / "detections.json", json_text(guessed(found)))
         truth = instances(true_annotations(split.records), split.records, detector.names)
         write_text(folder / "annotations.json", json_text(truth))
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
-    save_pictures(evaluation, split, found, folder, SURE, PAGE)
+    if folder:
+        save_pictures(evaluation, split, found, folder, SURE, PAGE)
+        write_metrics(metrics, folder / "metrics.json")
+        write_text(folder / "summary.txt", summary(metrics, split, detector, folder))
     return metrics
+
+
+def write_metrics(metrics: dict[str, Any], path: Path) -> None:
+    """Write the figures as JSON."""
+    write_text(path, json_text(metrics, 2))
 
 
 def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: Path) -> str:

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 
 from models.decode import Thresholds
-from models.detector import Detector, Found
+from models.detector import Detector
+from models.found import Found
 from models.inference import for_inference
 from models.onnx_detector import load_onnx
 from models.yolov3_detector import load_yolov3

@@ -1,34 +1,48 @@
-"""What finds boxes: `load_detector("best.pt").predict(["photo.jpg"])`."""
+"""What finds boxes: `load_detector("best.pt").predict("photo.jpg")`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict, Unpack, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.decode import Thresholds, suppress
+from models.found import Found
 from utils.boxes import Detections
 from utils.errors import UserError
-from utils.images import read_rgb
+from utils.flags import input_size
 from utils.letterbox import Letterbox, letterboxed
 from utils.levels import Levels
-
-Picture = str | Path | np.ndarray
-SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
+from utils.pictures import Picture, pixels_of
 
 
-@dataclass(frozen=True)
-class Found(Detections):
-    """What was found in one image, best first.
+class Options(TypedDict, total=False):
+    """How boxes are found: the flags of detect.py, and how many pictures go through the network at once.
 
-    boxes_xyxy [n, 4] in pixels of the image, scores [n] in 0–1, labels [n], and the names [n] of the labels.
+    Attributes:
+        conf_thres: lowest score [0.25].
+        iou_thres: IoU above which the weaker of two boxes is dropped [0.45].
+        max_det: most detections in a picture [300].
+        classes: names or indices of the classes to find [all].
+        agnostic_nms: a box is dropped for stronger ones of any class [its own only].
+        multi_label: a box may be reported for several classes [for its best one].
+        imgsz: side of the square that a picture is scaled into, a multiple of 32, pixels [that of the training].
+        batch_size: pictures that go through the network at once [16].
     """
 
-    names: list[str]
+    conf_thres: float
+    iou_thres: float
+    max_det: int
+    classes: Sequence[str | int] | None
+    agnostic_nms: bool
+    multi_label: bool
+    imgsz: int | None
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -54,62 +68,107 @@ class Detector(ABC):
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, 3, H, W] in 0–1 → boxes [B, N, 4], centre and size in input pixels, and scores [B, N, classes]."""
 
-    def predict(
-        self,
-        pictures: Sequence[Picture],
-        thresholds: Thresholds = SURE,
-        *,
-        imgsz: int | None = None,
-        batch_size: int = 16,
-    ) -> list[Found]:
-        """Boxes in each picture.
+    @overload  # a str is an iterable of str, and meant as one file
+    def predict(self, source: Picture, **options: Unpack[Options]) -> Found: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def predict(self, source: Iterable[Picture], **options: Unpack[Options]) -> list[Found]: ...
+
+    def predict(self, source: Picture | Iterable[Picture], **options: Unpack[Options]) -> Found | list[Found]:
+        """Boxes in a picture, or in each of several.
 
         Args:
-            pictures: paths, or arrays [H, W, 3] uint8 RGB, of any sizes.
-            imgsz: side of the square that a picture is scaled into, a multiple of 32 [that of the training].
-            batch_size: pictures that go through the network at once.
+            source: a file, a PIL image, an array or a tensor as in utils.pictures.pixels_of, or a list of any of these.
+            options: conf_thres, iou_thres, max_det, classes, agnostic_nms, multi_label, imgsz, batch_size: see Options.
 
         Returns:
-            For each picture, in their order, what was found, in its own pixels.
+            What was found in the picture, in its own pixels; for a list a list of these, in its order.
 
         Raises:
-            UserError: a picture cannot be read, or is no such array.
+            UserError: a picture cannot be read, a class does not exist, or an option is out of its range.
         """
-        if isinstance(pictures, str | Path | np.ndarray):
-            raise TypeError("give a list of pictures, such as [picture]")
-        return list(self._predicted(iter(pictures), thresholds, imgsz or self.imgsz, batch_size))
+        if isinstance(source, Picture) or not isinstance(source, Iterable):
+            return next(self.stream([source], **options))
+        return list(self.stream(source, **options))
+
+    def stream(self, pictures: Iterable[Picture], **options: Unpack[Options]) -> Iterator[Found]:
+        """What `predict` gives for a list, a batch at a time: for more pictures than fit into memory.
+
+        Raises:
+            UserError: as in predict; options are checked before the first picture is asked for.
+        """
+        thresholds, imgsz, batch_size = self._settled(**options)
+        return self._found(iter(pictures), thresholds, imgsz, batch_size)
+
+    def _settled(
+        self,
+        *,
+        conf_thres: float = 0.25,
+        iou_thres: float = 0.45,
+        max_det: int = 300,
+        classes: Sequence[str | int] | None = None,
+        agnostic_nms: bool = False,
+        multi_label: bool = False,
+        imgsz: int | None = None,
+        batch_size: int = 16,
+    ) -> tuple[Thresholds, int, int]:
+        """Thresholds, side of the input and pictures at once, checked."""
+        if batch_size < 1:
+            raise UserError(f"{batch_size}", where="batch_size", mend="give 1 or more")
+        indices = None if classes is None else class_indices(classes, self.names)
+        thresholds = Thresholds(conf_thres, iou_thres, max_det, multi_label, indices, agnostic_nms)
+        return thresholds, self.imgsz if imgsz is None else input_size(str(imgsz)), batch_size
 
     @torch.inference_mode()
-    def _predicted(
+    def _found(
         self, pictures: Iterator[Picture], thresholds: Thresholds, imgsz: int, batch_size: int
     ) -> Iterator[Found]:
         while some := list(islice(pictures, batch_size)):
             images = [as_image(picture, self.levels) for picture in some]
             batch = torch.stack([letterboxed(image, imgsz) for image in images]).to(self.device).float() / 255
             boxes, scores = self.outputs(batch.contiguous(memory_format=torch.channels_last))
-            for image, own_boxes, own_scores in zip(images, boxes, scores, strict=True):
-                height, width = image.shape[1:]
-                found = in_original((height, width), imgsz, own_boxes, own_scores, thresholds)
-                yield Found(**vars(found), names=[self.names[label] for label in found.labels.tolist()])
+            for picture, image, own_boxes, own_scores in zip(some, images, boxes, scores, strict=True):
+                size_hw = (image.shape[1], image.shape[2])
+                found = in_original(size_hw, imgsz, own_boxes, own_scores, thresholds)
+                names = [self.names[label] for label in found.labels.tolist()]
+                yield Found(
+                    **vars(found),
+                    names=names,
+                    picture=picture,
+                    size_hw=size_hw,
+                    where=place(picture),
+                    levels=self.levels,
+                )
+
+
+def class_indices(wanted: Sequence[str | int], names: Sequence[str]) -> tuple[int, ...]:
+    """Indices of classes that are given by index, or as text by name or by index; a name goes before an index.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    known: dict[str | int, int] = {str(index): index for index in range(len(names))}
+    known |= {name: index for index, name in enumerate(names)} | {index: index for index in range(len(names))}
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if unknown := [own for own in wanted if own not in known]:
+        raise UserError(f"no class `{unknown[0]}`", where="--classes", mend=f"give some of {', '.join(names)}")
+    return tuple(known[own] for own in wanted)
+
+
+def place(picture: Picture) -> str:
+    """The file that a picture comes from; empty where it is none."""
+    if isinstance(picture, str | Path):
+        return str(picture)
+    return str(getattr(picture, "filename", ""))  # of a PIL image that was opened
 
 
 def as_image(picture: Picture, levels: Levels | None = None) -> Tensor:
-    """[3, H, W] uint8 RGB of a path or an array.
+    """[3, H, W] uint8 RGB of a picture, in memory of its own.
 
     Raises:
-        UserError: it cannot be read, or is no array [H, W, 3] of uint8.
+        UserError: as in pixels_of.
     """
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            what = f"an array of {picture.dtype} {list(picture.shape)}"
-            raise UserError(what, where="predict", mend="give [H, W, 3] of uint8, RGB")
-        pixels = picture.copy()
-    else:
-        try:
-            pixels = read_rgb(Path(picture), levels)
-        except Exception as error:  # a decoder that meets garbage raises whatever it stumbles over
-            raise UserError(f"cannot be read as an image ({error})", where=picture, mend="give another file") from error
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(pixels_of(picture, levels=levels), order="C")).permute(2, 0, 1).contiguous()
 
 
 def in_original(

@@ -26,9 +26,9 @@ from utils.stop import Stop
 DETECTOR_SEED = 1000  # apart from those of the stages and baselines
 
 
-def train(
+def carry_out(
     recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None, download: bool
-) -> None:
+) -> Path:
     """Read, train, finish.
 
     Args:
@@ -36,6 +36,9 @@ def train(
         project, name: where a new run folder is made.
         folder: the run to go on with, or None for a new one.
         download: fetch the archives of the data set that are missing.
+
+    Returns:
+        The run folder.
 
     Raises:
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
@@ -67,6 +70,7 @@ def train(
     if fabric.is_global_zero:
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
+    return folder
 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:

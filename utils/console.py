@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -23,6 +24,20 @@ class Plain(Console):
 # Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
 console = Plain(highlight=False, soft_wrap=True, quiet=RANK > 0)
+
+
+@contextmanager
+def hushed(quiet: bool = True) -> Iterator[None]:
+    """Inside, the console says nothing, if quiet; what is written to files is written all the same."""
+    if not quiet or getattr(console.file, "name", "") == os.devnull:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        console.file = nowhere
+        try:
+            yield
+        finally:
+            console.file = None  # type: ignore[assignment]  # whatever sys.stdout is by then
 
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:

@@ -1,6 +1,6 @@
 """Pictures: boxes on an image, and a page of several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,23 @@ from utils.files import written_whole
 from utils.fonts import legible
 from utils.ultralytics_parts import draw_boxes
 
-
 TALLEST = 2.0  # height of a picture's place on a page over its width
 THUMBNAIL = 1280  # longest side of a picture on a page, pixels
 
 
-def draw_detections(image: np.ndarray, found: Detections, names: list[str]) -> np.ndarray:
-    """RGB image with boxes, class names and scores; the surest lie on top."""
-    names = legible(names)
+def draw_detections(image: np.ndarray, found: Detections, names: Sequence[str] | Mapping[int, str]) -> np.ndarray:
+    """RGB image with boxes, class names and scores; the surest lie on top. `names` are those of the classes."""
+    names = spelt(names)
     boxes, labels = found.boxes_xyxy.flip(0).numpy(), found.labels.flip(0).tolist()
     texts = [f"{names[label]} {score:.2f}" for label, score in zip(labels, found.scores.flip(0).tolist(), strict=True)]
     return draw_boxes(image, boxes, texts, labels)
+
+
+def spelt(names: Sequence[str] | Mapping[int, str]) -> dict[int, str]:
+    """Label → name as it can be drawn: its number where no font has it."""
+    known = names if isinstance(names, Mapping) else dict(enumerate(names))
+    drawn = legible(list(known.values()))
+    return {label: own if own == name else str(label) for own, (label, name) in zip(drawn, known.items(), strict=True)}
 
 
 def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, names: list[str]) -> np.ndarray:
@@ -30,10 +36,11 @@ def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, na
     return draw_boxes(image, boxes_xyxy, [shown[label] for label in labels], labels.tolist())
 
 
-def save_image(image: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray | Image.Image, path: Path) -> None:
     """Write an RGB image, whole or not at all."""
+    drawn = image if isinstance(image, Image.Image) else Image.fromarray(image)
     with written_whole(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", quality=92)
+        drawn.save(temporary, format="PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:

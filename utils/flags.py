@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import FLAG, add_import_flag
+from utils.tables import near
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
@@ -27,17 +28,32 @@ def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
             yield f"--{key}".replace("_", "-"), None, key, field
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def spelling() -> dict[str, str]:
+    """The flag of each recipe key, which is `section.key` where it stands in a section."""
+    flags = {key if section is None else f"{section}.{key}": flag for flag, section, key, _ in recipe_flags()}
+    return flags | {"imports": FLAG}
+
+
+def keys_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by recipe key, of keywords that are called as the flags are: pretrain_epochs for --pretrain-epochs.
+
+    Raises:
+        UserError: there is no such flag.
+    """
+    keys = {flag.removeprefix("--").replace("-", "_"): key for key, flag in spelling().items()} | {"imports": "imports"}
+    if unknown := next((keyword for keyword in keywords if keyword not in keys), None):
+        mend = f"{near(unknown, keys)}`python train.py --help` lists them"
+        raise UserError(f"no keyword `{unknown}`", where="train", mend=mend)
+    return {keys[keyword]: value for keyword, value in keywords.items()}
+
+
+def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterable[str]]) -> None:
     """One flag for each recipe key; values are checked by the recipe, not here.
 
     Args:
         named: key → the names that it may have.
-
-    Returns:
-        The flag of each key, `section.key` where it stands in a section.
     """
     groups: dict[str | None, argparse._ArgumentGroup] = {}
-    spelt = {}
     for flag, section, key, field in recipe_flags():
         if section not in groups:
             groups[section] = parser.add_argument_group(section or "recipe", describe(section))
@@ -53,9 +69,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterab
         else:
             options["metavar"] = key.rpartition("_")[2].upper()
         groups[section].add_argument(flag, help=(field.description or "") + default.replace("%", "%%"), **options)
-        spelt[name] = flag
     add_import_flag(parser)
-    return spelt | {"imports": FLAG}
 
 
 def describe(section: str | None) -> str | None:

@@ -67,7 +67,7 @@ def use_in_plots(paths: Sequence[str]) -> None:
 
 
 def drawing_font(text: str, size: int) -> Any:
-    """A font of Pillow for a text, as ultralytics' annotator asks for it: with `getsize`, width and height in pixels."""
+    """A font of Pillow for a text, as ultralytics' annotator wants it: with `getsize`, width and height in pixels."""
     from PIL import ImageFont
 
     font: Any = ImageFont.truetype(covering(frozenset(text)) or installed()[0], size)

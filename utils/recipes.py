@@ -57,19 +57,22 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
 
 
 def load_recipe(
-    path: Path | None,
-    given: Mapping[str, str],
+    source: Path | Recipe | None,
+    given: Mapping[str, Any],
     spelt: Mapping[str, str] | None = None,
     preset: Path | None = None,
 ) -> Recipe:
-    """Recipe file, if any, laid over a preset, if any, and given values over both; what it imports is loaded.
+    """Recipe, if any, laid over a preset, if any, and given values over both; what it imports is loaded.
 
     Args:
-        path: relative paths in it start at the file.
+        source: a file, whose relative paths start at it, or what a program has put together.
         given: `key` or `section.key` to value.
         spelt: the same keys to the flags that they were given with, for error messages.
     """
+    path = source if isinstance(source, Path) else None
     values = read_yaml(path) if path else {}
+    if isinstance(source, Recipe):
+        values = source.model_dump(exclude_unset=True)
     anchor_paths(values, path.parent if path else Path())
     values = merged(read_yaml(preset), values) if preset else values
     lay_over(values, given, path or "recipe")
@@ -90,7 +93,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def lay_over(values: dict[str, Any], given: Mapping[str, str], where: Path | str) -> None:
+def lay_over(values: dict[str, Any], given: Mapping[str, Any], where: Path | str) -> None:
     """Put values from flags, `key` or `section.key`, into those of a file, in place.
 
     Raises:
@@ -101,7 +104,7 @@ def lay_over(values: dict[str, Any], given: Mapping[str, str], where: Path | str
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
             raise UserError(f"`{section}` is not a section", where=where, mend=f"write `{section}:` and its keys")
-        target[key] = yaml.safe_load(value) if key == "anchors" else value
+        target[key] = yaml.safe_load(value) if key == "anchors" and isinstance(value, str) else value
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
@@ -132,10 +135,10 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
     for name in PATHS:
         section, _, key = name.rpartition(".")
         own = values.get(section) if section else values
-        if isinstance(own, dict) and isinstance(value := own.get(key), str | list):
-            given = [value] if isinstance(value, str) else value
+        if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
+            given = [value] if isinstance(value, str | Path) else value
             paths = [(folder / each).resolve() for each in given]
-            own[key] = paths[0] if isinstance(value, str) else paths
+            own[key] = paths[0] if isinstance(value, str | Path) else paths
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: training saves and leaves at the next batch; anything else leaves at once."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,7 +21,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Self]:
-        """Take the signals over, and give them back in the end."""
+        """Take the signals over, and give them back in the end; only the main thread gets signals to take over."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield self

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,10 +13,9 @@ import export
 from data.description import load_description
 from data.formats import read_split
 from deployment.export import Exported, compare, write_onnx
-from models import Thresholds, load_detector
+from models import load_detector
 from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
-from models.detector import SURE
 from models.yolov3 import YOLOv3
 from models.yolov3_detector import load_yolov3
 from utils.errors import UserError
@@ -96,11 +96,11 @@ def written(overfitted: Path, script: Script, path: Path, *flags: object) -> Pat
     return path
 
 
-def found_by(path: Path, overfitted: Path, scenes: Path, thresholds: Thresholds) -> None:
+def found_by(path: Path, overfitted: Path, scenes: Path, **options: Any) -> None:
     """A written file finds what the checkpoint finds."""
     pictures = sorted((scenes / "JPEGImages").glob("train*.jpg"))[:3]
     best = overfitted / "train" / "exp" / "weights" / "best.pt"
-    wanted, got = (load_detector(file).predict(pictures, thresholds) for file in (best, path))
+    wanted, got = (load_detector(file).predict(pictures, **options) for file in (best, path))
     assert sum(len(item.scores) for item in wanted) > 5
     for one, other in zip(wanted, got, strict=True):
         assert one.names == other.names
@@ -109,7 +109,7 @@ def found_by(path: Path, overfitted: Path, scenes: Path, thresholds: Thresholds)
 
 
 def test_onnx_finds_what_the_checkpoint_finds(exported: Path, overfitted: Path, scenes: Path) -> None:
-    found_by(exported, overfitted, scenes, SURE)
+    found_by(exported, overfitted, scenes)
 
 
 @pytest.mark.usefixtures("older_exporter")
@@ -117,7 +117,7 @@ def test_layout_of_yolov5(overfitted: Path, scenes: Path, script: Script, tmp_pa
     import cv2
 
     path = written(overfitted, script, tmp_path / "v5.onnx", "--layout", "v5")
-    found_by(path, overfitted, scenes, SURE)
+    found_by(path, overfitted, scenes)
     images = torch.rand(1, 3, 128, 128)
     reader = cv2.dnn.readNetFromONNX(str(path))
     reader.setInput(images.numpy())
@@ -134,14 +134,14 @@ def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Scr
     from utils.ultralytics_parts import ultralytics
 
     path = written(overfitted, script, tmp_path / "nms.onnx", "--nms", "--max-det", 20)
-    found_by(path, overfitted, scenes, Thresholds(0.25, 0.45, 20))
+    found_by(path, overfitted, scenes, max_det=20, multi_label=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (rows,) = session.run(None, {"images": np.zeros((2, 3, 128, 160), np.float32)})
     assert rows.shape == (2, 20, 6)
     image = scenes / "JPEGImages" / "train_00000.jpg"
     reader = ultralytics("models.yolo.model").YOLO(str(path), task="detect")
     (result,) = reader.predict(str(image), imgsz=128, conf=0.25, verbose=False, save=False, device="cpu")
-    (own,) = load_detector(path).predict([image])
+    own = load_detector(path).predict(image)
     assert len(result.boxes) == len(own.scores) > 0
     np.testing.assert_allclose(sorted(result.boxes.xyxy.tolist()), sorted(own.boxes_xyxy.tolist()), atol=2)
 
@@ -150,7 +150,7 @@ def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Scr
 def test_half_precision(overfitted: Path, exported: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
     path = written(overfitted, script, tmp_path / "half.onnx", "--precision", "fp16")
     assert path.stat().st_size < 0.6 * exported.stat().st_size
-    found_by(path, overfitted, scenes, Thresholds(0.5, 0.45, multi_label=False))
+    found_by(path, overfitted, scenes, conf_thres=0.5)
 
 
 @pytest.mark.parametrize("layout", ["default", "v5"])

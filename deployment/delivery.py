@@ -1,0 +1,153 @@
+"""Writing a detector's file and seeing to it that it finds the same."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.description import load_description
+from data.formats import read_split
+from data.records import Record
+from deployment import export as writers
+from models.darknet import DarkNet
+from models.darknet_weights import read_darknet, write_darknet
+from models.decode import Thresholds
+from models.detector import Detector
+from models.inference import for_inference
+from models.yolov3 import YOLOv3
+from models.yolov3_detector import YOLOv3Detector, load_yolov3
+from utils.console import console
+from utils.errors import UserError
+
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "darknet": ".weights"}
+TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be written.
+
+    Attributes:
+        format: a key of SUFFIXES.
+        layout: of the output, `default` or `v5`.
+        suppression: the ONNX file itself suppresses, with these thresholds.
+        precision: of the weights, a key of TOLERANCES.
+    """
+
+    format: str = "onnx"
+    layout: str = "default"
+    suppression: Thresholds | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.format not in SUFFIXES:
+            raise UserError(f"no format `{self.format}`", where="--format", mend=f"give {', '.join(SUFFIXES)}")
+        if self.layout not in ("default", "v5"):
+            raise UserError(f"no layout `{self.layout}`", where="--layout", mend="give default or v5")
+        if self.suppression and (self.format != "onnx" or self.layout != "default"):
+            raise UserError("only the default layout of ONNX suppresses", where="--nms", mend="leave one of them away")
+        if self.format == "darknet" and (self.layout != "default" or self.precision != "fp32"):
+            what, mend = "darknet has one layout, in fp32", "leave --layout, --precision away"
+            raise UserError(what, where="--format", mend=mend)
+        if self.precision not in TOLERANCES:
+            raise UserError(f"{self.precision} files are not written", where="--precision", mend="give fp32 or fp16")
+
+
+def export_detector(
+    detector: Detector | str | Path,
+    file: str | Path | None = None,
+    *,
+    format: str = "onnx",
+    layout: str = "default",
+    nms: bool = False,
+    conf_thres: float = 0.25,
+    iou_thres: float = 0.45,
+    max_det: int = 300,
+    precision: str = "fp32",
+    data: str | Path | None = None,
+) -> Path:
+    """Write a detector for other programs and compare it with PyTorch, as export.py does; keywords are its flags.
+
+    Args:
+        detector: a checkpoint or darknet file, or what was read from one.
+        file: where to write [beside the checkpoint].
+        format: `onnx`, `torchscript` or `darknet`.
+        nms: the ONNX file itself suppresses, with the thresholds after it; else these are not looked at.
+        data: data yaml, on whose held-out images it is compared [that of the training].
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: it would differ from PyTorch, the keywords do not go together, or the file cannot be written.
+    """
+    wish = Wish(format, layout, Thresholds(conf_thres, iou_thres, max_det) if nms else None, precision)
+    own = load_yolov3(detector.path if isinstance(detector, Detector) else Path(detector))
+    path = own.path.with_suffix(SUFFIXES[format]) if file is None else Path(file)
+    if format == "darknet":
+        write_weights(own, path)
+    else:
+        write_and_compare(own, path, wish, None if data is None else Path(data))
+    return path
+
+
+def write_weights(detector: YOLOv3Detector, path: Path) -> None:
+    """Write a weight file of darknet, read it back, and say what its cfg must hold.
+
+    Raises:
+        UserError: the backbone is none of darknet's.
+    """
+    content = detector.model.backbone
+    whole = YOLOv3(DarkNet(), len(detector.names))
+    if [t.shape for t in whole.state_dict().values()] != [t.shape for t in detector.model.state_dict().values()]:
+        what = f"{type(content).__name__} of this width is no network of darknet's"
+        raise UserError(what, where=detector.path, mend="darknet has the DarkNet-53 of full width only")
+    write_darknet(path, detector.model)
+    read_darknet(path, whole)
+    anchors = ", ".join(f"{w:g},{h:g}" for w, h in detector.decoder.anchors.tolist())
+    say(f"wrote {path} ({path.stat().st_size:,} bytes), and read it back. In yolov3.cfg set")
+    say(f"  width={detector.imgsz} height={detector.imgsz} classes={len(detector.names)}")
+    say(f"  filters={3 * (5 + len(detector.names))} before each [yolo]\n  anchors={anchors}")
+
+
+def write_and_compare(detector: YOLOv3Detector, path: Path, wish: Wish, data: Path | None) -> None:
+    """Write ONNX or TorchScript, run it on held-out images beside PyTorch in fp32, print how far it is off.
+
+    Raises:
+        UserError: too far.
+    """
+    records = held_out(detector, data)  # before anything is written: they may not be there
+    quick = replace(detector, model=for_inference(detector.model, wish.precision))
+    if wish.format == "onnx":
+        exporter = writers.write_onnx(quick, path, wish.layout, wish.suppression)
+    else:
+        writers.write_torchscript(quick, path, wish.layout)
+        exporter = "torch.jit.trace"
+    say(f"wrote {path} ({path.stat().st_size / 2**20:.0f} MiB; {exporter})")
+    worst, allowed = 0.0, TOLERANCES[wish.precision]
+    for row in writers.compare(detector, path, records, wish.layout, wish.suppression):
+        worst = max(worst, row.box, row.score)
+        size = f"{row.size_hw[0]}×{row.size_hw[1]}"
+        say(f"  batch {row.batch}, {size}: boxes differ by {row.box:.1e} (relative), scores by {row.score:.1e}")
+    if not worst <= allowed:
+        raise UserError(
+            f"differs from PyTorch by {worst:.1e}",
+            where=path,
+            mend=f"do not use it: more than {allowed:g}; report the versions in requirements.txt",
+        )
+    say(f"largest difference {worst:.1e}, allowed {allowed:g}")
+
+
+def held_out(detector: YOLOv3Detector, data: Path | None) -> list[Record]:
+    """Images that the file is compared on.
+
+    Raises:
+        UserError: nobody says which data, or they are not there.
+    """
+    if not (own := data or detector.data):
+        raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
+    description = load_description(own)
+    return read_split(description, description.held_out).records
+
+
+def say(line: str) -> None:
+    """Print a line as it is."""
+    console.print(line, markup=False)

@@ -1,0 +1,38 @@
+"""A detector on whatever has pictures: files, folders, videos, streams."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack
+
+from data.sources import Frame, open_source
+from models import Detector, Found
+from models.detector import Options
+
+
+def detect(
+    detector: Detector, source: str | Path, *, vid_stride: int = 1, **options: Unpack[Options]
+) -> Iterator[Found]:
+    """What is found in each picture of a source, one after another; says which files cannot be read.
+
+    Args:
+        source: image or video, folder or glob of them, address of one, number of a webcam, address of a stream, a file
+            of stream addresses (`.streams`), or `screen`.
+        vid_stride: every so many frames of a video or stream are looked at.
+        options: as of Detector.predict.
+
+    Raises:
+        UserError: there is nothing, or nothing that can be read; an option is out of its range.
+    """
+    for _, found in found_in(detector, open_source(str(source), stride=vid_stride), **options):
+        yield found
+
+
+def found_in(
+    detector: Detector, groups: Iterable[list[Frame]], **options: Unpack[Options]
+) -> Iterator[tuple[Frame, Found]]:
+    """Frames that come in groups, each with what is found in it; a group is read when the one before is done."""
+    for frames in groups:
+        found = detector.stream((frame.image for frame in frames), **options)
+        for frame, own in zip(frames, found, strict=True):
+            yield frame, replace(own, where=frame.where, number=frame.number)

@@ -1,0 +1,67 @@
+"""The images that a trained file is judged on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.description import load_description
+from data.formats import read_split
+from data.levels import with_levels
+from data.records import Split
+from data.views import View
+from utils.console import console
+from utils.errors import UserError
+from utils.levels import Levels
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What whoever evaluates asks for.
+
+    Attributes:
+        data: data yaml [that of the training].
+        task: split [test where the data set has one, else val].
+        download: fetch what the data yaml names and is not there yet.
+        strict: damaged images or labels stop the evaluation.
+    """
+
+    data: Path | None = None
+    task: str | None = None
+    download: bool = False
+    strict: bool = False
+
+
+def read_held_out(
+    wanted: Wanted,
+    own: Path | None,
+    names: list[str] | None,
+    trained: Path,
+    levels: Levels | None,
+    view: View | None = None,
+) -> Split:
+    """The split to evaluate on; prints what is in it.
+
+    Args:
+        own: the data yaml of the training, where the file tells.
+        names: of the classes that the file was trained on, where the data have to have them.
+        trained: the file, for messages.
+        levels: that it was trained with, for pictures of more than 8 bits.
+        view: how its classifiers are shown the data; None for pictures as they are.
+
+    Raises:
+        UserError: its classes are not those that the file was trained on; nobody says which data.
+    """
+    if not (data := wanted.data or own):
+        raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
+    description = with_levels(load_description(data, download=wanted.download), levels)
+    split = read_split(description, wanted.task or description.held_out, strict=wanted.strict)
+    console.print(split.summary(), markup=False)
+    if view is not None and view.source == "objects":
+        split, told = view.shown(split)
+        console.print(told, markup=False)
+    if names is not None and names != split.description.names:
+        raise UserError(
+            f"classes {names} are not those of {description.yaml}: {split.description.names}",
+            where=trained,
+            mend="give the data yaml that it was trained on",
+        )
+    return split

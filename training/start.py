@@ -1,0 +1,150 @@
+"""How a training run begins: which recipe, in which folder, on what; from train.py and from Python alike."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.backbones import make_backbone
+from models.plan import make_plan, plan_table
+from training.check import check_names
+from training.fabric import make_fabric, settle
+from training.finished import Run
+from training.ranks import watched
+from training.run import carry_out
+from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
+from utils.console import console, hushed
+from utils.errors import UserError
+from utils.flags import keys_of, spelling
+from utils.recipes import load_recipe, refuse_differences
+from utils.runs import FINISHED, newest_run
+from utils.stop import Stop
+from utils.tables import near
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that may begin.
+
+    Attributes:
+        recipe: checked, but for the data.
+        folder: of the run to go on with, None for a new one.
+    """
+
+    recipe: Recipe
+    folder: Path | None
+
+
+def train(
+    recipe: Recipe | str | Path | None = None,
+    *,
+    preset: str | None = None,
+    resume: str | Path | bool = False,
+    project: str | Path = "runs",
+    name: str = "exp",
+    download: bool = False,
+    quiet: bool = False,
+    **changes: Any,
+) -> Run:
+    """Cascade pre-training, baselines, detector: what train.py does, with its flags as keywords.
+
+    Seeds python, numpy and torch. In the main thread Ctrl-C and SIGTERM save the run before it ends; other threads
+    get no signals.
+
+    Args:
+        recipe: what train.py takes as --recipe, or one that a program has put together
+            [configs/sample.yaml unless data or preset is given].
+        preset: author or marquez; recipe and changes go before.
+        resume: the run folder to go on with, or True for the newest unfinished one in project.
+        project, name: where the run folder is made: project/train/name; a number is added if it is taken.
+        download: fetch what the data yaml names and is not there yet.
+        quiet: say nothing; logs are written all the same.
+        changes: keys of the recipe, called as the flags are: `epochs=3, pretrain_epochs=1, data="mine/data.yaml"`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: what the command says in one line: a key, a value, the data, the run to go on with are not right.
+        Stopped: by a signal; `resume` goes on with it.
+    """
+    source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
+    with hushed(quiet):
+        begun = choose(source, keys_of(changes), preset=preset, resume=resume, project=project)
+        show_plan(begun.recipe)
+        return Run.open(begin(begun, project=project, name=name, download=download))
+
+
+def choose(
+    source: Recipe | Path | None,
+    given: Mapping[str, Any],
+    *,
+    preset: str | None = None,
+    resume: str | Path | bool = False,
+    project: Path,
+) -> Begun:
+    """The recipe of a new run, or that of the run to go on with.
+
+    Args:
+        given: recipe key to value, over the recipe.
+        resume: a run folder, or True for the newest unfinished one of the project.
+
+    Raises:
+        UserError: a key or value is wrong, or the run to go on with is finished or has another recipe.
+    """
+    if not resume:
+        if preset is not None and preset not in PRESETS:
+            mend = f"{near(preset, PRESETS)}there is {', '.join(PRESETS)}"
+            raise UserError(f"no preset `{preset}`", where="--preset", mend=mend)
+        if source is None and "data" not in given and preset is None:
+            source = SAMPLE_RECIPE
+        return Begun(load_recipe(source, given, spelling(), PRESETS[preset] if preset else None), None)
+    if source or preset:
+        raise UserError("a resumed run keeps its recipe", where="--resume", mend="leave --recipe and --preset away")
+    folder = newest_run(project, finished=False) if resume is True else Path(resume)
+    if (folder / FINISHED).exists():
+        raise UserError("this run is finished", where=folder, mend="start a new one without --resume")
+    recipe = load_recipe(folder / "recipe.yaml", {})
+    wanted = load_recipe(folder / "recipe.yaml", given, spelling())
+    refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags away, or start a new run")
+    return Begun(recipe, folder)
+
+
+def show_plan(recipe: Recipe) -> None:
+    """Print what each sub-module will hold and cost; refuses a k that the backbone has not."""
+    check_names(recipe)
+    backbone = make_backbone(recipe.backbone, recipe.width)
+    if recipe.pretrains:
+        plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
+        console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
+        console.print(plan_table(plan, backbone.taps))
+        stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
+        side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
+        console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
+        if backbone.taps and not recipe.pretrain_only:
+            console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
+
+
+def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:
+    """Train to the end; the run folder.
+
+    Raises:
+        UserError, Stopped: as in train.
+    """
+    recipe = settle(begun.recipe)
+    refuse_several(recipe)
+    fabric = make_fabric(recipe)
+    with Stop().listening() as stop, watched(fabric, stop):
+        return carry_out(recipe, fabric, stop, project=project, name=name, folder=begun.folder, download=download)
+
+
+def refuse_several(recipe: Recipe) -> None:
+    """Refuse several processes where there is no script for the others to run.
+
+    Raises:
+        UserError: the recipe asks for them in a notebook or an interactive session.
+    """
+    if recipe.devices * recipe.num_nodes > 1 and not hasattr(sys.modules["__main__"], "__file__"):
+        what = f"{recipe.devices * recipe.num_nodes} processes cannot start from a notebook"
+        raise UserError(what, where="--devices", mend="start train.py, or a script of your own")
