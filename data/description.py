@@ -1,5 +1,6 @@
 """The data yaml: where a data set lies, in which format, and what its classes are called."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,6 +15,7 @@ from utils.recipes import build, read_yaml
 from utils.tables import near
 
 SPLITS = ("train", "val", "test")
+FOREIGN = ("roboflow", "download", "flip_idx", "kpt_names", "author", "license", "channels")  # other projects' keys
 Share = Annotated[float, Field(gt=0, le=1)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
@@ -43,7 +45,7 @@ class DataYaml(BaseModel):
     """Keys of a data yaml; the file is read, never executed.
 
     Attributes:
-        path: root folder, relative to the yaml.
+        path: root folder, relative to the yaml [the yaml's own].
         format: one of FORMATS.
         train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
             (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
@@ -58,6 +60,8 @@ class DataYaml(BaseModel):
         label: key of the json's images that tells their class (coco_labels).
         classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
             of others are left out.
+        kpt_shape: [points, 2 or 3] where a txt line (yolo) is a box and keypoints, which are passed over; [0, 0]
+            where it is a polygon; without it the lines tell.
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -66,7 +70,7 @@ class DataYaml(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path
+    path: Path = Path()
     format: str = "yolo"
     train: Share | Parts
     val: Share | Parts | None = None
@@ -78,8 +82,17 @@ class DataYaml(BaseModel):
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
+    kpt_shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=3)]] | None = None
     scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, values: object) -> object:
+        """Without the keys that other projects add for themselves."""
+        return (
+            {key: value for key, value in values.items() if key not in FOREIGN} if isinstance(values, dict) else values
+        )
 
     @field_validator("format")
     @classmethod
@@ -91,11 +104,15 @@ class DataYaml(BaseModel):
     @field_validator("names", mode="before")
     @classmethod
     def _listed(cls, names: object) -> object:
-        if not isinstance(names, dict):
-            return names
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise ValueError("count the classes from 0 without a gap")
-        return [names[index] for index in range(len(names))]
+        if isinstance(names, dict):
+            if sorted(names, key=str) != sorted(range(len(names)), key=str):
+                raise ValueError("count the classes from 0 without a gap")
+            names = [names[index] for index in range(len(names))]
+        if isinstance(names, list) and any(isinstance(name, bool | int | float | date | None) for name in names):
+            raise ValueError(
+                'put names in quotes, as in ["yes", "no"] or ["0", "1"]: yaml takes these for other things'
+            )
+        return names
 
     @field_validator("names")
     @classmethod
@@ -178,6 +195,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.group,
         content.label,
         content.classes or {},
+        content.kpt_shape,
     )
 
 

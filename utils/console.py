@@ -1,12 +1,15 @@
 """What a command says on the terminal: lines, and a progress bar."""
 
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+SLOW_S = 2.0  # what takes longer is said
 T = TypeVar("T")
 # Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
@@ -19,3 +22,19 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
     hidden = console.quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         yield from bar.track(items, total=total, completed=done, description=title)
+
+
+@contextmanager
+def said_if_slow(what: str | Callable[[], str]) -> Iterator[None]:
+    """Print one line, or what a function then tells, where the block takes more than two seconds."""
+
+    def say() -> None:
+        console.print(f"{what if isinstance(what, str) else what()} …", markup=False)
+
+    timer = threading.Timer(SLOW_S, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

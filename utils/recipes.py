@@ -10,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import write_text
+from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
 
+LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "pretrain.data", "imports")
 M = TypeVar("M", bound=BaseModel)
 
@@ -20,16 +22,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A yaml file as a dict; numbers such as 1e-4 are numbers to pydantic.
 
     Raises:
-        UserError: missing, not yaml, not a mapping.
+        UserError: missing, not yaml, not a mapping, or one that unfolds to far more than it is.
     """
+    if not path.is_file():
+        raise UserError("cannot be read", where=path, mend="check the path; `ls data/*.yaml configs/*.yaml`")
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        content = plain_yaml(path.read_bytes())
+    except OSError as error:
         raise UserError("cannot be read", where=path, mend="check the path; `ls data/*.yaml configs/*.yaml`") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise UserError("is not valid yaml", where=where, mend="mend the syntax there") from error
+    except Unfit as error:
+        where = path if error.line is None else f"{path}:{error.line}"
+        raise UserError(error.what, where=where, mend=error.mend) from error
     if not isinstance(content, dict):
         raise UserError("holds no key: value pairs", where=path, mend="see data/sample.yaml or configs/sample.yaml")
     return content
@@ -49,11 +52,13 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
-            raise UserError(f"unknown key `{key}`", where=where, mend=f"known keys: {known}") from None
+            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, mend=f"known keys: {known}") from None
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, mend=f"add `{key}:`") from None
         message = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"`{key}` is {fault['input']!r}", where=where, mend=message) from None
+        raise UserError(
+            f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, mend=message[:LONGEST]
+        ) from None
 
 
 def load_recipe(
@@ -101,7 +106,19 @@ def lay_over(values: dict[str, Any], given: Mapping[str, str], where: Path | str
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
             raise UserError(f"`{section}` is not a section", where=where, mend=f"write `{section}:` and its keys")
-        target[key] = yaml.safe_load(value) if key == "anchors" else value
+        target[key] = flag_yaml(value, where) if key == "anchors" else value
+
+
+def flag_yaml(value: str, where: Path | str) -> object:
+    """A value in the form of yaml.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return plain_yaml(value.encode(errors="surrogateescape"))
+    except Unfit as error:
+        raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, mend=error.mend) from error
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
