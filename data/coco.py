@@ -8,6 +8,7 @@ import numpy as np
 
 from data.coco_json import Entry, Id, Instances, number, read_instances
 from data.images import readable
+from data.listing import is_folder
 from data.lists import place, search
 from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
@@ -50,7 +51,7 @@ def json_of(description: Description, split: str) -> tuple[Path, str]:
     """
     file, _, part = description.split(split).partition("#")
     path = place(description, file)
-    if not path.is_dir():
+    if not is_folder(path):
         return path, part
     found = sorted(path.glob("*.json"))
     if len(found) != 1:
@@ -73,7 +74,7 @@ def coco_names(root: Path, train: str) -> list[str]:
     with the name of their project as a root.
     """
     path = root / train.partition("#")[0]
-    if path.is_dir():
+    if is_folder(path):
         path = next(iter(sorted(path.glob("*.json"))), path)
     content = read_instances(path, keep=True)
     ordered = sorted(content.categories, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))

@@ -9,9 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, fie
 from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
+from data.listing import is_folder
 from data.records import EVERYTHING, Description
 from utils.errors import UserError
-from utils.recipes import build, read_yaml
+from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
 SPLITS = ("train", "val", "test")
@@ -152,7 +153,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     Raises:
         UserError: others are.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         print(f"making the built-in scenes in {root}")
         sample.write(root, size=size)
     elif (there := sample.counts(root)) != size:
@@ -173,11 +174,13 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     root = (path.parent / content.path).resolve()
     if content.scenes:
         made_scenes(root, content.scenes, path)
-    if not root.is_dir() and content.archives:
+    if not is_folder(root) and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(
-            f"the data folder {root} does not exist", where=path, mend="correct `path:` (relative to the yaml)"
+            f"the data folder {str(root)[:LONGEST]} does not exist",
+            where=path,
+            mend="correct `path:` (relative to the yaml)",
         )
     given = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
     shares = {name: value for name, value in given.items() if isinstance(value, float)}

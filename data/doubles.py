@@ -16,8 +16,9 @@ def without_doubles(split: Split) -> Split:
 
     A picture that is there twice has the boxes of both.
     """
-    records, again = distinct_pictures(split.records, single_label=split.description.single_label)
-    records, doubled = distinct_boxes(records)
+    records, doubled = distinct_boxes(split.records)
+    records, again = distinct_pictures(records, single_label=split.description.single_label)
+    records = distinct_boxes(records)[0] if again else records
     notices = [
         Notice("pictures are there more than once and count once", again),
         Notice("pictures have equal boxes of one class, which count once", doubled),

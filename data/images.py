@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data import sizes
-from data.listing import files_below
+from data.listing import files_below, kind_of
 from data.records import Problem, Record
 from utils.console import SLOW_S, said_if_slow
 from utils.images import image_size, read_rgb
@@ -90,14 +90,6 @@ def readable(paths: Sequence[Path], problems: list[Problem]) -> list[tuple[int, 
         else:
             found[path] = size
     return [found.get(path) for path in paths]
-
-
-def kind_of(path: Path) -> int | None:
-    """The mode of what is at a path; None where there is nothing."""
-    try:
-        return path.stat().st_mode
-    except (OSError, ValueError):  # ValueError: a name with NUL
-        return None
 
 
 def missing_images(paths: Sequence[Path]) -> list[Problem]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.images import images_below
-from data.listing import Folders, alike, files_below
+from data.listing import Folders, alike, files_below, kind_of
 from data.records import Description, Notice
 from utils.errors import UserError
 
@@ -56,7 +56,7 @@ def match(
         spare -= {path for path in taken.values() if path is not None}
         others = [image for image, path in taken.items() if path is None]
     by_name(images, files, others, spare)
-    if not any(files) and any(image.exists() for image in images):
+    if not any(files) and any(kind_of(image) for image in images):
         tried = ", ".join(str(path) for image in images[:TRIED] for path in places(image)[:1])
         mend = "put them there, or name their folder with `labels:`"
         raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, mend=mend)
@@ -99,7 +99,9 @@ def by_name(images: list[Path], files: list[Path | None], others: list[Path], sp
 def said(images: list[Path], files: list[Path | None], lost: list[Path], places: Places) -> list[Notice]:
     """What is to be said: images without labels, labels without image, labels of several images."""
     without = [image for image, path in zip(images, files, strict=True) if path is None]
-    shared = [path for path, count in Counter(filter(None, files)).items() if count > 1 and path is not None]
+    shared = [
+        path for path, count in Counter(dict(zip(images, files, strict=True)).values()).items() if path and count > 1
+    ]
     nothing = f"of {len(images)} images have no label file and count as images without boxes"
     looked = f"looked for {', '.join(map(str, places(without[0])))}" if without else ""
     notices = [

@@ -1,6 +1,7 @@
 """Files of a folder by name, whatever the capitals and however an umlaut is composed."""
 
 import os
+import stat
 import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,6 +16,24 @@ def parted(name: str) -> tuple[str, str]:
     """Stem and suffix of a name: what a Path knows too, in a tenth of its time."""
     dot = name.rfind(".")
     return (name[:dot], name[dot:]) if dot > 0 else (name, "")
+
+
+def kind_of(path: Path) -> int | None:
+    """The mode of what is at a path; None where there is nothing, or no path could be like that."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # too long; ValueError: a name with NUL
+        return None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path."""
+    return stat.S_ISDIR(kind_of(path) or 0)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path, not a folder or a pipe."""
+    return stat.S_ISREG(kind_of(path) or 0)
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.images import SUFFIXES, images_below
-from data.listing import Folders, alike
+from data.listing import Folders, alike, is_folder, kind_of
 from data.parsing import read_lines
 from data.records import EVERYTHING, Description, Notice
 from utils.errors import UserError
@@ -89,7 +89,7 @@ def place(description: Description, value: str) -> Path:
     Where it is not there, without the `../` that Roboflow writes before it, or in other capitals.
     """
     path = description.root / value
-    if path.exists():
+    if kind_of(path) is not None:
         return path
     folders, inside = Folders(), value.replace("\\", "/")
     while inside.startswith("../"):
@@ -110,10 +110,10 @@ def split_images(description: Description, split: str, first: Path | None = None
     value = description.split(split)
     home = first or description.images or description.root
     source = home if value == EVERYTHING else place(description, value)
-    if value == EVERYTHING and not source.is_dir():
+    if value == EVERYTHING and not is_folder(source):
         mend = f"correct `path:` or `images:` in {description.yaml}"
         raise UserError("no folder of images", where=source, mend=mend)
-    return (images_below(source), []) if source.is_dir() else on_list(source, description, split, first)
+    return (images_below(source), []) if is_folder(source) else on_list(source, description, split, first)
 
 
 def on_list(

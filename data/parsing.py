@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data.listing import alike
+from data.listing import alike, is_file
 from data.records import Box
 from utils.errors import UserError
 
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
         OSError: missing, no file, or of a size that no list and no label file has.
         UnicodeDecodeError: no text.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not is_file(path):  # a pipe would be waited for
         raise FileNotFoundError(path)
     if path.stat().st_size > LONGEST:
         raise OSError(f"more than {LONGEST // 2**20} MiB")

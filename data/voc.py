@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from data.images import readable
 from data.label_files import match
+from data.listing import is_file, is_folder, kind_of
 from data.lists import on_list, place, split_images
 from data.parsing import check_inclusive, class_index
 from data.records import EVERYTHING, Box, Description, Notice, Problem, Record, Split, make_record
@@ -59,12 +60,12 @@ def tree_and_images(description: Description, split: str) -> tuple[Path, list[Pa
         return root, *split_images(description, split, description.images or root / "JPEGImages")
     below, _, name = value.rpartition("/")
     official, own = root / below / "ImageSets" / "Main" / f"{name}.txt", place(description, value)
-    if official.is_file():
+    if is_file(official):
         folder = description.images or root / below / "JPEGImages"
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise UserError("no folder of images", where=folder, mend=f"correct `path:` in {description.yaml}")
         return root / below, *on_list(official, description, split, folder)
-    if not own.exists():
+    if kind_of(own) is None:
         mend = f"add it, or correct `{split}:` in {description.yaml}: a list, a folder, or a share such as 0.8"
         raise UserError(f"no list of images for `{split}`", where=official, mend=mend)
     return root, *split_images(description, split, description.images or root / "JPEGImages")

@@ -17,6 +17,7 @@ MOST_CLASSES = 1_000_000
 TINY = 1e-12
 Values = tuple[float, ...]
 Point = tuple[float, float]
+Side = tuple[Point, Point]
 
 
 @dataclass(frozen=True)
@@ -132,19 +133,31 @@ def point_lists(values: Values) -> list[list[tuple[float, float]]]:
 
 
 def crosses(values: Values) -> bool:
-    """Whether the outline through points x, y, x, y, … crosses itself."""
+    """Whether the outline through points x, y, x, y, … crosses or touches itself, or turns back on the spot."""
     points = list(zip(values[::2], values[1::2], strict=True))
-    sides = list(zip(points, [*points[1:], points[0]], strict=True))
-    return any(cut(one, other) for index, one in enumerate(sides) for other in sides[index + 2 :])
+    points = [point for point, before in zip(points, [points[-1], *points], strict=False) if point != before]
+    sides = list(zip(points, [*points[1:], points[0]], strict=True)) if points else []
+    return any(meet(one, other) for index, one in enumerate(sides) for other in sides[index + 1 :])
 
 
-def cut(one: tuple[Point, Point], other: tuple[Point, Point]) -> bool:
-    """Whether two sides cross in their insides."""
-    return turns(one, other[0]) * turns(one, other[1]) < 0 and turns(other, one[0]) * turns(other, one[1]) < 0
+def meet(one: Side, other: Side) -> bool:
+    """Whether two sides have a point in common that is not an end of both."""
+    here, there = [turn(one, point) for point in other], [turn(other, point) for point in one]
+    if here[0] * here[1] < 0 and there[0] * there[1] < 0:
+        return True
+    ends = {*one} & {*other}
+    pairs = [*zip(here, other, (one, one), strict=True), *zip(there, one, (other, other), strict=True)]
+    return any(not own and point not in ends and between(point, side) for own, point, side in pairs)
 
 
-def turns(side: tuple[Point, Point], point: Point) -> int:
-    """1 where a point is left of a side, −1 where it is right of it, 0 on it."""
+def turn(side: Side, point: Point) -> int:
+    """1 where a point is left of a side, −1 where it is right of it, 0 on its line."""
     (x1, y1), (x2, y2) = side
-    turn = (x2 - x1) * (point[1] - y1) - (y2 - y1) * (point[0] - x1)
-    return 0 if abs(turn) < TINY else 1 if turn > 0 else -1
+    product = (x2 - x1) * (point[1] - y1) - (y2 - y1) * (point[0] - x1)
+    return 0 if abs(product) < TINY else 1 if product > 0 else -1
+
+
+def between(point: Point, side: Side) -> bool:
+    """Whether a point on the line of a side is on the side."""
+    (x1, y1), (x2, y2) = side
+    return min(x1, x2) <= point[0] <= max(x1, x2) and min(y1, y2) <= point[1] <= max(y1, y2)

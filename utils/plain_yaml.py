@@ -46,6 +46,17 @@ class Loader(yaml.SafeLoader):
             kind = node.tag.rpartition(":")[2]
             raise self.unfit(node, f"`{str(node.value)[:SHOWN]}` is no {kind[:SHOWN]}") from error
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what `<<` merges into a mapping.
+
+        Raises:
+            Unfit: it is no mapping.
+        """
+        try:
+            super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        except yaml.YAMLError as error:
+            raise self.unfit(node, getattr(error, "problem", None) or "cannot be merged") from error
+
     def unfit(self, node: yaml.Node, what: str) -> Unfit:
         """The error for a node."""
         key = self.keys.get(id(node), "")
@@ -70,8 +81,9 @@ def plain_yaml(content: bytes) -> Any:
         Survey(loader).unfolded(node, "", 0)
         return loader.construct_document(node)  # type: ignore[no-untyped-call]
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise Unfit("is not valid yaml", mark.line + 1 if mark else None, "mend the syntax there") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        what = f"is not valid yaml ({problem[:SHOWN]})" if problem else "is not valid yaml"
+        raise Unfit(what, mark.line + 1 if mark else None, "mend the syntax there") from error
     except LET_THROUGH as error:
         raise Unfit("is not valid yaml", None, "put values in quotes") from error
     except RecursionError as error:

@@ -13,6 +13,7 @@ from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
 
+HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "pretrain.data", "imports")
 M = TypeVar("M", bound=BaseModel)
@@ -24,12 +25,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, not yaml, not a mapping, or one that unfolds to far more than it is.
     """
-    if not path.is_file():
-        raise UserError("cannot be read", where=path, mend="check the path; `ls data/*.yaml configs/*.yaml`")
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError(path)
         content = plain_yaml(path.read_bytes())
-    except OSError as error:
-        raise UserError("cannot be read", where=path, mend="check the path; `ls data/*.yaml configs/*.yaml`") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "cannot be read",
+            where=in_short(str(path)).strip("'"),
+            mend="check the path; `ls data/*.yaml configs/*.yaml`",
+        ) from error
     except Unfit as error:
         where = path if error.line is None else f"{path}:{error.line}"
         raise UserError(error.what, where=where, mend=error.mend) from error
@@ -55,7 +60,7 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
             raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, mend=f"known keys: {known}") from None
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, mend=f"add `{key}:`") from None
-        message = fault["msg"].removeprefix("Value error, ")
+        message = HINTS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         raise UserError(
             f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, mend=message[:LONGEST]
         ) from None
@@ -151,7 +156,7 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | list):
             given = [value] if isinstance(value, str) else value
-            paths = [(folder / each).resolve() for each in given]
+            paths = [(folder / each).resolve() if isinstance(each, str) else each for each in given]
             own[key] = paths[0] if isinstance(value, str) else paths
 
 
