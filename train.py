@@ -78,11 +78,12 @@ def show_plan(recipe: Recipe) -> None:
 def main() -> None:
     """Parse, plan, launch, train."""
     arguments, folder, recipe = open_run()
-    from training.fabric import make_fabric, settle
+    from training.fabric import first_speaks, make_fabric, settle
     from training.ranks import watched
     from training.run import train
     from utils.stop import Stop
 
+    first_speaks(recipe)
     show_plan(recipe)
     if arguments.dry_run:
         return

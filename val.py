@@ -1,13 +1,12 @@
 """Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
-from utils.files import make_folder, write_text
+from utils.files import json_text, make_folder, write_text
 from utils.flags import add_precision, input_size
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
@@ -194,7 +193,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     )
     metrics = evaluate_detector(detector, split, finding, folder)
     for path in files:
-        write_text(path, json.dumps({"split": split.name, **metrics}, indent=2) + "\n")
+        write_text(path, json_text({"split": split.name, **metrics}, indent=2) + "\n")
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")

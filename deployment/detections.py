@@ -1,6 +1,5 @@
 """What is written about pictures that a detector has looked through."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from models import Found
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import draw_detections, save_image
 from utils.errors import UserError
-from utils.files import first_free, make_folder, write_text
+from utils.files import first_free, json_text, make_folder, write_text
 
 SLOWEST, USUAL = 1.0, 25.0  # frames a second: the least that players take, and what is meant where nothing is said
 
@@ -119,7 +118,7 @@ class Sink:
         for film in self.films.values():
             film.close()
         if self.json:
-            write_text(self.folder / "detections.json", json.dumps(self.rows, indent=1) + "\n")
+            write_text(self.folder / "detections.json", json_text(self.rows, indent=1) + "\n")
 
 
 def as_json(frame: Frame, found: Found) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The accuracy study on paper: terminal and Markdown tables, JSON, and the curve of its lines over depth."""
 
-import json
 import re
 import shlex
 import shutil
@@ -14,7 +13,7 @@ from evaluation.accuracy import Row, Study
 from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
 from utils.config import ROOT
-from utils.files import write_text, written_whole
+from utils.files import json_text, write_text, written_whole
 
 MARKERS = "osD^vP"
 NOTHING = "–"
@@ -181,7 +180,7 @@ def write_study(study: Study, command: str, folder: Path, *, figures: Path | Non
         figures: a further place for the JSON.
         report: a further place for the Markdown; the curve goes beside it under the same name.
     """
-    text = json.dumps(as_json(study, command), indent=1) + "\n"
+    text = json_text(as_json(study, command), indent=1) + "\n"
     for path in filter(None, (folder / "accuracy.json", figures)):
         write_text(path, text)
     curve = folder / "accuracy.png"

@@ -1,6 +1,5 @@
 """A detector on held-out images: figures, pictures and the table of both."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
-from utils.files import write_text
+from utils.files import json_text, write_text
 
 PAGE = 8  # images on the page of predictions
 SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
@@ -52,9 +51,9 @@ def evaluate_detector(detector: Detector, split: Split, finding: Finding, folder
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = detection_metrics(evaluation, split.records, found, detector.names)
     if finding.keep:
-        write_text(folder / "detections.json", json.dumps(guessed(found)))
+        write_text(folder / "detections.json", json_text(guessed(found)))
         truth = instances(true_annotations(split.records), split.records, detector.names)
-        write_text(folder / "annotations.json", json.dumps(truth))
+        write_text(folder / "annotations.json", json_text(truth))
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
     save_pictures(evaluation, split, found, folder, SURE, PAGE)

@@ -1,11 +1,11 @@
 """A training run from the data to its figures: pre-training, baselines, detector, on every rank alike."""
 
-import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from data.records import Split
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
@@ -18,7 +18,8 @@ from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_sou
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
-from utils.files import make_folder, write_text
+from utils.errors import UserError
+from utils.files import json_text, make_folder, write_text
 from utils.recipes import build, refuse_differences, save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
@@ -51,6 +52,7 @@ def train(
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
+    refuse_nothing(recipe, pairs[0][0])
     resumed = read_resumed(folder, recipe) if folder else {}
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
@@ -68,6 +70,23 @@ def train(
     if fabric.is_global_zero:
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
+
+
+def refuse_nothing(recipe: Recipe, train: Split) -> None:
+    """Refuse a run that would train neither a backbone nor a detector.
+
+    Raises:
+        UserError: it would.
+    """
+    if not recipe.pretrains and (recipe.pretrain_only or not has_boxes(train)):
+        what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
+        mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
+        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
+
+
+def has_boxes(train: Split) -> bool:
+    """Whether a detector has something to learn from."""
+    return train.description.boxed and any(len(record.labels) for record in train.records)
 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
@@ -101,8 +120,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
         return "--pretrain-only"
     if not taps:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
-    boxed = job.train.description.boxed and any(len(record.labels) for record in job.train.records)
-    return None if boxed else "the training images have no boxes"
+    return None if has_boxes(job.train) else "the training images have no boxes"
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -133,10 +151,14 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are."""
-    write_text(job.folder / FINISHED, json.dumps({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
+    write_text(job.folder / FINISHED, json_text({"split": "val", **metrics, "seconds": seconds}, indent=2) + "\n")
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
-        console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")
+        known = metrics["map"] is not None
+        shown = (
+            f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}" if known else "`val` has no boxes to judge by"
+        )
+        console.print(f"{figures}: {shown}; {file}")
         return
     for method, stages in metrics["pretrain"].items():
         console.print(f"{method}: val accuracy " + " ".join(f"{stage['accuracy']:.3f}" for stage in stages))

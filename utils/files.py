@@ -1,10 +1,13 @@
 """Files that are either whole or absent."""
 
+import json
+import math
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from utils.errors import UserError
 
@@ -32,6 +35,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """A value as json, which knows no NaN and no infinity: null stands where nothing is known."""
+    return json.dumps(finite(value), indent=indent, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Lists and dicts with None in place of numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: finite(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(path: Path) -> Path:
