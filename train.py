@@ -43,9 +43,11 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
 def main() -> None:
     """Parse, plan, launch, train."""
     arguments, given = parse()
+    from training.fabric import first_speaks
     from training.start import begin, choose, show_plan
 
     begun = choose(arguments.recipe, given, preset=arguments.preset, resume=arguments.resume, project=arguments.project)
+    first_speaks(begun.recipe)
     show_plan(begun.recipe)
     if not arguments.dry_run:
         begin(begun, project=arguments.project, name=arguments.name, download=arguments.download)

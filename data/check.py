@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from data.description import load_description
+from data.doubles import files, in_two_splits
 from data.formats import read_split
-from data.images import record_rgb
+from data.images import images_below, record_rgb
 from data.levels import values_of
-from data.records import Description, Split
+from data.records import Description, Notice, Split
 from utils.draw import draw_truth, save_page
 from utils.errors import run_cli
 from utils.files import write_text
@@ -38,8 +39,11 @@ def main() -> None:
     for split in splits:
         print("\n".join([split.summary(), *sizes(split), *histogram(split), *values(split)]))
         save_page(labelled_pictures(split), folder / f"{split.name}.jpg")
+    for line in [*in_two_splits(splits), *in_no_split(splits)]:
+        print(line)
     problems = [f"{problem.where}: {problem.what} — {problem.mend}\n" for split in splits for problem in split.problems]
-    write_text(folder / "problems.txt", "".join(problems))
+    notices = [f"{place}: {notice.what}\n" for split in splits for notice in split.notices for place in notice.places]
+    write_text(folder / "problems.txt", "".join(problems + notices))
     print(f"labelled pictures, and all {len(problems)} that were left out, in {folder}")
 
 
@@ -49,6 +53,17 @@ def read_all(description: Description, *, strict: bool) -> list[Split]:
     for name in description.splits:
         splits.append(read_split(splits[0].description if splits else description, name, strict=strict))
     return splits
+
+
+def in_no_split(splits: list[Split]) -> list[str]:
+    """A line on the pictures that are where those of the splits are, and are in none of them."""
+    used = {path for split in splits for path in files(split)}
+    named = {*(str(path) for path in used), *(problem.where for split in splits for problem in split.problems)}
+    home = splits[0].description.images
+    folders = {path.parent for path in used} if home is None else {home}
+    there = sorted({path for folder in folders for path in images_below(folder)})
+    spare = [str(path) for path in there if str(path) not in named]
+    return [Notice("pictures are in no split", spare).line()] if spare else []
 
 
 def sizes(split: Split) -> list[str]:

@@ -1,7 +1,7 @@
 """NIH ChestX-ray as published: a table of findings, boxes for some of the images, lists of the splits.
 
-Data_Entry_2017*.csv, BBox_List_2017.csv (if there), train_val_list.txt, test_list.txt, and the images in images/ or
-images_*/images/. Few images have boxes: for a detector, name lists of boxed images as splits.
+Data_Entry_2017*.csv, BBox_List_2017.csv (if there), train_val_list.txt, test_list.txt (or …_list_NIH.txt), and the
+images in images/ or images_*/images/. Few images have boxes: for a detector, name lists of boxed images as splits.
 """
 
 import csv
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.images import readable
+from data.listing import Folders
 from data.parsing import check_box, class_index, numbered_lines, numbers
-from data.records import Box, Description, Problem, Record, Split, make_record
+from data.records import Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 BOXES = "BBox_List_2017.csv"
@@ -38,8 +39,9 @@ def read_chestxray(description: Description, split: str) -> Split:
     Raises:
         UserError: no table or list, a finding outside `names`, or boxes of other images only.
     """
-    root, listing = description.root, description.root / description.split(split)
-    listed = numbered_lines(listing, f"add it, or correct `{split}:` in {description.yaml}")
+    root, listing = description.root, published(description.root / description.split(split))
+    lines = numbered_lines(listing, f"add it, or correct `{split}:` in {description.yaml}")
+    listed = [(number, line.replace("\\", "/").rpartition("/")[2]) for number, line in lines]
     classes = {image: finding_indices(found, description.names, where) for image, found, where in read_table(root)}
     boxes = read_boxes(root)
     if boxes and boxes.keys().isdisjoint(classes):
@@ -56,7 +58,17 @@ def read_chestxray(description: Description, split: str) -> Split:
     for name, path, size in zip(known, paths, readable(paths, problems), strict=True):
         if size is not None:
             records.append(image_record(path, size, classes[name], boxes[name], description.names, problems))
-    return Split(split, description, records, problems)
+    lost = sorted(boxes.keys() - classes.keys())
+    notices = [Notice(f"images of {BOXES} are not in the table of findings", lost)] if lost else []
+    return Split(split, description, records, problems, notices)
+
+
+def published(listing: Path) -> Path:
+    """A list under either of its published names, with and without `_NIH`."""
+    other = listing.stem.removesuffix("_NIH") if listing.stem.endswith("_NIH") else f"{listing.stem}_NIH"
+    names = (listing, listing.with_name(f"{other}{listing.suffix}"))
+    folders = Folders()
+    return next((found for name in names if (found := folders.find(name)) is not None), listing)
 
 
 def chestxray_names(root: Path, train: str) -> list[str]:

@@ -1,25 +1,21 @@
 """COCO: instances json; a split is `file.json`, or `file.json#part` for its images whose `split` is `part`."""
 
-import json
-import math
-from collections import defaultdict
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+
+from data.coco_json import Entry, Id, Instances, number, read_instances
 from data.images import readable
-from data.parsing import check_box, class_index, numbers
-from data.records import Box, Description, Problem, Record, Split, make_record
+from data.listing import is_folder
+from data.lists import place, search
+from data.parsing import ROUNDING, check_box, class_index
+from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
 
-Entry = dict[str, Any]
-ID = (int, str)
-SECTIONS: dict[str, dict[str, Any]] = {
-    "images": {"id": ID, "file_name": str},
-    "categories": {"id": ID, "name": str},
-    "annotations": {},
-}
 MEND = "correct the json, or delete the annotation"
+Sizes = list[tuple[int, int] | None]
 
 
 def read_coco(description: Description, split: str) -> Split:
@@ -31,51 +27,80 @@ def read_coco(description: Description, split: str) -> Split:
     Raises:
         UserError: no such json or part of it, no images folder, or a class outside `names`.
     """
-    file, _, part = description.split(split).partition("#")
-    path = description.root / file
-    content = read_json(path)
-    images = {entry["id"]: entry for entry in content["images"]}
-    chosen = [entry for entry in images.values() if not part or entry.get("split") == part]
+    path, part = json_of(description, split)
+    content = read_instances(path)
+    chosen = [entry for entry in content.images if not part or entry.get("split") == part]
     problems: list[Problem] = []
     labels = category_indices(content, description.names, path)
-    annotations = by_image(content, images, path, problems)
+    numbers = image_numbers(content, chosen, path, problems)
+    paths, notices = image_paths(chosen, description, path)
+    sizes = readable(paths, problems)
+    boxes = Boxes(content, chosen, sizes, numbers, labels, path)
+    records = boxes.records(paths, [entry_value(entry, description.group) for entry in chosen], problems)
+    without = [path.name for path, count in zip(paths, boxes.counts, strict=True) if not count]
+    notices += [Notice(f"of {len(chosen)} images have no annotation", without, "they count as images without boxes")]
+    notices += [Notice("categories are no classes, and no box is of them", unused(content, description.names))]
+    return Split(split, description, records, problems, [notice for notice in notices if notice.places])
+
+
+def json_of(description: Description, split: str) -> tuple[Path, str]:
+    """The json of a split, and the part of it, or nothing; of a folder, the only json in it.
+
+    Raises:
+        UserError: a folder with another number of them.
+    """
+    file, _, part = description.split(split).partition("#")
+    path = place(description, file)
+    if not is_folder(path):
+        return path, part
+    found = sorted(path.glob("*.json"))
+    if len(found) != 1:
+        raise UserError(f"{len(found)} json files instead of one", where=path, mend=f"name it in `{split}:`")
+    return found[0], part
+
+
+def image_paths(entries: list[Entry], description: Description, path: Path) -> tuple[list[Path], list[Notice]]:
+    """Where the images of a json's entries are, or were looked for; and what is to be said of their names."""
     folder = description.images or image_folder(description.root, path)
-    paths = [folder / entry["file_name"] for entry in chosen]
-    records = []
-    for entry, image, size in zip(chosen, paths, readable(paths, problems), strict=True):
-        if size is not None:
-            record = read_image(entry, image, size, annotations[entry["id"]], labels, path, problems)
-            records.append(replace(record, group=entry_value(entry, description.group)))
-    return Split(split, description, records, problems)
+    looked = search(description, folder, listing=path)
+    paths = [looked.find(entry["file_name"], looked.roots) or folder / entry["file_name"] for entry in entries]
+    return paths, looked.notices(path)
 
 
 def coco_names(root: Path, train: str) -> list[str]:
-    """The categories of the training json in the order of their ids."""
-    content = read_json(root / train.partition("#")[0])
-    return [entry["name"] for entry in sorted(content["categories"], key=lambda entry: entry["id"])]
+    """The categories of the training json in the order of their ids.
 
-
-def read_json(path: Path) -> dict[str, list[Entry]]:
-    """An instances json.
-
-    Raises:
-        UserError: missing, not json, or without lists of images, annotations and categories.
+    A category that no box uses is no class where another has its name, or calls it its `supercategory`: exports begin
+    with the name of their project as a root.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise UserError(f"not json ({error.msg})", where=f"{path}:{error.lineno}", mend="replace the file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot be read", where=path, mend="correct the split or `path:` in the data yaml") from error
-    for section, keys in SECTIONS.items():
-        entries = content.get(section) if isinstance(content, dict) else None
-        if not isinstance(entries, list):
-            raise UserError(f"no list `{section}`", where=path, mend="give an instances json of COCO")
-        for number, entry in enumerate(entries):
-            if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in keys.items()):
-                what = f"`{section}` entry {number} is without {' and '.join(keys) or 'keys'}"
-                raise UserError(what, where=path, mend="correct it")
-    return content
+    path = root / train.partition("#")[0]
+    if is_folder(path):
+        path = next(iter(sorted(path.glob("*.json"))), path)
+    content = read_instances(path, keep=True)
+    ordered = sorted(content.categories, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
+    used = used_categories(content)
+    return [entry["name"] for entry in ordered if entry["id"] in used or not is_root(entry, content)]
+
+
+def is_root(entry: Entry, content: Instances) -> bool:
+    """Whether a category has the name of another, or is the `supercategory` of one."""
+    others = [other for other in content.categories if other is not entry]
+    return any(entry["name"] in (other["name"], other.get("supercategory")) for other in others)
+
+
+def used_categories(content: Instances) -> set[Id]:
+    """Ids of the categories that boxes use."""
+    return set(content.annotations.categories)
+
+
+def unused(content: Instances, names: Sequence[str]) -> list[str]:
+    """Categories without box that are no class of their own."""
+    used = used_categories(content)
+    twice = {name for name, count in Counter(entry["name"] for entry in content.categories).items() if count > 1}
+    spare = (entry for entry in content.categories if entry["id"] not in used)
+    return [
+        f"{entry['name']} ({entry['id']})" for entry in spare if entry["name"] not in names or entry["name"] in twice
+    ]
 
 
 def image_folder(root: Path, path: Path) -> Path:
@@ -85,62 +110,38 @@ def image_folder(root: Path, path: Path) -> Path:
     return next((folder for folder in candidates if folder.is_dir()), path.parent)
 
 
-def category_indices(content: dict[str, list[Entry]], names: list[str], path: Path) -> dict[object, int]:
+def category_indices(content: Instances, names: list[str], path: Path) -> dict[Id, int]:
     """Category id → class index, for the categories that annotations use.
 
     Raises:
         UserError: one of them is not in names.
     """
-    used = {number for entry in content["annotations"] if isinstance(number := entry.get("category_id"), ID)}
+    used = used_categories(content)
     return {
         entry["id"]: class_index(entry["name"], names, f"{path}, category {entry['id']}")
-        for entry in content["categories"]
-        if entry["id"] in used
+        for entry in content.categories
+        if entry["id"] in used or str(entry["id"]) in used
     }
 
 
-def by_image(
-    content: dict[str, list[Entry]], images: dict[object, Entry], path: Path, problems: list[Problem]
-) -> dict[object, list[Entry]]:
-    """Image id → its annotations; those of no image go to problems."""
-    found: dict[object, list[Entry]] = defaultdict(list)
-    for entry in content["annotations"]:
-        number = entry.get("image_id")
-        if isinstance(number, ID) and number in images:
-            found[number].append(entry)
+def image_numbers(content: Instances, chosen: list[Entry], path: Path, problems: list[Problem]) -> np.ndarray:
+    """[rows] which of the chosen images each annotation belongs to, −1 for others; those of no image are problems."""
+    everywhere = {entry["id"] for entry in content.images}
+    written = {str(own): own for own in everywhere}  # "7" for 7 and the other way round
+    index = {entry["id"]: number for number, entry in enumerate(chosen)}
+    found = np.full(len(content.rows), -1, np.int64)
+    ids = content.annotations.images
+    for at, row in enumerate(content.rows):
+        own = ids[row] if ids[row] in everywhere else written.get(str(ids[row]))
+        if own is None:
+            where = f"{path}, annotation {content.annotations.ids[row]}"
+            problems.append(Problem(where, f"image_id {ids[row]} is not among the images", MEND))
         else:
-            problems.append(Problem(place(path, entry), f"image_id {number} is not among the images", MEND))
+            found[at] = index.get(own, -1)
+    for entry in content.strange:
+        where = f"{path}, annotation {entry.get('id')}"
+        problems.append(Problem(where, f"image_id {entry.get('image_id')} is not among the images", MEND))
     return found
-
-
-def place(path: Path, annotation: Entry) -> str:
-    """Where an annotation stands, for messages."""
-    return f"{path}, annotation {annotation.get('id')}"
-
-
-def read_image(
-    entry: Entry,
-    image: Path,
-    size_hw: tuple[int, int],
-    annotations: list[Entry],
-    labels: dict[object, int],
-    path: Path,
-    problems: list[Problem],
-) -> Record:
-    """The record of one image; appends to problems what is left out."""
-    boxes, indices, crowd, areas = [], [], [], []
-    for annotation in annotations:
-        category = annotation.get("category_id")
-        known = isinstance(category, ID) and category in labels
-        box = read_box(annotation, entry, size_hw) if known else f"no category of id {category}"
-        if isinstance(box, str):
-            problems.append(Problem(place(path, annotation), box, MEND))
-            continue
-        boxes.append(box)
-        indices.append(labels[category])
-        crowd.append(annotation.get("iscrowd") == 1)
-        areas.append(outlined(annotation, box))
-    return make_record(image, size_hw, boxes, indices, crowd=crowd, areas=areas)
 
 
 def entry_value(entry: Entry, key: str | None) -> str | None:
@@ -148,28 +149,133 @@ def entry_value(entry: Entry, key: str | None) -> str | None:
     return None if key is None or entry.get(key) is None else str(entry[key])
 
 
-def outlined(annotation: Entry, box: Box) -> float:
-    """The area that an annotation tells, where it does and fits into its box: else the box's, in the file's pixels."""
-    whole = (box.x2 - box.x1) * (box.y2 - box.y1)
-    area, given = annotation.get("area"), annotation.get("bbox")
-    if not isinstance(area, int | float) or not isinstance(given, list) or not 0 < area < math.inf:
-        return whole
-    return min(whole, area * whole / (given[2] * given[3]))
+class Boxes:
+    """All boxes of a split at once, image by image.
+
+    Args:
+        numbers: [rows] of the image among the chosen ones, −1 for none.
+        labels: category id → class index.
+    """
+
+    def __init__(
+        self,
+        content: Instances,
+        chosen: list[Entry],
+        sizes: Sizes,
+        numbers: np.ndarray,
+        labels: dict[Id, int],
+        path: Path,
+    ) -> None:
+        self.annotations, self.chosen, self.sizes, self.path = content.annotations, chosen, sizes, path
+        self.counts = np.bincount(numbers[numbers >= 0], minlength=len(chosen))
+        order = np.argsort(numbers, kind="stable")
+        order = order[numbers[order] >= 0]
+        self.rows, self.images = np.array(content.rows, np.int64)[order], numbers[order]
+        written = {str(own): index for own, index in labels.items()}
+        told = self.annotations.categories
+        self.labels = np.array([labels.get(told[row], written.get(str(told[row]), -1)) for row in self.rows], np.int64)
+        self.height, self.width = np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2).T
+        self.declared_w = self._declared("width", self.width)
+        self.declared_h = self._declared("height", self.height)
+
+    def _declared(self, key: str, actual: np.ndarray) -> np.ndarray:
+        """[images] of what the json says; a json without sizes is taken to speak of the file as it is."""
+        told = [entry.get(key) for entry in self.chosen]
+        return np.array([side if not value else stated(value) for value, side in zip(told, actual, strict=True)])
+
+    def records(self, paths: list[Path], groups: list[str | None], problems: list[Problem]) -> list[Record]:
+        """The record of each image that can be read; appends to problems what is left out."""
+        boxes, clipped, good = self._corners()
+        there = np.array([size is not None for size in self.sizes], bool)
+        for fault in np.flatnonzero(~good & there[self.images]).tolist():
+            where = f"{self.path}, annotation {self.annotations.ids[self.rows[fault]]}"
+            problems.append(Problem(where, self._fault(fault), MEND))
+        images, boxes, labels = self.images[good], boxes[good], self.labels[good]
+        clipped = clipped[good]
+        rows = self.rows[good]
+        crowd = np.frombuffer(self.annotations.crowd, np.uint8).astype(bool)[rows]
+        areas = self._areas(rows, boxes)
+        ends = np.searchsorted(images, np.arange(len(paths) + 1))
+        small, difficult = boxes.astype(np.float32), np.zeros(len(boxes), bool)
+        found = []
+        for at, (image, size, group) in enumerate(zip(paths, self.sizes, groups, strict=True)):
+            own = slice(ends[at], ends[at + 1])
+            if size is not None:
+                reaching = int(clipped[own].sum())
+                found.append(
+                    Record(
+                        image,
+                        size,
+                        small[own],
+                        labels[own],
+                        difficult[own],
+                        group=group,
+                        clipped=reaching,
+                        crowd=crowd[own],
+                        areas=areas[own],
+                    )
+                )
+        return found
+
+    def _corners(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """[n, 4] half-open boxes in pixels of the files, inside them; [n] which reached out; [n] which are good."""
+        x, y, w, h = np.frombuffer(self.annotations.boxes, np.float64).reshape(-1, 4)[self.rows].T
+        width, height, images = self.width[self.images], self.height[self.images], self.images
+        with np.errstate(all="ignore"):
+            across, down = (self.width / self.declared_w)[images], (self.height / self.declared_h)[images]
+            whole = np.stack([x * across, y * down, (x + w) * across, (y + h) * down], 1)
+            inside = np.stack(
+                [
+                    np.maximum(whole[:, 0], 0),
+                    np.maximum(whole[:, 1], 0),
+                    np.minimum(whole[:, 2], width),
+                    np.minimum(whole[:, 3], height),
+                ],
+                1,
+            )
+            reaching = np.abs(inside - whole).max(1, initial=0) > ROUNDING
+            good = (
+                np.isfinite(whole).all(1)
+                & (whole[:, :2] < whole[:, 2:]).all(1)
+                & (inside[:, :2] < inside[:, 2:]).all(1)
+            )
+        turned = (self.height != self.width) & (self.declared_h == self.width) & (self.declared_w == self.height)
+        return inside, reaching, good & (self.labels >= 0) & ~turned[images]
+
+    def _fault(self, at: int) -> str:
+        """What is wrong with an annotation."""
+        row, image = int(self.rows[at]), int(self.images[at])
+        if self.labels[at] < 0:
+            return f"no category of id {self.annotations.categories[row]}"
+        if row in self.annotations.odd:
+            return f"box of {str(self.annotations.odd[row])[:80]} instead of four numbers"
+        declared_w, declared_h = self.declared_w[image], self.declared_h[image]
+        if not (declared_w > 0 and declared_h > 0):
+            told = [str(self.chosen[image].get(key))[:20] for key in ("width", "height")]
+            return f"its image is said to be of {'×'.join(told)}"
+        height, width = self.sizes[image] or (0, 0)
+        if height != width and (declared_h, declared_w) == (width, height):
+            return f"the image of {width}×{height} was turned since its box was drawn on {height}×{width}"
+        x, y, w, h = self.annotations.boxes[4 * row : 4 * row + 4]
+        across, down = width / declared_w, height / declared_h
+        fault = check_box((x * across, y * down, (x + w) * across, (y + h) * down), (height, width))
+        assert isinstance(fault, str)
+        return fault
+
+    def _areas(self, rows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """[n] areas in the file's pixels that annotations tell, where these fit into their box: else the box's."""
+        whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        told = np.frombuffer(self.annotations.areas, np.float64)[rows]
+        given = np.frombuffer(self.annotations.boxes, np.float64).reshape(-1, 4)[rows]
+        with np.errstate(all="ignore"):
+            scaled = np.minimum(whole, told * whole / (given[:, 2] * given[:, 3]))
+        return np.where((told > 0) & np.isfinite(told), scaled, whole)
 
 
-def read_box(annotation: Entry, entry: Entry, size_hw: tuple[int, int]) -> Box | str:
-    """The half-open box in pixels of the file, or what is wrong with it."""
-    given = annotation.get("bbox")
-    bbox = numbers(given) if isinstance(given, list) else None
-    if bbox is None:
-        return f"box of {given} instead of four numbers"
-    height, width = size_hw
-    # A json without sizes is taken to speak of the file as it is.
-    declared_w, declared_h = entry.get("width") or width, entry.get("height") or height
-    if not all(isinstance(side, int | float) and 0 < side < math.inf for side in (declared_w, declared_h)):
-        return f"its image is said to be of {declared_w}×{declared_h}"
-    if height != width and (declared_h, declared_w) == (width, height):
-        return f"the image of {width}×{height} was turned since its box was drawn on {declared_w}×{declared_h}"
-    x, y, w, h = bbox
-    across, down = width / declared_w, height / declared_h
-    return check_box((x * across, y * down, (x + w) * across, (y + h) * down), size_hw)
+def stated(value: object) -> float:
+    """A side of an image as the json states it, a text too; not a number where no image can have it."""
+    try:
+        side = number(float(value) if isinstance(value, str) else value)
+    except ValueError:
+        return float("nan")
+    return side if 0 < side < float("inf") else float("nan")

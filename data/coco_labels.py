@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from data.coco import entry_value, image_folder, read_json
+from data.coco import entry_value, image_paths, json_of
+from data.coco_json import read_instances
 from data.images import readable
 from data.records import Description, Problem, Record, Split, make_record
 from utils.errors import UserError
@@ -14,9 +15,8 @@ def read_coco_labels(description: Description, split: str) -> Split:
     Raises:
         UserError: no such json, or a listed value that none of its images has.
     """
-    file, _, part = description.split(split).partition("#")
-    path = description.root / file
-    entries = read_json(path)["images"]
+    path, part = json_of(description, split)
+    entries = read_instances(path).images
     classes = {value: index for index, values in enumerate(description.classes.values()) for value in values}
     told = [entry_value(entry, description.label) for entry in entries]
     for value in classes:
@@ -28,12 +28,11 @@ def read_coco_labels(description: Description, split: str) -> Split:
         for entry, value in zip(entries, told, strict=True)
         if value in classes and (not part or entry.get("split") == part)
     ]
-    folder = description.images or image_folder(description.root, path)
+    paths, notices = image_paths([entry for entry, _ in chosen], description, path)
     problems: list[Problem] = []
-    sizes = readable([folder / entry["file_name"] for entry, _ in chosen], problems)
     records: list[Record] = []
-    for (entry, label), size in zip(chosen, sizes, strict=True):
+    for (entry, label), image, size in zip(chosen, paths, readable(paths, problems), strict=True):
         if size is not None:
-            record = make_record(folder / entry["file_name"], size, classes=[label])
+            record = make_record(image, size, classes=[label])
             records.append(replace(record, group=entry_value(entry, description.group)))
-    return Split(split, description, records, problems)
+    return Split(split, description, records, problems, notices)

@@ -1,5 +1,6 @@
 """The data yaml: where a data set lies, in which format, and what its classes are called."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -8,14 +9,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, fie
 from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
+from data.listing import is_folder
 from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
-from utils.recipes import build, read_yaml
+from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
 SPLITS = ("train", "val", "test")
+FOREIGN = ("roboflow", "download", "flip_idx", "kpt_names", "author", "license", "channels")  # other projects' keys
 Share = Annotated[float, Field(gt=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -46,7 +49,7 @@ class DataYaml(BaseModel):
     """Keys of a data yaml; the file is read, never executed.
 
     Attributes:
-        path: root folder, relative to the yaml.
+        path: root folder, relative to the yaml [the yaml's own].
         format: one of FORMATS.
         train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
             (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
@@ -63,6 +66,8 @@ class DataYaml(BaseModel):
             of others are left out.
         levels: values that become black and white in pictures of more than 8 bits, as [0, 4095]; without it, the window
             that all DICOM files ask for, or percentiles of the values that occur in the split that is read first.
+        kpt_shape: [points, 2 or 3] where a txt line (yolo) is a box and keypoints, which are passed over; [0, 0]
+            where it is a polygon; without it the lines tell.
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -71,7 +76,7 @@ class DataYaml(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path
+    path: Path = Path()
     format: str = "yolo"
     train: Share | Parts
     val: Share | Parts | None = None
@@ -84,8 +89,17 @@ class DataYaml(BaseModel):
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
     levels: tuple[Finite, Finite] | None = None
+    kpt_shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=3)]] | None = None
     scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, values: object) -> object:
+        """Without the keys that other projects add for themselves."""
+        return (
+            {key: value for key, value in values.items() if key not in FOREIGN} if isinstance(values, dict) else values
+        )
 
     @field_validator("format")
     @classmethod
@@ -97,11 +111,15 @@ class DataYaml(BaseModel):
     @field_validator("names", mode="before")
     @classmethod
     def _listed(cls, names: object) -> object:
-        if not isinstance(names, dict):
-            return names
-        if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise ValueError("count the classes from 0 without a gap")
-        return [names[index] for index in range(len(names))]
+        if isinstance(names, dict):
+            if sorted(names, key=str) != sorted(range(len(names)), key=str):
+                raise ValueError("count the classes from 0 without a gap")
+            names = [names[index] for index in range(len(names))]
+        if isinstance(names, list) and any(isinstance(name, bool | int | float | date | None) for name in names):
+            raise ValueError(
+                'put names in quotes, as in ["yes", "no"] or ["0", "1"]: yaml takes these for other things'
+            )
+        return names
 
     @field_validator("names")
     @classmethod
@@ -143,7 +161,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     Raises:
         UserError: others are.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         console.print(f"making the built-in scenes in {root}", markup=False)
         sample.write(root, size=size)
     elif (there := sample.counts(root)) != size:
@@ -164,11 +182,13 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     root = (path.parent / content.path).resolve()
     if content.scenes:
         made_scenes(root, content.scenes, path)
-    if not root.is_dir() and content.archives:
+    if not is_folder(root) and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(
-            f"the data folder {root} does not exist", where=path, mend="correct `path:` (relative to the yaml)"
+            f"the data folder {str(root)[:LONGEST]} does not exist",
+            where=path,
+            mend="correct `path:` (relative to the yaml)",
         )
     given = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
@@ -186,6 +206,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.group,
         content.label,
         content.classes or {},
+        content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
     )
 

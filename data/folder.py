@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data.images import images_below, readable
+from data.lists import place
 from data.parsing import class_index
 from data.records import Description, Problem, Record, Split, make_record
 from utils.errors import UserError
@@ -14,7 +15,7 @@ def read_folder(description: Description, split: str) -> Split:
     Raises:
         UserError: no such folder, or a class folder outside `names`.
     """
-    root = description.root / description.split(split)
+    root = place(description, description.split(split))
     paths: list[Path] = []
     classes: list[int] = []
     for folder in class_folders(root, f"correct `{split}:` in {description.yaml}"):

@@ -6,6 +6,7 @@ from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, read_coco
 from data.coco_labels import read_coco_labels
+from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
 from data.levels import levelled
@@ -55,11 +56,14 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         read = description.format.read(replace(description, splits={split: (part,)}), split)
         found.records.extend(read.records)
         found.problems.extend(read.problems)
+        found.notices.extend(read.notices)
+    found = without_doubles(found)
     if split in description.shares:
         found = share_out(found, description.shares)
     if strict and found.problems:
         raise found.problems[0].error()
     if not found.records:
-        mend = "check `path:` and the list" + (f"; first problem: {found.problems[0].what}" if found.problems else "")
+        first = [*(f"{own.where}: {own.what}" for own in found.problems[:1]), *(own.line() for own in found.notices)]
+        mend = "; ".join(["check `path:` and the list", *first])
         raise UserError(f"no readable image in `{split}`", where=description.yaml, mend=mend)
     return levelled(found)

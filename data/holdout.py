@@ -30,7 +30,7 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
         raise UserError(what, where="--pretrain-holdout", mend="give another share, or a `val:` in the data yaml")
     kept = [record for index, record in enumerate(split.records) if index not in apart]
     validation = [split.records[index] for index in sorted(apart)]
-    held = replace(split, name=f"held out of {split.name}", records=validation, problems=[])
+    held = replace(split, name=f"held out of {split.name}", records=validation, problems=[], notices=[])
     return replace(split, records=kept), held
 
 

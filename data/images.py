@@ -1,6 +1,8 @@
 """Image files of a data set: which there are, and whether they are whole."""
 
 import os
+import stat
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +11,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from data import sizes
+from data.listing import files_below, kind_of
 from data.records import Problem, Record
 from utils import dicom
+from utils.console import SLOW_S, said_if_slow
 from utils.images import image_size, read_rgb
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
@@ -19,25 +24,13 @@ SUFFIXES = dicom.SUFFIXES | frozenset(
 UNREAD = frozenset((".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw", ".nii"))
 THREADS = max(4, os.cpu_count() or 1)
 T = TypeVar("T")
+PART = 64  # images that a thread reads at a time
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, by their suffix, in alphabetical order; linked folders are looked through too."""
-    return [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Files at any depth in alphabetical order, but hidden ones; links are followed, each folder is entered once."""
-    found, entered = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    """Image files at any depth, by their suffix, in alphabetical order; linked folders count."""
+    return files_below(folder, SUFFIXES)
 
 
 def record_rgb(record: Record) -> np.ndarray:
@@ -66,17 +59,37 @@ def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
 
 
 def check_images(paths: Sequence[Path]) -> list[tuple[int, int] | Problem]:
-    """check_image for many, in threads: decoding releases the interpreter."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(check_image, paths))
+    """check_image for many, in threads: decoding releases the interpreter.
+
+    Where this takes long, the sizes are noted, and the next time only files that have changed are decoded.
+    """
+    stamps = {path: own for path in paths if (own := sizes.stamp(path)) is not None}
+    found: dict[Path, tuple[int, int] | Problem] = {**sizes.known(stamps)}
+    new = [path for path in dict.fromkeys(paths) if path not in found]
+    began, noted = time.monotonic(), len(found)
+    parts = [new[start : start + PART] for start in range(0, len(new), PART)]
+
+    def so_far() -> str:
+        return f"reading {len(new):,} images: {len(found) - noted:,} in {SLOW_S:g} s"
+
+    with said_if_slow(so_far), ThreadPoolExecutor(THREADS) as pool:
+        for part, checked in zip(parts, pool.map(lambda part: list(map(check_image, part)), parts), strict=True):
+            found.update(zip(part, checked, strict=True))
+    if time.monotonic() - began > SLOW_S:
+        whole = ((path, stamps[path], size) for path in new if not isinstance(size := found[path], Problem))
+        sizes.note(whole)
+    return [found[path] for path in paths]
 
 
 def readable(paths: Sequence[Path], problems: list[Problem]) -> list[tuple[int, int] | None]:
     """Height and width of each image; None for the missing and the damaged ones, which go to problems."""
-    missing = {path for path in paths if not path.exists()}
-    problems += missing_images([path for path in paths if path in missing])
+    once = list(dict.fromkeys(paths))
+    there = {path: kind for path in once if (kind := kind_of(path)) is not None}
+    problems += missing_images([path for path in once if path not in there])
+    odd = [path for path, kind in there.items() if not stat.S_ISREG(kind)]
+    problems += [Problem(str(path), "no file, but a folder or a pipe", "take its name off the list") for path in odd]
+    present = [path for path, kind in there.items() if stat.S_ISREG(kind)]
     found: dict[Path, tuple[int, int]] = {}
-    present = [path for path in paths if path not in missing]
     for path, size in zip(present, check_images(present), strict=True):
         if isinstance(size, Problem):
             problems.append(size)

@@ -129,7 +129,7 @@ def objects_of(split: Split) -> tuple[Split, str]:
     missing = [name for label, name in enumerate(names) if not any(own.labels[0] == label for own in found)]
     told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
     told += f"; no object of {listed(missing)}" if missing else ""
-    return replace(split, description=description, records=found, problems=[]), told
+    return replace(split, description=description, records=found, problems=[], notices=[]), told
 
 
 def listed(names: list[str]) -> str:

@@ -1,13 +1,19 @@
 """What readers of data formats demand of boxes, class names and lists."""
 
+import codecs
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from data.listing import alike, is_file
 from data.records import Box
 from utils.errors import UserError
 
 ROUNDING = 1.0  # pixels that a box may reach out of its image without a word
+LONGEST = 256 * 2**20  # bytes of a text file
+BOM = "\ufeff"
+MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+UNMARKED = {(False, True): "utf-16-le", (True, False): "utf-16-be"}  # by where the first two bytes are zero
 
 
 def check_box(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Box | str:
@@ -43,24 +49,50 @@ def numbers(values: Iterable[object], count: int = 4) -> tuple[float, ...] | Non
     """So many values as floats; None where they are not so many numbers."""
     try:
         found = tuple(float(value) for value in values)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if len(found) == count else None
 
 
 def class_index(name: str, names: list[str], where: str) -> int:
-    """Index of a class; where it is written with other capitals, of the one class that it can be.
+    """Index of a class; where it is written with other capitals, or composed differently, of the one that it can be.
 
     Raises:
         UserError: the class is not among names.
     """
-    if name not in names and [own.casefold() for own in names].count(name.casefold()) == 1:
-        return [own.casefold() for own in names].index(name.casefold())
-    if name not in names:
-        raise UserError(
-            f"label `{name}` is not in `names`", where=where, mend=f"add it to the data yaml: {', '.join(names)}"
-        )
-    return names.index(name)
+    if name in names:
+        return names.index(name)
+    same = [index for index, own in enumerate(names) if alike(own) == alike(name)]
+    if len(same) != 1:
+        what = f"label `{name[:80]}` is not in `names`"
+        raise UserError(what, where=where, mend=f"add it to the data yaml: {', '.join(names)}")
+    return same[0]
+
+
+def decoded(content: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 as Windows writes it, without the mark at its beginning.
+
+    Raises:
+        UnicodeDecodeError: it is in neither.
+    """
+    by_mark = (encoding for mark, encoding in MARKS.items() if content.startswith(mark))
+    unmarked = UNMARKED.get((content[0] == 0, content[1] == 0), "utf-8") if len(content) > 1 else "utf-8"
+    encoding = next(by_mark, unmarked)
+    return content.decode(encoding).replace(BOM, "")
+
+
+def read_text(path: Path) -> str:
+    """A text file.
+
+    Raises:
+        OSError: missing, no file, or of a size that no list and no label file has.
+        UnicodeDecodeError: no text.
+    """
+    if not is_file(path):  # a pipe would be waited for
+        raise FileNotFoundError(path)
+    if path.stat().st_size > LONGEST:
+        raise OSError(f"more than {LONGEST // 2**20} MiB")
+    return decoded(path.read_bytes())
 
 
 def numbered_lines(path: Path, mend: str) -> list[tuple[int, str]]:
@@ -70,8 +102,10 @@ def numbered_lines(path: Path, mend: str) -> list[tuple[int, str]]:
         UserError: the file is missing or no text.
     """
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise UserError("cannot be read: no text in UTF-8", where=path, mend="save it as UTF-8") from error
+    except (OSError, ValueError) as error:
         raise UserError("cannot be read", where=path, mend=mend) from error
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 

@@ -12,6 +12,7 @@ from utils.levels import Levels
 from utils.tables import Entry
 
 LISTED = 20  # problems that a summary names one by one
+NAMED = 3  # files that a notice names
 EVERYTHING = "*"  # in place of a split's list: all images, to be shared out
 
 
@@ -52,6 +53,7 @@ class Description:
         group: key of an image in its json that tells whose it is.
         label, classes: key of an image in its json that tells its class, and the values, or synsets, that make up each
             class.
+        keypoints: how many points follow each box and how many numbers each has, where the yaml tells; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
     """
 
@@ -66,6 +68,7 @@ class Description:
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
 
     @property
@@ -204,13 +207,39 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that is not as one might think, though nothing is damaged.
+
+    Attributes:
+        what: said of the places, as in `pictures without a label file`.
+        places: files, lines or names; all of them.
+        more: what else there is to say.
+    """
+
+    what: str
+    places: Sequence[str]
+    more: str = ""
+
+    def line(self) -> str:
+        """How many there are, the first of them, and what else there is to say."""
+        shown = ", ".join(self.places[:NAMED]) + (" and others" if len(self.places) > NAMED else "")
+        return f"{len(self.places)} {self.what}: {shown}" + (f"; {self.more}" if self.more else "")
+
+
+@dataclass(frozen=True)
 class Split:
-    """Readable part of one split of a data set."""
+    """Readable part of one split of a data set.
+
+    Attributes:
+        problems: what is damaged and left out.
+        notices: what is read in another way than one might think.
+    """
 
     name: str
     description: Description
     records: list[Record]
     problems: list[Problem] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
     def summary(self) -> str:
         """One line of counts: boxes, or classes where there are no boxes; then the first problems, a line each."""
@@ -224,4 +253,5 @@ class Split:
             lines.append(f"  {deep} images of more than 8 bits: {self.description.levels}")
         lines += [f"  left out {problem.where}: {problem.what}" for problem in self.problems[:LISTED]]
         further = len(self.problems) - LISTED
-        return "\n".join(lines + ([f"  and {further} more"] if further > 0 else []))
+        lines += [f"  and {further} more"] if further > 0 else []
+        return "\n".join(lines + [f"  {notice.line()}" for notice in self.notices])

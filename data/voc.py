@@ -1,83 +1,74 @@
 """Pascal VOC: one XML file for each image, in the official tree or in any two folders."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from data.images import SUFFIXES, images_below, readable
-from data.parsing import check_inclusive, class_index, read_lines
-from data.records import EVERYTHING, Box, Description, Problem, Record, Split, make_record
+from data.images import readable
+from data.label_files import match
+from data.listing import is_file, is_folder, kind_of
+from data.lists import on_list, place, split_images
+from data.parsing import check_inclusive, class_index
+from data.records import EVERYTHING, Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
 
 MEND = "replace the file, or take its name off the list"
+DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
+WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932", "big5": "big5hkscs"}
 
 
 def read_voc(description: Description, split: str) -> Split:
-    """Read one split.
+    """Read one split; an image without XML file has no boxes.
 
     VOC counts pixels from 1 and includes the last one: (xmin, xmax) becomes the half-open (xmin − 1, xmax).
 
     Raises:
-        UserError: no images, no list for the split, or a class outside `names`.
+        UserError: no images, no list for the split, not one XML file, or a class outside `names`.
     """
-    tree, listing = tree_and_list(description, split)
+    tree, images, notices = tree_and_images(description, split)
     folder, annotations = description.images or tree / "JPEGImages", description.labels or tree / "Annotations"
-    images = listed_images(folder, listing, description)
+
+    def places(image: Path) -> list[Path]:
+        within = image.relative_to(folder) if image.is_relative_to(folder) else Path(image.name)
+        stems = (annotations / within, image)
+        return [path for stem in stems for path in (stem.with_suffix(".xml"), stem.with_name(f"{stem.name}.xml"))]
+
+    found = match(images, description, split, places, [annotations], lambda path: True)
     records: list[Record] = []
     problems: list[Problem] = []
-    for image, size in zip(images, readable(images, problems), strict=True):
+    for image, annotation, size in zip(images, found.files, readable(images, problems), strict=True):
         if size is None:
             continue
-        annotation = (annotations / image.relative_to(folder)).with_suffix(".xml")
-        record = read_annotation(annotation, image, size, description.names, problems)
-        if record is not None:
+        if annotation is None:
+            records.append(make_record(image, size))
+        elif record := read_annotation(annotation, image, size, description.names, problems):
             records.append(record)
-    return Split(split, description, records, problems)
+    return Split(split, description, records, problems, [*notices, *found.notices])
 
 
-def tree_and_list(description: Description, split: str) -> tuple[Path, Path | None]:
-    """An official tree and the list of a split in it; None for all images.
+def tree_and_images(description: Description, split: str) -> tuple[Path, list[Path], list[Notice]]:
+    """An official tree, the images of a split, and what is to be said of them.
 
     `trainval` is ImageSets/Main/trainval.txt of the root, `VOC2007/trainval` that of a tree below it, and any other
-    name is a file below the root.
+    name is a list, or a folder of images, below the root.
 
     Raises:
-        UserError: no such list.
+        UserError: no such list, no folder of images.
     """
     root, value = description.root, description.split(split)
     if value == EVERYTHING:
-        return root, None
+        return root, *split_images(description, split, description.images or root / "JPEGImages")
     below, _, name = value.rpartition("/")
-    official, own = root / below / "ImageSets" / "Main" / f"{name}.txt", root / value
-    if not official.is_file() and not own.is_file():
-        mend = f"add it, or correct `{split}:` in {description.yaml}: a list, or a share such as 0.8"
+    official, own = root / below / "ImageSets" / "Main" / f"{name}.txt", place(description, value)
+    if is_file(official):
+        folder = description.images or root / below / "JPEGImages"
+        if not is_folder(folder):
+            raise UserError("no folder of images", where=folder, mend=f"correct `path:` in {description.yaml}")
+        return root / below, *on_list(official, description, split, folder)
+    if kind_of(own) is None:
+        mend = f"add it, or correct `{split}:` in {description.yaml}: a list, a folder, or a share such as 0.8"
         raise UserError(f"no list of images for `{split}`", where=official, mend=mend)
-    return (root / below, official) if official.is_file() else (root, own)
-
-
-def listed_images(folder: Path, listing: Path | None, description: Description) -> list[Path]:
-    """All images below a folder, or those on a list, which names them with or without suffix.
-
-    Raises:
-        UserError: no such folder.
-    """
-    if not folder.is_dir():
-        raise UserError("no folder of images", where=folder, mend=f"correct `path:` or `images:` in {description.yaml}")
-    there = images_below(folder)
-    if listing is None:
-        return there
-    places = {path.relative_to(folder).with_suffix("").as_posix(): path for path in reversed(there)}
-    names = (listed_name(line, places) for line in read_lines(listing, f"correct the lists of {description.yaml}"))
-    return [places.get(name, folder / f"{name}.jpg") for name in names]
-
-
-def listed_name(line: str, places: Iterable[str]) -> str:
-    """Name on a line of a list: all of it, or its first column where ±1 or 0 tells whether a class occurs."""
-    first, _, rest = line.rpartition(" ")
-    name = first.strip() if line not in places and rest in ("1", "0", "-1") else line
-    path = Path(name)
-    return path.with_suffix("").as_posix() if path.suffix.lower() in SUFFIXES else name
+    return root, *split_images(description, split, description.images or root / "JPEGImages")
 
 
 def read_annotation(
@@ -85,12 +76,9 @@ def read_annotation(
 ) -> Record | None:
     """Boxes of one XML file; appends to problems what is left out, None if that is all of it."""
     try:
-        text = path.read_bytes()
-        root = ElementTree.fromstring(text)
-    except OSError:
-        problems.append(Problem(str(path), "the annotation does not exist", "add it, or take its name off the list"))
-        return None
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an encoding nobody knows
+        text = path.read_bytes() if path.is_file() else b""
+        root = parse_xml(text)
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         problems.append(Problem(str(path), f"not XML ({error})", MEND))
         return None
     if (stated := stated_size(root)) not in (None, size_hw):
@@ -111,6 +99,20 @@ def read_annotation(
         labels.append(class_index(name, names, where))
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
     return make_record(image, size_hw, boxes, labels, difficult)
+
+
+def parse_xml(content: bytes) -> ElementTree.Element:
+    """The root of an XML file in any encoding that Python knows; the parser itself lacks those of several bytes.
+
+    Raises:
+        ElementTree.ParseError, ValueError, LookupError: no XML, or none in the encoding that it declares.
+    """
+    if (declared := DECLARED.match(content)) is None:
+        return ElementTree.fromstring(content)
+    name = declared.group(1).decode().lower()
+    if name.startswith("utf"):
+        return ElementTree.fromstring(content)
+    return ElementTree.fromstring(content[declared.end() :].decode(WIDER.get(name, name)))
 
 
 def stated_size(root: ElementTree.Element) -> tuple[int, int] | None:

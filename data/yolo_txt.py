@@ -2,98 +2,127 @@
 
 from pathlib import Path
 
-from data.images import images_below, readable
-from data.parsing import check_box, numbered_lines, numbers, read_lines
-from data.records import EVERYTHING, Box, Description, Problem, Record, Split, make_record
+from data.images import readable
+from data.label_files import match
+from data.lists import split_images
+from data.parsing import read_text
+from data.records import Description, Notice, Problem, Record, Split, make_record
+from data.yolo_lines import Line, Reading, parse_line, read_line, reading_of
 from utils.errors import UserError
 
+__all__ = ["read_line", "read_yolo"]
+
 MEND = "correct the line, or delete it"
-TRIED = 3  # paths that the message names when there are no labels at all
+Lines = list[tuple[str, Line]]  # file:line and what stands there
 
 
 def read_yolo(description: Description, split: str) -> Split:
     """Read one split: a folder of images, or a list of them. An image without txt file has no boxes.
 
-    The labels of `…/images/…/a.jpg` are `…/labels/…/a.txt`; where no folder is called `images`, `a.txt` beside it.
+    The labels of `…/images/…/a.jpg` are `…/labels/…/a.txt`, else `a.txt` beside it or in `labels/`.
     `labels:` in the data yaml names another folder, which is laid out as that of the images.
 
     Raises:
         UserError: no images, not one txt file, or a class outside `names`.
     """
-    images = split_images(description, split)
-    labels = [label_file(image, description) for image in images]
-    if images and not any(path.is_file() for path in labels):
-        tried = ", ".join(map(str, labels[:TRIED]))
-        mend = "put them there, or name their folder with `labels:`"
-        raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, mend=mend)
+    images, notices = split_images(description, split)
+    roots = [description.labels] if description.labels else [description.root / "labels"]
+    found = match(images, description, split, lambda image: places(image, description), roots, is_label)
     records: list[Record] = []
     problems: list[Problem] = []
-    for image, path, size in zip(images, labels, readable(images, problems), strict=True):
-        if size is not None:
-            records.append(read_labels(path, image, size, description.names, problems))
-    return Split(split, description, records, problems)
+    sizes = readable(images, problems)
+    files = [file_lines(path, problems) for path in found.files]
+    reading = reading_of((line.values for lines in files for _, line in lines or ()), description.keypoints)
+    for image, lines, size in zip(images, files, sizes, strict=True):
+        if size is not None and lines is not None:
+            records.append(labelled(image, lines, size, reading, description.names, problems))
+    return Split(split, description, records, problems, [*notices, *found.notices, *said(files, reading)])
 
 
-def split_images(description: Description, split: str) -> list[Path]:
-    """Images of a split: all below a folder, or those on a list, relative to the root or, with ./, to the list.
-
-    Raises:
-        UserError: neither is there.
-    """
-    value = description.split(split)
-    place = description.images or description.root if value == EVERYTHING else description.root / value
-    if place.is_dir():
-        return images_below(place)
-    lines = read_lines(place, f"correct `{split}:` in {description.yaml}: a folder of images, or a list of them")
-    return [(place.parent if line.startswith("./") else description.root) / line for line in lines]
-
-
-def label_file(image: Path, description: Description) -> Path:
-    """Where the labels of an image are looked for."""
-    root = description.root
+def places(image: Path, description: Description) -> list[Path]:
+    """Where the labels of an image may be, as `a.txt` and as `a.jpg.txt`."""
+    root, home = description.root, description.images or description.root
+    within = image.relative_to(home) if image.is_relative_to(home) else Path(image.name)
     if description.labels is not None:
-        home = description.images or root
-        inside = image.relative_to(home) if image.is_relative_to(home) else Path(image.name)
-        return (description.labels / inside).with_suffix(".txt")
+        stems = [description.labels / within]
+    else:
+        stems = [mirrored(image, root), image, root / "labels" / within]
+    stems = list(dict.fromkeys([*stems, image]))
+    return [path for stem in stems for path in (stem.with_suffix(".txt"), stem.with_name(f"{stem.name}.txt"))]
+
+
+def mirrored(image: Path, root: Path) -> Path:
+    """The path of an image with its last folder called `images` called `labels`."""
     parts = list(image.relative_to(root).parts if image.is_relative_to(root) else image.parts)
-    folders = [index for index, part in enumerate(parts[:-1]) if part == "images"]
+    folders = [index for index, part in enumerate(parts[:-1]) if part.lower() == "images"]
     if folders:
         parts[folders[-1]] = "labels"
-    return root.joinpath(*parts).with_suffix(".txt")
+    return root.joinpath(*parts)
 
 
-def read_labels(path: Path, image: Path, size_hw: tuple[int, int], names: list[str], problems: list[Problem]) -> Record:
-    """Boxes of one txt file, none where there is no such file; appends to problems what is left out."""
+def is_label(path: Path) -> bool:
+    """Whether a txt file holds labels: lists, notes and names of classes may be beside it."""
+    try:
+        lines = read_text(path).split("\n", 1)
+    except (OSError, ValueError):
+        return False
+    return not lines[0].strip() or isinstance(parse_line(lines[0]), Line)
+
+
+def file_lines(path: Path | None, problems: list[Problem]) -> Lines | None:
+    """Lines of one txt file, none where there is no such file; None where it cannot be read.
+
+    Appends to problems what is left out.
+    """
+    try:
+        text = "" if path is None else read_text(path)
+    except (OSError, ValueError) as error:
+        what = f"cannot be read ({str(error)[:80]})"
+        problems.append(Problem(str(path), what, "write it as text in UTF-8; its image is left out too"))
+        return None
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        parsed = parse_line(line)
+        if isinstance(parsed, Line):
+            found.append((f"{path}:{number}", parsed))
+        else:
+            problems.append(Problem(f"{path}:{number}", parsed, MEND))
+    return found
+
+
+def labelled(
+    image: Path, lines: Lines, size_hw: tuple[int, int], reading: Reading, names: list[str], problems: list[Problem]
+) -> Record:
+    """The record of an image; appends to problems what is left out."""
     boxes, labels = [], []
-    for number, line in numbered_lines(path, "write it as text") if path.is_file() else ():
-        where = f"{path}:{number}"
-        label, box = read_line(line, size_hw)
+    for where, line in lines:
+        box = line.box(size_hw, reading)
         if isinstance(box, str):
             problems.append(Problem(where, box, MEND))
             continue
-        if not 0 <= label < len(names):
-            what = f"class {label}, but there are {len(names)}: 0 to {len(names) - 1}"
+        if not 0 <= line.label < len(names):
+            what = f"class {line.label:g}, but there are {len(names)}: 0 to {len(names) - 1}"
             raise UserError(what, where=where, mend="correct the line, or `names:` in the data yaml")
         boxes.append(box)
-        labels.append(label)
+        labels.append(line.label)
     return make_record(image, size_hw, boxes, labels)
 
 
-def read_line(line: str, size_hw: tuple[int, int]) -> tuple[int, Box | str]:
-    """Class, and box or what is wrong with it; of a polygon, the box around its points."""
-    first, *cells = line.split()
-    height, width = size_hw
-    given = numbers(cells, 4) if len(cells) == 4 else numbers(cells, len(cells))
-    if given is None or not first.removeprefix("-").isdecimal() or len(cells) < 4 or len(cells) % 2:
-        return -1, f"`{line[:40]}` instead of `class cx cy w h`, or a class and the points of a polygon"
-    if len(cells) == 4:
-        cx, cy, w, h = given
-        corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
-        if max(given) > 2:  # a centre or a size of more than twice the image: pixels, not shares
-            return -1, f"`{line[:40]}` is in pixels, not in shares of the image"
-    else:
-        xs, ys = given[::2], given[1::2]
-        corners = (min(xs), min(ys), max(xs), max(ys))
-    return int(first), check_box(
-        [side * scale for side, scale in zip(corners, (width, height) * 2, strict=True)], size_hw
+def said(files: list[Lines | None], reading: Reading) -> list[Notice]:
+    """What is to be said of lines that are more than a class and a box."""
+    scored, long = [], []
+    for lines in files:
+        scored += [where for where, line in lines or () if line.scored]
+        long += [where for where, line in lines or () if line.long]
+    points = "lines are taken for a box with keypoints", "`kpt_shape: [0, 0]` in the data yaml makes them polygons"
+    outline = (
+        "lines are taken for polygons, the boxes around which count",
+        "`kpt_shape: [points, 2 or 3]` makes them poses",
     )
+    notices = [
+        Notice("lines end with a score, which does not count", scored),
+        Notice((points if reading.poses else outline)[0], long, (points if reading.poses else outline)[1]),
+    ]
+    return [notice for notice in notices if notice.places]

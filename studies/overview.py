@@ -6,6 +6,7 @@
 import argparse
 import csv
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -127,8 +128,9 @@ def of_maps(source: Source, text: str, side: str) -> dict[str, tuple[float, floa
     lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in content["lines"]}
     line = lines[side, str(source.map)]
     measure = line["measures"][source.measure]
-    spread = measure.get("seeds_sd") or [0.0] * len(measure["mean"])
-    return {f"b{cut}": own for cut, own in zip(line["cuts"], zip(measure["mean"], spread, strict=True), strict=True)}
+    mean = [math.nan if own is None else own for own in measure["mean"]]
+    spread = [own or 0.0 for own in measure.get("seeds_sd") or [0.0] * len(mean)]
+    return {f"b{cut}": own for cut, own in zip(line["cuts"], zip(mean, spread, strict=True), strict=True)}
 
 
 def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:

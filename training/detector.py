@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from data.anchors import fitted
+from data.anchors import box_sizes, fitted
 from data.anchors import shown as anchors_fit
 from data.loader import Batch, DetectionSet
 from data.mix import Mix
 from data.records import Record, Split
-from data.transforms import train_transform
+from data.transforms import MIN_BOX_PIXELS, train_transform
 from evaluation.detection_figures import detection_metrics
 from evaluation.evaluate import coco_evaluation
 from evaluation.predict import predict_split
@@ -85,15 +85,17 @@ class DetectionTask:
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
 
 
-def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
+def train_detector(job: Job, model: YOLOv3) -> dict[str, float | None]:
     """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP.
 
     Returns:
-        The figures of best.pt on the validation split.
+        The figures of best.pt on the validation split; None where that has no box to find.
     """
     recipe = job.recipe
     anchors = choose_anchors(job)
     console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
+    for line in warnings(job):
+        console.print(line)
     decoder = Decoder(anchors).to(job.fabric.device)
     config = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
     weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
@@ -114,7 +116,28 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float]:
     loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
     job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
     job.fabric.barrier()
-    return checkpoint.load(best, "detector")["metrics"]
+    metrics = checkpoint.load(best, "detector")["metrics"]
+    return metrics if demanded(job.val) else dict.fromkeys(metrics)
+
+
+def demanded(split: Split) -> int:
+    """How many boxes a detector must find: all but crowds and difficult ones."""
+    crowds = sum(int(record.crowd.sum()) for record in split.records if record.crowd is not None)
+    return sum(len(record.labels) - int(record.difficult.sum()) for record in split.records) - crowds
+
+
+def warnings(job: Job) -> list[str]:
+    """Lines on what the boxes do not allow: to tell the best epoch, or to learn the smallest of them."""
+    lines = []
+    if not demanded(job.val):
+        fate = "no epoch is better than another, best.pt is the last one, and --patience does not end the run"
+        lines.append(f"`{job.val.name}` has no boxes: {fate}")
+    for split, fate in ((job.train, "are not learnt"), (job.val, "are demanded all the same")):
+        sides = box_sizes(split.records, job.recipe.imgsz).min(1, initial=np.inf)
+        if count := int((sides < MIN_BOX_PIXELS).sum()):
+            small = f"have a side below {MIN_BOX_PIXELS} pixels at --imgsz {job.recipe.imgsz} and {fate}"
+            lines.append(f"{count:,} of {len(sides):,} boxes of `{split.name}` {small}")
+    return lines
 
 
 def balanced_weights(records: list[Record], classes: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from utils.config import Recipe
+from utils.console import console
 from utils.device import pick_device, pick_precision
 from utils.errors import UserError
 
@@ -37,9 +38,35 @@ def make_fabric(recipe: Recipe) -> Any:
         num_nodes=recipe.num_nodes,
         strategy="ddp" if recipe.devices * recipe.num_nodes > 1 else "auto",
         precision=PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+        plugins=[environment(recipe)],
     )
     fabric.launch()
+    console.quiet = fabric.global_rank > 0
     return fabric
+
+
+def environment(recipe: Recipe) -> Any:
+    """Who starts the processes of a run: torchrun, SLURM, or Fabric itself."""
+    from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+    if launched_ranks():
+        return TorchElasticEnvironment()
+    if not by_slurm(recipe):
+        return LightningEnvironment()
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(recipe.devices))  # srun itself does not always say it
+    return SLURMEnvironment()
+
+
+def by_slurm(recipe: Recipe) -> bool:
+    """Whether SLURM started the processes of this run: as many as it has. Else its variables are of a job around it."""
+    tasks, name = os.environ.get("SLURM_NTASKS", "1"), os.environ.get("SLURM_JOB_NAME")
+    return tasks != "1" and tasks == str(recipe.devices * recipe.num_nodes) and name not in ("bash", "interactive")
+
+
+def first_speaks(recipe: Recipe) -> None:
+    """Where SLURM started the processes of this run, all but the first are silent from here on."""
+    if not launched_ranks() and by_slurm(recipe):
+        console.quiet = os.environ.get("SLURM_PROCID", "0") != "0"
 
 
 def launched_ranks() -> dict[str, int]:

@@ -87,7 +87,7 @@ class Hooks:
 
     Attributes:
         save: keep a state to go on from.
-        improved: told the network and its figures whenever the fitness is the best so far.
+        improved: told the network and its figures whenever the fitness is the best so far, or is still 0.
         describe: names the images of a batch, for an error.
     """
 
@@ -205,7 +205,8 @@ class Loop:
         self._bring_up_average()
         at, metrics = self.position, self.task.evaluate(self.averaged)
         fitness = metrics[self.task.fitness]
-        if fitness > max(at.history, default=-math.inf):
+        best = max(at.history, default=-math.inf)
+        if fitness > best or fitness == best <= 0:  # as long as nothing is found, the last epoch is the best
             self.hooks.improved(self.averaged, metrics)
         at.history.append(fitness)
         at.metrics = metrics

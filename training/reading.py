@@ -1,12 +1,11 @@
 """What a run reads: the images of the detector, what the backbone learns from, and which images these share."""
 
-import hashlib
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from data.description import load_description
+from data.doubles import common, files, in_two_splits
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
@@ -46,7 +45,7 @@ def tell(pairs: tuple[Pair, Pair]) -> None:
     """Print what is in the splits, and which images the two data sets share."""
     detector, backbone = pairs
     if backbone is detector:
-        lines = [split.summary() for split in detector]
+        lines = [split.summary() for split in detector] + in_two_splits(detector)
     else:
         lines = [f"{split.description.yaml.name} {split.summary()}" for split in (*backbone, *detector)]
         lines += shared(backbone, judging(detector))
@@ -70,30 +69,6 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
                 places = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
                 lines.append(f"{' and '.join(places)} share {count} images{doubt}")
     return lines
-
-
-def files(split: Split) -> list[Path]:
-    """Image files of a split; images that are no files of their own have none."""
-    return [record.image for record in split.records if record.image.is_file()]
-
-
-def common(one: list[Path], other: list[Path]) -> set[str]:
-    """Digests of the files that are in both; only files of equal size are read."""
-    by_size: list[dict[int, list[Path]]] = []
-    for paths in (one, other):
-        sizes: dict[int, list[Path]] = defaultdict(list)
-        for path in paths:
-            sizes[path.stat().st_size].append(path)
-        by_size.append(sizes)
-    equal = by_size[0].keys() & by_size[1].keys()
-    found = ({digest(path) for size in equal for path in sizes[size]} for sizes in by_size)
-    return set.intersection(*found)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def kept(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from data.records import Split
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
@@ -17,6 +18,7 @@ from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_sou
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
+from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.recipes import build, refuse_differences, save_recipe
 from utils.runs import FINISHED, new_run
@@ -53,6 +55,7 @@ def carry_out(
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
+    refuse_nothing(recipe, pairs[0][0])
     resumed = read_resumed(folder, recipe) if folder else {}
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
@@ -71,6 +74,23 @@ def carry_out(
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
     return folder
+
+
+def refuse_nothing(recipe: Recipe, train: Split) -> None:
+    """Refuse a run that would train neither a backbone nor a detector.
+
+    Raises:
+        UserError: it would.
+    """
+    if not recipe.pretrains and (recipe.pretrain_only or not has_boxes(train)):
+        what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
+        mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
+        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
+
+
+def has_boxes(train: Split) -> bool:
+    """Whether a detector has something to learn from."""
+    return train.description.boxed and any(record.asked.any() for record in train.records)
 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
@@ -104,8 +124,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
         return "--pretrain-only"
     if not taps:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
-    boxed = job.train.description.boxed and any(record.asked.any() for record in job.train.records)
-    return None if boxed else "the training images have no boxes"
+    return None if has_boxes(job.train) else "the training images have no boxes"
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -140,7 +159,11 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     write_text(job.folder / FINISHED, json_text(told, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
-        console.print(f"{figures}: val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}; {file}")
+        known = metrics["map"] is not None
+        shown = (
+            f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}" if known else "`val` has no boxes to judge by"
+        )
+        console.print(f"{figures}: {shown}; {file}")
         return
     for method, stages in metrics["pretrain"].items():
         console.print(f"{method}: val accuracy " + " ".join(f"{stage['accuracy']:.3f}" for stage in stages))

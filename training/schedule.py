@@ -51,8 +51,11 @@ def drops(history: Sequence[float], patience: int) -> int:
 
 
 def exhausted(phase: Phase, history: Sequence[float]) -> bool:
-    """Whether early stopping ends the training: a plateau's last drop, or `patience` validations without a better."""
-    if phase.patience is None or not history:
+    """Whether early stopping ends the training: a plateau's last drop, or `patience` validations without a better.
+
+    Validations before the first that found anything do not count: a detector may need a while for its first match.
+    """
+    if phase.patience is None or max(history, default=0) <= 0:
         return False
     if phase.schedule == "plateau":
         return drops(history, phase.patience) >= DROPS

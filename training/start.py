@@ -9,7 +9,7 @@ from typing import Any
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 from training.check import check_names
-from training.fabric import make_fabric, settle
+from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
 from training.ranks import watched
 from training.run import carry_out
@@ -72,6 +72,7 @@ def train(
     source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
     with hushed(quiet):
         begun = choose(source, keys_of(changes), preset=preset, resume=resume, project=project)
+        first_speaks(begun.recipe)
         show_plan(begun.recipe)
         return Run.open(begin(begun, project=project, name=name, download=download))
 

@@ -95,6 +95,11 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
 
 def provenance() -> dict[str, Any]:
     """Versions and commit that made a checkpoint."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout
+    except OSError:  # no git on this machine
+        commit = ""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    return {"versions": versions, "commit": commit.stdout.strip() or "unknown"}
+    return {"versions": versions, "commit": commit.strip() or "unknown"}

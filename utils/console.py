@@ -1,7 +1,8 @@
 """What a command says on the terminal: lines, and a progress bar."""
 
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from utils.text import printable
 
+SLOW_S = 2.0  # what takes longer is said
 T = TypeVar("T")
 
 
@@ -46,3 +48,19 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
     hidden = console.quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         yield from bar.track(items, total=total, completed=done, description=title)
+
+
+@contextmanager
+def said_if_slow(what: str | Callable[[], str]) -> Iterator[None]:
+    """Print one line, or what a function then tells, where the block takes more than two seconds."""
+
+    def say() -> None:
+        console.print(f"{what if isinstance(what, str) else what()} …", markup=False)
+
+    timer = threading.Timer(SLOW_S, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

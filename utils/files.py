@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,18 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+def user_cache() -> Path | None:
+    """This project's folder below the user's cache folder, made for the user alone; None where there cannot be one."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade-yolo"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: a user without a home
+        return None
+    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return folder if own else None
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

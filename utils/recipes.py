@@ -10,8 +10,11 @@ from pydantic import BaseModel, ValidationError
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import write_text
+from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
 
+HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
+LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "pretrain.data", "imports")
 M = TypeVar("M", bound=BaseModel)
 
@@ -20,16 +23,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A yaml file as a dict; numbers such as 1e-4 are numbers to pydantic.
 
     Raises:
-        UserError: missing, not yaml, not a mapping.
+        UserError: missing, not yaml, not a mapping, or one that unfolds to far more than it is.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot be read", where=path, mend="check the path; `ls data/*.yaml configs/*.yaml`") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise UserError("is not valid yaml", where=where, mend="mend the syntax there") from error
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError(path)
+        content = plain_yaml(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "cannot be read",
+            where=in_short(str(path)).strip("'"),
+            mend="check the path; `ls data/*.yaml configs/*.yaml`",
+        ) from error
+    except Unfit as error:
+        where = path if error.line is None else f"{path}:{error.line}"
+        raise UserError(error.what, where=where, mend=error.mend) from error
     if not isinstance(content, dict):
         raise UserError("holds no key: value pairs", where=path, mend="see data/sample.yaml or configs/sample.yaml")
     return content
@@ -49,11 +57,13 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
-            raise UserError(f"unknown key `{key}`", where=where, mend=f"known keys: {known}") from None
+            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, mend=f"known keys: {known}") from None
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, mend=f"add `{key}:`") from None
-        message = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"`{key}` is {fault['input']!r}", where=where, mend=message) from None
+        message = HINTS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        raise UserError(
+            f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, mend=message[:LONGEST]
+        ) from None
 
 
 def load_recipe(
@@ -104,7 +114,19 @@ def lay_over(values: dict[str, Any], given: Mapping[str, Any], where: Path | str
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
             raise UserError(f"`{section}` is not a section", where=where, mend=f"write `{section}:` and its keys")
-        target[key] = yaml.safe_load(value) if key == "anchors" and isinstance(value, str) else value
+        target[key] = flag_yaml(value, where) if key == "anchors" and isinstance(value, str) else value
+
+
+def flag_yaml(value: str, where: Path | str) -> object:
+    """A value in the form of yaml.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return plain_yaml(value.encode(errors="surrogateescape"))
+    except Unfit as error:
+        raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, mend=error.mend) from error
 
 
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
@@ -137,7 +159,7 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
             given = [value] if isinstance(value, str | Path) else value
-            paths = [(folder / each).resolve() for each in given]
+            paths = [(folder / each).resolve() if isinstance(each, str | Path) else each for each in given]
             own[key] = paths[0] if isinstance(value, str | Path) else paths
 
 

@@ -6,7 +6,6 @@ will do whose images have classes or boxes.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
 from utils.errors import run_cli
-from utils.files import write_text
+from utils.files import json_text, write_text
 from wsol.deep_features import around, classes_of, feature_maps, pooled_features
 from wsol.patterns import Concept, class_units, informative_objects, learn_concept
 
@@ -152,7 +151,7 @@ def main() -> None:
     if is_mapped(network.heads[-1]):
         numbers |= leanings(network, plan, names)
     if arguments.json:
-        write_text(arguments.json, json.dumps(numbers, indent=1) + "\n")
+        write_text(arguments.json, json_text(numbers, indent=1))
 
 
 def leanings(network: Explained, plan: Plan, objects: Sequence[str]) -> dict[str, object]:

@@ -5,7 +5,6 @@ there are boxes, crops around the true ones, each with a classifier of its own: 
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from maps.localise import load_explained
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.errors import UserError, run_cli
-from utils.files import write_text
+from utils.files import json_text, write_text
 
 C, SHARE = 1.0, 0.2
 KINDS = ("whole image", "crop by map", "crop by box")
@@ -187,7 +186,7 @@ def main() -> None:
     for row in rows:
         print(f"{row['line']:<16}{row['seed']:>5}" + "".join(f"{row[kind]:>14.3f}" for kind in kinds))
     if arguments.json:
-        write_text(arguments.json, json.dumps({"data": arguments.data.name, "rows": rows}, indent=1) + "\n")
+        write_text(arguments.json, json_text({"data": arguments.data.name, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

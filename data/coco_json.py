@@ -1,0 +1,172 @@
+"""An instances json of COCO, read so that a million annotations fit: theirs are columns, not a dict each."""
+
+import json
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.parsing import decoded, numbers
+from utils.console import said_if_slow
+from utils.errors import UserError
+
+Entry = dict[str, Any]
+Id = int | str | None
+SECTIONS: dict[str, tuple[str, ...]] = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ()}
+NO_BOX = (math.nan,) * 4
+
+
+class Row(int):
+    """What is left of an annotation where it was: the number of its row."""
+
+    __slots__ = ()
+
+
+@dataclass
+class Annotations:
+    """Columns of all annotations, as the json gives them.
+
+    Attributes:
+        boxes: x, y, width and height in pixels, four numbers for each; not numbers where `odd` has what there is.
+        areas: not a number where none is told.
+        crowd: 1 where it is told to go around many things.
+        images, categories, ids: ids of the image, of the category, and its own.
+        odd: row → what stands in place of a box.
+    """
+
+    boxes: "array[float]" = field(default_factory=lambda: array("d"))
+    areas: "array[float]" = field(default_factory=lambda: array("d"))
+    crowd: bytearray = field(default_factory=bytearray)
+    images: list[Id] = field(default_factory=list)
+    categories: list[Id] = field(default_factory=list)
+    ids: list[Any] = field(default_factory=list)
+    odd: dict[int, object] = field(default_factory=dict)
+
+    def take(self, entry: Entry) -> Entry | Row:
+        """Keep an annotation, which json's parser has just read; anything else is given back as it is."""
+        if "image_id" not in entry or "file_name" in entry:
+            return entry
+        row, bbox = len(self.images), entry.get("bbox")
+        try:
+            if len(bbox) != len(NO_BOX):  # type: ignore[arg-type]
+                raise ValueError
+            self.boxes.fromlist(bbox)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            self._take_odd(row, bbox)
+        self.areas.append(number(entry.get("area")))
+        self.crowd.append(entry.get("iscrowd") in (1, "1"))
+        self.images.append(known(entry["image_id"]))
+        self.categories.append(known(entry.get("category_id")))
+        self.ids.append(entry.get("id"))
+        return Row(row)
+
+    def _take_odd(self, row: int, bbox: object) -> None:
+        """Keep what is no list of four numbers: texts that are some will do."""
+        box = numbers(bbox) if isinstance(bbox, list) else None
+        self.boxes.extend(box or NO_BOX)
+        if box is None:
+            self.odd[row] = bbox
+
+
+@dataclass(frozen=True)
+class Instances:
+    """An instances json.
+
+    Attributes:
+        images, categories: its entries.
+        annotations: of which `rows` are entries of the list of annotations.
+        strange: entries of that list that name no image.
+    """
+
+    images: list[Entry]
+    categories: list[Entry]
+    annotations: Annotations
+    rows: list[int]
+    strange: list[Entry]
+
+
+def number(value: object) -> float:
+    """A number as it is in the json; not a number where it is something else, or too large."""
+    if not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def known(value: object) -> Id:
+    """An id; 7.0 is 7, and what can be none is None."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int | str) else None
+
+
+_kept: dict[tuple[Path, int], Instances] = {}  # the last one that was read for its classes: its images are wanted next
+
+
+def read_instances(path: Path, *, keep: bool = False) -> Instances:
+    """An instances json.
+
+    Args:
+        keep: it will be read again.
+
+    Raises:
+        UserError: missing, not json, or without lists of images, annotations and categories.
+    """
+    try:
+        key = path, path.stat().st_mtime_ns
+        if (found := _kept.pop(key, None)) is None:
+            _kept.clear()
+            with said_if_slow(f"reading {path.name}, {path.stat().st_size / 2**20:.0f} MiB"):
+                found = parsed(decoded(path.read_bytes()), path)
+    except UnicodeDecodeError as error:
+        raise UserError("not json: no text in UTF-8", where=path, mend="replace the file") from error
+    except OSError as error:
+        raise UserError("cannot be read", where=path, mend="correct the split or `path:` in the data yaml") from error
+    if keep:
+        _kept[key] = found
+    return found
+
+
+def parsed(text: str, path: Path) -> Instances:
+    """An instances json from its text.
+
+    Raises:
+        UserError: not json, or without lists of images, annotations and categories.
+    """
+    annotations = Annotations()
+    try:
+        content = json.loads(text, object_hook=annotations.take)
+    except json.JSONDecodeError as error:
+        raise UserError(f"not json ({error.msg})", where=f"{path}:{error.lineno}", mend="replace the file") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise UserError(f"not json ({str(error)[:80]})", where=path, mend="replace the file") from error
+    for section, keys in SECTIONS.items():
+        entries = content.get(section) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise UserError(f"no list `{section}`", where=path, mend="give an instances json of COCO")
+        for place, entry in enumerate(entries):
+            if not well_formed(entry, keys):
+                what = f"`{section}` entry {place} is without {' and '.join(keys) or 'keys'}"
+                raise UserError(what, where=path, mend="correct it")
+    listed = content["annotations"]
+    rows = [int(entry) for entry in listed if isinstance(entry, Row)]
+    strange = [entry for entry in listed if not isinstance(entry, Row)]
+    return Instances(content["images"], content["categories"], annotations, rows, strange)
+
+
+def well_formed(entry: object, keys: Iterable[str]) -> bool:
+    """Whether an entry has the keys it needs; its id is brought into the form that annotations name."""
+    if isinstance(entry, Row):
+        return not keys
+    if not isinstance(entry, dict):
+        return False
+    for key in keys:
+        if key == "id":
+            entry[key] = known(entry.get(key))
+        if entry.get(key) is None or (key != "id" and not isinstance(entry[key], str)):
+            return False
+    return True

@@ -1,0 +1,151 @@
+"""Yaml as people write it: what unfolds without end, or has values that nothing here could be, is refused in time."""
+
+import reprlib
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 2**20
+MOST_VALUES = 100_000  # once every alias is replaced by what it stands for
+DEEPEST = 20  # lists in lists
+SHOWN = 60  # letters of a value that a message repeats
+LET_THROUGH = (ValueError, TypeError, KeyError, AttributeError, OverflowError)  # by PyYAML's own constructors
+ANYWHERE = "write `key: value` in plain words and numbers"
+
+
+class Unfit(Exception):  # noqa: N818 – its words go into a UserError, which knows the file
+    """Text that is no yaml, or none for here.
+
+    Args:
+        line: number of the line, from 1, where it is known.
+    """
+
+    def __init__(self, what: str, line: int | None, mend: str) -> None:
+        super().__init__(what)
+        self.what, self.line, self.mend = what, line, mend
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which says of a value that it cannot make where that stands, and under which key."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.keys: dict[int, str] = {}
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node.
+
+        Raises:
+            Unfit: it is not what its tag says.
+        """
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError as error:
+            raise self.unfit(node, getattr(error, "problem", None) or "cannot be read") from error
+        except LET_THROUGH as error:
+            kind = node.tag.rpartition(":")[2]
+            raise self.unfit(node, f"`{str(node.value)[:SHOWN]}` is no {kind[:SHOWN]}") from error
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what `<<` merges into a mapping.
+
+        Raises:
+            Unfit: it is no mapping.
+        """
+        try:
+            super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        except yaml.YAMLError as error:
+            raise self.unfit(node, getattr(error, "problem", None) or "cannot be merged") from error
+
+    def unfit(self, node: yaml.Node, what: str) -> Unfit:
+        """The error for a node."""
+        key = self.keys.get(id(node), "")
+        mend = "correct the value, or put it in quotes"
+        return Unfit(f"`{key}`: {what}" if key else what, node.start_mark.line + 1, mend)
+
+
+def plain_yaml(content: bytes) -> Any:
+    """What a yaml file says.
+
+    Raises:
+        Unfit: too long, no text, no yaml; too deep, refers to itself, or unfolds to too much; a value that is not what
+            its tag says, or that has letters no file name can have.
+    """
+    if len(content) > MOST_BYTES:
+        raise Unfit(f"has more than {MOST_BYTES:,} bytes", None, "give the file that was meant")
+    try:
+        loader = Loader(yaml_text(content))
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        Survey(loader).unfolded(node, "", 0)
+        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        what = f"is not valid yaml ({problem[:SHOWN]})" if problem else "is not valid yaml"
+        raise Unfit(what, mark.line + 1 if mark else None, "mend the syntax there") from error
+    except LET_THROUGH as error:
+        raise Unfit("is not valid yaml", None, "put values in quotes") from error
+    except RecursionError as error:
+        raise Unfit(f"has lists in lists, more than {DEEPEST} deep", None, ANYWHERE) from error
+
+
+def yaml_text(content: bytes) -> str:
+    """Text in UTF-8 or, marked as such, UTF-16.
+
+    Raises:
+        Unfit: it is in neither.
+    """
+    try:
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise Unfit("is not valid yaml: no text in UTF-8", line, "save it as UTF-8") from error
+
+
+class Survey:
+    """Counts what a tree of nodes unfolds to, before anything is made of it, and notes which key each stands under."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.sizes: dict[int, int] = {}
+        self.open: set[int] = set()
+
+    def unfolded(self, node: yaml.Node, key: str, depth: int) -> int:
+        """Values in a node, those of aliases each time.
+
+        Raises:
+            Unfit: too many, too deep, round in a circle, or letters that no name can have.
+        """
+        own = id(node)
+        self.loader.keys.setdefault(own, key)
+        if own in self.open:
+            raise self.loader.unfit(node, "refers to itself")
+        if depth > DEEPEST:
+            raise self.loader.unfit(node, f"has lists in lists, more than {DEEPEST} deep")
+        if own not in self.sizes:
+            self.open.add(own)
+            self.sizes[own] = 1 + sum(self.unfolded(part, name, depth + 1) for part, name in self.parts(node, key))
+            self.open.discard(own)
+        if self.sizes[own] > MOST_VALUES:
+            raise self.loader.unfit(node, f"unfolds to more than {MOST_VALUES:,} values")
+        return self.sizes[own]
+
+    def parts(self, node: yaml.Node, key: str) -> list[tuple[yaml.Node, str]]:
+        """Nodes right below a node, and the keys that they stand under."""
+        if isinstance(node, yaml.MappingNode):
+            named = [(one, other, f"{key}.{str(one.value)[:SHOWN]}".lstrip(".")) for one, other in node.value]
+            return [(part, name) for one, other, name in named for part in (one, other)]
+        if isinstance(node, yaml.SequenceNode):
+            return [(part, key) for part in node.value]
+        if odd := [letter for letter in node.value if letter == "\0" or "\ud800" <= letter <= "\udfff"]:
+            raise self.loader.unfit(node, f"has the letter {odd[0]!a}, which no name can have")
+        return []
+
+
+def in_short(value: object) -> str:
+    """A value for a message: its beginning, where it is long or deep."""
+    short = reprlib.Repr()
+    short.maxlevel = 3
+    short.maxstring = short.maxother = short.maxlong = SHOWN
+    return short.repr(value)
