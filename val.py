@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from data.views import View
 
 DRAWS = 1000
-MAPS = ("gradcam", "saliency", "cam")
+KINDS = ("gradcam", "saliency")
 
 
 def parse() -> argparse.Namespace:
@@ -66,6 +66,9 @@ def parse() -> argparse.Namespace:
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     """What only one of the modes looks at."""
+    from maps.kinds import MAPS
+    from maps.measures import MEASURES
+
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
@@ -76,14 +79,13 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
     boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
-    maps = parser.add_argument_group("with --localise")
+    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
     maps.add_argument(
         "--maps",
         nargs="+",
-        choices=MAPS,
-        default=MAPS[:2],
+        default=KINDS,
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [gradcam saliency]",
+        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]",
     )
     maps.add_argument(
         "--percentile",

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 
 from maps.cases import Cases
-from maps.kinds import Evidence, smoothed
+from maps.evidence import Evidence
+from maps.gradient_maps import smoothed
+from maps.kinds import MAPS
 from maps.localise import UNTRAINED, Column, Study
 from maps.measures import Rule, measure
 from maps.summary import Summary
@@ -109,7 +111,7 @@ def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:
     """[H, W] of a map at the size of the image."""
     height, width = case.truth.shape[1:]
     sized = evidence.at(height, width).maps
-    return (smoothed(sized) if kind == "saliency" else sized)[0].float().cpu().numpy()
+    return (smoothed(sized) if kind in MAPS and MAPS[kind].smooth else sized)[0].float().cpu().numpy()
 
 
 def picture_of(case: Cases) -> np.ndarray:

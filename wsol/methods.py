@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from maps.boxes_from_maps import above_share, boxes_from_maps
 from maps.cases import Cases
-from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
 from models.backbone import Backbone
@@ -187,12 +186,13 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
 
     def of(subject: Subject) -> Maps:
         plan, file = subject.plan, subject.plan.files[0]
-        frame: Frame | None = subject.network.frame(-1, pooled=True)
+        size = (file.imgsz, file.imgsz)
+        frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
         images = Images([*plan.training, *plan.split.records], file.view, len(file.names))
         if upsampling:
-            network, frame = aggregated(network, images, mining, upsampling, plan.device), None
+            network = aggregated(network, images, mining, upsampling, plan.device)
         networks = mine(network, images, mining, plan.device)
 
         def maps(images: Tensor, labels: Tensor) -> np.ndarray:
