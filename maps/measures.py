@@ -103,6 +103,9 @@ class MeasureEntry(Entry):
         regions: of regions without a map, as LIME gives them.
         places: where it is shown: `table` and `chart` by depth, `region chart` of regions, `baselines` their table,
             `values` those of each image as CSV, `compared` one line against another in JSON, `differences` as table.
+
+    Raises:
+        ValueError: a column of the reports has this name.
     """
 
     of: Callable[[Any], np.ndarray]
@@ -112,6 +115,10 @@ class MeasureEntry(Entry):
     maps: bool = True
     regions: bool = False
     places: tuple[Place, ...] = SHOWN
+
+    def __post_init__(self) -> None:
+        if self.name in (*SWEEP, "survivors", "advantage"):
+            raise ValueError(f"a measure cannot be called {self.name!r}: reports have a column of that name")
 
 
 def of_region(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Regions | Measured], np.ndarray]:

@@ -37,7 +37,7 @@ def occlusions(
         whole = [scores(own, labels) for own in network(images)]
         covered = answers(network, images, labels, lambda image, own: torch.where(own, grey, image), masks)
         counts = masks.sum(0)
-        return [signed(spread((one - own), masks) / counts) for one, own in zip(whole, covered, strict=True)]
+        return [signed(spread(one[:, None] - own, masks) / counts) for one, own in zip(whole, covered, strict=True)]
 
 
 def squares(height: int, width: int, side: int, stride: int) -> Tensor:

@@ -38,7 +38,7 @@ def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu"
     """
     with torch.inference_mode(False), torch.enable_grad():
         rows = along(run, height, width, device)
-        columns = along(lambda images: [own.mT for own in run(images.mT)], width, height, device)
+        columns = along(lambda images: [own.mT for own in run(images.mT.contiguous())], width, height, device)
     return [agreed(one, other) for one, other in zip(rows, columns, strict=True)]
 
 
@@ -56,8 +56,8 @@ def along(run: Run, length: int, across: int, device: torch.device | str) -> lis
         long = length + PERIOD * max(0, -(-(least - length) // PERIOD))
         try:
             found = measured(run, found, (long, across), device)
-        except Exception as error:  # of the network, which takes no image of this size
-            return found or at_one_size(run, (length, across), device, error)
+        except Exception:  # of the network, which takes no image of this size
+            return found or at_one_size(run, (length, across), device)
         if all(isinstance(own, Frame) for own in found):
             break
     return found
@@ -84,14 +84,14 @@ def measured(
     return found
 
 
-def at_one_size(run: Run, size: tuple[int, int], device: torch.device | str, error: Exception) -> list[Frame | str]:
+def at_one_size(run: Run, size: tuple[int, int], device: torch.device | str) -> list[Frame | str]:
     """The frames from images as they are, where a network takes no others."""
     try:
         return measured(run, (), size, device)
-    except Exception:
+    except Exception as error:
+        why = f"its structure cannot be followed ({type(error).__name__}: {str(error).partition(chr(10))[0][:80]})"
         with torch.no_grad():
-            count = len(run(torch.zeros(1, 3, *size, device=device)))
-        return [f"its structure cannot be followed ({type(error).__name__}: {str(error)[:80]})"] * count
+            return [why] * len(run(torch.zeros(1, 3, *size, device=device)))
 
 
 def evenly(run: Run, count: int, size: tuple[int, int], device: torch.device | str) -> tuple[Tensor, Sequence[Tensor]]:
@@ -207,6 +207,11 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
     return wide(x.thin.permute(*dims), found.shape) if hasattr(x, "thin") else found
 
 
+def reshaped(x: Tensor, *shape: Any) -> Tensor:
+    """Another shape, whatever the order of memory is."""
+    return x.view(*shape) if isinstance(shape[0], torch.dtype) else x.reshape(*shape)
+
+
 def together(operation: Callable[..., Tensor], x: Any, other: Any) -> Tensor:
     """A sum or a product, never in place; of one channel where all are the same."""
     if not isinstance(x, Tensor) or not isinstance(other, Tensor):
@@ -238,13 +243,14 @@ RULES: dict[str, Callable[..., Any]] = {
         ("relu", "relu_", "relu6", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "elu", "elu_", "celu", "selu",
          "gelu", "silu", "silu_", "mish", "hardswish", "hardsigmoid", "softplus", "prelu", "rrelu", "sigmoid",
          "sigmoid_", "tanh", "tanh_", "clamp", "clamp_", "batch_norm", "layer_norm", "group_norm", "instance_norm",
-         "rms_norm", "dropout", "dropout_", "dropout2d", "contiguous"),
+         "rms_norm", "dropout", "dropout_", "dropout2d"),
         unchanged,
     ),
     **dict.fromkeys(("mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__"), times),
     **dict.fromkeys(("add", "add_", "__add__", "__radd__", "__iadd__"), plus),
     **dict.fromkeys(("max_pool2d", "_max_pool2d"), on_thin(greatest)),
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), on_thin(pooled_to)),
+    **dict.fromkeys(("view", "reshape"), reshaped),
     "avg_pool2d": on_thin(F.avg_pool2d),
     "conv2d": convolution,
     "linear": linear,

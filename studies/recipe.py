@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from maps.kinds import MAPS
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
@@ -229,14 +230,26 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
 
     Raises:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
-            method will leave.
+            method will leave, a report on maps that there are not.
     """
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
     made = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
     cells = list(ordered(made, path))
     check_sources(cells, path)
+    check_maps(settings, path)
     return Study(path, folder, settings, cells, read_published(results / path.stem / RUNS, cells) if results else {})
+
+
+def check_maps(settings: StudyYaml, path: Path) -> None:
+    """Refuse reports on kinds of maps that there are not.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name, report in settings.reports.items():
+        for kind in report.maps:
+            MAPS.pick(kind, f"{path}, report {name}")
 
 
 def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
