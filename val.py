@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from utils.levels import Levels
 
 DRAWS = 1000
-MAPS = ("gradcam", "saliency", "cam")
+KINDS = ("gradcam", "saliency")
 
 
 def parse() -> argparse.Namespace:
@@ -69,6 +69,8 @@ def parse() -> argparse.Namespace:
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     """What only one of the modes looks at."""
+    from maps.kinds import MAPS
+    from maps.measures import MEASURES
     from wsol.methods import METHODS
 
     boxes = parser.add_argument_group("with --map")
@@ -79,14 +81,13 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
-    maps = parser.add_argument_group("with --localise")
+    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
     maps.add_argument(
         "--maps",
         nargs="+",
-        choices=MAPS,
-        default=MAPS[:2],
+        default=KINDS,
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [gradcam saliency]",
+        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]",
     )
     maps.add_argument(
         "--percentile",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maps.binary import PERCENTILES
+from maps.kinds import title_of
 from maps.localise import BASELINE
-from maps.overlap import LOCALISED
+from maps.measures import MEASURES, shown_in
 from maps.summary import IOU_THRESHOLDS, Line, Pair, Summary
 from utils.files import csv_text, write_text, written_whole
 
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, str | int | float]
-KINDS = {"gradcam": "Grad-CAM", "saliency": "saliency", "cam": "CAM", "lime": "LIME", BASELINE: "baseline"}
-TITLES = {
-    "iou": "IoU with the box",
-    "localised": f"localisation accuracy (IoU > {LOCALISED})",
-    "box_iou": "IoU of the box made from the map",
-    "coverage": "share of the box that is covered",
-    "precision": "share of the region inside the box",
-    "pointing": "pointing game",
-    "mass": "share of the evidence inside the box",
-    "rank": "relevance rank accuracy",
-    "coarseness": "granulometry: mean surviving pixels",
-    "mean_size": "granulometry: mean size in radii",
-    "degenerate": "share of the maps that are empty",
-}
 REGIONS = {"miou": "mIoU", "map50": "mAP50"}
 MARKERS = "osD^vP"
 DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
@@ -59,10 +46,9 @@ def charts(summary: Summary) -> Iterator[Chart]:
             yield scatter(pair, f"scatter_{kind}{suffix}")
             yield scatter_by_layer(pair, f"scatter_layers_{kind}{suffix}")
             yield differences(pair, f"difference_{kind}{suffix}")
-        wanted = ("coverage", "precision", "iou") if kind == "lime" else ("iou", "localised", "box_iou", "pointing")
-        yield from (curve(summary, kind, measure) for measure in wanted)
-        if kind != "lime":
-            yield curve(summary, kind, "coarseness")
+        regions = kind == "lime"
+        yield from (curve(summary, kind, own.name) for own in shown_in("region chart" if regions else "chart"))
+        if not regions:
             yield spectra(summary, kind)
             yield thresholds(summary, kind)
             yield percentiles(summary, kind)
@@ -171,7 +157,7 @@ def scatter(pair: Pair, name: str) -> Chart:
     axes[0, 0].set(xlabel=f"IoU, {pair.second.name}", ylabel=f"IoU, {pair.first.name}")
     last = next(row for row in pair.of("iou") if row.cut == pair.cuts[-1]).values
     caption = (
-        f"{KINDS[pair.kind]} after the last block: IoU of each case, {pair.first.name} against {pair.second.name}. "
+        f"{title_of(pair.kind)} after the last block: IoU of each case, {pair.first.name} against {pair.second.name}. "
         f"{last.above:.1%} lie above the diagonal, {last.ties:.1%} are ties and not counted."
     )
     return Chart(name, caption, figure, rows)
@@ -189,7 +175,7 @@ def scatter_by_layer(pair: Pair, name: str) -> Chart:
         rows += points(axis, pair, cut)
     figure.supxlabel(f"IoU, {pair.second.name}", fontsize=10)
     figure.supylabel(f"IoU, {pair.first.name}", fontsize=10)
-    return Chart(name, f"{KINDS[pair.kind]}: the same after every block.", figure, rows)
+    return Chart(name, f"{title_of(pair.kind)}: the same after every block.", figure, rows)
 
 
 def differences(pair: Pair, name: str) -> Chart:
@@ -210,7 +196,9 @@ def differences(pair: Pair, name: str) -> Chart:
             for own in [row.values.interval]
         ]
 
-    caption = f"{KINDS[pair.kind]}: {pair.first.name} less {pair.second.name}, mean difference with its 95 % interval."
+    caption = (
+        f"{title_of(pair.kind)}: {pair.first.name} minus {pair.second.name}, mean difference with its 95 % interval."
+    )
     return line_chart(name, caption, draw)
 
 
@@ -230,10 +218,10 @@ def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> 
         cuts = sorted({cut for line in summary.of(kind) for cut in line.cuts})
         rows += draw_levels(axis, summary, kind, measure, summary.small if small else None)
         ticks(axis, cuts)
-        axis.set_ylabel(TITLES[measure])
+        axis.set_ylabel(MEASURES[measure].title)
         return rows
 
-    what = f"{KINDS[kind]}: {TITLES[measure]} by depth"
+    what = f"{title_of(kind)}: {MEASURES[measure].title} by depth"
     if small:
         return line_chart(f"small_{kind}", f"{what}, only the third of the cases with the smallest boxes.", draw)
     name = f"{measure}_{kind}"
@@ -273,7 +261,7 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
                 {"line": line.name, "cut": f"b{c}", "mean": float(m)} for c, m in zip(line.cuts, means, strict=True)
             ]
     for dashes, line in zip(DASHES, summary.of(BASELINE), strict=False):
-        if measure in ("coarseness", "mean_size") or kind == "lime":
+        if MEASURES[measure].higher is None or kind == "lime":
             continue
         level = float(line.values[measure][:, slice(None) if only is None else only].mean())
         axis.axhline(level, color="0.5", linewidth=1, linestyle=dashes, label=line.name)
@@ -309,7 +297,7 @@ def swept(
 
 def thresholds(summary: Summary, kind: str) -> Chart:
     """Localisation accuracy over the IoU that it asks for."""
-    caption = f"{KINDS[kind]} after the last block: share of the cases with an IoU above a threshold."
+    caption = f"{title_of(kind)} after the last block: share of the cases with an IoU above a threshold."
     labels = ("IoU threshold", "localisation accuracy")
     values = [(lambda line, t=t: line.localised_at(t)[-1]) for t in IOU_THRESHOLDS]
     return swept(
@@ -319,7 +307,7 @@ def thresholds(summary: Summary, kind: str) -> Chart:
 
 def percentiles(summary: Summary, kind: str) -> Chart:
     """Mean IoU over the percentile above which pixels count."""
-    caption = f"{KINDS[kind]} after the last block: mean IoU if another percentile had been chosen."
+    caption = f"{title_of(kind)} after the last block: mean IoU if another percentile had been chosen."
 
     def of(line: Line) -> list[float]:
         return [float(last_cut(line, line.values[f"iou_{p}"])) for p in PERCENTILES]
@@ -344,5 +332,5 @@ def spectra(summary: Summary, kind: str) -> Chart:
         axis.set(xlabel="radius of the disk, pixels", ylabel="share of pixels that survive", ylim=(0, 1.02))
         return rows
 
-    caption = f"{KINDS[kind]}: granulometric spectrum after the first (dashed) and the last block (solid)."
+    caption = f"{title_of(kind)}: granulometric spectrum after the first (dashed) and the last block (solid)."
     return line_chart(f"spectrum_{kind}", caption, draw)

@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 
 from maps.cases import Cases
-from maps.kinds import Evidence, smoothed
+from maps.evidence import Evidence
+from maps.gradient_maps import smoothed
+from maps.kinds import MAPS
 from maps.localise import UNTRAINED, Column, Study
 from maps.measures import Rule, measure
+from maps.overlay import outlined, overlaid, picture
 from maps.summary import Summary
 
 EACH = 4  # cases of a group
-SIDE = 168  # pixels of a picture, at least
-BOX_COLOUR = (255, 64, 64)
-OPACITY = 0.55
 
 
 @dataclass(frozen=True)
@@ -109,36 +109,17 @@ def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:
     """[H, W] of a map at the size of the image."""
     height, width = case.truth.shape[1:]
     sized = evidence.at(height, width).maps
-    return (smoothed(sized) if kind == "saliency" else sized)[0].float().cpu().numpy()
+    return (smoothed(sized) if kind in MAPS and MAPS[kind].smooth else sized)[0].float().cpu().numpy()
 
 
 def picture_of(case: Cases) -> np.ndarray:
     """[H, W, 3] uint8 RGB of the first case, enlarged by a whole number where it is small."""
-    pixels = (case.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    times = -(-SIDE // max(pixels.shape[:2]))
-    return cv2.resize(pixels, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) if times > 1 else pixels
+    return picture(case.images[0])
 
 
-def overlaid(picture: np.ndarray, one: np.ndarray) -> np.ndarray:
-    """A map from its lowest to its highest value in colours, over a picture in grey."""
-    import matplotlib
-
-    span = float(np.ptp(one))
-    level = (one - one.min()) / span if span > 0 else np.zeros_like(one)
-    height, width = picture.shape[:2]
-    sized = cv2.resize(level.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = matplotlib.colormaps["inferno"](sized)[..., :3] * 255
-    grey = picture.mean(2, keepdims=True)
-    return np.asarray((OPACITY * colours + (1 - OPACITY) * grey).round().astype(np.uint8))
-
-
-def with_boxes(picture: np.ndarray, case: Cases) -> np.ndarray:
+def with_boxes(image: np.ndarray, case: Cases) -> np.ndarray:
     """The picture with the true boxes of the first case."""
-    scale = picture.shape[0] / case.truth.shape[1]
-    found = np.ascontiguousarray(picture)
-    for x1, y1, x2, y2 in np.round(case.boxes[0] * scale).astype(int).tolist():
-        cv2.rectangle(found, (x1, y1), (x2 - 1, y2 - 1), BOX_COLOUR, 2)
-    return found
+    return outlined(image, case.boxes[0], case.truth.shape[1])
 
 
 def as_uri(picture: np.ndarray) -> str:

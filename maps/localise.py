@@ -12,7 +12,9 @@ from data.records import Record
 from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads
 from maps import baselines, lime
 from maps.cases import Cases
-from maps.kinds import Evidence, Explained, explanations
+from maps.evidence import Evidence
+from maps.explained import Explained
+from maps.kinds import explanations
 from maps.measures import Rule, measure, measure_regions
 from maps.plan import Plan
 from models.backbone import Backbone
@@ -247,5 +249,5 @@ def new_layers(plan: Plan) -> tuple[Backbone, list[nn.Module]]:
 def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:
     """A network where it computes, in the order of memory that suits convolutions, BatchNorm folded into them."""
     fold_batchnorm(backbone)
-    network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched)
+    network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched, single_label=file.single_label)
     return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,14 +1,22 @@
-"""What is measured on each map: how well it falls on the true boxes, and how coarse it is."""
+"""What is measured on each map: how well it falls on the true boxes, and how coarse it is.
 
+To add a measure, write a file with a function that takes Measured maps and gives a number for each, and add a
+MeasureEntry to MEASURES. Columns, charts, tables, JSON, values by image and help follow.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
 from maps.binary import PERCENTILES, above, iou_by_size, ranks, region_size
 from maps.boxes_from_maps import RULES, best_ious, boxes_from_maps
+from maps.evidence import Evidence
 from maps.granulometry import coarseness, mean_size, radii_for, spectrum
-from maps.kinds import Evidence
-from maps.overlap import coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
+from maps.overlap import LOCALISED, coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
+from utils.tables import Entry, Table
 
 SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
 
@@ -21,35 +29,189 @@ class Rule:
     seed: int = 0
 
 
-def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule: Rule) -> dict[str, np.ndarray]:
-    """Values [N] of each measure, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
+@dataclass(frozen=True)
+class Regions:
+    """Regions [N, H, W] bool that come without a map, and the pixels that are true."""
+
+    region: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Maps at the size of their images, with what several measures need.
+
+    Attributes:
+        evidence: as it was made, [N, h, w].
+        truth: [N, H, W] bool.
+        boxes: true ones [n, 4] of each image, in pixels.
+    """
+
+    evidence: Evidence
+    truth: np.ndarray
+    boxes: Sequence[np.ndarray]
+    rule: Rule
+
+    @cached_property
+    def _sized(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Maps, and what they were before rectification."""
+        sized = self.evidence.at(*self.truth.shape[1:])
+        return sized.maps.float().cpu().numpy(), None if sized.raw is None else sized.raw.float().cpu().numpy()
+
+    @cached_property
+    def broken(self) -> np.ndarray:
+        """[N] bool: the same all over, or not finite."""
+        own = self._sized[0]
+        return ~np.isfinite(own).all((1, 2)) | is_even(own) | is_even(self.evidence.maps.float().cpu().numpy())
+
+    @cached_property
+    def maps(self) -> np.ndarray:
+        """[N, H, W], none below zero, all finite."""
+        return np.nan_to_num(self._sized[0])
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """[N, H, W] int32: how many pixels of its map are higher than each."""
+        within = self._sized[1]
+        return ranks(self.maps, None if within is None else np.nan_to_num(within), self.rule.seed)
+
+    @cached_property
+    def region(self) -> np.ndarray:
+        """[N, H, W] bool: the highest pixels, as many as the rule says."""
+        return above(self.ranks, region_size(self.truth[0].size, self.rule.percentile))
+
+    @cached_property
+    def survivors(self) -> np.ndarray:
+        """[N, radii] pixels of the region that survive openings."""
+        return spectrum(self.region, radii_for(max(self.truth.shape[1:])))
+
+
+Place = Literal["table", "chart", "region chart", "baselines", "values", "compared", "differences"]
+SHOWN: tuple[Place, ...] = ("table", "chart", "baselines", "values")
+
+
+@dataclass(frozen=True)
+class MeasureEntry(Entry):
+    """A measure of maps.
+
+    Attributes:
+        of: Measured maps → [N], a number each. One that is for regions looks at `region` and `truth` alone.
+        broken: what a map counts that shows nothing; None: what `of` gives.
+        digits: behind the point, in tables.
+        higher: whether more is better; None: neither, and what costs no training is no level to pass.
+        maps: of maps.
+        regions: of regions without a map, as LIME gives them.
+        places: where it is shown: `table` and `chart` by depth, `region chart` of regions, `baselines` their table,
+            `values` those of each image as CSV, `compared` one line against another in JSON, `differences` as table.
+
+    Raises:
+        ValueError: a column of the reports has this name.
+    """
+
+    of: Callable[[Any], np.ndarray]
+    broken: float | None = 0.0
+    digits: int = 3
+    higher: bool | None = True
+    maps: bool = True
+    regions: bool = False
+    places: tuple[Place, ...] = SHOWN
+
+    def __post_init__(self) -> None:
+        if self.name in (*SWEEP, "survivors", "advantage"):
+            raise ValueError(f"a measure cannot be called {self.name!r}: reports have a column of that name")
+
+
+def of_region(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Regions | Measured], np.ndarray]:
+    """A measure that needs no more than the region and what is true."""
+    return lambda own: of(own.region, own.truth)
+
+
+def is_localised(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """[N] 1 where the IoU is above the paper's threshold."""
+    return (region_iou(regions, truth) > LOCALISED).astype(float)
+
+
+MEASURES = Table(
+    "measure",
+    "measures",
+    (
+        MeasureEntry(
+            "iou", "IoU with the box", of_region(region_iou), regions=True,
+            places=(*SHOWN, "region chart", "compared", "differences"),
+        ),
+        MeasureEntry(
+            "localised", f"localisation accuracy (IoU > {LOCALISED})", of_region(is_localised), regions=True,
+            places=("table", "chart", "baselines"),
+        ),
+        MeasureEntry(
+            "box_iou", "IoU of the box made from the map",
+            lambda own: best_ious(boxes_from_maps(own.maps, RULES["cam20"]), own.boxes), places=("chart", "values"),
+        ),
+        MeasureEntry(
+            "coverage", "share of the box that is covered", of_region(coverage), regions=True,
+            places=("table", "region chart", "baselines", "values", "compared"),
+        ),
+        MeasureEntry(
+            "precision", "share of the region inside the box", of_region(precision), maps=False, regions=True,
+            places=("region chart", "values"),
+        ),
+        MeasureEntry("pointing", "pointing game", lambda own: pointing(own.maps, own.truth)),
+        MeasureEntry(
+            "mass", "share of the evidence inside the box", lambda own: mass_accuracy(own.maps, own.truth),
+            places=("values",),
+        ),
+        MeasureEntry(
+            "rank", "relevance rank accuracy",
+            lambda own: rank_accuracy(above(own.ranks, own.truth.sum((1, 2))), own.truth), places=("values",),
+        ),
+        MeasureEntry(
+            "coarseness", "granulometry: mean surviving pixels", lambda own: coarseness(own.survivors),
+            broken=None, digits=0, higher=None, places=("table", "chart", "values", "compared", "differences"),
+        ),
+        MeasureEntry(
+            "mean_size", "granulometry: mean size in radii", lambda own: mean_size(own.survivors),
+            broken=None, higher=None, places=(),
+        ),
+        MeasureEntry(
+            "degenerate", "share of the maps that are empty", lambda own: own.broken.astype(float),
+            broken=None, higher=False, places=("table", "values"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def shown_in(place: Place) -> list[MeasureEntry]:
+    """The measures of a table, chart or file."""
+    return [own for own in MEASURES.values() if place in own.places]
+
+
+def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], rule: Rule) -> dict[str, np.ndarray]:
+    """Values [N] of each of MEASURES, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
 
     `iou` is that of the rule's percentile, `iou_50` … of the others; `box_iou` is that of a box made from the map
     (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
     Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
+
+    Raises:
+        ValueError: a measure gives no number for each map.
     """
-    height, width = truth.shape[1:]
-    sized = evidence.at(height, width)
-    maps = sized.maps.float().cpu().numpy()
-    within = None if sized.raw is None else sized.raw.float().cpu().numpy()
-    broken = ~np.isfinite(maps).all((1, 2)) | is_even(maps) | is_even(evidence.maps.float().cpu().numpy())
-    maps = np.nan_to_num(maps)
-    order = ranks(maps, None if within is None else np.nan_to_num(within), rule.seed)
-    counts = [region_size(height * width, percentile) for percentile in PERCENTILES]
-    own = above(order, counts[PERCENTILES.index(rule.percentile)])
-    survivors = spectrum(own, radii_for(max(height, width)))
-    values = dict(zip(SWEEP, iou_by_size(order, truth, counts).T, strict=True))
-    values |= {
-        "iou": values[f"iou_{rule.percentile}"],
-        "box_iou": best_ious(boxes_from_maps(maps, RULES["cam20"]), boxes),
-        "coverage": coverage(own, truth),
-        "pointing": pointing(maps, truth),
-        "mass": mass_accuracy(maps, truth),
-        "rank": rank_accuracy(above(order, truth.sum((1, 2))), truth),
-    }
-    values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
-    sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}
-    return {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
+    own = Measured(evidence, truth, boxes, rule)
+    counts = [region_size(truth[0].size, percentile) for percentile in PERCENTILES]
+    sweep = np.where(own.broken[:, None], 0.0, iou_by_size(own.ranks, truth, counts))
+    values = dict(zip(SWEEP, sweep.T, strict=True))
+    for entry in MEASURES.values():
+        if entry.maps:
+            found = a_number_each(entry, own, len(truth))
+            values[entry.name] = found if entry.broken is None else np.where(own.broken, entry.broken, found)
+    return {**values, "survivors": own.survivors}
+
+
+def a_number_each(entry: MeasureEntry, own: Measured, count: int) -> np.ndarray:
+    """[N] of a measure."""
+    found = np.asarray(entry.of(own))
+    if found.shape != (count,):
+        raise ValueError(f"measure {entry.name!r} gives {found.shape} for {count} maps, not ({count},)")
+    return found
 
 
 def is_even(maps: np.ndarray) -> np.ndarray:
@@ -59,5 +221,5 @@ def is_even(maps: np.ndarray) -> np.ndarray:
 
 def measure_regions(regions: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """Values [N] for regions [N, H, W] that come without a map; one that is empty has nothing right."""
-    own = {"iou": region_iou, "coverage": coverage, "precision": precision}
-    return {name: np.nan_to_num(of(regions, truth)) for name, of in own.items()}
+    own = Regions(regions, truth)
+    return {entry.name: np.nan_to_num(entry.of(own)) for entry in MEASURES.values() if entry.regions}

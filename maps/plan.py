@@ -15,7 +15,7 @@ class Plan:
 
     Attributes:
         split: with the images that are explained, all of which have a box.
-        kinds: of MAKERS.
+        kinds: of MAPS.
         rule: of measuring.
         explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
         lime: images that are explained by LIME too.

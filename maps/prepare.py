@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from torch import nn
 
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
@@ -14,9 +15,12 @@ from data.records import Record, Split
 from evaluation.accuracy import BackboneFile
 from maps.binary import PERCENTILES
 from maps.cases import boxed
+from maps.explained import Explained
+from maps.kinds import MAPS
 from maps.localise import SEED, fill, load_explained, network_columns
 from maps.measures import Rule
 from maps.plan import Plan
+from models.backbones import make_backbone
 from models.heads import HEADS
 from utils.errors import UserError
 
@@ -49,11 +53,12 @@ def prepare(
         stretched: stretch maps over the image instead of putting them where their cells lie.
 
     Raises:
-        UserError: the files want images of different sizes or cannot give these maps; no image has a box; no such
-            class; nothing is held out to choose the percentile on.
+        UserError: the files want images of different sizes or cannot give these maps, or maps with a
+            place in the image; no image has a box; no such class; nothing is held out to choose the percentile on.
     """
     same_view(files)
-    check_heads(files, kinds)
+    check_kinds(files, kinds)
+    check_frames(files, stretched)
     own = split.description
     aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
@@ -119,16 +124,31 @@ def same_view(files: Sequence[BackboneFile]) -> None:
             raise UserError(what, where=file.path, mend="compare files of one --pretrain-source and --pretrain-imgsz")
 
 
-def check_heads(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
-    """Refuse CAM where a classifier is more than a pool and a linear layer.
+def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
+    """Refuse unknown kinds of maps, and CAM where a classifier is more than a pool and a linear layer.
 
     Raises:
         UserError: one is.
     """
-    for file in files:
-        if "cam" in kinds and not HEADS.pick(file.head).mapped:
-            mend = "leave cam out of --maps, or pre-train with --pretrain-head gap"
-            raise UserError(f"has `{file.head}` heads, which CAM cannot explain", where=file.path, mend=mend)
+    for kind in map(MAPS.pick, kinds):
+        for file in files:
+            if kind.mapped and not HEADS.pick(file.head).mapped:
+                mend = f"leave {kind.name} out of --maps, or pre-train with --pretrain-head gap"
+                what = f"has `{file.head}` heads, which {kind.title} cannot explain"
+                raise UserError(what, where=file.path, mend=mend)
+
+
+def check_frames(files: Sequence[BackboneFile], stretched: bool) -> None:
+    """Refuse networks whose cells do not lie evenly in the image, unless maps are stretched.
+
+    Raises:
+        UserError: there is one.
+    """
+    structures = {} if stretched else {(own.backbone, own.width, *own.cuts, own.imgsz): own for own in files}
+    for file in structures.values():
+        network = Explained(make_backbone(file.backbone, file.width), file.cuts, [nn.Identity()] * len(file.cuts))
+        for layer in range(len(file.cuts)):
+            network.frame(layer, (file.imgsz, file.imgsz))
 
 
 def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:

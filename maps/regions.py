@@ -95,7 +95,7 @@ def grid(plan: Plan, file: BackboneFile, records: Sequence[Record]) -> Grid:
     boxes: list[Tensor] = []
     for cases in plan.images(records, "features"):
         for stage, own in enumerate(network.features(cases.images.to(plan.device))):
-            frame = network.frame(stage, pooled=True)
+            frame = network.frame(stage, cases.images.shape[2:], pooled=True)
             parts[stage].append(on_cells(frame, own, file.imgsz).half().cpu())
         boxes += [torch.from_numpy(own) for own in cases.boxes]
     sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])

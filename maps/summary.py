@@ -8,13 +8,11 @@ import numpy as np
 
 from evaluation.accuracy import PROBED, untaught
 from maps.localise import BASELINE, UNTRAINED, Column, Study
+from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
 from maps.statistics import Comparison, Resamples, compare, holm, mcnemar
 
-OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
-REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate")
-COMPARED = ("iou", "coverage", "coarseness")
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes
@@ -182,7 +180,6 @@ def lines_of(columns: Sequence[Column]) -> list[Line]:
         own = sorted((c for c in columns if (c.line, c.kind) == (name, kind)), key=lambda column: column.seed)
         values = [column.values for column in own]
         stacked = {measure: np.stack([each[measure] for each in values]) for measure in values[0]}
-        stacked["localised"] = (stacked["iou"] > LOCALISED).astype(float)
         found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked, own[0].chosen))
     return found
 
@@ -234,7 +231,7 @@ def intervals(
 
 def of_line(line: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
     """Whose bounds, measure → [seeds, cases, cuts], which cases."""
-    return id(line), {measure: line.values[measure] for measure in REPORTED if measure in line.values}, line.chosen
+    return id(line), {measure: line.values[measure] for measure in MEASURES if measure in line.values}, line.chosen
 
 
 def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray], np.ndarray | None]:
@@ -249,7 +246,7 @@ def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
     """
     cuts = common_cuts(first, second)
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
-    shared = [measure for measure in COMPARED if measure in first.values]
+    shared = [own.name for own in shown_in("compared") if own.name in first.values]
     found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
     overall = [measure for measure in ("iou", "coverage") if measure in found]
     over = {measure + OVER_CUTS: found[measure].mean(2, keepdims=True) for measure in overall}

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from evaluation.accuracy import doubts, untaught
-from maps.figures import KINDS, REGIONS, TITLES, Row, as_csv, deviation
+from maps.figures import REGIONS, Row, as_csv, deviation
+from maps.kinds import title_of
 from maps.localise import BASELINE, Study
-from maps.summary import OVERLAPS, REPORTED, Line, Pair, Summary
+from maps.measures import MEASURES, shown_in
+from maps.summary import Line, Pair, Summary
 from utils.files import make_folder, write_text
 
-BY_IMAGE = (*OVERLAPS, "coarseness", "degenerate")
-BASELINE_TABLE = ("iou", "localised", "coverage", "pointing")
-IN_TABLES = (*BASELINE_TABLE, "coarseness", "degenerate")
 NOTHING = "–"
 
 
@@ -53,7 +52,7 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
 def line_json(line: Line) -> dict[str, Any]:
     """Means, bounds and spread over seeds of every measure by cut."""
     measures = {}
-    for name in REPORTED:
+    for name in MEASURES:
         if name in line.values:
             low, high = line.intervals[name]
             measures[name] = {"mean": line.mean(name).tolist(), "low": low.tolist(), "high": high.tolist()}
@@ -77,7 +76,7 @@ def write_values(study: Study, folder: Path) -> None:
     """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
     names = study.plan.split.description.names
     make_folder(folder)
-    for measure in BY_IMAGE:
+    for measure in (own.name for own in shown_in("values")):
         columns = {
             f"{column.kind}/{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
             for column in study.columns
@@ -86,7 +85,7 @@ def write_values(study: Study, folder: Path) -> None:
         }
         if columns:
             write_text(folder / f"{measure}.csv", as_csv(case_rows(study, names, columns)))
-    for measure in ("iou", "coverage", "precision"):
+    for measure in (own.name for own in shown_in("values") if own.regions):
         own = [column for column in study.columns if column.chosen is not None]
         if own:
             columns = {
@@ -138,7 +137,7 @@ def first_kind(summary: Summary) -> list[Line]:
 
 def cell(line: Line, measure: str, place: int) -> str:
     """`mean [low, high]` at one cut."""
-    digits = 0 if measure == "coarseness" else 3
+    digits = MEASURES[measure].digits
     low, high = line.intervals[measure][:, place]
     mean = f"{line.mean(measure)[place]:.{digits}f}"
     return mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -147,7 +146,7 @@ def cell(line: Line, measure: str, place: int) -> str:
 def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
     """A row a cut, a column a line; header first. Baselines are rows below, where they apply."""
     lines = summary.of(kind)
-    table = [[TITLES[measure], *(line.name for line in lines)]]
+    table = [[MEASURES[measure].title, *(line.name for line in lines)]]
     for cut in sorted({cut for line in lines for cut in line.cuts}):
         row = [cell(line, measure, line.cuts.index(cut)) if cut in line.cuts else NOTHING for line in lines]
         table.append([f"b{cut}", *row])
@@ -156,14 +155,15 @@ def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
 
 def baseline_table(summary: Summary) -> list[list[str]]:
     """What costs no training."""
-    rows = [[line.name, *(cell(line, measure, 0) for measure in BASELINE_TABLE)] for line in summary.of(BASELINE)]
-    return [["baseline", *(TITLES[measure] for measure in BASELINE_TABLE)], *rows]
+    measures = shown_in("baselines")
+    rows = [[line.name, *(cell(line, own.name, 0) for own in measures)] for line in summary.of(BASELINE)]
+    return [["baseline", *(own.title for own in measures)], *rows]
 
 
 def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
     """Difference with its interval, share above, and p values by cut."""
     table = [["cut", "difference", "95 % interval", "above", "ties", "sign p (Holm)", "Wilcoxon p", "McNemar p"]]
-    digits = 1 if measure == "coarseness" else 4
+    digits = MEASURES[measure].digits + 1
     for row in pair.of(measure):
         low, high = row.values.interval
         table.append(
@@ -227,12 +227,15 @@ def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
     """Title and table, in the order of reading."""
     found = []
     for kind in summary.kinds:
-        measures = [measure for measure in IN_TABLES if measure in summary.of(kind)[0].values]
-        found += [(KINDS[kind], measure_table(summary, kind, measure)) for measure in measures]
+        measures = [own.name for own in shown_in("table") if own.name in summary.of(kind)[0].values]
+        found += [(title_of(kind), measure_table(summary, kind, measure)) for measure in measures]
         for pair in (pair for pair in summary.pairs if pair.kind == kind):
-            title = f"{KINDS[kind]}: {pair.first.name} less {pair.second.name}"
-            found += [(f"{title}, {TITLES[measure]}", pair_table(pair, measure)) for measure in ("iou", "coarseness")
-                      if pair.of(measure)]  # fmt: skip
+            title = f"{title_of(kind)}: {pair.first.name} minus {pair.second.name}"
+            found += [
+                (f"{title}, {own.title}", pair_table(pair, own.name))
+                for own in shown_in("differences")
+                if pair.of(own.name)
+            ]
     regions = [("Boxes from frozen features", region_table(summary, own)) for own in REGIONS if summary.regions]
     return [*found, *regions, ("Without training", baseline_table(summary))]
 
@@ -241,7 +244,7 @@ def terminal(summary: Summary, claims: Sequence[Claim]) -> str:
     """What is printed: mean IoU of every kind, the pairs, the verdicts."""
     parts = [heading(summary)]
     for kind in summary.kinds:
-        parts += [KINDS[kind], as_terminal(measure_table(summary, kind, "iou"))]
+        parts += [title_of(kind), as_terminal(measure_table(summary, kind, "iou"))]
         parts += [as_terminal(pair_table(pair)) for pair in summary.pairs if pair.kind == kind]
     parts += [as_terminal(region_table(summary, measure)) for measure in REGIONS if summary.regions]
     parts.append(as_terminal([row[:2] for row in baseline_table(summary)]))

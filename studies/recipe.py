@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from evaluation.detection_figures import FIGURES
+from maps.kinds import MAPS
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
@@ -231,7 +232,7 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
 
     Raises:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
-            method will leave.
+            method will leave, a report on maps that there are not.
     """
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
@@ -246,11 +247,13 @@ def check_asked(settings: StudyYaml, path: Path) -> None:
     """Refuse before the first run what a table or a report would ask for in vain.
 
     Raises:
-        UserError: there is no such figure of a detector, or no such way to find boxes.
+        UserError: there is no such figure of a detector, no such map, or no such way to find boxes.
     """
     for measure in settings.table.measures if settings.table else ():
         FIGURES.pick(measure, f"{path}, table")
     for name, report in settings.reports.items():
+        for kind in report.maps:
+            MAPS.pick(kind, f"{path}, report {name}")
         for method in report.method if report.method != ("all",) else ():
             METHODS.choose(method, f"{path}, report {name}")
 

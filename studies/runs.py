@@ -7,6 +7,7 @@ from pathlib import Path
 from studies.recipe import Cell, Study, shown
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.plugins import FLAG
 from utils.recipes import differences, load_recipe
 from utils.runs import BEST, FINISHED
 
@@ -113,4 +114,6 @@ def report_command(study: Study, name: str) -> list[str]:
     words = [*report.flags(study.yaml.parent), "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy":
         words += ["--json", study.folder / f"{name}.json"]
+    if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):
+        words += [FLAG, *imports]
     return ["python", "val.py", *map(shown, words), "--project", shown(study.folder), "--name", name]

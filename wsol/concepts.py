@@ -79,7 +79,8 @@ def drawn(network: Explained, plan: Plan, own: Concept, features: np.ndarray) ->
         case = next(plan.images([around(plan.split.records[index], ONE_BOX)], "pictures"))
         maps = feature_maps(network, case.images.to(plan.device))
         raw = torch.einsum("d,bdhw->bhw", torch.from_numpy(own.weights).to(maps), maps)
-        seen = network.evidence(raw, -1, pooled=True).at(*case.images.shape[2:]).maps
+        size = case.images.shape[2:]
+        seen = network.evidence(raw, -1, size, pooled=True).at(*size).maps
         yield overlaid(picture_of(case), seen[0].cpu().numpy())
 
 

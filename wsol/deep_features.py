@@ -90,7 +90,8 @@ def svm_maps(network: Explained, classes: LinearClasses, images: Tensor, labels:
     rows = [classes.weights[place[own]] if own in place else nothing for own in labels.tolist()]
     weights = torch.from_numpy(np.stack(rows)).to(images)
     raw = torch.einsum("bd,bdhw->bhw", weights, feature_maps(network, images))
-    return network.evidence(raw, -1, pooled=True).at(*images.shape[2:]).maps.cpu().numpy()
+    size = images.shape[2:]
+    return network.evidence(raw, -1, size, pooled=True).at(*size).maps.cpu().numpy()
 
 
 def cropped(cases: Cases, boxes: Sequence[np.ndarray | None]) -> Cases:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from maps.boxes_from_maps import above_share, boxes_from_maps
 from maps.cases import Cases
-from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
 from models.backbone import Backbone
@@ -171,13 +170,14 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
 
     def of(subject: Subject) -> Maps:
         plan, file, own = subject.plan, subject.plan.files[0], replace(mining, seed=subject.seed)
-        frame: Frame | None = subject.network.frame(-1, pooled=True)
+        size = (file.imgsz, file.imgsz)
+        frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
         others = () if mining.keep == "none" else plan.training
         images = Images([*others, *plan.split.records], file.view, len(file.names))
         if upsampling:
-            network, frame = aggregated(network, images, own, upsampling, plan.device), None
+            network = aggregated(network, images, own, upsampling, plan.device)
         networks = mine(network, images, own, plan.device)
 
         def maps(images: Tensor, labels: Tensor) -> np.ndarray:

@@ -3,9 +3,16 @@ import torch
 from torch import nn
 from torch.nn.functional import grid_sample
 
-from maps.frame import Frame, frame_of
-from maps.kinds import resized
+from maps.evidence import resized
+from maps.frame import Frame
+from maps.receptive import frames
 from models.backbones import make_backbone
+
+
+def measured(*modules: nn.Module) -> Frame:
+    (found,) = frames(lambda images: [nn.Sequential(*modules)(images)], 96, 96)
+    assert isinstance(found, Frame)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,7 @@ def test_cells_lie_where_they_look(name: str, blocks: int, side: int) -> None:
             nn.init.uniform_(module.weight, 0.5, 1)
         if isinstance(module, nn.MaxPool2d):
             module.forward = nn.AvgPool2d(module.kernel_size, module.stride, module.padding).forward  # type: ignore[method-assign,arg-type]
-    frame = frame_of(backbone.blocks[:blocks])
+    frame = measured(*backbone.blocks[:blocks])
     cell = round((side / 2 - frame.offset) / frame.stride)
     image = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(network(image)[0, :, cell, cell].sum(), image)
@@ -37,7 +44,7 @@ def test_cells_lie_where_they_look(name: str, blocks: int, side: int) -> None:
 
 
 def test_a_convolution_that_keeps_its_place() -> None:
-    kept = frame_of([nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1)])
+    kept = measured(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1))
     assert kept == Frame(1, 0)
     maps = torch.rand(2, 8, 8)
     torch.testing.assert_close(kept.placed(maps, 8, 8), maps)
@@ -45,7 +52,7 @@ def test_a_convolution_that_keeps_its_place() -> None:
 
 def test_even_pools_are_stretching() -> None:
     """Where windows tile the image, placing is what libraries do, but for the outermost cells."""
-    frame = frame_of([nn.MaxPool2d(2), nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2)])
+    frame = measured(nn.MaxPool2d(2), nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2))
     assert frame == Frame(4, 1.5)
     maps = torch.rand(2, 6, 5)
     torch.testing.assert_close(frame.placed(maps, 24, 20), resized(maps, 24, 20))
@@ -66,5 +73,6 @@ def test_one_cell_is_everywhere() -> None:
 
 
 def test_windows_that_are_not_square() -> None:
-    with pytest.raises(ValueError, match="not square"):
-        frame_of([nn.Conv2d(3, 3, (3, 5))])
+    assert frames(lambda images: [nn.Conv2d(3, 3, (3, 5))(images)], 64, 64) == [
+        "its rows lie at 1·j +1, its columns at 1·j +2"
+    ]

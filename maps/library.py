@@ -1,0 +1,272 @@
+"""Maps of any classifier in a few lines: `maps = explain(model, …)`, `measure(maps, boxes)`, `maps.show()`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maps.binary import PERCENTILES
+from maps.evidence import Evidence
+from maps.kinds import MAPS, explanations, title_of
+from maps.measures import MEASURES, Rule
+from maps.measures import measure as measure_evidence
+from maps.overlap import box_mask
+from maps.overlay import outlined, overlaid, picture
+from maps.tapped import Tapped
+from utils.errors import UserError
+from utils.files import write_text, written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PIXELS = "pixels"  # in place of a layer, of maps that are made on the image itself
+Statistics = tuple[Sequence[float], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps of some images; `maps["gradcam", "layer4"]` gives those of a kind and layer.
+
+    Attributes:
+        images: [B, 3, H, W] RGB in 0–1.
+        labels: [B] the class of each that is explained.
+        evidence: kind, layer → maps at the size of the layer.
+    """
+
+    images: Tensor
+    labels: Tensor
+    evidence: dict[tuple[str, str], Evidence]
+
+    def __getitem__(self, key: tuple[str, str]) -> Tensor:
+        """[B, H, W], none below zero, at the size of the images."""
+        if key not in self.evidence:
+            there = ", ".join(f"{kind} {layer}" for kind, layer in self.evidence)
+            raise UserError(f"no maps {key}", where="maps", mend=f"there is {there}")
+        return self.evidence[key].at(*self.images.shape[2:]).maps
+
+    def show(
+        self, path: Path | str | None = None, *, boxes: Sequence[np.ndarray] | None = None, rows: int = 8
+    ) -> Figure:
+        """A row an image, a column a map.
+
+        Args:
+            path: a file to write too, as PNG, SVG or PDF by its ending.
+            boxes: [n, 4] of each image, x1 y1 x2 y2 in pixels, which are drawn.
+            rows: images at most.
+
+        Raises:
+            UserError: the boxes are not those of the images.
+        """
+        from matplotlib.figure import Figure
+
+        known = None if boxes is None else checked_boxes(boxes, self.images)
+        shown, across = min(rows, len(self.images)), 1 + len(self.evidence)
+        figure = Figure(figsize=(1.9 * across, 2.05 * shown + 0.3), layout="constrained")
+        axes = figure.subplots(shown, across, squeeze=False)
+        for column, (kind, layer) in enumerate([("", ""), *self.evidence]):
+            maps = self[kind, layer].float().cpu().numpy() if kind else None
+            axes[0, column].set_title(f"{title_of(kind)}\n{layer}" if kind else "", fontsize=9)
+            for row in range(shown):
+                image = picture(self.images[row].cpu())
+                image = image if maps is None else overlaid(image, maps[row])
+                image = image if known is None else outlined(image, known[row], self.images.shape[2])
+                axes[row, column].imshow(image)
+                axes[row, column].axis("off")
+        if path is not None:
+            with written_whole(Path(path)) as temporary:
+                figure.savefig(temporary, format=Path(path).suffix[1:] or "png", dpi=110)
+        return figure
+
+
+@dataclass(frozen=True)
+class Values:
+    """What was measured; prints as a table of means over the images.
+
+    Attributes:
+        by_image: kind, layer → measure → [B].
+    """
+
+    by_image: dict[tuple[str, str], dict[str, np.ndarray]]
+
+    @property
+    def rows(self) -> list[dict[str, str | float]]:
+        """A row for each kind and layer: the means."""
+        return [
+            {"map": kind, "layer": layer, **{name: float(np.nanmean(own)) for name, own in values.items()}}
+            for (kind, layer), values in self.by_image.items()
+        ]
+
+    def __str__(self) -> str:
+        rows = [[f"{own:.3f}" if isinstance(own, float) else own for own in row.values()] for row in self.rows]
+        table = [list(self.rows[0]), *rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
+
+    def write(self, path: Path | str) -> None:
+        """A CSV of the values: a row for each map, layer and image."""
+        names = list(next(iter(self.by_image.values())))
+        lines = [",".join(["map", "layer", "image", *names])]
+        for (kind, layer), values in self.by_image.items():
+            columns = zip(*(values[name] for name in names), strict=True)
+            lines += [",".join([kind, layer, str(row), *map("{:.6g}".format, own)]) for row, own in enumerate(columns)]
+        write_text(Path(path), "\n".join(lines) + "\n")
+
+
+def explain(
+    model: nn.Module,
+    layers: Sequence[str] = (),
+    *,
+    images: Tensor,
+    labels: Tensor | Sequence[int] | None = None,
+    kinds: Sequence[str] = ("gradcam",),
+    normalise: Statistics | None = None,
+    aligned: bool = True,
+    single_label: bool = True,
+    batch_size: int = 16,
+) -> Maps:
+    """Maps of a classifier, all layers and those kinds that can share one in one pass.
+
+    The model is used as it is and where it is; it evaluates, and nothing of it is changed.
+
+    Args:
+        model: images → logits [B, classes].
+        layers: names of modules that put out maps [B, C, h, w], maps with channels last, or tokens of square images.
+        images: [B, 3, H, W] RGB in 0–1.
+        labels: [B] the class to explain of each; None: the one that the model finds likeliest.
+        kinds: of MAPS.
+        normalise: mean and deviation of the channels, where the model wants images less that mean over the deviation.
+        aligned: maps are put where their cells look, which is measured; False: stretched over the image.
+        single_label: whether the classes exclude each other.
+        batch_size: images of a pass.
+
+    Raises:
+        UserError: no such layer or kind; a layer without maps, or whose cells have no place in the image; images or
+            labels that the model cannot take.
+    """
+    chosen = [MAPS.pick(kind, "kinds") for kind in kinds]
+    for kind in chosen:
+        if kind.mapped:
+            raise UserError(f"{kind.title} wants a classifier on every layer", where="kinds", mend="take gradcam")
+        if kind.layered and not layers:
+            raise UserError(f"{kind.title} wants layers", where="layers", mend="name modules of the model")
+    check_images(images)
+    network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise))
+    images = images.to(network.device)
+    with torch.no_grad():
+        logits = torch.cat([network(part)[0] for part in images.split(batch_size)])
+    own = checked_labels(labels, logits)
+    found: dict[tuple[str, str], list[Evidence]] = {}
+    for part, classes in zip(images.split(batch_size), own.split(batch_size), strict=True):
+        for name, maps in explanations(network, part, classes, kinds).items():
+            for layer, one in zip(network.layers if MAPS[name].layered else (PIXELS,), maps, strict=True):
+                found.setdefault((name, layer), []).append(one)
+    return Maps(images, own, {key: joined(parts) for key, parts in found.items()})
+
+
+def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, measures: Sequence[str] = ()) -> Values:
+    """How well maps fall on boxes.
+
+    Args:
+        boxes: [n, 4] of each image, x1 y1 x2 y2 in pixels, of what is explained.
+        percentile: pixels above it are a map's region: 50, 55 … 95.
+        measures: of MEASURES; () for all.
+
+    Raises:
+        UserError: no such measure or percentile; boxes that are not those of the images.
+    """
+    wanted = [MEASURES.pick(name).name for name in measures] or [own.name for own in MEASURES.values() if own.maps]
+    if percentile not in PERCENTILES:
+        raise UserError(f"{percentile}", where="percentile", mend=f"give one of {', '.join(map(str, PERCENTILES))}")
+    height, width = maps.images.shape[2:]
+    known = checked_boxes(boxes, maps.images)
+    truth = np.stack([box_mask(own, height, width) for own in known])
+    found = {key: measure_evidence(own, truth, known, Rule(percentile)) for key, own in maps.evidence.items()}
+    return Values({key: {name: values[name] for name in wanted if name in values} for key, values in found.items()})
+
+
+def prepared(normalise: Statistics | None) -> Normalised:
+    """Images in 0–1 as a model takes them."""
+    mean, deviation = normalise or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
+        raise UserError(f"{normalise}", where="normalise", mend="give (mean, deviation) of three channels each")
+    return Normalised(tuple(mean), tuple(deviation))
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Images less a mean over a deviation, channel by channel."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        mean, deviation = (images.new_tensor(own).view(3, 1, 1) for own in (self.mean, self.deviation))
+        return (images - mean) / deviation
+
+
+def joined(parts: Sequence[Evidence]) -> Evidence:
+    """Maps of several batches."""
+    raw = [own.raw for own in parts if own.raw is not None]
+    return Evidence(torch.cat([own.maps for own in parts]), torch.cat(raw) if raw else None, parts[0].frame)
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse what are no images.
+
+    Raises:
+        UserError: another shape, no numbers, or outside 0–1.
+    """
+    mend = "give RGB in 0–1 as a float tensor [images, 3, height, width]; what the model subtracts goes to `normalise`"
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3 or not len(images):
+        what = list(images.shape) if hasattr(images, "shape") else type(images).__name__
+        raise UserError(f"{what}", where="images", mend=mend)
+    if not images.is_floating_point():
+        raise UserError(f"{images.dtype}", where="images", mend=mend)
+    low, high = (float(own) for own in torch.aminmax(images))
+    if not (low >= 0 and high <= 1):
+        raise UserError(f"pixels from {low:.3g} to {high:.3g}", where="images", mend=mend)
+
+
+def checked_labels(labels: Tensor | Sequence[int] | None, logits: Tensor) -> Tensor:
+    """[B] the classes to explain, of logits [B, classes].
+
+    Raises:
+        UserError: not one whole number an image, or no class of the model.
+    """
+    if labels is None:
+        return logits.argmax(1)
+    own = torch.as_tensor(labels)
+    if own.shape != (len(logits),) or own.is_floating_point() or own.dtype is torch.bool:
+        what = f"{list(own.shape)} {own.dtype} for {len(logits)} images"
+        raise UserError(what, where="labels", mend="give the index of one class for each image")
+    wrong = ((own < 0) | (own >= logits.shape[1])).nonzero()[:, 0].tolist()
+    if wrong:
+        what = f"{int(own[wrong[0]])} of image {wrong[0]} is no class of the model"
+        raise UserError(what, where="labels", mend=f"give 0 to {logits.shape[1] - 1}")
+    return own.long().to(logits.device)
+
+
+def checked_boxes(boxes: Sequence[np.ndarray], images: Tensor) -> list[np.ndarray]:
+    """[n, 4] of each image.
+
+    Raises:
+        UserError: not one array an image, or a box that holds no pixel of it.
+    """
+    mend = "give [n, 4] for each image, x1 y1 x2 y2 in its pixels"
+    if len(boxes) != len(images):
+        raise UserError(f"{len(boxes)} for {len(images)} images", where="boxes", mend=mend)
+    height, width = images.shape[2:]
+    found = [np.asarray(own, np.float64) for own in boxes]
+    for number, own in enumerate(found):
+        if own.ndim != 2 or own.shape[1] != 4:
+            raise UserError(f"{list(own.shape)} of image {number}", where="boxes", mend=mend)
+        for one in own:
+            if not box_mask(one[None], height, width).any():
+                raise UserError(f"{one.tolist()} of image {number} holds no pixel", where="boxes", mend=mend)
+    return found
