@@ -41,6 +41,7 @@ class BackboneFile:
         stages: figures of each classifier on the validation images of its training, as in evaluation.learnt.
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
+        init: name of the file that its weights began with; empty for random ones.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class BackboneFile:
     trained: dict[str, Any]
     data: Path
     seed: int
+    init: str = ""
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -82,6 +84,7 @@ class BackboneFile:
                 trained=trained,
                 data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
+                init=content.get("init", {}).get("file", ""),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
@@ -96,6 +99,7 @@ class BackboneFile:
             f"{self.head} head",
             f"{self.convs} head convs",
             self.view.about,
+            f"from {self.init}" if self.init else "from random weights",
         )
 
     def on_pictures(self) -> "BackboneFile":

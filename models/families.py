@@ -21,10 +21,10 @@ Run = Callable[[nn.Module, Tensor], Tensor]
 
 @cache
 def timm_names() -> list[str]:
-    """Networks of timm."""
+    """Networks of timm, and behind them those that stand for certain weights, as resnet18.a1_in1k."""
     import timm
 
-    return timm.list_models()
+    return [*timm.list_models(), *timm.list_pretrained()]
 
 
 @cache

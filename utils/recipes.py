@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from utils.config import Recipe
+from utils.config import SOURCES, Recipe
 from utils.errors import UserError
 from utils.files import write_text
 from utils.plugins import load
 
-PATHS = ("data", "weights", "pretrain.data", "imports")
+PATHS = ("data", "weights", "init", "pretrain.data", "imports")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -133,6 +133,8 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
         section, _, key = name.rpartition(".")
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | list):
+            if name == "init" and value in SOURCES:
+                continue
             given = [value] if isinstance(value, str) else value
             paths = [(folder / each).resolve() for each in given]
             own[key] = paths[0] if isinstance(value, str) else paths
