@@ -1,6 +1,7 @@
 """Families of backbones: the networks of timm and of torchvision, by their names there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any
 
@@ -58,6 +59,13 @@ def timm_network(model: str) -> nn.Module:
     raise UserError(what, where="--backbone", mend="take another model") from fault
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Networks made in here have no values, and leave random numbers as they were; whatever mode torch is in."""
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.device("meta"):
+        yield
+
+
 def timm_backbone(model: str) -> Dissected:
     """A network of timm, taken apart; images are normalised by its own mean and standard deviation."""
     anatomy = timm_anatomy(model)
@@ -74,9 +82,16 @@ def timm_anatomy(model: str) -> Anatomy:
     Raises:
         UserError: it cannot be taken apart; names the part.
     """
-    name = f"timm/{model}"
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = timm_network(model).eval()
+    with aside():
+        return timm_blocks(timm_network(model).eval(), f"timm/{model}")
+
+
+def timm_blocks(network: nn.Module, name: str) -> Anatomy:
+    """The blocks of a network of timm.
+
+    Raises:
+        UserError: it cannot be taken apart; names the part.
+    """
     if hasattr(network, "reroll"):
         what = f"{name} cannot be taken apart: `unroll` takes its tokens out of the order of the image"
         raise UserError(what, where="--backbone", mend="take another model")
@@ -117,7 +132,7 @@ def torchvision_anatomy(model: str, width: float) -> Anatomy:
     Raises:
         UserError: it cannot be taken apart; names the part.
     """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with aside():
         network = torchvision_network(model, width).eval()
-    side = 299 if model == "inception_v3" else SIDE
-    return studied(network, network, side, f"torchvision/{model}", head=HEAD)
+        side = 299 if model == "inception_v3" else SIDE
+        return studied(network, network, side, f"torchvision/{model}", head=HEAD)

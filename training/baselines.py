@@ -76,9 +76,9 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
 
     `e2e`: from the weights that the cascade began with, as many epochs as the longest stage. `e2e_compute`: as many as
     cost the arithmetic that the cascade took. `finetuned`: the cascaded network goes on end to end, with its last
-    head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after everything else: heads
-    of a cascade learn together with their stage, and the last one end to end together with the network. What sets two
-    files of fresh heads apart are the features alone.
+    head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after
+    everything else: heads of a cascade learn together with their stage, and the last one end to end together with the
+    network. What sets two files of fresh heads apart are the features alone.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.

@@ -160,9 +160,7 @@ def test_one_size_only(name: str) -> None:
 
 
 def test_unknown_backbone() -> None:
-    with pytest.raises(
-        UserError, match="--backbone: no backbone `vgg` — did you mean vgg16"
-    ):
+    with pytest.raises(UserError, match="--backbone: no backbone `vgg` — did you mean vgg16"):
         make_backbone("vgg")
 
 
