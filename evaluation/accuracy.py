@@ -42,6 +42,7 @@ class BackboneFile:
         stages: figures of each classifier on the validation images of its training, as in evaluation.learnt.
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
+        init: name of the file that its weights began with; empty for random ones.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class BackboneFile:
     data: Path
     seed: int
     levels: Levels | None = None
+    init: str = ""
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -85,6 +87,7 @@ class BackboneFile:
                 data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content),
+                init=content.get("init", {}).get("file", ""),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
@@ -99,6 +102,7 @@ class BackboneFile:
             f"{self.head} head",
             f"{self.convs} head convs",
             self.view.about,
+            f"from {self.init}" if self.init else "from random weights",
         )
 
     def on_pictures(self) -> "BackboneFile":

@@ -1,18 +1,22 @@
 """Backbones by name.
 
 To add one, write a file that gives a Backbone (models/backbone.py), blocks, channels, stages and taps, for a width, and
-add it to BACKBONES. Plan, stages, cache, checkpoints, help, and the detector if it has taps, follow.
+add it to BACKBONES. Plan, stages, cache, checkpoints, help, and the detector if it has taps, follow. Networks of timm
+and torchvision are taken apart by themselves (models/families.py): `timm/resnet18`, `torchvision/vgg19`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from models import families
 from models import torchvision_backbones as peers
 from models.backbone import Backbone
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
+from models.lenet import LeNet5
+from models.nin import NIN
 from utils.errors import UserError
-from utils.tables import Entry, Table
+from utils.tables import Entry, Family, Table
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,21 @@ class BackboneEntry(Entry):
     scales: bool = False
 
 
+def of_timm(model: str) -> BackboneEntry:
+    """The entry of a network of timm."""
+    return BackboneEntry(f"timm/{model}", f"{model} of timm", lambda _: families.timm_backbone(model))
+
+
+def of_torchvision(model: str) -> BackboneEntry:
+    """The entry of a network of torchvision."""
+    return BackboneEntry(
+        f"torchvision/{model}",
+        f"{model} of torchvision",
+        lambda width: families.torchvision_backbone(model, width),
+        scales=families.scales(model),
+    )
+
+
 BACKBONES = Table(
     "backbone",
     "--backbone",
@@ -39,6 +58,17 @@ BACKBONES = Table(
         BackboneEntry("alexnet", "AlexNet", lambda _: peers.alexnet()),
         BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
         BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
+        BackboneEntry("lenet5", "LeNet-5", LeNet5, scales=True),
+        BackboneEntry("nin", "Network in Network", NIN, scales=True),
+    ),
+    (
+        Family("timm", "`timm.list_models()` names them", families.timm_names, of_timm),
+        Family(
+            "torchvision",
+            "`torchvision.models.list_models()` names them",
+            families.torchvision_names,
+            of_torchvision,
+        ),
     ),
 )
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from utils.errors import UserError
+
 
 def several_ranks() -> bool:
     """Whether this process is one of several that torch.distributed knows."""
@@ -96,15 +98,38 @@ class GlobalBatchNorm2d(GlobalBatchNorm, nn.BatchNorm2d):
     """For [B, C, H, W]."""
 
 
+class GlobalBatchNormAct2d(GlobalBatchNorm2d):
+    """For timm's BatchNorm with dropout and non-linearity behind it, whose parts it keeps."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.act(self.drop(super().forward(x)))
+        return found
+
+
+# By name: timm's is found without importing timm.
+OVER_PROCESSES: dict[str, type[GlobalBatchNorm]] = {
+    "BatchNorm1d": GlobalBatchNorm1d,
+    "BatchNorm2d": GlobalBatchNorm2d,
+    "BatchNormAct2d": GlobalBatchNormAct2d,
+}
+
+
 def globalise(module: nn.Module) -> nn.Module:
     """Turn every BatchNorm in module into one over all processes, in place; returns module.
 
     The objects themselves change class: so do their other owners, such as a backbone that shares its blocks with a
     stage, and parameters, buffers, modes and hooks stay what they are.
+
+    Raises:
+        UserError: there is a BatchNorm of an unknown kind: each process would go by its own statistics.
     """
     for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
-            part.__class__ = GlobalBatchNorm2d
-        elif type(part) is nn.BatchNorm1d:
-            part.__class__ = GlobalBatchNorm1d
+        if isinstance(part, _BatchNorm) and not isinstance(part, GlobalBatchNorm):
+            kind = type(part).__name__
+            if kind not in OVER_PROCESSES:
+                raise UserError(f"{kind} knows one process only", where="--devices", mend="give 1, or another backbone")
+            part.__class__ = OVER_PROCESSES[kind]
     return module

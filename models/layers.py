@@ -1,20 +1,22 @@
 """Building blocks of the networks: normalisation of images, convolution with BatchNorm, the residual block."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn, tensor
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Normalise(nn.Module):
-    """Images [B, 3, H, W], RGB in 0–1 → less ImageNet's mean, over its standard deviation; nothing to learn."""
+    """Images [B, 3, H, W], RGB in 0–1 → minus a mean, over a standard deviation [ImageNet's]; nothing to learn."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
-        self.register_buffer("mean", tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std

@@ -146,17 +146,35 @@ def make_plan(backbone: Backbone, k: int, imgsz: int, balance: str = "stage", *,
 
 
 def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
-    """Each block as a sub-module of its own, at an input of imgsz × imgsz."""
+    """Each block as a sub-module of its own, at an input of imgsz × imgsz.
+
+    Raises:
+        UserError: a block cannot take what images of this size become.
+    """
     rows = []
     x = torch.empty(1, 3, imgsz, imgsz, device="meta")
     for start, block in enumerate(backbone.blocks):
         outputs: list[tuple[int, int]] = []
-        x = measured(block, x, outputs)
-        macs, activations = (sum(column) for column in zip(*outputs, strict=True))
+        try:
+            x = measured(block, x, outputs)
+        except Exception as error:  # networks of one size refuse others in many ways
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            what = f"b{start + 1} cannot take images of {imgsz} px ({reason})"
+            raise UserError(what, where="--imgsz, --pretrain-imgsz", mend="give the size of the network") from error
+        macs, activations = (sum(own[kind] for own in outputs) for kind in (0, 1))
         shape = (x.shape[1], x.shape[2], x.shape[3])
         stem = start == 0 and hasattr(block, "stem")
         rows.append(SubModule(start, start + 1, len(outputs), parameter_count(block), macs, activations, shape, stem))
     return rows
+
+
+def shapes_at(backbone: Backbone, size_hw: tuple[int, int]) -> list[Shape]:
+    """Channels, height, width of what each block makes of images of this size; what fails, fails as in the block."""
+    shapes, x = [], torch.empty(1, 3, *size_hw, device="meta")
+    for block in backbone.blocks:
+        x = measured(block, x, [])
+        shapes.append((x.shape[1], x.shape[2], x.shape[3]))
+    return shapes
 
 
 def joined(blocks: list[SubModule]) -> SubModule:

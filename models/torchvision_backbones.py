@@ -15,7 +15,6 @@ from torchvision.models import resnet, vgg
 
 from models.backbone import Backbone
 from models.layers import Normalise, Steps
-from utils.errors import UserError
 
 
 def resnet50() -> Backbone:
@@ -97,23 +96,10 @@ FILES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 
 
-def read_torchvision(backbone: Backbone, name: str, state: dict[str, Any], where: object) -> None:
-    """Load a weight file of torchvision: both list their weights in the order of the data flow.
-
-    Args:
-        state: what the file holds, name → tensor.
-
-    Raises:
-        UserError: the file lacks a weight, or has another shape: it belongs to another network.
-    """
+def names_in_torchvision(name: str, backbone: Backbone) -> dict[str, str]:
+    """What torchvision calls each weight of one of FILES: both list them in the order of the data flow."""
     build, beside = FILES[name]
     with torch.device("meta"):
         peer = build(weights=None, **({"init_weights": False} if "ception" in name or name == "googlenet" else {}))
     theirs = [key for key in peer.state_dict() if not key.startswith(beside)]
-    own = backbone.state_dict()
-    for key, (mine, tensor) in zip(theirs, own.items(), strict=True):
-        if key not in state or state[key].shape != tensor.shape:
-            what = f"has no `{key}` of {tuple(tensor.shape)}"
-            raise UserError(what, where=str(where), mend=f"give torchvision's file of {name}, or another --backbone")
-        own[mine] = state[key]
-    backbone.load_state_dict(own)
+    return dict(zip(backbone.state_dict(), theirs, strict=True))

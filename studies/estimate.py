@@ -77,6 +77,8 @@ def timed(recipe: Recipe, imgsz: int, batch: int, *, with_head: bool) -> float:
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     """Multiply-accumulates on one image of all stages and baselines; a backward pass counts as two forward ones."""
     epochs, before, last, total = recipe.stage.epochs or 0, 0, 0, 0.0
+    if recipe.init_freeze:
+        return float(epochs * joined(plan).macs)
     for number, part in enumerate(plan):
         own = epochs + number * recipe.stage.epochs_step
         total += 3 * own * part.macs + (recipe.views * last if recipe.caches else own * before)

@@ -27,7 +27,11 @@ from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-LATER = {"imports"}  # keys that came after the first digests: unused, they are as if they were not there
+LATER = {
+    "imports",
+    "init",
+    "init_freeze",
+}  # keys that came after the first digests: unused, they are as if they were not there
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 

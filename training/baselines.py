@@ -1,6 +1,7 @@
 """What cascade learning is held against: the same network, head and schedule, trained end to end."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from models.cascade import Probes, Taps
 from models.plan import SubModule, head_macs, joined, make_plan
 from training.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
 from training.features import Feed, Feeder, FixedPass
+from training.init import fresh_backbone
 from training.job import Job
 from training.logs import Logs
 from utils import checkpoint
-from utils.config import Baseline
+from utils.config import INIT, Baseline
 from utils.console import console
 from utils.seed import seed_process
 from utils.stop import Stop
@@ -72,11 +74,11 @@ class ProbeTask:
 def train_baselines(job: Job, cascade: Backbone) -> None:
     """Train what the recipe asks for beside the cascade; each leaves weights/backbone_<method>.pt.
 
-    `e2e`: from random weights, as many epochs as the longest stage. `e2e_compute`: as many as cost the arithmetic that
-    the cascade took. `finetuned`: the cascaded network goes on end to end, with its last head, as long as `e2e`.
-    `probed`: each of the others and the cascade once more, with heads that were trained after everything else: heads
-    of a cascade learn together with their stage, and the last one end to end together with the network. What sets two
-    files of fresh heads apart are the features alone.
+    `e2e`: from the weights that the cascade began with, as many epochs as the longest stage. `e2e_compute`: as many as
+    cost the arithmetic that the cascade took. `finetuned`: the cascaded network goes on end to end, with its last
+    head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after
+    everything else: heads of a cascade learn together with their stage, and the last one end to end together with the
+    network. What sets two files of fresh heads apart are the features alone.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
@@ -97,7 +99,7 @@ def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubMo
     seed_process(recipe.seed, NUMBERS[name])
     finetuned = name == "finetuned"
     method = f"cl{recipe.cl_splits}_finetuned" if finetuned else name
-    backbone = cascade if finetuned else make_backbone(recipe.backbone, recipe.width)
+    backbone = cascade if finetuned else fresh_backbone(job)
     head = fresh_head(job, whole)
     if finetuned:
         last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
@@ -123,6 +125,15 @@ def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:
     backbone = make_backbone(job.recipe.backbone, job.recipe.width)
     checkpoint.load_state(backbone, checkpoint.load(path, "backbone")["model"], path)
     save_backbone(job, method + PROBED, backbone, plan, *run_probes(job, backbone, plan, method, logs))
+
+
+def probe_beginning(job: Job, backbone: Backbone) -> Path:
+    """Train a head at each cut of a backbone whose weights are from elsewhere and stay; writes backbone_init.pt."""
+    recipe = job.recipe
+    plan = make_plan(backbone, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
+    return save_backbone(
+        job, INIT, backbone, plan, *run_probes(job, backbone, plan, INIT, Logs(job.folder, "pretrain.csv"))
+    )
 
 
 def longest(job: Job) -> int:

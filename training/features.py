@@ -114,10 +114,10 @@ class Feeder:
         """Of the features of one image, behind each block."""
         return [block.shape for block in block_costs(self.backbone, self.job.view.imgsz)]
 
-    @cached_property
-    def _dtype(self) -> str:
-        """Of the features: what the precision makes of the first block's output."""
-        found = FixedPass(Prefix(self.backbone, 1), 1, self.job.fabric)(torch.zeros(1, 3, 32, 32))
+    def _dtype(self, cut: int) -> str:
+        """Of the features behind so many blocks: what the precision makes of their output."""
+        side = self.job.view.imgsz
+        found = FixedPass(Prefix(self.backbone, cut), 1, self.job.fabric)(torch.zeros(1, 3, side, side))
         return str(found.dtype).removeprefix("torch.")
 
     def _prefix_hash(self, cut: int) -> str:
@@ -185,11 +185,11 @@ class Feeder:
 
     def _keys(self, sets: tuple[DetectionSet, DetectionSet], cut: int) -> list[CacheKey]:
         """Of the training and of the validation features behind so many blocks."""
-        recipe, weights = self.job.recipe, self._prefix_hash(cut)
+        recipe, weights, dtype = self.job.recipe, self._prefix_hash(cut), self._dtype(cut)
         keys = []
         for dataset, digest, views in zip(sets, self._hashes, (recipe.views, 1), strict=True):
             drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
-            keys.append(CacheKey(weights, digest, drawn, self._dtype, self._shapes[cut - 1], views, len(dataset)))
+            keys.append(CacheKey(weights, digest, drawn, dtype, self._shapes[cut - 1], views, len(dataset)))
         return keys
 
     def _advance(self, part: SubModule) -> bool:

@@ -13,6 +13,7 @@ from data.loader import DetectionSet, EpochSampler, make_loader
 from data.records import Description, Split
 from data.views import View
 from models.batchnorm import globalise
+from models.weights_files import Beginning
 from training.logs import Logs
 from training.loop import Hooks, Loop, Task
 from utils import checkpoint
@@ -32,6 +33,7 @@ class Job:
         resumed: the training checkpoint to go on from, or empty.
         stop: whether this process was asked to leave.
         pretrain_splits: the same for the backbone's classifiers.
+        begins: weights from elsewhere that its networks begin with; None for random ones.
     """
 
     fabric: Any
@@ -42,6 +44,7 @@ class Job:
     resumed: dict[str, Any]
     stop: Stop
     pretrain_splits: tuple[Split, Split]
+    begins: Beginning | None = None
 
     @property
     def names(self) -> list[str]:
@@ -92,6 +95,7 @@ class Job:
             "names": self.names,
             "recipe": recipe.model_dump(mode="json"),
             **self.train.description.told_levels,
+            **({"init": self.begins.identity} if self.begins else {}),
         }
 
     def save(self, path: Path, content: dict[str, Any]) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 from data.records import Split
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
+from models.weights_files import Beginning
 from models.yolov3 import YOLOv3
-from training.backbone import load_backbone, reuse_backbone
-from training.baselines import train_baselines
+from training.backbone import begin_detector, load_backbone, reuse_backbone
+from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
+from training.check import check_sizes
 from training.detector import train_detector
+from training.init import beginning, fresh_backbone
 from training.job import Job
 from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
 from utils import checkpoint
@@ -49,14 +52,16 @@ def carry_out(
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
+        begins = beginning(recipe, download=download)
         pairs = read_pairs(recipe, download=download)
     tell(pairs)
     recipe = settle_source(recipe, pairs)
+    check_sizes(recipe)
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
-    resumed = read_resumed(folder, recipe) if folder else {}
+    resumed = read_resumed(folder, recipe, begins) if folder else {}
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
     assert folder is not None
@@ -68,7 +73,7 @@ def carry_out(
     detector = pairs[0]
     if recipe.cache_images != "off":
         detector, lesson = kept_pairs(recipe, pairs, fabric, folder / IMAGES)
-    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson)
+    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson, begins)
     metrics = run(job)
     if fabric.is_global_zero:
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
@@ -102,11 +107,11 @@ def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Pa
     return detector, lessons(recipe, backbone)[0]
 
 
-def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:
+def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None) -> dict[str, Any]:
     """The checkpoint to go on from, or nothing where a run has none yet.
 
     Raises:
-        UserError: it was made under another recipe; says which fields, and both values.
+        UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights.
     """
     last = folder / "weights" / "last.pt"
     if not last.exists():
@@ -115,6 +120,8 @@ def read_resumed(folder: Path, recipe: Recipe) -> dict[str, Any]:
     ranks = {"devices": recipe.devices, "num_nodes": recipe.num_nodes}  # another number goes on just as well
     made = build(Recipe, resumed["recipe"], last).model_copy(update=ranks)
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
+    if begins and begins.identity != resumed.get("init"):
+        raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
     return resumed
 
 
@@ -131,10 +138,10 @@ def run(job: Job) -> dict[str, Any]:
     """Pre-train or load the backbone, train its baselines, then the detector; the figures on the validation split."""
     recipe = job.recipe
     seed_process(recipe.seed, 0)
-    backbone, pretrained = make_backbone(recipe.backbone, recipe.width), recipe.weights
+    backbone, pretrained = fresh_backbone(job), recipe.weights
     taught: dict[str, Any] = {"pretrain": {}}
     if recipe.pretrains:
-        pretrained = pretrain(job, backbone)
+        pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
@@ -144,6 +151,8 @@ def run(job: Job) -> dict[str, Any]:
     model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
+    elif job.begins is not None:
+        begin_detector(model, job.begins.path, recipe, job.begins.content)
     return {**train_detector(job, model), **taught}
 
 

@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
 PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "presets").glob("*.yaml"))}
 
+INIT = "init"  # method of a backbone whose weights are from elsewhere, with classifiers trained here
+SOURCES = ("timm", "torchvision")  # whose own weights a run may begin with
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
@@ -147,6 +150,12 @@ class Recipe(Section):
         None,
         description="backbone to reuse instead of pre-training; darknet's (.conv.74) and torchvision's (.pth) too",
     )
+    init: Literal["timm", "torchvision"] | Path | None = Field(
+        None,
+        description="weights to begin with: timm's or torchvision's own for this backbone, or a file of theirs, of "
+        "darknet or of a run [random]",
+    )
+    init_freeze: bool = Field(False, description="these weights stay: only classifiers learn, at the cuts")
     reuse_upto: Annotated[str, Field(pattern=r"^b[1-9][0-9]*$")] | None = Field(
         None, description="last block that keeps its pre-trained weights, as in b11 [the last one]"
     )
@@ -181,8 +190,12 @@ class Recipe(Section):
             raise ValueError("probed asks for classifiers at every cut: leave baseline_heads out")
         if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):
             raise ValueError("with drifting BatchNorm nothing can be cached: leave cache and cache_views away")
-        if self.freeze and self.weights is None and self.cl_splits == 0:
-            raise ValueError("freeze without pre-trained weights would fix random ones; give weights or cl_splits")
+        if self.init and self.weights:
+            raise ValueError("init is where training begins, weights take its place: give one of them")
+        if self.init_freeze and (not self.init or self.cl_splits < 1 or self.baselines):
+            raise ValueError("init_freeze puts classifiers on fixed weights: give init and cl_splits, and no baselines")
+        if self.freeze and not (self.weights or self.init) and self.cl_splits == 0:
+            raise ValueError("freeze would fix random weights; give weights, init or cl_splits")
         return self
 
     @property
@@ -203,6 +216,8 @@ class Recipe(Section):
         cascade = f"cl{self.cl_splits}"
         if not self.pretrains:
             return []
+        if self.init_freeze:
+            return [INIT]
         others = [f"{cascade}_{name}" if name == "finetuned" else name for name in self.baselines if name != "probed"]
         probed = [f"{name}_probed" for name in (cascade, *others)] if "probed" in self.baselines else []
         return [cascade, *others, *probed]

@@ -1,7 +1,7 @@
 """Command-line flags: one for every key of the recipe, and what the scripts without a recipe share."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import FLAG, add_import_flag
-from utils.tables import near
+from utils.tables import Table, near
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
@@ -47,11 +47,11 @@ def keys_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {keys[keyword]: value for keyword, value in keywords.items()}
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterable[str]]) -> None:
+def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Table[Any]]) -> None:
     """One flag for each recipe key; values are checked by the recipe, not here.
 
     Args:
-        named: key → the names that it may have.
+        named: key → the table of what it may name.
     """
     groups: dict[str | None, argparse._ArgumentGroup] = {}
     for flag, section, key, field in recipe_flags():
@@ -63,7 +63,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Iterab
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
         elif name in named:
-            options["metavar"] = "{" + ",".join(named[name]) + "}"
+            options["metavar"] = "{" + ",".join(named[name].spellings) + "}"
         elif get_origin(field.annotation) is Literal:
             options["metavar"] = "{" + ",".join(get_args(field.annotation)) + "}"
         else:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from utils.config import Recipe
+from utils.config import SOURCES, Recipe
 from utils.errors import UserError
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
@@ -15,7 +15,7 @@ from utils.plugins import load
 
 HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
-PATHS = ("data", "weights", "pretrain.data", "imports")
+PATHS = ("data", "weights", "init", "pretrain.data", "imports")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -158,6 +158,8 @@ def anchor_paths(values: dict[str, Any], folder: Path) -> None:
         section, _, key = name.rpartition(".")
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
+            if name == "init" and value in SOURCES:
+                continue
             given = [value] if isinstance(value, str | Path) else value
             paths = [(folder / each).resolve() if isinstance(each, str | Path) else each for each in given]
             own[key] = paths[0] if isinstance(value, str | Path) else paths

@@ -7,7 +7,7 @@ A name may be followed by options: a word after a colon, `key=value` after a col
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -90,17 +90,32 @@ class Chosen(Generic[E]):
         return any(value in self.entry.options[key].slow for key, value in self.options.items())
 
 
+@dataclass(frozen=True)
+class Family(Entry, Generic[E]):
+    """Things of a kind that another library has many of: their names are `name/model`.
+
+    Attributes:
+        models: what there is, asked for only when needed.
+        entry: of a model that there is.
+    """
+
+    models: Callable[[], list[str]]
+    entry: Callable[[str], E]
+
+
 class Table(dict[str, E], Generic[E]):
     """Name → entry, in the order of adding.
 
     Args:
         kind: what the entries are, in the singular, as messages name it.
         flag: where users give a name.
+        families: further entries, found by name but not counted among those of the table.
     """
 
-    def __init__(self, kind: str, flag: str, entries: Iterable[E] = ()) -> None:
+    def __init__(self, kind: str, flag: str, entries: Iterable[E] = (), families: Iterable[Family[E]] = ()) -> None:
         super().__init__()
         self.kind, self.flag = kind, flag
+        self.families = {family.name: family for family in families}
         for entry in entries:
             self.add(entry)
 
@@ -128,7 +143,21 @@ class Table(dict[str, E], Generic[E]):
         """
         if name in self:
             return self[name]
-        raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, mend=f"{near(name, self)}{self}")
+        family, _, model = name.partition("/")
+        if family not in self.families:
+            names = near(name, self.spellings)
+            raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, mend=f"{names}{self}")
+        found = self.families[family]
+        if model not in (models := found.models()):
+            what, nearest = f"{family} has no `{model[:60]}`", near(model, models)
+            mend = nearest or f"take one of its {len(models)}: {found.title}"
+            raise UserError(what, where=where or self.flag, mend=mend.strip())
+        return found.entry(model)
+
+    @property
+    def spellings(self) -> list[str]:
+        """What may be typed: each name, and how those of a family are spelt."""
+        return [*self, *(f"{family}/MODEL" for family in self.families)]
 
     def choose(self, text: str, where: str | None = None) -> Chosen[E]:
         """The entry of a name with options.
@@ -157,7 +186,7 @@ class Table(dict[str, E], Generic[E]):
         return Chosen(text, entry, options)
 
     def __str__(self) -> str:
-        return f"there is {', '.join(self)}"
+        return f"there is {', '.join(self.spellings)}"
 
 
 def near(name: str, names: Iterable[str]) -> str:

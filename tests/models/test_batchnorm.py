@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
+from timm.layers import BatchNormAct2d
 from torch import Tensor, distributed, nn
 from warm import warm_up
 
@@ -52,6 +53,7 @@ def of_a_rank(rank: int, folder: Path) -> None:
     flat = GlobalBatchNorm1d(CHANNELS)
     results["flat"] = {"y": flat(x.mean((2, 3))).detach()}
     results["evaluation"] = {"y": norm.eval()(x).detach()}
+    results["acting"] = {"y": globalise(BatchNormAct2d(CHANNELS))(x).detach()}
     results["recomputed"] = recomputed_gradients(x)
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
@@ -109,6 +111,12 @@ def test_bf16_in_and_out_with_statistics_in_float32(ranks: list[dict[str, Figure
 def test_vectors(ranks: list[dict[str, Figures]]) -> None:
     wanted = nn.BatchNorm1d(CHANNELS)(material()[0].mean((2, 3)))
     close(torch.cat([rank["flat"]["y"] for rank in ranks]), wanted)
+
+
+def test_timms_with_its_non_linearity(ranks: list[dict[str, Figures]]) -> None:
+    wanted = BatchNormAct2d(CHANNELS)(material()[0]).detach()
+    close(torch.cat([rank["acting"]["y"] for rank in ranks]), wanted)
+    assert wanted.min() == 0
 
 
 def test_evaluation_takes_the_running_statistics(ranks: list[dict[str, Figures]]) -> None:
