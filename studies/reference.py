@@ -3,6 +3,8 @@
 from data.formats import FORMATS
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
+from maps.kinds import MAPS
+from maps.measures import MEASURES
 from models.backbones import BACKBONES
 from models.heads import HEADS
 from utils.tables import Table, shown
@@ -11,12 +13,19 @@ from wsol.methods import METHODS
 TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
     "Classifiers of a stage": HEADS,
+    "Maps of evidence": MAPS,
+    "Measures of maps": MEASURES,
     "Metrics of classifiers": METRICS,
     "Figures of detectors": FIGURES,
     "Ways to find a box": METHODS,
     "Data formats": FORMATS,
 }
-WHERE = {"metric": "`val.py --accuracy`", "figure": "`metrics.json`, `measures:` of a study", "format": "`format:`"}
+WHERE = {
+    "measure": "`val.py --localise`",
+    "metric": "`val.py --accuracy`",
+    "figure": "`metrics.json`, `measures:` of a study",
+    "format": "`format:`",
+}
 
 
 def page() -> str:
@@ -27,6 +36,7 @@ def page() -> str:
     ]
     for title, table in TABLES.items():
         rows = [f"| `{shown(own)}` | {own.title} |" for own in table.values()]
+        rows += [f"| `{name}/MODEL` | {own.title} |" for name, own in table.families.items()]
         where = WHERE.get(table.kind, f"`{table.flag}`")
         parts += [f"## {title}", f"Given or found with {where}.", "\n".join(["| name | what |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"

@@ -17,6 +17,8 @@ from data.description import load_description
 from data.formats import FORMATS, read_split
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
+from maps.kinds import MAPS
+from maps.measures import MEASURES
 from models.backbones import BACKBONES
 from models.heads import HEADS
 from studies.reference import page
@@ -26,8 +28,8 @@ from wsol.methods import METHODS
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 SCRIPTS = {"train.py": train, "val.py": val}
-TABLES = (BACKBONES, HEADS, METRICS, FIGURES, METHODS, FORMATS)
-ADDED = ("tiny", "middle", "top2", "map60", "left-half", "rows")
+TABLES = (BACKBONES, HEADS, MAPS, MEASURES, METRICS, FIGURES, METHODS, FORMATS)
+ADDED = ("tiny", "middle", "darkness", "outside", "top2", "map60", "left-half", "rows")
 
 
 @pytest.fixture
@@ -80,12 +82,18 @@ def test_one_of_each_kind(
             script(SCRIPTS[name], *flags, *more)
         said += capsys.readouterr().out
     assert "{darknet53,cnn6" in said
-    assert ",tiny}" in said
+    assert re.search(r"--backbone \{[^}]*\btiny\b", said)
     assert ",middle}" in said
     folder = tmp_path / "runs" / "val"
     assert "map60" in json.loads((folder / "exp" / "metrics.json").read_text())
     assert "top-2 accuracy" in (folder / "exp2" / "accuracy.md").read_text()
-    rows = json.loads((folder / "exp3" / "localisers.json").read_text())["rows"]
+    report = json.loads((folder / "exp3" / "localise.json").read_text())
+    assert {"darkness", "baseline"} == {line["map"] for line in report["lines"]}
+    assert all("outside" in line["measures"] for line in report["lines"])
+    page = (folder / "exp3" / "report.html").read_text()
+    assert "darkness of the image" in page
+    assert "share of the region outside" in page
+    rows = json.loads((folder / "exp4" / "localisers.json").read_text())["rows"]
     assert "left-half" in {row["method"] for row in rows}
     added = [name for table in TABLES for name in table if name in ADDED]
     assert sorted(added) == sorted(ADDED)
