@@ -58,7 +58,7 @@ def test_sizes_are_noted_and_a_changed_file_is_read_again(tmp_path: Path, noted:
     assert check_images(paths) == [(8, 8)] * 70
     assert noted.stat().st_mode & 0o077 == 0o044
     assert noted.parent.stat().st_mode & 0o777 == 0o700
-    stamps = {path: str(sizes.stamp(path)) for path in paths}
+    stamps = {path: sizes.stamp(path.stat()) for path in paths}
     assert sizes.known(stamps) == dict.fromkeys(paths, (8, 8))
     whole = paths[3].read_bytes()
     paths[3].write_bytes(whole[: len(whole) // 2])

@@ -20,7 +20,10 @@ REFUSED = {
     "merges": (MERGES, "deep|unfolds"),
     "itself": ("path: &a [*a]\n", "`path`: refers to itself"),
     "deep": (f"path: {'[' * 40_000}\n", "deep"),
-    "less deep": (f"path: {'[' * 300}{']' * 300}\n", "`path`: has lists in lists, more than 20 deep"),
+    "less deep": (
+        f"path: {'- ' * 300}x\n".replace("path: ", "path:\n "),
+        "`path`: has lists in lists, more than 20 deep",
+    ),
     "whole number": (f"path: {'1' * 5000}\n", "`path`: `1{60}` is no int"),
     "tag": ("train: {lr: !!float x}\n", r"`train\.lr`: `x` is no float"),
     "bool": ("path: !!bool x\n", "`path`: `x` is no bool"),
