@@ -13,11 +13,13 @@ from data.lists import place, search
 from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
+from utils.memory import no_collection
 
 MEND = "correct the json, or delete the annotation"
 Sizes = list[tuple[int, int] | None]
 
 
+@no_collection()
 def read_coco(description: Description, split: str) -> Split:
     """Read one split; crowds and the areas within outlines are kept.
 
@@ -27,7 +29,7 @@ def read_coco(description: Description, split: str) -> Split:
     Raises:
         UserError: no such json or part of it, no images folder, or a class outside `names`.
     """
-    path, part = json_of(description, split)
+    path, part = json_of(description.root, description.split(split), split)
     content = read_instances(path)
     chosen = [entry for entry in content.images if not part or entry.get("split") == part]
     problems: list[Problem] = []
@@ -43,14 +45,14 @@ def read_coco(description: Description, split: str) -> Split:
     return Split(split, description, records, problems, [notice for notice in notices if notice.places])
 
 
-def json_of(description: Description, split: str) -> tuple[Path, str]:
-    """The json of a split, and the part of it, or nothing; of a folder, the only json in it.
+def json_of(root: Path, value: str, split: str) -> tuple[Path, str]:
+    """The json that a split is called after, and the part of it, or nothing; of a folder, the only json in it.
 
     Raises:
         UserError: a folder with another number of them.
     """
-    file, _, part = description.split(split).partition("#")
-    path = place(description, file)
+    file, _, part = value.partition("#")
+    path = place(root, file)
     if not is_folder(path):
         return path, part
     found = sorted(path.glob("*.json"))
@@ -73,9 +75,7 @@ def coco_names(root: Path, train: str) -> list[str]:
     A category that no box uses is no class where another has its name, or calls it its `supercategory`: exports begin
     with the name of their project as a root.
     """
-    path = root / train.partition("#")[0]
-    if is_folder(path):
-        path = next(iter(sorted(path.glob("*.json"))), path)
+    path, _ = json_of(root, train, "train")
     content = read_instances(path, keep=True)
     ordered = sorted(content.categories, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
     used = used_categories(content)

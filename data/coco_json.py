@@ -11,6 +11,7 @@ from typing import Any
 from data.parsing import decoded, numbers
 from utils.console import said_if_slow
 from utils.errors import UserError
+from utils.memory import no_collection
 
 Entry = dict[str, Any]
 Id = int | str | None
@@ -55,10 +56,11 @@ class Annotations:
             self.boxes.fromlist(bbox)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             self._take_odd(row, bbox)
-        self.areas.append(number(entry.get("area")))
+        area, image, category = entry.get("area"), entry["image_id"], entry.get("category_id")
+        self.areas.append(area if type(area) is float else number(area))
         self.crowd.append(entry.get("iscrowd") in (1, "1"))
-        self.images.append(known(entry["image_id"]))
-        self.categories.append(known(entry.get("category_id")))
+        self.images.append(image if type(image) is int else known(image))
+        self.categories.append(category if type(category) is int else known(category))
         self.ids.append(entry.get("id"))
         return Row(row)
 
@@ -120,7 +122,8 @@ def read_instances(path: Path, *, keep: bool = False) -> Instances:
         key = path, path.stat().st_mtime_ns
         if (found := _kept.pop(key, None)) is None:
             _kept.clear()
-            with said_if_slow(f"reading {path.name}, {path.stat().st_size / 2**20:.0f} MiB"):
+            size = path.stat().st_size / 2**20
+            with said_if_slow(f"reading {path.name}, {size:.0f} MiB"), no_collection():
                 found = parsed(decoded(path.read_bytes()), path)
     except UnicodeDecodeError as error:
         raise UserError("not json: no text in UTF-8", where=path, mend="replace the file") from error

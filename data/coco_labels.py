@@ -15,7 +15,7 @@ def read_coco_labels(description: Description, split: str) -> Split:
     Raises:
         UserError: no such json, or a listed value that none of its images has.
     """
-    path, part = json_of(description, split)
+    path, part = json_of(description.root, description.split(split), split)
     entries = read_instances(path).images
     classes = {value: index for index, values in enumerate(description.classes.values()) for value in values}
     told = [entry_value(entry, description.label) for entry in entries]

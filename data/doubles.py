@@ -2,13 +2,18 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from data.listing import status_of
 from data.records import Notice, Record, Split
+from data.sizes import remembered, stamp
+from utils.console import said_if_slow
+
+MANY = 1000  # files to compare, above which the outcome is noted for the next time
 
 
 def without_doubles(split: Split) -> Split:
@@ -100,25 +105,43 @@ def files(split: Split) -> list[Path]:
 
 def common(one: list[Path], other: list[Path]) -> list[Path]:
     """Those of the first files that are among the others too, byte for byte; only files of equal size are read."""
-    by_size: list[dict[int, list[Path]]] = []
-    for paths in (one, other):
-        sizes: dict[int, list[Path]] = defaultdict(list)
-        for path in paths:
-            if path.is_file():
-                sizes[path.stat().st_size].append(path)
-        by_size.append(sizes)
     found = {*one} & {*other}
-    for size in by_size[0].keys() & by_size[1].keys():
-        if unknown := [path for path in by_size[0][size] if path not in found]:
-            contents = {digest(path) for path in by_size[1][size]}
-            found |= {path for path in unknown if digest(path) in contents}
-    return sorted(found)
+    mine, theirs = by_length(path for path in one if path not in found), by_length(other)
+    sides = [(mine[length], theirs[length]) for length in mine.keys() & theirs.keys()]
+
+    def equal() -> list[str]:
+        with said_if_slow("comparing the pictures of the splits"):
+            return [str(path) for own, others in sides for path in same_content(own, others)]
+
+    if sum(len(own) + len(others) for own, others in sides) < MANY:
+        return sorted(found | {*map(Path, equal())})
+    stamps = sorted(f"{path} {own}" for side in sides for files in side for path, own in files.items())
+    question = hashlib.sha256("\n".join(stamps).encode(errors="surrogateescape")).hexdigest()
+    return sorted(found | {*map(Path, remembered(f"common {question}", equal))})
+
+
+def by_length(paths: Iterable[Path]) -> dict[int, dict[Path, str]]:
+    """Bytes of a file → the files that are so long, with their stamps."""
+    found: dict[int, dict[Path, str]] = defaultdict(dict)
+    for path in paths:
+        if (status := status_of(path)) is not None:
+            found[status.st_size][path] = stamp(status)
+    return found
+
+
+def same_content(one: Iterable[Path], other: Iterable[Path]) -> list[Path]:
+    """Those of the first files that have the content of one of the others."""
+    contents = {digest(path) for path in other}
+    return [path for path in one if digest(path) in contents]
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file; one that is gone is like no other."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return str(path)
 
 
 def in_two_splits(splits: Sequence[Split]) -> list[str]:

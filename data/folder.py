@@ -15,7 +15,7 @@ def read_folder(description: Description, split: str) -> Split:
     Raises:
         UserError: no such folder, or a class folder outside `names`.
     """
-    root = place(description, description.split(split))
+    root = place(description.root, description.split(split))
     paths: list[Path] = []
     classes: list[int] = []
     for folder in class_folders(root, f"correct `{split}:` in {description.yaml}"):

@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data import sizes
-from data.listing import files_below, kind_of
+from data.listing import files_below, status_of
 from data.records import Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
@@ -59,43 +59,43 @@ def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
 
 
 def check_images(paths: Sequence[Path]) -> list[tuple[int, int] | Problem]:
-    """check_image for many, in threads: decoding releases the interpreter.
+    """check_image for many, in threads: decoding releases the interpreter."""
+    found = checked({path: sizes.stamp(status_of(path)) for path in paths})
+    return [found[path] for path in paths]
+
+
+def checked(stamps: Mapping[Path, str]) -> dict[Path, tuple[int, int] | Problem]:
+    """check_image for each file of a stamp.
 
     Where this takes long, the sizes are noted, and the next time only files that have changed are decoded.
     """
-    stamps = {path: own for path in paths if (own := sizes.stamp(path)) is not None}
-    found: dict[Path, tuple[int, int] | Problem] = {**sizes.known(stamps)}
-    new = [path for path in dict.fromkeys(paths) if path not in found]
-    began, noted = time.monotonic(), len(found)
-    parts = [new[start : start + PART] for start in range(0, len(new), PART)]
+    known = sizes.known(stamps)
+    new, found = [path for path in stamps if path not in known], dict[Path, tuple[int, int] | Problem]()
+    parts, began = [new[start : start + PART] for start in range(0, len(new), PART)], time.monotonic()
 
     def so_far() -> str:
-        return f"reading {len(new):,} images: {len(found) - noted:,} in {SLOW_S:g} s"
+        return f"reading {len(new):,} images: {len(found):,} in {SLOW_S:g} s"
 
     with said_if_slow(so_far), ThreadPoolExecutor(THREADS) as pool:
-        for part, checked in zip(parts, pool.map(lambda part: list(map(check_image, part)), parts), strict=True):
-            found.update(zip(part, checked, strict=True))
+        for part, outcomes in zip(parts, pool.map(lambda part: list(map(check_image, part)), parts), strict=True):
+            found.update(zip(part, outcomes, strict=True))
     if time.monotonic() - began > SLOW_S:
-        whole = ((path, stamps[path], size) for path in new if not isinstance(size := found[path], Problem))
+        whole = ((path, stamps[path], size) for path, size in found.items() if not isinstance(size, Problem))
         sizes.note(whole)
-    return [found[path] for path in paths]
+    return found | known
 
 
 def readable(paths: Sequence[Path], problems: list[Problem]) -> list[tuple[int, int] | None]:
     """Height and width of each image; None for the missing and the damaged ones, which go to problems."""
-    once = list(dict.fromkeys(paths))
-    there = {path: kind for path in once if (kind := kind_of(path)) is not None}
-    problems += missing_images([path for path in once if path not in there])
-    odd = [path for path, kind in there.items() if not stat.S_ISREG(kind)]
+    there = {path: status for path in dict.fromkeys(paths) if (status := status_of(path)) is not None}
+    problems += missing_images([path for path in dict.fromkeys(paths) if path not in there])
+    odd = [path for path, status in there.items() if not stat.S_ISREG(status.st_mode)]
     problems += [Problem(str(path), "no file, but a folder or a pipe", "take its name off the list") for path in odd]
-    present = [path for path, kind in there.items() if stat.S_ISREG(kind)]
-    found: dict[Path, tuple[int, int]] = {}
-    for path, size in zip(present, check_images(present), strict=True):
-        if isinstance(size, Problem):
-            problems.append(size)
-        else:
-            found[path] = size
-    return [found.get(path) for path in paths]
+    for path in odd:
+        del there[path]
+    found = checked({path: sizes.stamp(status) for path, status in there.items()})
+    problems += [own for path in there if isinstance(own := found[path], Problem)]
+    return [None if isinstance(size := found.get(path), Problem) else size for path in paths]
 
 
 def missing_images(paths: Sequence[Path]) -> list[Problem]:

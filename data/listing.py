@@ -18,12 +18,18 @@ def parted(name: str) -> tuple[str, str]:
     return (name[:dot], name[dot:]) if dot > 0 else (name, "")
 
 
-def kind_of(path: Path) -> int | None:
-    """The mode of what is at a path; None where there is nothing, or no path could be like that."""
+def status_of(path: Path) -> os.stat_result | None:
+    """What the system knows of what is at a path; None where there is nothing, or no path could be like that."""
     try:
-        return path.stat().st_mode
+        return os.stat(str(path))  # noqa: PTH116 – a third of the time of a Path's
     except (OSError, ValueError):  # too long; ValueError: a name with NUL
         return None
+
+
+def kind_of(path: Path) -> int | None:
+    """The mode of what is at a path; None where there is nothing."""
+    found = status_of(path)
+    return None if found is None else found.st_mode
 
 
 def is_folder(path: Path) -> bool:

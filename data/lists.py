@@ -83,18 +83,18 @@ def search(description: Description, first: Path | None = None, *, listing: Path
     return Search(list(dict.fromkeys(path for path in usual if path is not None)), description.images or root)
 
 
-def place(description: Description, value: str) -> Path:
+def place(root: Path, value: str) -> Path:
     """A file or folder that the yaml names, relative to the root.
 
     Where it is not there, without the `../` that Roboflow writes before it, or in other capitals.
     """
-    path = description.root / value
+    path = root / value
     if kind_of(path) is not None:
         return path
     folders, inside = Folders(), value.replace("\\", "/")
     while inside.startswith("../"):
         inside = inside.removeprefix("../")
-    found = (folders.find(description.root / own) for own in (value, inside))
+    found = (folders.find(root / own) for own in (value, inside))
     return next(filter(None, found), path)
 
 
@@ -109,7 +109,7 @@ def split_images(description: Description, split: str, first: Path | None = None
     """
     value = description.split(split)
     home = first or description.images or description.root
-    source = home if value == EVERYTHING else place(description, value)
+    source = home if value == EVERYTHING else place(description.root, value)
     if value == EVERYTHING and not is_folder(source):
         mend = f"correct `path:` or `images:` in {description.yaml}"
         raise UserError("no folder of images", where=source, mend=mend)

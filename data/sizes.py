@@ -1,29 +1,28 @@
-"""Sizes of images that were decoded before: the second start on a large data set need not decode it again.
+"""Sizes of images that were decoded before, and other answers: a second start on much data need not read it again.
 
 They are kept in one file below the user's cache folder; a file that has changed since, or is another, is not in it.
 """
 
 import contextlib
+import json
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from utils.files import user_cache
 
 FILE = "image_sizes.sqlite3"
-TABLE = """CREATE TABLE IF NOT EXISTS sizes (folder TEXT, name TEXT, stamp TEXT, height INTEGER, width INTEGER,
-PRIMARY KEY (folder, name)) WITHOUT ROWID"""
+TABLES = """CREATE TABLE IF NOT EXISTS sizes (folder TEXT, name TEXT, stamp TEXT, height INTEGER, width INTEGER,
+PRIMARY KEY (folder, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT);"""
 WAIT_S = 30.0  # for another process that writes
 Size = tuple[int, int]
 
 
-def stamp(path: Path) -> str | None:
-    """What changes with a file's content: its length and times, and which file it is; None where there is no file."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+def stamp(status: os.stat_result | None) -> str:
+    """What changes with a file's content: its length and times, and which file it is; nothing where there is none."""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}" if status else ""
 
 
 def known(stamps: Mapping[Path, str]) -> dict[Path, Size]:
@@ -32,13 +31,24 @@ def known(stamps: Mapping[Path, str]) -> dict[Path, Size]:
     with contextlib.suppress(sqlite3.Error), opened() as base:
         noted: dict[str, dict[str, tuple[str, int, int]]] = {}
         for path, own in stamps.items():
-            folder = str(path.parent)
+            folder, _, name = str(path).rpartition(os.sep)
             if folder not in noted:
                 rows = base.execute("SELECT name, stamp, height, width FROM sizes WHERE folder = ?", (folder,))
-                noted[folder] = {name: (stamp, height, width) for name, stamp, height, width in rows}
-            row = noted[folder].get(path.name)
+                noted[folder] = {row[0]: row[1:] for row in rows}
+            row = noted[folder].get(name)
             if row is not None and row[0] == own:
                 found[path] = row[1:]
+    return found
+
+
+def remembered(question: str, answer: Callable[[], list[str]]) -> list[str]:
+    """The answer to a question that was asked before, or else the answer, which is noted."""
+    with contextlib.suppress(sqlite3.Error), opened() as base:
+        if row := base.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone():
+            return list(json.loads(row[0]))
+    found = answer()
+    with contextlib.suppress(sqlite3.Error), opened() as base, base:
+        base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (question, json.dumps(found)))
     return found
 
 
@@ -61,7 +71,7 @@ def opened() -> Iterator[sqlite3.Connection]:
         raise sqlite3.OperationalError("no cache folder")
     try:
         with contextlib.closing(sqlite3.connect(folder / FILE, timeout=WAIT_S)) as base:
-            base.execute(TABLE)
+            base.executescript(TABLES)
             yield base
     except sqlite3.OperationalError:  # locked, full, or not ours to write
         raise

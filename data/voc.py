@@ -59,7 +59,7 @@ def tree_and_images(description: Description, split: str) -> tuple[Path, list[Pa
     if value == EVERYTHING:
         return root, *split_images(description, split, description.images or root / "JPEGImages")
     below, _, name = value.rpartition("/")
-    official, own = root / below / "ImageSets" / "Main" / f"{name}.txt", place(description, value)
+    official, own = root / below / "ImageSets" / "Main" / f"{name}.txt", place(description.root, value)
     if is_file(official):
         folder = description.images or root / below / "JPEGImages"
         if not is_folder(folder):

@@ -16,7 +16,7 @@ from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
 from training.update import Average, clip_gradients, make_optimizer
 from utils.config import Phase
-from utils.console import progress
+from utils.console import console, progress
 from utils.errors import Stopped, UserError
 from utils.seed import mixed_seed, seed_draws
 from utils.stop import Stop
@@ -134,6 +134,10 @@ class Loop:
         self.saved = time.monotonic()
         self.verdict = 0
         self.whole = True  # no update is half done
+        if loader.drop_last:
+            console.print(
+                f"{task.name}: one image, another in every epoch, is left out: it would be a batch of its own"
+            )
 
     @property
     def averaged(self) -> nn.Module:

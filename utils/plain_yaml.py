@@ -8,6 +8,7 @@ import yaml
 MOST_BYTES = 2**20
 MOST_VALUES = 100_000  # once every alias is replaced by what it stands for
 DEEPEST = 20  # lists in lists
+LONGEST = 300  # letters of a list of values
 SHOWN = 60  # letters of a value that a message repeats
 LET_THROUGH = (ValueError, TypeError, KeyError, AttributeError, OverflowError)  # by PyYAML's own constructors
 ANYWHERE = "write `key: value` in plain words and numbers"
@@ -31,6 +32,16 @@ class Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.keys: dict[int, str] = {}
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Begin a [list] or {mapping}.
+
+        Raises:
+            Unfit: in too many others; the parser would only find out in seconds.
+        """
+        if self.flow_level > DEEPEST:
+            raise Unfit(f"has lists in lists, more than {DEEPEST} deep", self.line + 1, ANYWHERE)
+        super().fetch_flow_collection_start(token)  # type: ignore[no-untyped-call]
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """The value of a node.
@@ -148,4 +159,5 @@ def in_short(value: object) -> str:
     short = reprlib.Repr()
     short.maxlevel = 3
     short.maxstring = short.maxother = short.maxlong = SHOWN
-    return short.repr(value)
+    text = short.repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

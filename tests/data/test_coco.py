@@ -126,6 +126,10 @@ def test_a_part_of_a_json(root: Path) -> None:
         (annotation(7, 1, 1, 4, 5, category_id=99), "no category of id 99"),
         ({"id": 7, "image_id": 1, "bbox": [1, 1, 5, 5]}, "no category of id None"),
         (annotation(7, 1, 1, 4, 5, image_id=99), "image_id 99 is not among the images"),
+        (annotation(7, 1, 1, 4, 5, image_id=[1]), "image_id None is not among the images"),
+        (annotation(7, 1, 1, 4, 10**400), "four numbers"),
+        (annotation(7, 1, 1, 4, float("inf")), "zero size"),
+        ({"id": 7, "bbox": [1, 1, 5, 5]}, "image_id None is not among the images"),
     ],
 )
 def test_damaged_annotation_is_reported_and_left_out(root: Path, entry: dict[str, Any], what: str) -> None:
@@ -188,3 +192,78 @@ def test_real_lungs() -> None:
     scale = np.array([254 / 882, 256 / 888] * 2)
     np.testing.assert_allclose(first.boxes_xyxy[0], np.array([42, 72, 287, 576]) * scale, rtol=1e-6)
     assert first.size_hw == (256, 254)
+
+
+def test_texts_where_numbers_belong(root: Path) -> None:
+    texts = annotation(7, "1", "2", "3.5", "4", image_id="1", category_id="18", area="x", iscrowd="1")
+    write(root, [image(1, width="40", height="30.0")], [texts, annotation(8, 1, 2, 3, 4, image_id=1.0, area=10**400)])
+    record = read_split(describe(root), "train", strict=True).records[0]
+    assert record.boxes_xyxy.tolist() == [[1, 2, 4.5, 6], [1, 2, 4, 6]]
+    assert (record.areas.tolist(), record.crowd.tolist()) == ([14, 12], [True, False])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"), [(-1, "-1×30"), ("wide", "wide×30"), (10**400, "1" + "0" * 19 + "×30"), ([], None)]
+)
+def test_sides_that_no_image_has(root: Path, width: object, shown: str | None) -> None:
+    write(root, [image(1, width=width)], [annotation(7, 1, 1, 5, 5)])
+    assert [own.what for own in read_split(describe(root), "train").problems] == (
+        [] if shown is None else [f"its image is said to be of {shown}"]
+    )
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"images": [' + "1" * 5000 + "]}"])
+def test_json_that_no_parser_takes(root: Path, text: str) -> None:
+    write(root, [], []).write_text(text)
+    with pytest.raises(UserError, match="not json"):
+        describe(root)
+
+
+ROOTS = {
+    "of the same name": ([{"id": 9, "name": "dog"}], ["car", "dog"]),
+    "of all others": ([{"id": 0, "name": "things"}], ["car", "dog"]),
+    "none": ([{"id": 99, "name": "cat"}], ["car", "dog", "cat"]),
+}
+
+
+@pytest.mark.parametrize("case", ROOTS)
+def test_a_root_that_no_box_uses_is_no_class(root: Path, case: str) -> None:
+    more, names = ROOTS[case]
+    categories = [*({**own, "supercategory": "things"} for own in CATEGORIES), *more]
+    boxes = [annotation(7, 1, 1, 5, 5), annotation(8, 9, 9, 5, 5, category_id=3)]
+    write(root, [image(1)], boxes, categories=categories)
+    description = describe(root)
+    assert description.names == names
+    found = read_split(description, "train", strict=True)
+    assert found.records[0].labels.tolist() == [1, 0]
+    told = [place for own in found.notices for place in own.places if "no classes" in own.what]
+    assert told == ([] if case == "none" else [f"{more[0]['name']} ({more[0]['id']})"])
+
+
+def test_one_picture_under_two_ids_has_the_boxes_of_both(root: Path) -> None:
+    again = image(5, file_name=image(1)["file_name"])
+    write(root, [image(1), again], [annotation(7, 1, 1, 5, 5), annotation(8, 9, 9, 5, 5, image_id=5),
+                                    annotation(9, 1, 1, 5, 5, image_id=5)])  # fmt: skip
+    found = read_split(describe(root), "train", strict=True)
+    assert [len(record.labels) for record in found.records] == [2]
+    assert any("count once" in notice.what for notice in found.notices)
+
+
+def test_images_without_annotations_are_counted(root: Path) -> None:
+    write(root, [image(1), image(2)], [annotation(7, 1, 1, 5, 5)])
+    lines = [notice.line() for notice in read_split(describe(root), "train", strict=True).notices]
+    assert lines == ["1 of 2 images have no annotation: 000000000002.jpg; they count as images without boxes"]
+
+
+def test_names_with_other_slashes_and_folders(root: Path) -> None:
+    names = ["C:\\data\\000000000001.jpg", "/home/me/set/000000000002.JPG"]
+    write(root, [image(number, file_name=name) for number, name in enumerate(names, 1)], [])
+    found = read_split(describe(root), "train", strict=True)
+    assert [record.image.parent.name for record in found.records] == ["train2017"] * 2
+    assert [notice.places for notice in found.notices if "elsewhere" in notice.what] == [names]
+
+
+def test_a_folder_with_its_json_as_roboflow_ships_it(tmp_path: Path) -> None:
+    add(tmp_path / "train" / "a.jpg")
+    write(tmp_path, [image(1, file_name="a.jpg")], []).rename(tmp_path / "train" / "_annotations.coco.json")
+    assert len(read_split(describe(tmp_path, train="../train"), "train", strict=True).records) == 1

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_image_without_objects_is_kept(folder: Path) -> None:
     ("annotation", "what"),
     [
         ("this is no xml", "not XML"),
-        (None, "does not exist"),
+        ("", "not XML"),
         (xml(thing(5, 5, 5, 5)), "zero size"),
         (xml(thing(9, 5, 5, 8)), "zero size"),
         (xml(thing("nan", 5, 7, 8)), "zero size"),
@@ -73,7 +74,7 @@ def test_image_without_objects_is_kept(folder: Path) -> None:
         (xml("<object><name>3</name></object>"), "four numbers"),
     ],
 )
-def test_damaged_annotation_is_reported_and_left_out(folder: Path, annotation: str | None, what: str) -> None:
+def test_damaged_annotation_is_reported_and_left_out(folder: Path, annotation: str, what: str) -> None:
     add(folder, "worse", annotation)
     found = read_split(describe(folder), "train")
     assert len(found.problems) == 1
@@ -215,3 +216,49 @@ def test_entities_are_not_blown_up(folder: Path) -> None:
     found = read_split(describe(folder), "train")
     assert len(found.records) == 1
     assert "not XML" in found.problems[0].what
+
+
+def test_an_image_without_xml_has_no_boxes(folder: Path) -> None:
+    add(folder, "bare", None)
+    found = read_split(describe(folder), "train", strict=True)
+    assert {record.image.stem: len(record.labels) for record in found.records} == {"bare": 0, "good": 1}
+    assert [Path(place).name for notice in found.notices for place in notice.places] == ["bare.jpg"]
+    assert "looked for" in found.notices[0].line()
+
+
+def test_not_one_xml(folder: Path) -> None:
+    (folder / "Annotations/good.xml").rename(folder / "good.xml")
+    with pytest.raises(UserError, match=r"no labels for `train`, looked for .*Annotations/good\.xml"):
+        read_split(describe(folder), "train")
+
+
+def test_xml_beside_its_image_and_xml_of_no_image(folder: Path) -> None:
+    add(folder, "other", xml(thing(1, 1, 10, 20)))
+    (folder / "Annotations/other.xml").rename(folder / "JPEGImages/other.XML")
+    (folder / "Annotations/lost.xml").write_text(xml(thing(1, 1, 10, 20)))
+    found = read_split(describe(folder), "train", strict=True)
+    assert [len(record.labels) for record in found.records] == [1, 1]
+    assert [(notice.what, [Path(place).name for place in notice.places]) for notice in found.notices] == [
+        ("label files belong to no image", ["lost.xml"])
+    ]
+
+
+def test_a_folder_as_a_split(folder: Path) -> None:
+    (folder / "Annotations/good.xml").rename(folder / "JPEGImages/good.xml")
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), train="JPEGImages"))
+    assert len(read_split(description, "train", strict=True).records[0].labels) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "Shift_JIS", "big5", "euc-jp", "latin-1", "UTF-8", "UTF-16"])
+def test_xml_in_any_encoding(folder: Path, encoding: str) -> None:
+    name = "café" if encoding == "latin-1" else "日本"
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n{xml(thing(1, 1, 10, 20, name=name))}'
+    (folder / "Annotations/good.xml").write_bytes(text.encode(encoding))
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), names=["other", name]))
+    assert read_split(description, "train", strict=True).records[0].labels.tolist() == [1]
+
+
+def test_a_class_composed_differently(folder: Path) -> None:
+    (folder / "Annotations/good.xml").write_text(xml(thing(1, 1, 10, 20, name=unicodedata.normalize("NFD", "Bär"))))
+    description = load_description(write_yaml(folder / "d.yaml", path=str(folder), names=["b", "bär"]))
+    assert read_split(description, "train", strict=True).records[0].labels.tolist() == [1]

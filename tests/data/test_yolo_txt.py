@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,12 @@ def test_not_one_label_says_where_they_were_looked_for(tmp_path: Path) -> None:
     ("line", "what"),
     [
         ("0 0.5 0.5 0.5", "instead of `class cx cy w h`"),
-        ("0 0.5 0.5 0.5 0.2 0.3", "instead of"),
         ("a 0.5 0.5 0.5 0.2", "instead of"),
-        ("0.0 0.5 0.5 0.5 0.2", "instead of"),
+        ("0.5 0.5 0.5 0.5 0.2", "instead of"),
+        ("nan 0.5 0.5 0.5 0.2", "instead of"),
+        (f"{'1' * 5000} 0.5 0.5 0.5 0.2", "instead of"),
+        ("0 0.5 0.5 0.5 0.2 0.3 0.1 0.1", "neither a box nor the points of a polygon"),
+        ("0 10 10 40 10 40 30", "in pixels"),
         ("0 0.5 0.5 x 0.2", "instead of"),
         ("0 20 10 8 4", "in pixels"),
         ("0 0.5 0.5 0 0.2", "zero size"),
@@ -150,3 +154,62 @@ def test_yaml_that_contradicts_itself(tmp_path: Path, changes: dict[str, object]
 def test_names_by_index(tmp_path: Path) -> None:
     add(tmp_path, "one", "0 0.5 0.5 0.5 0.2")
     assert describe(tmp_path, names={1: "b", 0: "a"}, nc=2).names == ["a", "b"]
+
+
+def test_a_score_and_a_class_with_a_point_are_read(tmp_path: Path) -> None:
+    add(tmp_path, "one", "1.000e+00 0.5 0.5 0.5 0.2 0.93\n0.0 0.25 0.5 0.5 1\n")
+    found = read_split(describe(tmp_path), "train", strict=True)
+    assert found.records[0].boxes_xyxy.round(4).tolist() == [[10, 8, 30, 12], [0, 0, 20, 20]]
+    assert found.records[0].labels.tolist() == [1, 0]
+    assert [notice.line().split(": ")[0] for notice in found.notices] == [
+        "1 lines end with a score, which does not count"
+    ]
+
+
+def test_equal_lines_count_once(tmp_path: Path) -> None:
+    add(tmp_path, "one", "0 0.5 0.5 0.5 0.2\n1 0.5 0.5 0.5 0.2\n0 0.500 0.5 0.5 0.2\n")
+    found = read_split(describe(tmp_path), "train", strict=True)
+    assert found.records[0].labels.tolist() == [0, 1]
+    assert [notice.what for notice in found.notices] == ["pictures have equal boxes of one class, which count once"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_text_as_windows_writes_it(tmp_path: Path, encoding: str) -> None:
+    add(tmp_path, "one", None)
+    (tmp_path / "labels/train/one.txt").write_bytes("0 0.5 0.5 0.5 0.2\n".encode(encoding))
+    (tmp_path / "list.txt").write_bytes("images/train/one.JPG\r\n".encode(encoding))
+    found = read_split(describe(tmp_path, train="list.txt"), "train", strict=True)
+    assert [len(record.labels) for record in found.records] == [1]
+    assert not found.notices
+
+
+def test_labels_that_are_no_text_are_named_and_their_image_is_left_out(tmp_path: Path) -> None:
+    add(tmp_path, "good", "0 0.5 0.5 0.5 0.2")
+    add(tmp_path, "worse", None)
+    (tmp_path / "labels/train/worse.txt").write_bytes(b"\x81\xfe\xff")
+    found = read_split(describe(tmp_path), "train")
+    assert [record.image.stem for record in found.records] == ["good"]
+    assert [Path(problem.where).name for problem in found.problems] == ["worse.txt"]
+
+
+def test_a_pipe_among_images_and_among_labels(tmp_path: Path) -> None:
+    add(tmp_path, "good", "0 0.5 0.5 0.5 0.2")
+    add(tmp_path, "other", None)
+    os.mkfifo(tmp_path / "images/train/pipe.jpg")
+    os.mkfifo(tmp_path / "labels/train/other.txt")
+    found = read_split(describe(tmp_path), "train")
+    assert [record.image.stem for record in found.records] == ["good"]
+    assert {Path(problem.where).name for problem in found.problems} == {"pipe.jpg", "other.txt"}
+
+
+def test_a_data_yaml_as_roboflow_ships_it(tmp_path: Path) -> None:
+    add(tmp_path, "one", "0 0.5 0.5 0.5 0.2")
+    (tmp_path / "data.yaml").write_text("train: ../images/train\nnc: 1\nnames: ['cat']\nroboflow:\n  version: 1\n")
+    assert len(read_split(load_description(tmp_path / "data.yaml"), "train", strict=True).records[0].labels) == 1
+
+
+@pytest.mark.parametrize("names", ["[yes, no]", "[0, 1]", "{0: on, 1: b}", "[1.5, a]", "[~, a]", "[2001-01-01, a]"])
+def test_names_that_yaml_takes_for_something_else(tmp_path: Path, names: str) -> None:
+    (tmp_path / "data.yaml").write_text(f"train: images\nnames: {names}\n")
+    with pytest.raises(UserError, match="put names in quotes"):
+        load_description(tmp_path / "data.yaml")
