@@ -61,7 +61,10 @@ def studied(
     """
     with torch.device("meta"):
         images = torch.empty(1, 3, side, side)
-    root = before(watched(network, lambda: run(images), images), head)
+    try:
+        root = before(watched(network, lambda: run(images), images), head)
+    except Exception as error:  # other people's networks fail in their own ways
+        raise whole(name, f"it does not run on {side} px ({(str(error) or repr(error)).splitlines()[0]})") from error
     chain, reason = chain_of(root)
     opener = Opener(root)
     parts = [part for call in chain for part in opener.parts(call)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import torch
@@ -16,8 +16,6 @@ from utils.errors import UserError
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 SIDE = 224
 HEAD = ("avgpool", "classifier", "fc", "head", "heads")  # parts of torchvision's networks behind their features
-Build = Callable[[], nn.Module]
-Run = Callable[[nn.Module, Tensor], Tensor]
 
 
 @cache
@@ -41,6 +39,15 @@ def timm_features(network: nn.Module, images: Tensor) -> Tensor:
     return network.forward_features(images)  # type: ignore[operator,no-any-return]
 
 
+def made(build: Callable[[], nn.Module]) -> nn.Module:
+    """What build gives; on the CPU where it computes with values, which the meta device has not."""
+    try:
+        return build()
+    except NotImplementedError:
+        with torch.device("cpu"):
+            return build()
+
+
 def timm_network(model: str) -> nn.Module:
     """A freshly initialised network of timm without classifier, for images of as many sizes as it can take.
 
@@ -52,7 +59,7 @@ def timm_network(model: str) -> nn.Module:
     fault: Exception | None = None
     for options in ANY_SIZE:
         try:
-            return timm.create_model(model, num_classes=0, **options)
+            return made(partial(timm.create_model, model, num_classes=0, **options))
         except (TypeError, AssertionError, RuntimeError) as error:  # it has no such argument
             fault = error
     what = f"timm/{model} cannot be made ({str(fault).splitlines()[0]})"
@@ -83,7 +90,7 @@ def timm_anatomy(model: str) -> Anatomy:
         UserError: it cannot be taken apart; names the part.
     """
     with aside():
-        return timm_blocks(timm_network(model).eval(), f"timm/{model}")
+        return timm_blocks(timm_network(model).to("meta").eval(), f"timm/{model}")
 
 
 def timm_blocks(network: nn.Module, name: str) -> Anatomy:
@@ -111,7 +118,7 @@ def torchvision_network(model: str, width: float = 1.0) -> nn.Module:
     options: dict[str, Any] = {} if width == 1 else {"width_mult": width}
     if model in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
-    return builder(weights=None, **options)
+    return made(partial(builder, weights=None, **options))
 
 
 def scales(model: str) -> bool:
@@ -133,6 +140,6 @@ def torchvision_anatomy(model: str, width: float) -> Anatomy:
         UserError: it cannot be taken apart; names the part.
     """
     with aside():
-        network = torchvision_network(model, width).eval()
+        network = torchvision_network(model, width).to("meta").eval()
         side = 299 if model == "inception_v3" else SIDE
         return studied(network, network, side, f"torchvision/{model}", head=HEAD)

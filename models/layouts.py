@@ -61,7 +61,7 @@ class Layout:
             return x.permute(0, 2, 3, 1)
         cells = x[:, : self.channels].flatten(2).transpose(1, 2)
         placeless = x[:, self.channels :, 0, 0].unflatten(1, (self.prefix, self.channels)) if self.prefix else None
-        return cells.contiguous() if placeless is None else torch.cat([placeless, cells], 1)
+        return cells if placeless is None else torch.cat([placeless, cells], 1)
 
 
 def layout_of(features: object, prefix: int) -> Layout | None:

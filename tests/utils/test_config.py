@@ -46,7 +46,7 @@ def test_saved_recipe_reads_back(tmp_path: Path) -> None:
         ("imgsz: 100", "multiple of 32"),
         ("train: {lr: -1}", "greater than 0"),
         ("anchors: [[1, 2]]", "at least 9"),
-        ("cl_splits: 0\nfreeze: true", "give weights or cl_splits"),
+        ("cl_splits: 0\nfreeze: true", "give weights, init or cl_splits"),
         ("- a\n- b", "no key: value pairs"),
         ("a: [", r"r\.yaml:1: is not valid yaml"),
     ],
