@@ -76,11 +76,14 @@ MODELS: dict[str, tuple[str, ...]] = {
 
 
 class Finite(TorchFunctionMode):
-    """Inside, what is pooled from the whole image is a number."""
+    """Inside, what is pooled from the whole image is a number, and norms over it change nothing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("group_norm", "instance_norm"):
+            return args[0]
         found = func(*args, **(kwargs or {}))
-        pools = getattr(func, "__name__", "") in ("mean", "adaptive_avg_pool2d", "adaptive_max_pool2d")
+        pools = name in ("mean", "adaptive_avg_pool2d", "adaptive_max_pool2d")
         whole = pools and found.dim() == 4 and found.shape[2:] == (1, 1)
         return torch.nan_to_num(found) if whole else found
 
