@@ -194,11 +194,21 @@ def pooled_to(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
     return found.detach() if found.shape[-2:] == (1, 1) else found
 
 
-def mean(x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Tensor:
-    """A mean; of the whole image it does not count."""
-    whole = x.dim() == 4 and not isinstance(dim, int) and (dim is None or len(dim) > 1)
-    found = x.mean(**more) if dim is None else x.mean(dim, keepdim, **more)
-    return found.detach() if whole else found
+def over_image(name: str) -> Callable[..., Any]:
+    """A mean, a norm and the like; of the whole image it does not count."""
+
+    def rule(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(x, name)(*args, **kwargs)
+        return found.detach() if isinstance(found, Tensor) and dropped(x.shape, found.shape) > 1 else found
+
+    return rule
+
+
+def dropped(whole: Sequence[int], part: Sequence[int]) -> int:
+    """How many dimensions are gone, or are one."""
+    if len(part) < len(whole):
+        return len(whole) - len(part)
+    return sum(own > 1 and other == 1 for own, other in zip(whole, part, strict=True))
 
 
 def permute(x: Tensor, *dims: Any) -> Tensor:
@@ -233,6 +243,11 @@ def plus(x: Any, other: Any, **_: Any) -> Any:
     return together(torch.add, x, other)
 
 
+def scaled_sum(x: Any, one: Any, other: Any, **_: Any) -> Any:
+    """A sum with a product."""
+    return plus(x, times(one, other))
+
+
 def unchanged(x: Tensor, *_: Any, **__: Any) -> Tensor:
     """What an activation or a norm is given."""
     return x
@@ -254,6 +269,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "avg_pool2d": on_thin(F.avg_pool2d),
     "conv2d": convolution,
     "linear": linear,
-    "mean": mean,
+    **{name: over_image(name) for name in ("mean", "norm", "amax", "var", "std")},
+    "addcmul": scaled_sum,
     "permute": permute,
 }  # fmt: skip
