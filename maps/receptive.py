@@ -22,6 +22,7 @@ LENGTHS = (512, 1024, 2048, 4096)  # pixels, at least; a cell's field must end i
 PERIOD = 256  # lengths differ from the image's side by multiples: padding that depends on the size stays as it is
 NARROW = (16, 64)  # pixels across, the first that its windows fit in, else as the image
 TOGETHER = 4  # layers that are asked about in one pass
+NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells do not lie evenly"
 CELLS = (0, 1, 3)  # from the middle on; their centres must lie evenly
 
 
@@ -58,7 +59,7 @@ def along(run: Run, length: int, across: int, device: torch.device | str) -> lis
             found = measured(run, found, (long, across), device)
         except Exception:  # of the network, which takes no image of this size
             return found or at_one_size(run, (length, across), device)
-        if all(isinstance(own, Frame) for own in found):
+        if all(map(is_settled, found)):
             break
     return found
 
@@ -76,12 +77,17 @@ def measured(
             if wide == across:
                 raise
     found = list(known) or [""] * count
-    asked = [layer for layer, own in enumerate(found) if not isinstance(own, Frame)]
+    asked = [layer for layer, own in enumerate(found) if not is_settled(own)]
     for start in range(0, len(asked), TOGETHER):
         layers = asked[start : start + TOGETHER]
         for layer, own in zip(layers, frames_of(run, layers, (length, wide), device), strict=True):
             found[layer] = own
     return found
+
+
+def is_settled(own: Frame | str) -> bool:
+    """Whether a longer image would tell no more."""
+    return isinstance(own, Frame) or own in (NOWHERE, UNEVEN)
 
 
 def at_one_size(run: Run, size: tuple[int, int], device: torch.device | str) -> list[Frame | str]:
@@ -124,13 +130,13 @@ def frame_through(cells: Sequence[int], seen: Sequence[list[int]], length: int) 
     if len(set(cells)) < len(cells):
         return f"an image of {length} px has too few cells to tell"
     if not all(seen):
-        return "its cells depend on no pixel"
+        return NOWHERE
     if any(rows[0] == 0 or rows[-1] == length - 1 for rows in seen):
         return f"its cells look as far as the edge of an image of {length} px"
     middles = [(rows[0] + rows[-1]) / 2 for rows in seen]
     steps = {(b - a) / (k - j) for j, k, a, b in zip(cells, cells[1:], middles, middles[1:], strict=False)}
     if len(steps) > 1 or min(steps) <= 0:
-        return "its cells do not lie evenly"
+        return UNEVEN
     return Frame(min(steps), middles[0] - min(steps) * cells[0])
 
 
