@@ -8,6 +8,7 @@ is pooled from the whole image is kept finite. timm: see requirements-dev.txt.
 import argparse
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.figures import show
 from maps.frame import Frame
+from maps.receptive import dropped
 from maps.tapped import Tapped
 from utils.errors import UserError, run_cli
 from utils.files import write_text
@@ -76,13 +78,15 @@ MODELS: dict[str, tuple[str, ...]] = {
 
 
 class Finite(TorchFunctionMode):
-    """Inside, what is pooled from the whole image is a number."""
+    """Inside, what is pooled from the whole image is a number, and norms over it change nothing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("group_norm", "instance_norm"):
+            return args[0]
         found = func(*args, **(kwargs or {}))
-        pools = getattr(func, "__name__", "") in ("mean", "adaptive_avg_pool2d", "adaptive_max_pool2d")
-        whole = pools and found.dim() == 4 and found.shape[2:] == (1, 1)
-        return torch.nan_to_num(found) if whole else found
+        pools = name in ("mean", "norm", "adaptive_avg_pool2d", "adaptive_max_pool2d")
+        return torch.nan_to_num(found) if pools and dropped(args[0].shape, found.shape) > 1 else found
 
 
 def make(name: str) -> nn.Module:
@@ -205,7 +209,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in arguments.models:
         for row in judged(name):
-            print(json.dumps(row), flush=True)
+            print(json.dumps(row), file=sys.stderr, flush=True)
             rows.append(row)
     framed = {row["model"] for row in rows if "frame" in row}
     share = sum(row["holds"] for row in rows) / len(rows)

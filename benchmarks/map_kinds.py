@@ -202,7 +202,8 @@ def compared(peer: Peer, given: argparse.Namespace) -> None:
     whole, one = networks(given.factor, given.imgsz, large)
     own = images.double() if large else images
     bound = SCALED if peer.scaled else CLOSE
-    show(f"{title}, largest relative difference", difference(peer, whole, own, labels), bound, by, least=False)
+    apart = difference(peer, whole, own, labels)
+    show(f"{title}, largest relative difference", apart, bound, by, least=False, exactly=apart)
     if large:
         whole, one = networks(given.factor, given.imgsz, False)
 

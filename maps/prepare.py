@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from data.formats import read_split
@@ -146,7 +147,9 @@ def check_frames(files: Sequence[BackboneFile], stretched: bool) -> None:
     """
     structures = {} if stretched else {(own.backbone, own.width, *own.cuts, own.imgsz): own for own in files}
     for file in structures.values():
-        network = Explained(make_backbone(file.backbone, file.width), file.cuts, [nn.Identity()] * len(file.cuts))
+        with torch.random.fork_rng(devices=[]):  # its weights are drawn in vain
+            backbone = make_backbone(file.backbone, file.width)
+        network = Explained(backbone, file.cuts, [nn.Identity()] * len(file.cuts))
         for layer in range(len(file.cuts)):
             network.frame(layer, (file.imgsz, file.imgsz))
 

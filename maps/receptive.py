@@ -22,6 +22,7 @@ LENGTHS = (512, 1024, 2048, 4096)  # pixels, at least; a cell's field must end i
 PERIOD = 256  # lengths differ from the image's side by multiples: padding that depends on the size stays as it is
 NARROW = (16, 64)  # pixels across, the first that its windows fit in, else as the image
 TOGETHER = 4  # layers that are asked about in one pass
+NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells do not lie evenly"
 CELLS = (0, 1, 3)  # from the middle on; their centres must lie evenly
 
 
@@ -58,7 +59,7 @@ def along(run: Run, length: int, across: int, device: torch.device | str) -> lis
             found = measured(run, found, (long, across), device)
         except Exception:  # of the network, which takes no image of this size
             return found or at_one_size(run, (length, across), device)
-        if all(isinstance(own, Frame) for own in found):
+        if all(map(is_settled, found)):
             break
     return found
 
@@ -76,12 +77,17 @@ def measured(
             if wide == across:
                 raise
     found = list(known) or [""] * count
-    asked = [layer for layer, own in enumerate(found) if not isinstance(own, Frame)]
+    asked = [layer for layer, own in enumerate(found) if not is_settled(own)]
     for start in range(0, len(asked), TOGETHER):
         layers = asked[start : start + TOGETHER]
         for layer, own in zip(layers, frames_of(run, layers, (length, wide), device), strict=True):
             found[layer] = own
     return found
+
+
+def is_settled(own: Frame | str) -> bool:
+    """Whether a longer image would tell no more."""
+    return isinstance(own, Frame) or own in (NOWHERE, UNEVEN)
 
 
 def at_one_size(run: Run, size: tuple[int, int], device: torch.device | str) -> list[Frame | str]:
@@ -124,13 +130,13 @@ def frame_through(cells: Sequence[int], seen: Sequence[list[int]], length: int) 
     if len(set(cells)) < len(cells):
         return f"an image of {length} px has too few cells to tell"
     if not all(seen):
-        return "its cells depend on no pixel"
+        return NOWHERE
     if any(rows[0] == 0 or rows[-1] == length - 1 for rows in seen):
         return f"its cells look as far as the edge of an image of {length} px"
     middles = [(rows[0] + rows[-1]) / 2 for rows in seen]
     steps = {(b - a) / (k - j) for j, k, a, b in zip(cells, cells[1:], middles, middles[1:], strict=False)}
     if len(steps) > 1 or min(steps) <= 0:
-        return "its cells do not lie evenly"
+        return UNEVEN
     return Frame(min(steps), middles[0] - min(steps) * cells[0])
 
 
@@ -194,11 +200,21 @@ def pooled_to(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
     return found.detach() if found.shape[-2:] == (1, 1) else found
 
 
-def mean(x: Tensor, dim: Any = None, keepdim: bool = False, **more: Any) -> Tensor:
-    """A mean; of the whole image it does not count."""
-    whole = x.dim() == 4 and not isinstance(dim, int) and (dim is None or len(dim) > 1)
-    found = x.mean(**more) if dim is None else x.mean(dim, keepdim, **more)
-    return found.detach() if whole else found
+def over_image(name: str) -> Callable[..., Any]:
+    """A mean, a norm and the like; of the whole image it does not count."""
+
+    def rule(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(x, name)(*args, **kwargs)
+        return found.detach() if isinstance(found, Tensor) and dropped(x.shape, found.shape) > 1 else found
+
+    return rule
+
+
+def dropped(whole: Sequence[int], part: Sequence[int]) -> int:
+    """How many dimensions are gone, or are one."""
+    if len(part) < len(whole):
+        return len(whole) - len(part)
+    return sum(own > 1 and other == 1 for own, other in zip(whole, part, strict=True))
 
 
 def permute(x: Tensor, *dims: Any) -> Tensor:
@@ -233,6 +249,11 @@ def plus(x: Any, other: Any, **_: Any) -> Any:
     return together(torch.add, x, other)
 
 
+def scaled_sum(x: Any, one: Any, other: Any, **_: Any) -> Any:
+    """A sum with a product."""
+    return plus(x, times(one, other))
+
+
 def unchanged(x: Tensor, *_: Any, **__: Any) -> Tensor:
     """What an activation or a norm is given."""
     return x
@@ -254,6 +275,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "avg_pool2d": on_thin(F.avg_pool2d),
     "conv2d": convolution,
     "linear": linear,
-    "mean": mean,
+    **{name: over_image(name) for name in ("mean", "norm", "amax", "var", "std")},
+    "addcmul": scaled_sum,
     "permute": permute,
 }  # fmt: skip

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, Script, write_yaml
 
-from benchmarks import cascade, detector, localisers, maps, peer, precision, step, study, table
+from benchmarks import cascade, detector, frames, localisers, map_kinds, maps, peer, precision, step, study, table
 from benchmarks.figures import processor
 from studies import execute
 from utils import checkpoint
@@ -150,6 +150,28 @@ def test_localisers(figures: Figures) -> None:
 def test_maps(part: str, figures: Figures) -> None:
     pytest.importorskip({"gradcam": "captum", "lime": "lime", "granulometry": "scipy"}[part])
     assert figures(maps, "--only", part, "--repeats", 1, "--imgsz", 32, "--factor", 0.25, "--samples", 20)
+
+
+@pytest.mark.parametrize(
+    "kind", ["gradcampp", "layercam", "scorecam", "hirescam", "ig", "smoothgrad", "occlusion", "rise"]
+)
+def test_map_kinds(kind: str, figures: Figures) -> None:
+    pytest.importorskip("captum")
+    sizes = ["--repeats", 1, "--images", 1, "--imgsz", 32, "--factor", 0.0625, "--samples", 2, "--masks", 16]
+    difference, one, six = figures(map_kinds, "--only", kind, *sizes)
+    assert difference["holds"]
+    assert one["value"] > six["value"] * 0
+
+
+def test_frames(figures: Figures, tmp_path: Path) -> None:
+    models = ["tv/squeezenet1_1", "lcnet_050", "vit_tiny_patch16_224"]
+    agree, framed = figures(frames, "--models", *models, "--json", tmp_path / "frames.json")
+    rows = [json.loads(line) for line in (tmp_path / "frames.json").read_text().splitlines()]
+    assert agree["value"] == 1
+    assert framed["value"] == 2
+    assert [own["apart"] for own in rows if "frame" in own] == [0] * 4
+    assert all("aligned" not in own["refused"] for own in rows if "refused" in own)
+    assert len(rows) == 6
 
 
 def test_maps_of_a_study(figures: Figures, here: None) -> None:

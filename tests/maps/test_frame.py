@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from maps.evidence import resized
@@ -70,6 +70,42 @@ def test_placing_is_torchs_grid_sample() -> None:
 def test_one_cell_is_everywhere() -> None:
     placed = Frame(32, 10).placed(torch.full((1, 1, 1), 3.0), 5, 7)
     assert torch.equal(placed, torch.full((1, 5, 7), 3.0))
+
+
+class Gated(nn.Module):
+    """A convolution times what is pooled from all of it, with a learned factor that begins at zero, and a branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.gate, self.branch = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(3, 4, 7, 2, 3)
+        self.factor = nn.Parameter(torch.zeros(4, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = self.one(images).relu_()
+        found = found * self.gate(found.mean((2, 3), keepdim=True)).sigmoid()
+        return found + self.factor * self.branch(images)
+
+
+def test_what_is_pooled_from_everywhere_tells_no_place() -> None:
+    assert measured(Gated()) == Frame(2, 0)
+    assert measured(Gated(), nn.Conv2d(4, 4, 2)) == Frame(2, 1)
+
+
+def test_cells_without_a_place() -> None:
+    class Everywhere(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            cells = images[:, :, ::4, ::4].flatten(2)
+            mixed = nn.functional.scaled_dot_product_attention(cells.mT, cells.mT, cells.mT)
+            return mixed.mT.unflatten(2, (images.shape[2] // 4, images.shape[3] // 4))
+
+    class Uneven(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.unflatten(2, (-1, 8)).flip(3).flatten(2, 3)
+
+    found = [frames(lambda images, own=own: [own()(images)], 64, 64)[0] for own in (Everywhere, Uneven)]  # type: ignore[misc]
+    assert "the edge of an image of" in str(found[0])
+    assert found[1] == "its cells do not lie evenly"
+    assert frames(lambda images: [torch.ones(1, 1, 16, 16)], 64, 64) == ["its cells depend on no pixel"]
 
 
 def test_windows_that_are_not_square() -> None:
