@@ -1,4 +1,5 @@
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from conftest import ROOT, TINY, Script, write_yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from warm import Warm
 
 import detect
 import export
@@ -59,10 +61,10 @@ def test_user_errors_are_one_line_and_code_two(
     assert_user_error(end.value.code, capfd.readouterr().err, what)
 
 
-def test_user_errors_of_a_process() -> None:
+def test_user_errors_of_a_process(tmp_path: Path) -> None:
     command, what = USER_ERRORS[0]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert_user_error(done.returncode, done.stderr, what)
+    process = Warm(*command, environment=os.environ, stdout=tmp_path / "said", stderr=tmp_path / "errors")
+    assert_user_error(process.end(), process.stderr.read_text(), what)
 
 
 def assert_user_error(code: object, said: str, what: str) -> None:
