@@ -114,6 +114,7 @@ def test_val_writes_figures_and_pictures(
     assert "map50" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_saved_detections_judged_outside(overfitted: Path, script: Script) -> None:
     script(val, "--project", overfitted, "--save-json", "--name", "kept")
     folder = overfitted / "val" / "kept"
@@ -221,6 +222,7 @@ def test_detect_on_a_video(overfitted: Path, scenes: Path, script: Script, tmp_p
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_detect_with_onnx_and_without_pictures(
     overfitted: Path,
     exported: Path,
@@ -251,6 +253,7 @@ def test_detect_with_onnx_and_without_pictures(
     assert figures[0] == pytest.approx(figures[1], abs=1e-4)
 
 
+@pytest.mark.usefixtures("unpictured")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: Path, precision: str) -> None:
     script(val, "--project", overfitted, "--precision", precision, "--json", tmp_path / "m.json", "--augment")
