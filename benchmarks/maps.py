@@ -205,15 +205,15 @@ def part_of_study(arguments: argparse.Namespace) -> None:
         "cases": len(study.cases),
         "bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
-    print(json.dumps(found | {"speed": arithmetic_speed()}))
+    print(json.dumps(found | {"speed": arithmetic_speed(2 * arguments.repeats)}))
 
 
-def arithmetic_speed() -> float:
+def arithmetic_speed(repeats: int) -> float:
     """Multiply-accumulates a second of the network's widest convolution."""
     layer: nn.Module = nn.Conv2d(256, 256, 3, padding=3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(16, 256, 34, 34).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        seconds = in_turns({"ours": lambda: layer(x)}, 10)["ours"]
+        seconds = in_turns({"ours": lambda: layer(x)}, repeats)["ours"]
     return 16 * 256 * 256 * 9 * 38 * 38 / seconds
 
 
@@ -224,13 +224,13 @@ def multiplications(width: float) -> int:
     return 2 * sum(costs) + backward
 
 
-def whole_study(images: int, widths: Sequence[float]) -> None:
+def whole_study(images: int, widths: Sequence[float], repeats: int) -> None:
     """Time of the study with its baselines, and whether its memory grows with the images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_scenes(folder / "scenes", 8, 4, images)
         for width in widths:
-            own = {count: in_process(count, width, folder) for count in (images // 4, images)}
+            own = {count: in_process(count, width, folder, repeats) for count in (images // 4, images)}
             seconds = own[images]["seconds"] * CASES / own[images]["cases"]
             floor = len(MODELS) * CASES * multiplications(width) / own[images]["speed"]
             title = f"study, cnn6 ×{width:g}, seconds for {CASES} maps a layer and model"
@@ -240,9 +240,10 @@ def whole_study(images: int, widths: Sequence[float]) -> None:
             show(title, ratio, 1.1, "–", least=False)
 
 
-def in_process(images: int, width: float, folder: Path) -> dict[str, Any]:
+def in_process(images: int, width: float, folder: Path, repeats: int) -> dict[str, Any]:
     """The study in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.maps", "--images", str(images), "--width", str(width)]
+    command += ["--repeats", str(repeats)]
     done = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -270,7 +271,7 @@ def main() -> None:
         if name in arguments.only:
             PARTS[name](arguments)
     if "study" in arguments.only:
-        whole_study(arguments.images, arguments.widths)
+        whole_study(arguments.images, arguments.widths, arguments.repeats)
     return None
 
 

@@ -182,6 +182,12 @@ def exported(overfitted: Path, once: Once) -> Path:
 
 
 @pytest.fixture
+def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations draw no curves and pictures: that takes longer than finding the boxes of a few images."""
+    monkeypatch.setattr("evaluation.average_precision.save_pictures", lambda *_: None)
+
+
+@pytest.fixture
 def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
 

@@ -1,4 +1,5 @@
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from conftest import ROOT, TINY, Script, write_yaml
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from warm import Warm
 
 import detect
 import export
@@ -59,10 +61,10 @@ def test_user_errors_are_one_line_and_code_two(
     assert_user_error(end.value.code, capfd.readouterr().err, what)
 
 
-def test_user_errors_of_a_process() -> None:
+def test_user_errors_of_a_process(tmp_path: Path) -> None:
     command, what = USER_ERRORS[0]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert_user_error(done.returncode, done.stderr, what)
+    process = Warm(*command, environment=os.environ, stdout=tmp_path / "said", stderr=tmp_path / "errors")
+    assert_user_error(process.end(), process.stderr.read_text(), what)
 
 
 def assert_user_error(code: object, said: str, what: str) -> None:
@@ -112,6 +114,7 @@ def test_val_writes_figures_and_pictures(
     assert "map50" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_saved_detections_judged_outside(overfitted: Path, script: Script) -> None:
     script(val, "--project", overfitted, "--save-json", "--name", "kept")
     folder = overfitted / "val" / "kept"
@@ -219,6 +222,7 @@ def test_detect_on_a_video(overfitted: Path, scenes: Path, script: Script, tmp_p
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_detect_with_onnx_and_without_pictures(
     overfitted: Path,
     exported: Path,
@@ -249,6 +253,7 @@ def test_detect_with_onnx_and_without_pictures(
     assert figures[0] == pytest.approx(figures[1], abs=1e-4)
 
 
+@pytest.mark.usefixtures("unpictured")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: Path, precision: str) -> None:
     script(val, "--project", overfitted, "--precision", precision, "--json", tmp_path / "m.json", "--augment")

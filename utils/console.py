@@ -23,9 +23,12 @@ class Plain(Console):
         super().print(*(printable(own) if isinstance(own, str) else own for own in objects), **options)
 
 
-# Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
-RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
-console = Plain(highlight=False, soft_wrap=True, quiet=RANK > 0)
+def rank() -> int:
+    """This process's number among those of its run; both variables stand before torch is even loaded."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
+
+
+console = Plain(highlight=False, soft_wrap=True, quiet=rank() > 0)  # every rank runs the same; the first one speaks
 
 
 @contextmanager

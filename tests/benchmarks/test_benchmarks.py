@@ -124,6 +124,7 @@ def test_cascade_that_cannot_be_killed(tmp_path: Path) -> None:
         cascade.killed([sys.executable, "-c", "raise SystemExit(3)"], tmp_path / "last.pt", 0)
 
 
+@pytest.mark.usefixtures("older_exporter")
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # two workers, on whatever cores there are
 @pytest.mark.parametrize(("part", "count"), [("inference", 2), ("waiting", 2), ("judged", 1), ("suppression", 1)])
 def test_detector(part: str, count: int, figures: Figures, here: None) -> None:
@@ -175,7 +176,7 @@ def test_frames(figures: Figures, tmp_path: Path) -> None:
 
 
 def test_maps_of_a_study(figures: Figures, here: None) -> None:
-    found = figures(maps, "--only", "study", "--images", 4, "--widths", 0.0625)
+    found = figures(maps, "--only", "study", "--images", 4, "--widths", 0.0625, "--repeats", 1)
     assert [one["target"] for one in found] == [240, 1.1]
 
 

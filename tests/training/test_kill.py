@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -108,20 +106,20 @@ def test_asked_to_leave_it_saves_and_leaves(corners_yaml: Path, tmp_path: Path, 
 def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path: Path) -> None:
     """As a batch system does: those that read images go at once, in the midst of whatever the others do."""
     flags = ["--data", corners_yaml, "--project", tmp_path, *CASCADE, "--pretrain-epochs", 40, "--workers", 1]
-    command = [*map(str, [sys.executable, MINE, *flags, "--cache", "off", "--name", "cut"])]
     environment = ENVIRONMENT | {"MINE": f"step {10**6} 0"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+    process = Warm(
+        MINE, *flags, "--cache", "off", "--name", "cut", environment=environment, stdout=Path(os.devnull),
+        stderr=tmp_path / "said", session=True,
     )  # fmt: skip
     last = tmp_path / "train" / "cut" / "weights" / "last.pt"
     while not last.exists():
+        assert process.goes_on, process.stderr.read_text()
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    said = process.communicate(timeout=60)[1]
+    code, said = process.end(60), process.stderr.read_text()
     # Torch takes SIGCHLD of its dying workers; where that meets Python halfway, Python says so, and nothing else may.
     *before, told = said.strip().splitlines()
-    assert (process.returncode, told) == (128 + signal.SIGTERM, "stopped by SIGTERM"), said
+    assert (code, told) == (128 + signal.SIGTERM, "stopped by SIGTERM"), said
     assert before == [] or before[-1].endswith("ignored due to race condition"), said
     assert torch.load(last, weights_only=True)["position"]["task"] == "stage1"
 

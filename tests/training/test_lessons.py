@@ -20,7 +20,7 @@ from utils.errors import Stopped, UserError
 from utils.recipes import load_recipe
 
 SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0, "--cl-splits", 2,
-         "--pretrain-epochs", 2, "--pretrain-batch-size", 8, "--epochs", 1, "--batch-size", 4)  # fmt: skip
+         "--pretrain-epochs", 2, "--pretrain-batch-size", 16, "--epochs", 1, "--batch-size", 4)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ def test_a_thread_trains_what_the_command_trains(
     assert set(again.metrics) == set(run.metrics)
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_evaluates_as_the_command_does(overfitted: Path, script: Script, tmp_path: Path) -> None:
     script(val, "--project", overfitted, "--json", tmp_path / "m.json", "--conf-thres", 0.1)
     wanted = json.loads((tmp_path / "m.json").read_text())

@@ -75,7 +75,7 @@ def test_resumed_run_is_the_uninterrupted_one(
         "--batch-size",
         4,
         "--pretrain-batch-size",
-        4,
+        16,
     ]
     flags += ["--epochs", 3, "--pretrain-epochs", 2, "--cl-splits", 2]
     script(train, *flags, "--name", "whole")
