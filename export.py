@@ -35,6 +35,9 @@ def parse() -> argparse.Namespace:
     add_threshold_flags(parser, 0.25, 0.45, "with --nms: ")
     add_precision(parser)
     parser.add_argument("--data", type=Path, help="data yaml, on whose images it is compared with PyTorch [the run's]")
+    parser.add_argument(
+        "--pictures", type=Path, help="a folder of pictures to compare on instead [random ones where there are no data]"
+    )
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     add_limit_flags(parser, PICTURE, MODEL)
@@ -102,16 +105,11 @@ def write_and_compare(detector: "YOLOv3Detector", path: Path, arguments: argpars
     """
     from dataclasses import replace
 
-    from data.description import load_description
-    from data.formats import read_split
-    from deployment.export import compare, write_onnx, write_torchscript
+    from deployment.export import compare, pictures_for, write_onnx, write_torchscript
     from models import Thresholds
     from models.inference import for_inference
 
-    if not (data := arguments.data or detector.data):
-        raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
-    description = load_description(data)  # before anything is written: it may not be there
-    records = read_split(description, description.held_out).records
+    records = pictures_for(detector, arguments.data, arguments.pictures)  # before anything is written
     quick = replace(detector, model=for_inference(detector.model, arguments.precision))
     chosen = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det) if arguments.nms else None
     if arguments.format == "onnx":

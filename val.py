@@ -192,16 +192,20 @@ def average_precision(arguments: argparse.Namespace) -> None:
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     folder = new_run(arguments.project, "val", arguments.name)
-    files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
-    for path in files:
-        make_folder(path.parent)
+    if arguments.json:
+        make_folder(arguments.json.parent)
     thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
     finding = Finding(
-        arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
+        arguments.imgsz or detector.imgsz,
+        thresholds,
+        arguments.batch_size,
+        arguments.augment,
+        arguments.save_json,
+        arguments.precision,
     )
     metrics = evaluate_detector(detector, split, finding, folder)
-    for path in files:
-        write_text(path, json_text({"split": split.name, **metrics}, 2))
+    if arguments.json:
+        write_text(arguments.json, json_text({"split": split.name, **metrics}, 2))
     table = summary(metrics, split, detector, folder)
     write_text(folder / "summary.txt", table)
     print(table, end="")

@@ -45,7 +45,7 @@ def read_coco(description: Description, split: str) -> Split:
     for entry, image, size in zip(chosen, paths, readable(paths, problems), strict=True):
         if size is not None:
             record = read_image(entry, image, size, annotations[entry["id"]], labels, path, problems)
-            records.append(replace(record, group=entry_value(entry, description.group)))
+            records.append(replace(record, group=entry_value(entry, description.group), number=entry["id"]))
     return Split(split, description, records, problems)
 
 
@@ -53,6 +53,13 @@ def coco_names(root: Path, train: str) -> list[str]:
     """The categories of the training json in the order of their ids."""
     content = read_json(root / train.partition("#")[0])
     return [entry["name"] for entry in sorted(content["categories"], key=lambda entry: entry["id"])]
+
+
+def coco_numbers(description: Description, split: str) -> list[int | str | None]:
+    """The category id of each class in the json of a split; None for those without."""
+    path = description.root / description.split(split).partition("#")[0]
+    of_name = {entry["name"].casefold(): entry["id"] for entry in read_json(path)["categories"]}
+    return [of_name.get(name.casefold()) for name in description.names]
 
 
 def read_json(path: Path) -> dict[str, list[Entry]]:
