@@ -1,8 +1,14 @@
 """A recipe beside the tables: whether what it names is there."""
 
-from models.backbones import BACKBONES
+from functools import lru_cache
+
+import torch
+
+from models.backbones import BACKBONES, make_backbone
 from models.heads import HEADS
+from models.yolov3 import YOLOv3
 from utils.config import Recipe
+from utils.errors import UserError
 from utils.tables import Table
 
 NAMED: dict[str, Table] = {"backbone": BACKBONES, "pretrain.head": HEADS}  # recipe key → what its value names
@@ -20,3 +26,33 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     BACKBONES.pick(recipe.backbone, where)
     HEADS.pick(recipe.pretrain.head, where)
     return recipe
+
+
+def check_sizes(recipe: Recipe) -> None:
+    """Send a batch without content through the networks of a recipe, each at its size.
+
+    Raises:
+        UserError: one of them cannot take it, or makes so little of it that BatchNorm has a single value to look at.
+    """
+    stage = recipe.stage
+    sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size)}
+    if recipe.pretrains:
+        sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
+    for flag, (side, batch) in sizes.items():
+        detects = flag == "--imgsz" and not recipe.pretrain_only
+        if fault := why_not(recipe.backbone, recipe.width, side, batch, detects=detects):
+            what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
+            raise UserError(what, where=flag, mend="give a larger size, or a larger batch")
+
+
+@lru_cache(maxsize=64)
+def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
+    """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
+    with torch.device("meta"):  # shapes, and no arithmetic
+        backbone = make_backbone(name, width)
+        network = YOLOv3(backbone, 1) if detects and backbone.taps else torch.nn.Sequential(*backbone.blocks)
+        try:
+            network.train()(torch.empty(batch, 3, side, side))
+        except (RuntimeError, ValueError) as error:
+            return str(error)[:120]
+    return None

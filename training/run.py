@@ -11,6 +11,7 @@ from models.yolov3 import YOLOv3
 from training.backbone import load_backbone, reuse_backbone
 from training.baselines import train_baselines
 from training.cascade import pretrain
+from training.check import check_sizes
 from training.detector import train_detector
 from training.job import Job
 from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
@@ -41,6 +42,7 @@ def train(
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
         Stopped: by a signal.
     """
+    check_sizes(recipe)
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing

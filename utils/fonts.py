@@ -28,9 +28,7 @@ def shown(name: str, number: int) -> str:
         return name
     if not told:
         told.append(name)
-        what = (
-            f"no font here has {name}: classes of such names stand as their numbers in pictures, this one as {number}"
-        )
+        what = f"no font here has {name}: such classes stand as numbers in pictures, this one as {number}"
         console.print(f"{what}; {INSTALL}", markup=False)
     return str(number)
 
