@@ -19,6 +19,10 @@ class Plain(Console):
         """Print with control characters spelt out."""
         super().print(*(printable(own) if isinstance(own, str) else own for own in objects), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever ends the process: rich would end it with a code of its own."""
+        raise
+
 
 # Every rank runs the same code; the first one speaks for all. Both variables stand before torch is even loaded.
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
