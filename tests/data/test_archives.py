@@ -227,6 +227,6 @@ def test_an_archive_that_unfolds_is_not_unpacked(tmp_path: Path, suffix: str, mo
             member = tarfile.TarInfo("train/cat/1.png")
             member.size = len(zeros)
             tar.addfile(member, io.BytesIO(zeros))
-    with pytest.raises(UserError, match="unpacks to .* GiB, more than 0.01; read it with --max-unpacked"):
+    with pytest.raises(UserError, match=r"unpacks to .* GiB, more than 0.01; read it with --max-unpacked"):
         unpack([path], tmp_path / "out", yaml=tmp_path / "d.yaml")
     assert not (tmp_path / "out").exists()
