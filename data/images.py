@@ -24,11 +24,14 @@ MANY_MISSING = 10  # missing images above which one problem counts them all: a p
 
 def images_below(folder: Path) -> list[Path]:
     """Image files at any depth, by their suffix, in alphabetical order; linked folders are looked through too."""
-    return [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
+    return files_below(folder, SUFFIXES)
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Files at any depth in alphabetical order, but hidden ones; links are followed, each folder is entered once."""
+def files_below(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """Files of some kinds at any depth in alphabetical order, but hidden ones.
+
+    Links are followed, and each folder is entered once.
+    """
     found, entered = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -36,8 +39,9 @@ def files_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add(real)
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+        some = (Path(place, name) for name in names if not name.startswith("."))
+        found += [path for path in some if path.suffix.lower() in suffixes and path.is_file()]
+    return sorted(found)
 
 
 def record_rgb(record: Record) -> np.ndarray:

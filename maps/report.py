@@ -1,7 +1,6 @@
 """The study as one page that opens offline, and its files in a folder."""
 
 import base64
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from maps.figures import charts, save
 from maps.gallery import Group, galleries
 from maps.summary import Summary
 from maps.tables import Claim, as_json, heading, markdown, tables, terminal, write_values
-from utils.files import make_folder, write_text
+from utils.files import json_text, make_folder, write_text
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -44,7 +43,7 @@ def write_report(
             folder beside it, of the same name.
         figures: a further place for the JSON.
     """
-    numbers = json.dumps(as_json(summary, claims, command), indent=1) + "\n"
+    numbers = json_text(as_json(summary, claims, command), 1)
     write_values(summary.study, folder / "values")
     for path in filter(None, (folder / "localise.json", figures)):
         write_text(path, numbers)

@@ -1,6 +1,5 @@
 """The comparison as a table, a plot, a page of pictures, JSON, and the boxes by image."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from maps.figures import as_csv
 from maps.plan import Plan
 from maps.tables import as_markdown, as_terminal
 from utils.errors import UserError
-from utils.files import make_folder, write_text
+from utils.files import json_text, make_folder, write_text
 from wsol.compare import Comparison, compare
 from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
 from wsol.methods import BASELINES, METHODS
@@ -43,7 +42,7 @@ def compare_and_report(
     """
     comparison = compare(plan, names)
     rows = judge(comparison, draws)
-    numbers = json.dumps({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, indent=1) + "\n"
+    numbers = json_text({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, 1)
     for path in filter(None, (folder / "localisers.json", figures)):
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
