@@ -30,6 +30,9 @@ def parse() -> argparse.Namespace:
     add_threshold_flags(parser, 0.25, 0.45, "with --nms: ")
     add_precision(parser)
     parser.add_argument("--data", type=Path, help="data yaml, on whose images it is compared with PyTorch [the run's]")
+    parser.add_argument(
+        "--pictures", type=Path, help="a folder of pictures to compare on instead [random ones where there are no data]"
+    )
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     add_limit_flags(parser, PICTURE, MODEL)
@@ -43,7 +46,7 @@ def main() -> None:
     weights = arguments.weights or newest_detector(arguments.project)
     from deployment import export_detector
 
-    keys = ("format", "layout", "nms", "conf_thres", "iou_thres", "max_det", "precision", "data")
+    keys = ("format", "layout", "nms", "conf_thres", "iou_thres", "max_det", "precision", "data", "pictures")
     export_detector(weights, arguments.file, **{key: getattr(arguments, key) for key in keys})
 
 

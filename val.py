@@ -173,7 +173,12 @@ def average_precision(arguments: argparse.Namespace) -> None:
     if arguments.json:
         make_folder(arguments.json.parent)
     finding = Finding(
-        arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
+        arguments.imgsz or detector.imgsz,
+        thresholds,
+        arguments.batch_size,
+        arguments.augment,
+        arguments.save_json,
+        arguments.precision,
     )
     metrics = judge(detector, split, finding, folder)
     if arguments.json:

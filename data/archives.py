@@ -65,9 +65,8 @@ def fetch_rest(url: str, part: Path) -> None:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
         if have and answer.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()  # another file, or one that is whole already
-            fetch_rest(url, part)
-            return
+            part.unlink()  # what is there belongs to another file, or is whole already
+            raise requests.ConnectionError(f"the server has no byte {have:,} of it")
         answer.raise_for_status()
         goes_on = answer.status_code == requests.codes.partial_content
         length = int(answer.headers.get("Content-Length") or 0)

@@ -9,10 +9,11 @@ import numpy as np
 from data.description import load_description
 from data.doubles import files, in_two_splits
 from data.formats import read_split
-from data.images import images_below, record_rgb
+from data.images import UNREAD, images_below, record_rgb
 from data.levels import values_of
+from data.listing import files_below
 from data.records import Description, Notice, Split
-from utils.draw import draw_truth, save_page
+from utils.draw import draw_truth, save_page, thumbnail
 from utils.errors import run_cli
 from utils.files import write_text
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
@@ -35,6 +36,8 @@ def main() -> None:
     arguments = parser.parse_args()
     description = load_description(arguments.data, download=arguments.download)
     splits = read_all(description, strict=arguments.strict)
+    if unread := files_below(description.root, UNREAD):
+        print(f"{len(unread)} pictures of kinds that are not read, the first is {unread[0]}: save them as JPEG or PNG")
     folder = new_run(arguments.project, "check", arguments.name)
     for split in splits:
         print("\n".join([split.summary(), *sizes(split), *histogram(split), *values(split)]))
@@ -108,7 +111,10 @@ def labelled_pictures(split: Split) -> list[np.ndarray]:
     """Some images with their boxes, evenly through the split."""
     step = -(-len(split.records) // SHOWN)
     names = split.description.names
-    return [draw_truth(record_rgb(record), record.boxes_xyxy, record.labels, names) for record in split.records[::step]]
+    return [
+        thumbnail(draw_truth(record_rgb(record), record.boxes_xyxy, record.labels, names))
+        for record in split.records[::step]
+    ]
 
 
 if __name__ == "__main__":

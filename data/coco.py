@@ -82,6 +82,17 @@ def coco_names(root: Path, train: str) -> list[str]:
     return [entry["name"] for entry in ordered if entry["id"] in used or not is_root(entry, content)]
 
 
+def coco_numbers(description: Description, split: str) -> list[Id | None]:
+    """The category id of each class in the json of a split; None for those without."""
+    path, _ = json_of(description.root, description.split(split), split)
+    content = read_instances(path)
+    used = used_categories(content)
+    of_name = {
+        own["name"].casefold(): own["id"] for own in sorted(content.categories, key=lambda own: own["id"] in used)
+    }
+    return [of_name.get(name.casefold()) for name in description.names]
+
+
 def is_root(entry: Entry, content: Instances) -> bool:
     """Whether a category has the name of another, or is the `supercategory` of one."""
     others = [other for other in content.categories if other is not entry]
@@ -213,6 +224,7 @@ class Boxes:
                         clipped=reaching,
                         crowd=crowd[own],
                         areas=areas[own],
+                        number=self.chosen[at]["id"],
                     )
                 )
         return found

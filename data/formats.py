@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
-from data.coco import coco_names, read_coco
+from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
@@ -23,7 +23,7 @@ FORMATS = Table(
     (
         Format("voc", "XML files of Pascal VOC", read_voc, False, True, lists_all=True),
         Format("yolo", "text files of YOLO", read_yolo, False, True, lists_all=True),
-        Format("coco", "a json of COCO", read_coco, False, True, coco_names, in_json=True),
+        Format("coco", "a json of COCO", read_coco, False, True, coco_names, in_json=True, numbers=coco_numbers),
         Format(
             "coco_labels",
             "classes in a json like COCO's",

@@ -1,5 +1,6 @@
 """What every reader of a data format is given and returns: description → images with boxes, and what was left out."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Format(Entry):
         in_json: a json tells more about each image, for `group:`.
         labelled: the yaml says with `label:` which key of the json is the class.
         joins: `classes:` may join its labels to classes.
+        numbers: (description, split) → the data set's own number of each class, None where it has none.
     """
 
     read: Callable[["Description", str], "Split"]
@@ -40,6 +42,7 @@ class Format(Entry):
     in_json: bool = False
     labelled: bool = False
     joins: bool = False
+    numbers: Callable[["Description", str], list[int | str | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,16 @@ class Split:
     records: list[Record]
     problems: list[Problem] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what is judged: names and sizes of the images, classes, boxes and what they count for."""
+        found = hashlib.sha256(repr(self.description.names).encode())
+        for own in self.records:
+            found.update(repr((own.image.name, own.size_hw)).encode())
+            for part in (own.boxes_xyxy, own.labels, own.difficult, own.classes, own.crowd):
+                found.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()[:16]
 
     def summary(self) -> str:
         """One line of counts: boxes, or classes where there are no boxes; then the first problems, a line each."""

@@ -86,14 +86,14 @@ def find_files(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     places = [path] if path.is_dir() else map(Path, glob.glob(as_glob(path), recursive=True))
-    there = sorted(file for place in places for file in (files_below(place) if place.is_dir() else [place]))
+    kinds = SUFFIXES | VIDEOS | UNREAD
+    there = sorted(file for place in places for file in (files_below(place, kinds) if place.is_dir() else [place]))
     found = [file for file in there if file.suffix.lower() in SUFFIXES | VIDEOS and file.is_file()]
     for file in there:
         if file.suffix.lower() in UNREAD:
             print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
     if not found:
-        kinds = ", ".join(sorted(SUFFIXES | VIDEOS))
-        mend = f"give a file, a folder or a glob of {kinds}, a webcam or an address"
+        mend = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
         raise UserError("no image or video there", where=source, mend=mend)
     return found
 

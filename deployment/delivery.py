@@ -3,9 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.description import load_description
-from data.formats import read_split
-from data.records import Record
 from deployment import export as writers
 from models.darknet import DarkNet
 from models.darknet_weights import read_darknet, write_darknet
@@ -63,6 +60,7 @@ def export_detector(
     max_det: int = 300,
     precision: str = "fp32",
     data: str | Path | None = None,
+    pictures: str | Path | None = None,
 ) -> Path:
     """Write a detector for other programs and compare it with PyTorch, as export.py does; keywords are its flags.
 
@@ -72,6 +70,7 @@ def export_detector(
         format: `onnx`, `torchscript` or `darknet`.
         nms: the ONNX file itself suppresses, with the thresholds after it; else these are not looked at.
         data: data yaml, on whose held-out images it is compared [that of the training].
+        pictures: a folder of pictures to compare on instead [random ones where there are no data].
 
     Returns:
         The file.
@@ -85,7 +84,7 @@ def export_detector(
     if format == "darknet":
         write_weights(own, path)
     else:
-        write_and_compare(own, path, wish, None if data is None else Path(data))
+        write_and_compare(own, path, wish, *(None if given is None else Path(given) for given in (data, pictures)))
     return path
 
 
@@ -108,13 +107,15 @@ def write_weights(detector: YOLOv3Detector, path: Path) -> None:
     say(f"  filters={3 * (5 + len(detector.names))} before each [yolo]\n  anchors={anchors}")
 
 
-def write_and_compare(detector: YOLOv3Detector, path: Path, wish: Wish, data: Path | None) -> None:
+def write_and_compare(
+    detector: YOLOv3Detector, path: Path, wish: Wish, data: Path | None, pictures: Path | None
+) -> None:
     """Write ONNX or TorchScript, run it on held-out images beside PyTorch in fp32, print how far it is off.
 
     Raises:
         UserError: too far.
     """
-    records = held_out(detector, data)  # before anything is written: they may not be there
+    records = writers.pictures_for(detector, data, pictures)  # before anything is written: they may not be there
     quick = replace(detector, model=for_inference(detector.model, wish.precision))
     if wish.format == "onnx":
         exporter = writers.write_onnx(quick, path, wish.layout, wish.suppression)
@@ -134,18 +135,6 @@ def write_and_compare(detector: YOLOv3Detector, path: Path, wish: Wish, data: Pa
             mend=f"do not use it: more than {allowed:g}; report the versions in requirements.txt",
         )
     say(f"largest difference {worst:.1e}, allowed {allowed:g}")
-
-
-def held_out(detector: YOLOv3Detector, data: Path | None) -> list[Record]:
-    """Images that the file is compared on.
-
-    Raises:
-        UserError: nobody says which data, or they are not there.
-    """
-    if not (own := data or detector.data):
-        raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
-    description = load_description(own)
-    return read_split(description, description.held_out).records
 
 
 def say(line: str) -> None:

@@ -6,12 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim
 
+from data.description import load_description
+from data.formats import read_split
+from data.images import images_below
+from data.levels import with_levels
 from data.loader import read_image
-from data.records import Record
+from data.records import Record, make_record
+from data.sources import read_image as frame_of
 from data.transforms import eval_transform
 from models.decode import DECODE_TYPE, Thresholds, suppress
 from models.onnx_detector import boxes_and_scores, digest, load_onnx
@@ -19,8 +26,10 @@ from models.test_time import Outputs
 from models.yolov3 import STRIDES
 from models.yolov3_detector import YOLOv3Detector
 from utils.boxes import Detections
+from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
+RANDOM = 3  # pictures to compare on where there are no data: as many as the largest batch holds
 OPSET = 18  # what the GPU kernels of onnxruntime and ultralytics' reader cover
 IR_VERSION = 10
 
@@ -198,6 +207,46 @@ class Difference:
     size_hw: tuple[int, int]
     box: float
     score: float
+
+
+def pictures_for(detector: YOLOv3Detector, data: Path | None, folder: Path | None) -> list[Record]:
+    """What a written file is compared on: held-out pictures, those of a folder, or random ones, which is said.
+
+    Args:
+        data: data yaml that somebody asks for [that of the training, if it is still there].
+        folder: of pictures that need no labels.
+
+    Raises:
+        UserError: what is asked for cannot be read.
+    """
+    if folder is not None:
+        frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, detector.levels))]
+        found = [make_record(Path(own.where), own.image.shape[:2], pixels=own.image) for own in frames]
+        if not found:
+            raise UserError("no readable picture", where=folder, mend="give a folder of pictures, or leave it away")
+        return found
+    try:
+        if not (own := data or detector.data):
+            raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
+        description = with_levels(load_description(own), detector.levels)
+        return read_split(description, description.held_out).records
+    except UserError as error:
+        if data is not None:
+            raise
+        print(f"compared on {RANDOM} random pictures, since there are no others: {error}")
+        return random_pictures(detector.imgsz)
+
+
+def random_pictures(imgsz: int) -> list[Record]:
+    """Pictures of noise of several scales, always the same, wider and higher ones: some cells answer to any of them."""
+    draw = np.random.default_rng(0)
+    found = []
+    for number in range(RANDOM):
+        height, width = draw.integers(imgsz // 2, imgsz + 1, 2).tolist()
+        coarse = draw.integers(0, 256, (4 << number, 4 << number, 3), np.uint8)
+        pixels = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+        found.append(make_record(Path(f"random#{number}"), (height, width), pixels=pixels))
+    return found
 
 
 def compare(

@@ -7,12 +7,13 @@ from typing import Any, TypedDict
 
 from data.records import Split
 from evaluation.detection_figures import FIGURES, detection_metrics
-from evaluation.evaluate import coco_evaluation, guessed, instances, true_annotations
+from evaluation.evaluate import Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
 from evaluation.held_out import Wanted, read_held_out
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from models.decode import Thresholds
 from models.detector import Detector
+from utils.boxes import Detections
 from utils.files import json_text, make_folder, write_text
 from utils.flags import input_size
 
@@ -22,13 +23,21 @@ SURE = 0.25  # confidence above which a detection is drawn and counted in the co
 
 @dataclass(frozen=True)
 class Finding:
-    """How detections are made."""
+    """How detections are made; `told` is what metrics.json says of it."""
 
     imgsz: int
     thresholds: Thresholds
     batch_size: int
     augment: bool = False
     keep: bool = False  # detections and truth as JSON files, for any other program to judge
+    precision: str = "fp32"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """All of it that moves a figure."""
+        own = self.thresholds
+        given = {"conf_thres": own.conf_thres, "iou_thres": own.iou_thres, "max_det": own.max_det}
+        return {"imgsz": self.imgsz, **given, "augment": self.augment, "precision": self.precision}
 
 
 class Options(TypedDict, total=False):
@@ -115,15 +124,14 @@ def judge(detector: Detector, split: Split, finding: Finding, folder: Path | Non
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = {"split": split.name, **detection_metrics(evaluation, split.records, found, detector.names)}
     if finding.keep and folder:
-        write_text(folder / "detections.json", json_text(guessed(found)))
-        truth = instances(true_annotations(split.records), split.records, detector.names)
-        write_text(folder / "annotations.json", json_text(truth))
+        write_for_others(split, found, folder)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
+    metrics["found_with"] = finding.told | {"data": split.digest} | split.description.told_levels
     if folder:
-        save_pictures(evaluation, split, found, folder, SURE, PAGE)
-        write_metrics(metrics, folder / "metrics.json")
+        write_metrics(metrics, folder / "metrics.json")  # before any picture may fail
         write_text(folder / "summary.txt", summary(metrics, split, detector, folder))
+        save_pictures(evaluation, split, found, folder, SURE, PAGE)
     return metrics
 
 
@@ -132,10 +140,32 @@ def write_metrics(metrics: dict[str, Any], path: Path) -> None:
     write_text(path, json_text(metrics, 2))
 
 
+def write_for_others(split: Split, found: list[Detections], folder: Path) -> None:
+    """detections.json and annotations.json, with the ids of the user's own json where there is one."""
+    numbers = Numbers.of(split)
+    rows = numbers.put_on(guessed(found))
+    if not rows:
+        print("nothing was found: a box of no size with score 0 stands for it in detections.json")
+        rows = nothing(numbers)
+    write_text(folder / "detections.json", json_text(rows))
+    truth = numbers.put_on(true_annotations(split.records))
+    write_text(
+        folder / "annotations.json", json_text(instances(truth, split.records, split.description.names, numbers))
+    )
+
+
+def unusual(told: dict[str, Any]) -> str:
+    """The thresholds that are not those of evaluation, as `conf_thres 0.25`; they lower what a detector reaches."""
+    usual = {"conf_thres": Thresholds.conf_thres, "iou_thres": Thresholds.iou_thres, "max_det": Thresholds.max_det}
+    return ", ".join(f"{name} {told[name]:g}" for name, own in usual.items() if told[name] != own)
+
+
 def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: Path) -> str:
     """The AP table and where the pictures are, as plain text."""
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
-    lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}", ""]
+    lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
+    lines += [f"  found with {other}" for other in [unusual(metrics["found_with"])] if other]
+    lines.append("")
     lines += [f"  {key:<12}{share(metrics[key])}" for key, own in FIGURES.items() if own.summed_up]
     lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
     width = max(12, *(len(name) for name in metrics["per_class"]))

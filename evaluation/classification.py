@@ -121,7 +121,7 @@ def bootstrap(
     """95 % percentile intervals of the measures over resampled images (N drawn from N with replacement).
 
     With groups [N], whole numbers from 0 without a gap, whole groups are drawn: images of one patient, or objects of
-    one picture, are no independent draws.
+    one picture, are no independent draws. A single group has no interval.
 
     A class that a resample leaves without images, or without others, is left out of that draw's mean. The same N,
     draws and seed give the same resamples: classifiers of the same images are compared on the same ones.
@@ -129,6 +129,8 @@ def bootstrap(
     A positive drawn twice ranks beside itself, which lifts the average precision of a resample: for a classifier near
     chance with few positives in a class, the interval of `map` can lie wholly above the figure.
     """
+    if groups is not None and len(np.unique(groups)) < 2:
+        return {}  # one picture, or one patient, says nothing about others
     chunks = [
         weighted_metrics(scores, targets, single_label, weights, METRICS if names is None else names)
         for weights in resamples(len(scores), draws, seed, groups)

@@ -3,13 +3,14 @@
 import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data.records import Record
+from data.records import Record, Split
 from utils.boxes import Detections
 
 
@@ -76,15 +77,60 @@ def in_memory(annotations: list[dict[str, Any]], records: Sequence[Record], name
     return coco
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """Ids of images and categories in the order of records and class names."""
+
+    images: list[int | str]
+    categories: list[int | str]
+
+    @classmethod
+    def of(cls, split: Split) -> "Numbers":
+        """Those of the user's own json, where it numbers every image and class, and no two alike; else from 1 on."""
+        own = split.description
+        images = [record.number for record in split.records]
+        classes = own.format.numbers(own, split.name) if own.format.numbers else []
+        return cls(distinct(images) or counted(len(images)), distinct(classes) or counted(len(own.names)))
+
+    def put_on(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Annotations or detections that count from 1, with these ids."""
+        return [
+            row | {"image_id": self.images[row["image_id"] - 1], "category_id": self.categories[row["category_id"] - 1]}
+            for row in rows
+        ]
+
+
+def distinct(ids: Sequence[int | str | None]) -> list[int | str] | None:
+    """The ids if all are given and no two alike, to whoever reads them back as text or number; else None."""
+    found = [number for number in ids if number is not None]
+    return found if found and len({str(number) for number in found}) == len(ids) else None
+
+
+def counted(count: int) -> list[int | str]:
+    """1, 2, 3, and so on."""
+    return list(range(1, count + 1))
+
+
+def nothing(numbers: Numbers) -> list[dict[str, Any]]:
+    """What stands in for an empty list of detections, which pycocotools does not read: a box of no size, score 0."""
+    row = {"image_id": numbers.images[0], "category_id": numbers.categories[0], "score": 0.0}
+    return [row | {"bbox": [0.0, 0.0, 0.0, 0.0], "area": 0.0, "iscrowd": 0}]
+
+
 def instances(
-    annotations: list[dict[str, Any]], records: Sequence[Record], names: list[str]
+    annotations: list[dict[str, Any]], records: Sequence[Record], names: list[str], numbers: Numbers | None = None
 ) -> dict[str, list[dict[str, Any]]]:
-    """What an instances json of COCO holds."""
+    """What an instances json of COCO holds.
+
+    Args:
+        numbers: of the images and categories [from 1 on].
+    """
+    own = numbers or Numbers(counted(len(records)), counted(len(names)))
     return {
         "images": [
             {"id": number, "file_name": record.image.name, "height": record.size_hw[0], "width": record.size_hw[1]}
-            for number, record in enumerate(records, start=1)
+            for number, record in zip(own.images, records, strict=True)
         ],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(names, start=1)],
+        "categories": [{"id": number, "name": name} for number, name in zip(own.categories, names, strict=True)],
         "annotations": [{**item, "id": number} for number, item in enumerate(annotations, start=1)],
     }

@@ -11,7 +11,7 @@ from data.records import Split
 from evaluation.curves import f1_curves, rank
 from evaluation.evaluate import Evaluation
 from utils.boxes import Detections, Truth
-from utils.draw import draw_detections, draw_truth, save_page
+from utils.draw import draw_detections, draw_truth, save_page, thumbnail
 from utils.files import written_whole
 from utils.fonts import legible
 from utils.ultralytics_parts import plot_confusion, plot_f1, plot_precision_recall
@@ -45,7 +45,8 @@ def save_pictures(
     sides: list[np.ndarray] = []
     for record, drawn in list(zip(split.records, shown, strict=True))[:page]:
         image = record_rgb(record)
-        sides += [draw_truth(image, record.boxes_xyxy, record.labels, names), draw_detections(image, drawn, names)]
+        true = draw_truth(image, record.boxes_xyxy, record.labels, names)
+        sides += [thumbnail(true), thumbnail(draw_detections(image, drawn, names))]
     save_page(sides, folder / "predictions.jpg", ("true", f"found, score ≥ {conf:g}") * 2)
 
 

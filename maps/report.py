@@ -43,7 +43,7 @@ def write_report(
             folder beside it, of the same name.
         figures: a further place for the JSON.
     """
-    numbers = json_text(as_json(summary, claims, command), indent=1)
+    numbers = json_text(as_json(summary, claims, command), 1)
     write_values(summary.study, folder / "values")
     for path in filter(None, (folder / "localise.json", figures)):
         write_text(path, numbers)

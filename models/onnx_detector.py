@@ -18,6 +18,8 @@ from models.yolov3 import STRIDES
 from utils.boxes import xyxy_to_cxcywh
 from utils.errors import UserError
 from utils.levels import Levels
+from utils.limits import MODEL
+from utils.memory import GIB
 
 LAYOUTS = {
     "default": "[B, 4 + classes, N]: centre and size in pixels, objectness · class",
@@ -99,6 +101,8 @@ def checked(path: Path) -> dict[str, str]:
 
     if not path.is_file():
         raise UserError("no such file", where=path, mend="check the path, or write one with `python export.py`")
+    if what := MODEL.too_much(path.stat().st_size / GIB):
+        raise UserError(f"of {what}", where=path, mend="do so only if you trust it")
     try:
         model = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(model)

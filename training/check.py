@@ -1,14 +1,15 @@
 """A recipe beside the tables: whether what it names is there, and takes the sizes that it asks for."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 
-from data.views import View
 from models.backbones import BACKBONES, make_backbone
 from models.heads import HEADS
-from models.plan import block_costs
+from models.yolov3 import YOLOv3
 from utils.config import Recipe
+from utils.errors import UserError
 from utils.tables import Table
 
 NAMED: dict[str, Table[Any]] = {"backbone": BACKBONES, "pretrain.head": HEADS}  # recipe key → what its value names
@@ -29,19 +30,37 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
 
 
 def check_sizes(recipe: Recipe) -> None:
-    """Refuse images that the backbone cannot take, before anything is made.
-
-    Args:
-        recipe: its source of pre-training is settled.
+    """Send a batch without content through the networks of a recipe, each at its size.
 
     Raises:
-        UserError: there are such; names the block, and its reason.
+        UserError: one of them cannot take it, or makes so little of it that BatchNorm has a single value to look at;
+            names the block.
     """
-    with torch.device("meta"):
-        backbone = make_backbone(recipe.backbone, recipe.width)
-    sides = {View.of(recipe.stage).imgsz} if recipe.pretrains else set()
-    judged_twice = recipe.pretrains and not HEADS.pick(recipe.pretrain.head).one_size
-    if judged_twice or (backbone.taps and not recipe.pretrain_only):
-        sides.add(recipe.imgsz)  # a stage is judged at the detector's size too
-    for side in sorted(sides):
-        block_costs(backbone, side)
+    stage = recipe.stage
+    sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size)}
+    if recipe.pretrains:
+        sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
+    for flag, (side, batch) in sizes.items():
+        detects = flag == "--imgsz" and not recipe.pretrain_only
+        if fault := why_not(recipe.backbone, recipe.width, side, batch, detects=detects):
+            what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
+            raise UserError(what, where=flag, mend="give a larger size, or a larger batch")
+
+
+@lru_cache(maxsize=64)
+def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
+    """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
+    with torch.device("meta"):  # shapes, and no arithmetic
+        backbone, x = make_backbone(name, width).train(), torch.empty(batch, 3, side, side)
+        steps = {f"b{number}": block for number, block in enumerate(backbone.blocks, start=1)}
+        for place, step in steps.items():
+            try:
+                x = step(x)
+            except (RuntimeError, ValueError, AssertionError) as error:
+                return f"{place}: {str(error)[:120]}"
+        try:
+            if detects and backbone.taps:
+                YOLOv3(backbone, 1).train()(torch.empty(batch, 3, side, side))
+        except (RuntimeError, ValueError) as error:
+            return f"the detector's neck: {str(error)[:120]}"
+    return None

@@ -49,6 +49,7 @@ def carry_out(
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
         Stopped: by a signal.
     """
+    check_sizes(recipe)
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing

@@ -22,6 +22,10 @@ class Plain(Console):
         """Print with control characters spelt out."""
         super().print(*(printable(own) if isinstance(own, str) else own for own in objects), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever ends the process: rich would end it with a code of its own."""
+        raise
+
 
 def rank() -> int:
     """This process's number among those of its run; both variables stand before torch is even loaded."""

@@ -3,9 +3,10 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from utils.text import printable, redacted
 
@@ -34,26 +35,33 @@ class Stopped(BaseException):
 class Output:
     """Standard output or error of a command: nothing in a name can steer the terminal, and a full disk is told."""
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
+    def __init__(self, stream: Any, shown: Callable[[str], str]) -> None:
+        self.stream, self.shown = stream, shown
 
     def write(self, text: str) -> int:
-        try:
-            self.stream.write(printable(text))
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise cannot_say(error) from error
+        with said():
+            self.stream.write(self.shown(text))
         return len(text)
+
+    def flush(self) -> None:
+        with said():
+            self.stream.flush()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
-def cannot_say(error: OSError) -> UserError:
-    """The error for a standard output that takes no more."""
-    what = f"cannot write ({error.strerror or error})"
-    return UserError(what, where="standard output", mend="free the disk that it goes to, or send it elsewhere")
+@contextmanager
+def said() -> Iterator[None]:
+    """Turn what a full disk raises into an error of the user's to mend; a closed pipe is another matter."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = f"cannot write ({error.strerror or error})"
+        mend = "free the disk that it goes to, or send it elsewhere"
+        raise UserError(what, where="standard output", mend=mend) from error
 
 
 def prepare_output() -> None:
@@ -65,19 +73,23 @@ def prepare_output() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
         if name == "stdout":
-            console.file = stream  # it sees to its lines itself: some of what it writes is meant to steer
-        setattr(sys, name, Output(stream))
+            console.file = cast(TextIO, Output(stream, str))  # some of what it writes is meant to steer
+        setattr(sys, name, Output(stream, printable))
 
 
 def leave(code: int) -> NoReturn:
     """End the process, even where nobody takes what it still had to say."""
     try:
         sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == 0 and not isinstance(error, BrokenPipeError):
-            print(f"error: {cannot_say(error)}", file=sys.stderr)
-        code = code or (141 if isinstance(error, BrokenPipeError) else 2)
+    except BrokenPipeError:
+        code = code or 141
+    except UserError as error:
+        if code == 0:
+            print(f"error: {error}", file=sys.stderr)
+        code = code or 2
+    else:
+        sys.exit(code)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which takes the rest
     sys.exit(code)
 
 
@@ -93,8 +105,7 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         print(f"stopped by {stopped}", file=sys.stderr)
         leave(128 + stopped.number)
     except BrokenPipeError:  # as in `… | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        leave(141)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         leave(130)

@@ -7,24 +7,30 @@ from typing import Any
 
 from utils.console import console
 
-INSTALL = "install a font that has them, such as Noto Sans CJK, Thai or Arabic, to see their names"
-told: set[str] = set()  # names that were said to have no font
+INSTALL = "install a font that has them, such as Noto Sans CJK, Thai or Arabic, to see them"
+told: list[str] = []  # the name that was said to have no font
 
 
 def legible(names: Sequence[str]) -> list[str]:
-    """The names, or the number of each for which no font is installed; says once which these are.
+    """The names, or the number of each for which no font is installed: `shown` for all of them."""
+    return [shown(name, number) for number, name in enumerate(names)]
 
-    Plots made later take the fonts that the names need.
+
+def shown(name: str, number: int) -> str:
+    """A class name as pictures and plots show it: its number where no font here has its signs, which is said once.
+
+    Plots made later take the font that it needs.
     """
-    if all(name.isascii() for name in names):
-        return list(names)
-    fonts = [covering(frozenset(name)) for name in names]
-    use_in_plots([font for font in fonts if font])
-    if strange := [name for name, font in zip(names, fonts, strict=True) if not font and name not in told]:
-        told.update(strange)
-        what = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
-        console.print(f"no font here has {what}: these classes stand as numbers in pictures; {INSTALL}", markup=False)
-    return [name if font else str(index) for index, (name, font) in enumerate(zip(names, fonts, strict=True))]
+    if name.isascii():
+        return name
+    if font := covering(frozenset(name)):
+        use_in_plots(font)
+        return name
+    if not told:
+        told.append(name)
+        what = f"no font here has {name}: such classes stand as numbers in pictures, this one as {number}"
+        console.print(f"{what}; {INSTALL}", markup=False)
+    return str(number)
 
 
 @lru_cache(maxsize=1024)
@@ -56,18 +62,18 @@ def charmap(path: str) -> frozenset[int]:
         return frozenset()
 
 
-def use_in_plots(paths: Sequence[str]) -> None:
-    """Let matplotlib look for signs in these fonts too."""
+def use_in_plots(path: str) -> None:
+    """Let matplotlib look for signs in this font too."""
     import matplotlib
     from matplotlib.font_manager import FontProperties
 
-    families = [FontProperties(fname=path).get_name() for path in dict.fromkeys(paths)]
-    own = list(matplotlib.rcParams["font.family"])
-    matplotlib.rcParams["font.family"] = [*own, *(family for family in families if family not in own)]
+    family, own = FontProperties(fname=path).get_name(), list(matplotlib.rcParams["font.family"])
+    if family not in own:
+        matplotlib.rcParams["font.family"] = [*own, family]
 
 
 def drawing_font(text: str, size: int) -> Any:
-    """A font of Pillow for a text, as ultralytics' annotator wants it: with `getsize`, width and height in pixels."""
+    """A font of Pillow for a text, with `getsize` (width and height in pixels) as ultralytics' annotator asks."""
     from PIL import ImageFont
 
     font: Any = ImageFont.truetype(covering(frozenset(text)) or installed()[0], size)

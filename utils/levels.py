@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 BLACK, WHITE = 0.1, 99.9  # percentiles of the values that occur
+PART = 2**20  # values that are worked on at once: a large picture would take eight times its memory
 SAMPLED = 2**16  # values of each picture that count for them
 
 
@@ -26,8 +27,12 @@ class Levels:
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Uint8 of values of any type and shape; what is no number becomes 0."""
         reach = (self.white - self.black) or 1.0
-        inside = np.nan_to_num(values.astype(np.float64), nan=self.black).clip(self.black, self.white)
-        return np.rint((inside - self.black) / reach * 255).astype(np.uint8)
+        flat, found = values.reshape(-1), np.empty(values.size, np.uint8)
+        for start in range(0, len(flat), PART):
+            part = flat[start : start + PART].astype(np.float64)
+            inside = np.nan_to_num(part, nan=self.black).clip(self.black, self.white)
+            found[start : start + PART] = np.rint((inside - self.black) / reach * 255)
+        return found.reshape(values.shape)
 
     @classmethod
     def stored(cls, content: Mapping[str, Any]) -> "Levels | None":

@@ -42,7 +42,7 @@ def compare_and_report(
     """
     comparison = compare(plan, names)
     rows = judge(comparison, draws)
-    numbers = json_text({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, indent=1)
+    numbers = json_text({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, 1)
     for path in filter(None, (folder / "localisers.json", figures)):
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import socket
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ import pytest
 from conftest import write_yaml
 from PIL import Image
 
+from data import archives
+from data.archives import fetch, unpack
 from data.description import Description, load_description
 from data.formats import read_split
 from utils.errors import UserError
@@ -172,3 +175,58 @@ def test_what_is_not_what_was_published_is_not_kept(tmp_path: Path, server: str,
 def test_an_address_wants_a_hash(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give `url` and `sha256` together"):
         describe(tmp_path, {"file": "a.tar", "url": "http://127.0.0.1/a.tar"})  # type: ignore[arg-type]
+
+
+class Halting(QuietHandler):
+    """Sends half of a file and hangs up, the first time; then what is asked for."""
+
+    halted = False
+
+    def do_GET(self) -> None:
+        content = (Path(self.directory) / self.path.strip("/")).read_bytes()
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:] if type(self).halted else content[: len(content) // 2])
+        type(self).halted = True
+
+
+def test_a_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(3 * 2**20)
+    (tmp_path / "a.bin").write_bytes(content)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Halting, directory=str(tmp_path))) as own:
+        Thread(target=own.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{own.server_port}/a.bin"
+        found = fetch(url, tmp_path / "b.bin", hashlib.sha256(content).hexdigest())
+        own.shutdown()
+    assert found.read_bytes() == content
+    assert Halting.halted
+    assert not (tmp_path / ".b.bin.part").exists()
+
+
+def test_a_silent_server_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "TIMEOUT", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as own,
+        pytest.raises(UserError, match=r"cannot fetch b.bin .*timed out"),
+    ):
+        fetch(f"http://u:secret@127.0.0.1:{own.getsockname()[1]}/b.bin", tmp_path / "b.bin")
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_an_archive_that_unfolds_is_not_unpacked(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASCADE_MAX_UNPACKED", "0.01")
+    path = tmp_path / f"a{suffix}"
+    zeros = bytes(20 * 2**20)
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("train/cat/1.png", zeros)
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            member = tarfile.TarInfo("train/cat/1.png")
+            member.size = len(zeros)
+            tar.addfile(member, io.BytesIO(zeros))
+    with pytest.raises(UserError, match=r"unpacks to .* GiB, more than 0.01; read it with --max-unpacked"):
+        unpack([path], tmp_path / "out", yaml=tmp_path / "d.yaml")
+    assert not (tmp_path / "out").exists()

@@ -1,3 +1,4 @@
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.images import check_image
+from data.records import Problem
 from data.sources import Frame, open_source
 from utils.errors import UserError
 
@@ -105,3 +108,75 @@ def test_nothing_that_can_be_read(folder: Path, capsys: pytest.CaptureFixture[st
     with pytest.raises(UserError, match="no readable image or video"):
         everything(folder)
     assert "d.mp4" in capsys.readouterr().out
+
+
+def test_folders_at_any_depth_links_and_pipes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("photos/a.png", "photos/more/b.jfif", "photos/more/c.avif", "elsewhere/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        kind = {"jfif": "JPEG"}.get(name.rpartition(".")[2])
+        Image.new("RGB", (8, 8), COLOURS[0]).save(tmp_path / name, format=kind)
+    photos = tmp_path / "photos"
+    (photos / "linked").symlink_to("../elsewhere")
+    (photos / "linked_file.png").symlink_to("../elsewhere/d.png")
+    (photos / "more" / "around").symlink_to("..")  # leads back
+    (photos / "lost.png").symlink_to("nowhere.png")
+    (photos / "e.heic").write_bytes(b"some container")
+    os.mkfifo(photos / "pipe.png")
+    names = ["a.png", "d.png", "linked_file.png", "b.jfif", "c.avif"]
+    assert [Path(frame.where).name for frame in everything(photos)] == names
+    assert "e.heic: pictures of this kind are not read; save it as JPEG or PNG" in capsys.readouterr().out
+    assert isinstance(check_image(photos / "pipe.png"), Problem)
+    with pytest.raises(UserError, match="no readable image or video"):
+        everything(photos / "e.heic")
+
+
+def test_brackets_are_part_of_a_folder_s_name(tmp_path: Path) -> None:
+    place = tmp_path / "with [1] brackets"
+    place.mkdir()
+    Image.new("RGB", (8, 8)).save(place / "a.png")
+    Image.new("RGB", (8, 8)).save(place / "b.png")
+    assert len(everything(f"{place}/*.png")) == 2
+    assert len(everything(f"{place}/[a].png")) == 1
+    assert len(everything(f"{tmp_path}/with*/*.png")) == 2
+
+
+def film(path: Path, frames: int) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for _ in range(frames):
+        writer.write(np.full((48, 64, 3), 99, np.uint8))
+    writer.release()
+    return path
+
+
+def test_streams_end_apart_and_dead_ones_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a b").mkdir()
+    film(tmp_path / "a b" / "long.mp4", 12)
+    film(tmp_path / "short.mp4", 3)
+    lines = [f"{tmp_path}/a b/long.mp4", "short.mp4", "short.mp4", "none.mp4", "rtsp://u:secret@127.0.0.1:9/a"]
+    (tmp_path / "all.streams").write_text("\ufeff" + "\n\n".join(lines))
+    frames = everything(tmp_path / "all.streams")
+    numbers = {where: [own.number for own in frames if own.where == where] for where in {own.where for own in frames}}
+    short = f"{tmp_path}/short.mp4"
+    assert numbers == {
+        lines[0]: list(range(1, 13)),
+        short: [1, 2, 3],
+        f"{short} (2)": [1, 2, 3],
+    }
+    said = capsys.readouterr().out
+    assert "left out none.mp4: cannot be opened" in said
+    assert "left out rtsp://127.0.0.1:9/a: cannot be opened" in said
+    assert "secret" not in said
+    (tmp_path / "dead.streams").write_text("none.mp4\n")
+    with pytest.raises(UserError, match="none of its streams can be opened"):
+        everything(tmp_path / "dead.streams")
+    (tmp_path / "empty.streams").write_text("\n")
+    with pytest.raises(UserError, match="is empty"):
+        everything(tmp_path / "empty.streams")
+
+
+def test_streams_over_http_show_every_frame_and_no_password(folder: Path, server: str) -> None:
+    address = server.replace("http://", "http://admin:secret@") + "/c.mp4?token=secret"
+    (folder / "one.streams").write_text(f"{address}\n")
+    frames = everything(folder / "one.streams")
+    assert [frame.number for frame in frames] == [1, 2, 3, 4, 5]
+    assert {(frame.where, frame.stem, frame.seconds) for frame in frames} == {(f"{server}/c.mp4?token=***", "c", None)}

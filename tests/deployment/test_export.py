@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from conftest import Script, mutated
 import export
 from data.description import load_description
 from data.formats import read_split
-from deployment.export import Exported, compare, write_onnx
-from models import load_detector
+from deployment.export import Exported, compare, pictures_for, write_onnx
+from models import Thresholds, load_detector
 from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
 from models.yolov3 import YOLOv3
@@ -252,3 +253,31 @@ def test_damaged_files(exported: Path, tmp_path: Path) -> None:
         assert (found.names, found.imgsz) == (own.names, own.imgsz)
         assert all(torch.equal(one, other) for one, other in zip(found.outputs(images), wanted, strict=True))
     assert count > 20
+
+
+def test_without_the_data_it_is_compared_on_other_pictures(
+    exported: Path, overfitted: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = replace(load_yolov3(overfitted / "train/exp/weights/best.pt"), data=tmp_path / "gone.yaml")
+    records = pictures_for(gone, None, None)
+    assert "compared on 3 random pictures, since there are no others:" in capsys.readouterr().out
+    assert len({record.size_hw for record in records}) > 1
+    assert all(record.pixels is not None and record.pixels.std() > 10 for record in records)
+    assert max(row.score for row in compare(gone, exported, records, "default")) < 1e-3
+    folder = next(path.parent for path in scenes.rglob("*.jpg"))
+    own = pictures_for(gone, None, folder)
+    assert [record.size_hw for record in own] == [(256, 256)] * 3
+    with pytest.raises(UserError, match="cannot be read"):
+        pictures_for(gone, tmp_path / "gone.yaml", None)  # somebody asked for it
+    with pytest.raises(UserError, match="no readable picture"):
+        pictures_for(gone, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("conf", "iou", "most", "flag"),
+    [(25, 0.5, 300, "--conf-thres"), (float("nan"), 0.5, 300, "--conf-thres"), (0.2, -0.5, 300, "--iou-thres"),
+     (0.2, 2, 300, "--iou-thres"), (0.2, 0.5, 0, "--max-det"), (0.2, 0.5, -1, "--max-det")],
+)  # fmt: skip
+def test_thresholds_have_a_range(conf: float, iou: float, most: int, flag: str) -> None:
+    with pytest.raises(UserError, match=flag):
+        Thresholds(conf, iou, most)

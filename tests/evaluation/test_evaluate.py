@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from data.description import load_description
 from data.formats import read_split
 from data.records import Record
+from evaluation.average_precision import write_for_others
 from evaluation.curves import Ranking, best_point
 from evaluation.detection_figures import detection_metrics
 from evaluation.evaluate import coco_evaluation
@@ -199,3 +200,40 @@ def test_curves_equal_plain_loops(seed: int) -> None:
     assert ranking.area_ap() == pytest.approx(area)
     assert best_point([ranking])["f1"] == pytest.approx(f1)
     assert best_point([ranking, Ranking(np.zeros(0), np.zeros(0, bool), 0)])["f1"] == pytest.approx(f1)
+
+
+@pytest.mark.parametrize("ids", [[("left", 7), ("right", 3)], [(40, "b"), (12, "a")]])
+@pytest.mark.parametrize("nothing", [False, True])
+def test_json_for_others_keeps_the_ids_of_the_user_s(
+    tmp_path: Path, ids: list[tuple[int | str, int | str]], nothing: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both files load in pycocotools, the detections beside the user's own json too."""
+    (images, categories), names = zip(*ids, strict=True), ["cat", "dog"]
+    for number in range(2):
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{number}.png")
+    box = {"bbox": [5, 5, 20, 10], "area": 200, "iscrowd": 0}
+    own = {
+        "images": [
+            {"id": number, "file_name": f"{n}.png", "width": 40, "height": 30} for n, number in enumerate(images)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in zip(categories, names, strict=True)],
+        "annotations": [{"id": 1, "image_id": images[1], "category_id": categories[1], **box}],
+    }
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    yaml = write_yaml(tmp_path / "d.yaml", path=".", format="coco", train="own.json", val=None, test=None, names=names)
+    split = read_split(load_description(yaml), "train")
+    sure = found([] if nothing else [[5.0, 5, 25, 15]], [] if nothing else [0.9], [] if nothing else [1])
+    write_for_others(split, [found([], [], []), sure], tmp_path)
+    rows = json.loads((tmp_path / "detections.json").read_text())
+    if nothing:
+        assert [(row["bbox"], row["score"]) for row in rows] == [([0, 0, 0, 0], 0)]
+        assert "nothing was found" in capsys.readouterr().out
+    else:
+        assert [(row["image_id"], row["category_id"]) for row in rows] == [(images[1], categories[1])]
+    for truth in ("own.json", "annotations.json"):
+        coco = COCO(str(tmp_path / truth))
+        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "detections.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        assert evaluation.stats[0] == pytest.approx(0 if nothing else 1)

@@ -102,7 +102,9 @@ def test_widths_where_there_are_some() -> None:
 
 def test_a_network_of_one_size_is_refused_before_anything_is_made() -> None:
     recipe = Recipe.model_validate({"backbone": "timm/mixer_s32_224", "imgsz": 224, "pretrain": {"source": "objects"}})
-    with pytest.raises(UserError, match=r"--pretrain-imgsz: b1 cannot take images of 96 px \(.*224") as caught:
+    with pytest.raises(
+        UserError, match=r"--pretrain-imgsz: timm/mixer_s32_224 cannot take 16 images of 96 pixels a step \(b1: .*224"
+    ) as caught:
         check_sizes(recipe)
     assert "\n" not in str(caught.value)
     check_sizes(recipe.model_copy(update={"pretrain": recipe.pretrain.model_copy(update={"imgsz": 224})}))

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deployment import detections
+from deployment.detections import Film, as_name
+from utils.errors import UserError
+
+
+def frames(path: Path) -> int:
+    reader, count = cv2.VideoCapture(str(path)), 0
+    while reader.read()[0]:
+        count += 1
+    return count
+
+
+def test_a_film_lasts_as_long_as_what_it_shows(tmp_path: Path) -> None:
+    film = Film(tmp_path / "a.mp4", (48, 64), 10.0)
+    for seconds in (0.0, 0.1, 0.9, 1.9):  # frames were missed in between
+        film.add(np.zeros((48, 64, 3), np.uint8), seconds)
+    film.close()
+    assert frames(tmp_path / "a.mp4") == 19
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS) == 10
+
+
+def test_a_film_on_a_full_disk_can_be_read_up_to_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = Film(tmp_path / "a.mp4", (48, 64), 10.0)
+    for _ in range(5):
+        film.add(np.zeros((48, 64, 3), np.uint8))
+    monkeypatch.setattr(detections, "LEAST_FREE", 2**60)  # more than any disk has
+    with pytest.raises(UserError, match="MiB are free; the video ends after 5 frames — free the disk"):
+        film.add(np.zeros((48, 64, 3), np.uint8))
+    film.close()
+    assert frames(tmp_path / "a.mp4") == 5
+
+
+@pytest.mark.parametrize("name", ["..", "../../x", "a/b", "\x1b[2J", " ", "x" * 500, "."])
+def test_no_name_leads_out_of_its_folder(name: str, tmp_path: Path) -> None:
+    path = tmp_path / as_name(name)
+    assert path.resolve().parent == tmp_path.resolve()
+    path.mkdir()
