@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.figures import show
 from maps.frame import Frame
-from maps.receptive import dropped
+from maps.receptive import is_over_image
 from maps.tapped import Tapped
 from utils.errors import UserError, run_cli
 from utils.files import write_text
@@ -63,17 +63,13 @@ MODELS: dict[str, tuple[str, ...]] = {
     "dla34": ("level5",),
     "repvgg_a0": ("stages.3",),
     "ghostnet_050": ("blocks.2", "blocks.6"),
-    "mobileone_s0": ("stages.1", "stages.3"),
     "selecsls42": ("features.4",),
     "ese_vovnet19b_dw": ("stages.1", "stages.3"),
     "poolformer_s12": ("stages.1", "stages.3"),
     "lcnet_050": ("blocks.2", "blocks.5"),
     "tinynet_e": ("blocks.2", "blocks.6"),
     "swin_tiny_patch4_window7_224": ("layers.0", "layers.3"),
-    "tv/swin_t": ("features.1", "features.7"),
     "vit_tiny_patch16_224": ("blocks.0", "blocks.11"),
-    "tv/vit_b_32": ("encoder.layers.encoder_layer_11",),
-    "mixer_s32_224": ("blocks.7",),
 }
 
 
@@ -85,8 +81,9 @@ class Finite(TorchFunctionMode):
         if name in ("group_norm", "instance_norm"):
             return args[0]
         found = func(*args, **(kwargs or {}))
-        pools = name in ("mean", "norm", "adaptive_avg_pool2d", "adaptive_max_pool2d")
-        return torch.nan_to_num(found) if pools and dropped(args[0].shape, found.shape) > 1 else found
+        kwargs = kwargs or {}
+        pooled = name.startswith("adaptive") or (name in ("mean", "norm") and is_over_image(found, args[1:], kwargs))
+        return torch.nan_to_num(found) if pooled else found
 
 
 def make(name: str) -> nn.Module:

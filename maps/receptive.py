@@ -205,16 +205,15 @@ def over_image(name: str) -> Callable[..., Any]:
 
     def rule(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         found = getattr(x, name)(*args, **kwargs)
-        return found.detach() if isinstance(found, Tensor) and dropped(x.shape, found.shape) > 1 else found
+        return found.detach() if isinstance(found, Tensor) and is_over_image(found, args, kwargs) else found
 
     return rule
 
 
-def dropped(whole: Sequence[int], part: Sequence[int]) -> int:
-    """How many dimensions are gone, or are one."""
-    if len(part) < len(whole):
-        return len(whole) - len(part)
-    return sum(own > 1 and other == 1 for own, other in zip(whole, part, strict=True))
+def is_over_image(found: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+    """Whether what was found is of several dimensions at once, or of all."""
+    several = (isinstance(own, tuple | list) and len(own) > 1 for own in (*args, *kwargs.values()))
+    return found.dim() == 0 or any(several)
 
 
 def permute(x: Tensor, *dims: Any) -> Tensor:

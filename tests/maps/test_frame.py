@@ -89,6 +89,7 @@ class Gated(nn.Module):
 def test_what_is_pooled_from_everywhere_tells_no_place() -> None:
     assert measured(Gated()) == Frame(2, 0)
     assert measured(Gated(), nn.Conv2d(4, 4, 2)) == Frame(2, 1)
+    assert measured(*(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(4)), Gated()) == Frame(32, 0)
 
 
 def test_cells_without_a_place() -> None:
@@ -105,7 +106,7 @@ def test_cells_without_a_place() -> None:
     found = [frames(lambda images, own=own: [own()(images)], 64, 64)[0] for own in (Everywhere, Uneven)]  # type: ignore[misc]
     assert "the edge of an image of" in str(found[0])
     assert found[1] == "its cells do not lie evenly"
-    assert frames(lambda images: [torch.ones(1, 1, 16, 16)], 64, 64) == ["its cells depend on no pixel"]
+    assert frames(lambda images: [images.detach().relu()], 64, 64) == ["its cells depend on no pixel"]
 
 
 def test_windows_that_are_not_square() -> None:
