@@ -44,7 +44,7 @@ def is_file(path: Path) -> bool:
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """Files at any depth by suffix, small letters, in alphabetical order; links are followed, hidden names are not."""
-    found, stack, seen = [], [folder], set[tuple[int, int]]()
+    found, stack, seen = list[str](), [folder], set[tuple[int, int]]()
     while stack:
         place = stack.pop()
         for entry in entries(place, seen):
@@ -53,8 +53,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
             if entry.is_dir():
                 stack.append(place / entry.name)
             elif parted(entry.name)[1].lower() in suffixes:
-                found.append(place / entry.name)
-    return sorted(found)
+                found.append(entry.path)
+    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # noqa: PTH206 – as Paths, but quicker
 
 
 def entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
@@ -63,7 +63,7 @@ def entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[st
         status = folder.stat()
         if (own := (status.st_dev, status.st_ino)) not in seen:
             seen.add(own)
-            yield from os.scandir(folder)
+            yield from os.scandir(str(folder))
     except (OSError, ValueError):  # ValueError: a name with NUL
         return
 
