@@ -13,13 +13,11 @@ from data.lists import place, search
 from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
-from utils.memory import no_collection
 
 MEND = "correct the json, or delete the annotation"
 Sizes = list[tuple[int, int] | None]
 
 
-@no_collection()
 def read_coco(description: Description, split: str) -> Split:
     """Read one split; crowds and the areas within outlines are kept.
 

@@ -1,6 +1,7 @@
 """Pictures and boxes that are there twice: in a list, in a file of labels, in two splits."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,7 +13,9 @@ from data.listing import status_of
 from data.records import Notice, Record, Split
 from data.sizes import remembered, stamp
 from utils.console import said_if_slow
+from utils.memory import no_collection
 
+SMALL = 2**24  # bytes of a file that is read at once
 MANY = 1000  # files to compare, above which the outcome is noted for the next time
 
 
@@ -138,12 +141,15 @@ def same_content(one: Iterable[Path], other: Iterable[Path]) -> list[Path]:
 def digest(path: Path) -> str:
     """SHA-256 of a file; one that is gone is like no other."""
     try:
-        with path.open("rb") as file:
+        with open(str(path), "rb", buffering=0) as file:  # unbuffered: of small files, that is most of the work
+            if os.fstat(file.fileno()).st_size < SMALL:
+                return hashlib.sha256(file.read()).hexdigest()
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return str(path)
 
 
+@no_collection()
 def in_two_splits(splits: Sequence[Split]) -> list[str]:
     """A line for each two splits of a data set that have pictures in common, byte for byte."""
     lines = []

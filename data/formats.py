@@ -15,6 +15,7 @@ from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
 from data.yolo_txt import read_yolo
 from utils.errors import UserError
+from utils.memory import no_collection
 from utils.tables import Table
 
 FORMATS = Table(
@@ -42,6 +43,7 @@ FORMATS = Table(
 )
 
 
+@no_collection()
 def read_split(description: Description, split: str, *, strict: bool = False) -> Split:
     """Read one split of a data set in whatever format it is.
 

@@ -1,10 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from data.loader import Batch
-from data.records import make_record
-from training.detector import balanced_weights, make_mix, multi_scale_sizes, resize
+from data.records import Record, Split, make_record
+from training.detector import balanced_weights, make_mix, multi_scale_sizes, resize, warnings
 from utils.boxes import Truth
 from utils.config import Recipe
 
@@ -44,3 +46,20 @@ def test_rare_classes_weigh_more() -> None:
     ]
     weights = balanced_weights(records, 3)
     torch.testing.assert_close(weights, torch.tensor([8 / (3 * 6), 8 / (3 * 2), 8 / (3 * 1)]))
+
+
+def test_what_boxes_do_not_allow_is_said() -> None:
+    def splits(train: list[Record], val: list[Record], imgsz: int) -> Any:
+        parts = {name: Split(name, None, records) for name, records in (("train", train), ("val", val))}  # type: ignore[arg-type]
+        return SimpleNamespace(recipe=Recipe(imgsz=imgsz), **parts)
+
+    box = [10.0, 10, 13, 40]
+    some = make_record(Path("a"), (100, 100), [box, [0, 0, 50, 50]], [0, 0])
+    crowd = make_record(Path("b"), (100, 100), [[0, 0, 50, 50]], [0], crowd=[True])
+    assert warnings(splits([some], [some], 96)) == []
+    assert warnings(splits([some], [some], 32)) == [
+        "1 of 2 boxes of `train` have a side below 2 pixels at --imgsz 32 and are not learnt",
+        "1 of 2 boxes of `val` have a side below 2 pixels at --imgsz 32 and are demanded all the same",
+    ]
+    (line,) = warnings(splits([some], [crowd], 96))
+    assert line.startswith("`val` has no boxes: no epoch is better than another, best.pt is the last one")

@@ -134,3 +134,19 @@ def test_gradients_are_unscaled_before_they_are_clipped(tmp_path: Path, optimize
     plain.fit()
     for name, tensor in plain.task.model.state_dict().items():
         torch.testing.assert_close(scaled.task.model.state_dict()[name], tensor, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(("fitness", "best"), [(0.0, [1, 2, 3, 4]), (0.5, [1])])
+def test_the_last_epoch_is_best_while_nothing_is_found(tmp_path: Path, fitness: float, best: list[int]) -> None:
+    @dataclass(frozen=True)
+    class Finding(Line):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            return {"fitness": fitness}
+
+    told: list[int] = []
+    loader = DataLoader(Echo(), 5, sampler=EpochSampler(22, 0), collate_fn=rows)
+    hooks = Hooks(lambda state: None, lambda model, metrics: told.append(len(loop.position.history) + 1))
+    logs, task, phase = Logs(tmp_path, "r.csv"), Finding(nn.Linear(2, 1)), Phase(epochs=4, batch_size=5, patience=9)
+    loop = Loop(Fabric(accelerator="cpu"), task, phase, loader, logs, hooks, Stop(), seed=0, state={})
+    loop.fit()
+    assert told == best

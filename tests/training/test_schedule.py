@@ -58,6 +58,14 @@ def test_early_stopping_counts_validations_since_the_first_best() -> None:
     assert not exhausted(Phase(), [0.5] * 50)
 
 
+def test_early_stopping_waits_for_the_first_find() -> None:
+    phase = Phase(patience=2)
+    assert not exhausted(phase, [0.0] * 30)
+    assert not exhausted(phase, [0.0] * 30 + [0.1, 0.0])
+    assert exhausted(phase, [0.0] * 30 + [0.1, 0.0, 0.1])
+    assert not exhausted(PLATEAU, [0.0] * 100)
+
+
 def test_plateau_needs_patience() -> None:
     with pytest.raises(UserError, match="give patience, and val_every 1"):
         build(Recipe, {"pretrain": {"schedule": "plateau", "val_every": 1}}, "r.yaml")

@@ -103,5 +103,5 @@ def test_values_in_short() -> None:
 def test_json_knows_no_nan() -> None:
     assert (
         json_text({"a": [1.5, float("nan"), (float("inf"), None)], 2: "x"})
-        == '{"a": [1.5, null, [null, null]], "2": "x"}'
+        == '{"a": [1.5, null, [null, null]], "2": "x"}\n'
     )
