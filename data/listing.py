@@ -42,12 +42,8 @@ def is_file(path: Path) -> bool:
     return stat.S_ISREG(kind_of(path) or 0)
 
 
-def files_below(folder: Path, suffixes: Collection[str] | None = None) -> list[Path]:
-    """Files at any depth in alphabetical order; links are followed, hidden names are not.
-
-    Args:
-        suffixes: in small letters [any].
-    """
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files at any depth by suffix, small letters, in alphabetical order; links are followed, hidden names are not."""
     found, stack, seen = list[str](), [folder], set[tuple[int, int]]()
     while stack:
         place = stack.pop()
@@ -56,9 +52,9 @@ def files_below(folder: Path, suffixes: Collection[str] | None = None) -> list[P
                 continue
             if entry.is_dir():
                 stack.append(place / entry.name)
-            elif suffixes is None or parted(entry.name)[1].lower() in suffixes:
+            elif parted(entry.name)[1].lower() in suffixes:
                 found.append(entry.path)
-    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # as Paths, but quicker
+    return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # noqa: PTH206 – quicker than Paths
 
 
 def entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from data.archives import fetch
-from data.images import SUFFIXES, UNREAD, attempt, files_below
+from data.images import SUFFIXES, UNREAD, attempt
+from data.listing import files_below
 from data.records import Problem
 from utils.console import console
 from utils.errors import UserError
