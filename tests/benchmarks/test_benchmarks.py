@@ -153,15 +153,11 @@ def test_maps(part: str, figures: Figures) -> None:
     assert figures(maps, "--only", part, "--repeats", 1, "--imgsz", 32, "--factor", 0.25, "--samples", 20)
 
 
-@pytest.mark.parametrize(
-    "kind", ["gradcampp", "layercam", "scorecam", "hirescam", "ig", "smoothgrad", "occlusion", "rise"]
-)
-def test_map_kinds(kind: str, figures: Figures) -> None:
-    pytest.importorskip("captum")
+def test_map_kinds(figures: Figures) -> None:
     sizes = ["--repeats", 1, "--images", 1, "--imgsz", 32, "--factor", 0.0625, "--samples", 2, "--masks", 16]
-    difference, one, six = figures(map_kinds, "--only", kind, *sizes)
-    assert difference["holds"]
-    assert one["value"] > six["value"] * 0
+    found = figures(map_kinds, *sizes)
+    assert len(found) == 3 * 8
+    assert all(own["exactly"] < 1e-4 for own in found if "difference" in own["figure"])
 
 
 def test_frames(figures: Figures, tmp_path: Path) -> None:
