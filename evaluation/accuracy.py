@@ -84,7 +84,7 @@ class BackboneFile:
                 trained=trained,
                 data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
-                levels=Levels.stored(content),
+                levels=Levels.stored(content, path),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
