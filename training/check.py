@@ -2,11 +2,8 @@
 
 from functools import lru_cache
 
-import torch
-
 from models.backbones import BACKBONES, make_backbone
 from models.heads import HEADS
-from models.yolov3 import YOLOv3
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.tables import Table
@@ -48,6 +45,10 @@ def check_sizes(recipe: Recipe) -> None:
 @lru_cache(maxsize=64)
 def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
     """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
+    import torch  # the command lines' help needs none of this
+
+    from models.yolov3 import YOLOv3
+
     with torch.device("meta"):  # shapes, and no arithmetic
         backbone = make_backbone(name, width)
         network = YOLOv3(backbone, 1) if detects and backbone.taps else torch.nn.Sequential(*backbone.blocks)
