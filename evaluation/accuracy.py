@@ -86,7 +86,7 @@ class BackboneFile:
                 trained=trained,
                 data=Path(trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
-                levels=Levels.stored(content),
+                levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
             )
         except (KeyError, TypeError) as error:

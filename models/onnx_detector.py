@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,16 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     names = read_names(properties, outputs[0].shape, layout, path)
     imgsz = max(fixed) if fixed else read_size(properties, path)
     return OnnxDetector(
-        path, names, imgsz, None, torch.device("cpu"), session, layout, batch, fixed, levels=read_levels(properties)
+        path,
+        names,
+        imgsz,
+        None,
+        torch.device("cpu"),
+        session,
+        layout,
+        batch,
+        fixed,
+        levels=read_levels(properties, path),
     )
 
 
@@ -146,12 +154,14 @@ def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: 
     return [str(index) for index in range(count[0] - count[1])]
 
 
-def read_levels(properties: dict[str, str]) -> Levels | None:
-    """Levels as the metadata tell them, `[black, white]`; None where they do not."""
+def read_levels(properties: dict[str, str], path: Path) -> Levels | None:
+    """Levels as the metadata tell them, `[black, white]`; None where they do not.
+
+    Raises:
+        UserError: they are no two numbers.
+    """
     with contextlib.suppress(ValueError, SyntaxError, TypeError, KeyError):
-        black, white = ast.literal_eval(properties["levels"])
-        if math.isfinite(float(black)) and float(black) < float(white) < math.inf:
-            return Levels.stored({"levels": (float(black), float(white))})
+        return Levels.stored({"levels": ast.literal_eval(properties["levels"])}, path)
     return None
 
 

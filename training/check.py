@@ -3,11 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
-import torch
-
 from models.backbones import BACKBONES, make_backbone
 from models.heads import HEADS
-from models.yolov3 import YOLOv3
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.tables import Table
@@ -50,6 +47,10 @@ def check_sizes(recipe: Recipe) -> None:
 @lru_cache(maxsize=64)
 def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
     """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
+    import torch  # the command lines' help needs none of this
+
+    from models.yolov3 import YOLOv3
+
     with torch.device("meta"):  # shapes, and no arithmetic
         backbone, x = make_backbone(name, width).train(), torch.empty(batch, 3, side, side)
         steps = {f"b{number}": block for number, block in enumerate(backbone.blocks, start=1)}

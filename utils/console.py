@@ -41,12 +41,13 @@ def hushed(quiet: bool = True) -> Iterator[None]:
     if not quiet or getattr(console.file, "name", "") == os.devnull:
         yield
         return
+    before = console._file  # what was set, or None: whatever sys.stdout is by then
     with open(os.devnull, "w") as nowhere:
         console.file = nowhere
         try:
             yield
         finally:
-            console.file = None  # type: ignore[assignment]  # whatever sys.stdout is by then
+            console.file = before  # type: ignore[assignment]
 
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:

@@ -1,5 +1,7 @@
 """DICOM pictures: the values of a file of one frame, in any transfer syntax and photometric interpretation."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,7 @@ def voi(path: Path) -> Levels | None:
     data = read_dicom(path, pixels=False)
     centre, width = (first(data.get(key)) for key in ("WindowCenter", "WindowWidth"))
     function = data.get("VOILUTFunction") or "LINEAR"
-    if centre is None or width is None or function not in ("LINEAR", "LINEAR_EXACT") or width <= 1:
+    if centre is None or width is None or function not in ("LINEAR", "LINEAR_EXACT") or not 1 < width < math.inf:
         return None
     if function == "LINEAR":
         centre, width = centre - 0.5, width - 1
@@ -120,7 +122,9 @@ def voi(path: Path) -> Levels | None:
 
 
 def first(value: Any) -> float | None:
-    """A number, or the first of several; None for none."""
-    if value is None or value == "":
+    """A finite number, or the first of several; None for none, and for what is no number."""
+    try:
+        number = float(value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value)
+    except (TypeError, ValueError, IndexError):
         return None
-    return float(value if isinstance(value, int | float | str) else value[0] if hasattr(value, "__len__") else value)
+    return number if math.isfinite(number) else None

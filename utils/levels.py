@@ -1,10 +1,14 @@
 """Levels: which values of a picture of more than 8 bits become black and white (in radiology, its window)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from utils.errors import UserError
 
 BLACK, WHITE = 0.1, 99.9  # percentiles of the values that occur
 PART = 2**20  # values that are worked on at once: a large picture would take eight times its memory
@@ -35,10 +39,18 @@ class Levels:
         return found.reshape(values.shape)
 
     @classmethod
-    def stored(cls, content: Mapping[str, Any]) -> "Levels | None":
-        """The levels in a checkpoint or in metadata; None where there are none."""
-        pair = content.get("levels")
-        return None if pair is None else cls(pair[0], pair[1], "as in training")
+    def stored(cls, content: Mapping[str, Any], where: str | Path) -> "Levels | None":
+        """The levels in a checkpoint; None where there are none.
+
+        Raises:
+            UserError: they are no two numbers.
+        """
+        if (pair := content.get("levels")) is None:
+            return None
+        numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(own, int | float) for own in pair)
+        if not numbers or not -math.inf < pair[0] <= pair[1] < math.inf:
+            raise UserError(f"levels are {str(pair)[:60]}", where=where, mend="use a file that this project wrote")
+        return cls(pair[0], pair[1], "as in training")
 
     @property
     def pair(self) -> list[float]:

@@ -94,7 +94,7 @@ def test_the_same_in_training_evaluation_and_export(xrays: Path, tmp_path: Path,
     told = json.loads((tmp_path / "val/exp/metrics.json").read_text())["found_with"]
     assert told["levels"] == levels.pair
     written = metadata(load_yolov3(run / "weights/best.pt"))
-    assert read_levels({key: str(value) for key, value in written.items()}) == levels
+    assert read_levels({key: str(value) for key, value in written.items()}, run) == levels
     script(detect, "--project", tmp_path, "--source", tmp_path / "images/test", "--conf-thres", 0, "--max-det", 3,
            "--save-json", "--device", "cpu")  # fmt: skip
     (row,) = json.loads((tmp_path / "detect/exp/detections.json").read_text())

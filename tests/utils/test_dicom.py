@@ -149,3 +149,15 @@ def test_no_dicom_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_text("nothing of the kind")
     found = check_image(tmp_path / "a.dcm")
     assert isinstance(found, Problem)
+
+
+@pytest.mark.parametrize(("centre", "width"), [("nan", "5"), ("", ""), ("7", "0"), ("1e400", "3"), ("5", None)])
+def test_windows_that_are_none(tmp_path: Path, centre: str, width: str | None) -> None:
+    path = written(tmp_path / "a.dcm", VALUES)
+    data = pydicom.dcmread(path)
+    data.add_new("WindowCenter", "LO", centre)
+    if width is not None:
+        data.add_new("WindowWidth", "LO", width)
+    data.save_as(path)
+    assert voi(path) is None
+    assert (read_rgb(path).min(), read_rgb(path).max()) == (0, 255)
