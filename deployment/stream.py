@@ -24,7 +24,7 @@ def detect(
     Raises:
         UserError: there is nothing, or nothing that can be read; an option is out of its range.
     """
-    for _, found in found_in(detector, open_source(str(source), stride=vid_stride), **options):
+    for _, found in found_in(detector, open_source(str(source), stride=vid_stride, levels=detector.levels), **options):
         yield found
 
 
