@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
 from utils.files import make_folder, write_text
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from data.views import View
 
 DRAWS = 1000
-MAPS = ("gradcam", "saliency", "cam")
+MAPS = ("gradcam", "saliency", "cam")  # of backbones
+ONLY_BACKBONES = ("lime", "regions", "explain", "method", "claims")
+ONLY_DETECTORS = ("explain_boxes", "masks", "conf_thres")
 
 
 def parse() -> argparse.Namespace:
@@ -30,14 +32,16 @@ def parse() -> argparse.Namespace:
         "--accuracy", action="store_true", help="top-1, top-5, balanced error, AUC and mAP at every cut of backbones"
     )
     mode.add_argument(
-        "--localise", action="store_true", help="where backbones look at every cut, against the true boxes; a report"
+        "--localise",
+        action="store_true",
+        help="where backbones look at every cut, or why a detector finds a box, against the true boxes; a report",
     )
     parser.add_argument(
         "--weights",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="detector checkpoint, or backbone files with --accuracy and --localise "
+        help="detector checkpoint (several with --localise), or backbone files with --accuracy and --localise "
         "[best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
@@ -68,7 +72,7 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
     """What only one of the modes looks at."""
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    boxes.add_argument("--conf-thres", type=float, default=0.001, help="lowest score of a detection [0.001]")
+    boxes.add_argument("--conf-thres", type=float, help="lowest score of a detection [0.001; with --localise 0.25]")
     boxes.add_argument("--iou-thres", type=float, default=0.6, help="IoU above which NMS drops the weaker box [0.6]")
     add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
@@ -76,14 +80,20 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
     boxes.add_argument("--max-det", type=int, default=300, help="most detections in an image [300]")
-    maps = parser.add_argument_group("with --localise")
+    add_map_flags(parser.add_argument_group("with --localise"))
+
+
+def add_map_flags(maps: argparse._ArgumentGroup) -> None:
+    """What only --localise looks at."""
+    from maps.detector_kinds import DETECTOR_MAPS
+    from maps.detector_plan import EXPLAINED
+    from maps.drise import MASKS
+
     maps.add_argument(
         "--maps",
         nargs="+",
-        choices=MAPS,
-        default=MAPS[:2],
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [gradcam saliency]",
+        help=f"of {', '.join(MAPS)} [gradcam saliency]; of detectors {', '.join(DETECTOR_MAPS)} [gradcam layercam]",
     )
     maps.add_argument(
         "--percentile",
@@ -126,6 +136,13 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
     )
+    maps.add_argument(
+        "--explain-boxes",
+        choices=EXPLAINED,
+        help="of detectors: each class of each image by the best answer to its true boxes, or each true box by the "
+        "detection that hits it [true]",
+    )
+    maps.add_argument("--masks", type=int, metavar="N", help=f"masked images behind a map by D-RISE [{MASKS}]")
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
@@ -185,7 +202,8 @@ def average_precision(arguments: argparse.Namespace) -> None:
     files = [folder / "metrics.json", *([arguments.json] if arguments.json else [])]
     for path in files:
         make_folder(path.parent)
-    thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
+    least = Thresholds().conf_thres if arguments.conf_thres is None else arguments.conf_thres
+    thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
     finding = Finding(
         arguments.imgsz or detector.imgsz, thresholds, arguments.batch_size, arguments.augment, arguments.save_json
     )
@@ -218,11 +236,20 @@ def accuracy(arguments: argparse.Namespace) -> None:
 
 
 def localise(arguments: argparse.Namespace) -> None:
-    """Explain with every classifier of the backbone files, write the report, print."""
+    """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+    from maps.detector_plan import are_detectors
+
+    if are_detectors(weights):
+        localise_detectors(arguments, weights)
+        return
+    refuse(arguments, ONLY_DETECTORS, "is for detectors, not for backbone files")
+    for kind in arguments.maps or ():
+        if kind not in MAPS:
+            raise UserError(f"no map of backbones `{kind}`", where="--maps", mend=f"there is {', '.join(MAPS)}")
     from data.objects import BACKGROUND
     from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command
@@ -244,7 +271,7 @@ def localise(arguments: argparse.Namespace) -> None:
     plan = prepare(
         backbones,
         split,
-        kinds=arguments.maps,
+        kinds=arguments.maps or MAPS[:2],
         percentile=arguments.percentile,
         explain=arguments.explain,
         targets=arguments.targets,
@@ -254,10 +281,7 @@ def localise(arguments: argparse.Namespace) -> None:
         device=device,
         batch_size=arguments.batch_size,
     )
-    folder = new_run(arguments.project, "val", arguments.name)
-    files = {"published": arguments.report, "figures": arguments.json}
-    for path in filter(None, files.values()):
-        make_folder(path.parent)
+    folder, files = report_places(arguments)
     command = shown_command(sys.argv[1:])
     if arguments.method:
         from wsol.report import compare_and_report
@@ -270,6 +294,69 @@ def localise(arguments: argparse.Namespace) -> None:
     claims = judged(summary) if arguments.claims else ()
     print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def report_places(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+    """The new run folder, and where else the report goes, with folders for it."""
+    folder = new_run(arguments.project, "val", arguments.name)
+    files: dict[str, Any] = {"published": arguments.report, "figures": arguments.json}
+    for path in filter(None, files.values()):
+        make_folder(path.parent)
+    return folder, files
+
+
+def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> None:
+    """Explain the answers of detectors, write the report, print."""
+    refuse(arguments, ONLY_BACKBONES, "is for backbone files, not for detectors")
+    if arguments.percentile is None:
+        raise UserError("auto", where="--percentile", mend="give a number: of detectors none is chosen")
+    if arguments.masks is not None and arguments.masks < 1:
+        raise UserError(f"{arguments.masks}", where="--masks", mend="give a number of masks")
+    from evaluation.accuracy_report import shown_command
+    from maps.detector_plan import prepare_detectors, read_detectors
+    from maps.detector_study import run_detectors
+    from maps.drise import MASKS
+    from maps.report import write_report
+    from maps.summary import summarise
+    from models.decode import Thresholds
+    from models.detector import SURE
+    from utils.device import pick_device
+
+    device = pick_device(arguments.device)
+    files = read_detectors(weights)
+    first = files[0].detector
+    split = read_data(arguments, first.data, first.names, first.path)
+    least = SURE.conf_thres if arguments.conf_thres is None else arguments.conf_thres
+    plan = prepare_detectors(
+        files,
+        split,
+        kinds=arguments.maps or ("gradcam", "layercam"),
+        percentile=arguments.percentile,
+        targets=arguments.targets,
+        images=arguments.images,
+        explain_boxes=arguments.explain_boxes or "true",
+        masks=arguments.masks or MASKS,
+        thresholds=Thresholds(least, arguments.iou_thres, arguments.max_det, multi_label=False),
+        stretched=arguments.stretch,
+        device=device,
+        batch_size=arguments.batch_size,
+    )
+    folder, places = report_places(arguments)
+    summary = summarise(run_detectors(plan), arguments.bootstrap)
+    command = shown_command(sys.argv[1:])
+    print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **places))
+    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def refuse(arguments: argparse.Namespace, flags: tuple[str, ...], why: str) -> None:
+    """Stop where a flag is given that means nothing here.
+
+    Raises:
+        UserError: one is.
+    """
+    for flag in flags:
+        if getattr(arguments, flag):
+            raise UserError(why, where=f"--{flag.replace('_', '-')}", mend="leave it out")
 
 
 def newest_backbones(project: Path) -> list[Path]:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from maps.cases import Cases
-from maps.kinds import Evidence, smoothed
-from maps.localise import UNTRAINED, Column, Study
+from maps.kinds import NO_INFLUENCE, NOT_FOUND, Evidence, smoothed
+from maps.localise import BASELINE, UNTRAINED, Column, Study
 from maps.measures import Rule, measure
 from maps.summary import Summary
 
@@ -17,6 +17,8 @@ EACH = 4  # cases of a group
 SIDE = 168  # pixels of a picture, at least
 BOX_COLOUR = (255, 64, 64)
 OPACITY = 0.55
+ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
+TEXT = (cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def choose(summary: Summary) -> dict[str, list[int]]:
         pair = pairs[0]
         one, other = pair.ious(pair.cuts[-1])
         order = np.argsort(other - one, kind="stable")
+        order = order[~np.isnan((other - one)[order])]
         names = f"{pair.first.name} above {pair.second.name}"
         chosen[f"Best for {pair.first.name}: largest difference of the IoU, {names}"] = order[:EACH].tolist()
         chosen[f"Worst for {pair.first.name}"] = order[::-1][:EACH].tolist()
@@ -91,7 +94,7 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
     """The first seed of each trained line, the kinds of map of one line beside each other."""
     found: dict[tuple[str, str], Column] = {}
     for column in sorted(columns, key=lambda own: own.seed):
-        if column.explain and column.line != UNTRAINED and len(column.cuts) > 1:
+        if column.explain and column.line != UNTRAINED and column.kind != BASELINE:
             found.setdefault((column.line, column.kind), column)
     return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
@@ -101,8 +104,16 @@ def strip(column: Column, case: Cases, rule: Rule) -> Strip:
     found = column.explain(case)[column.kind]  # type: ignore[misc]
     ious = [float(measure(one, case.truth, case.boxes, rule)["iou"][0]) for one in found]
     image = picture_of(case)
-    pictures = [with_boxes(overlaid(image, shown_map(one, column.kind, case)), case) for one in found]
+    pictures = [with_boxes(laid_over(image, one, column.kind, case), case) for one in found]
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)))
+
+
+def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases) -> np.ndarray:
+    """A map over a picture; where there is none, the picture in grey, with the reason."""
+    if one.absent is None or not one.absent[0]:
+        return overlaid(picture, shown_map(one, kind, case))
+    found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
+    return np.asarray(cv2.putText(found, ABSENT[int(one.absent[0])], (6, 18), *TEXT))
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from maps.binary import PERCENTILES, above, iou_by_size, ranks, region_size
 from maps.boxes_from_maps import RULES, best_ious, boxes_from_maps
 from maps.granulometry import coarseness, mean_size, radii_for, spectrum
-from maps.kinds import Evidence
+from maps.kinds import NO_INFLUENCE, NOT_FOUND, Evidence
 from maps.overlap import coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
 
 SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
@@ -26,7 +26,8 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
 
     `iou` is that of the rule's percentile, `iou_50` … of the others; `box_iou` is that of a box made from the map
     (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
-    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
+    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong. What is
+    absent is not measured, NaN, but counted: `no_influence`, `not_found`.
     """
     height, width = truth.shape[1:]
     sized = evidence.at(height, width)
@@ -49,7 +50,15 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: list[np.ndarray], rule
     }
     values = {name: np.where(broken, 0.0, column) for name, column in values.items()}
     sizes = {"coarseness": coarseness(survivors), "mean_size": mean_size(survivors)}
-    return {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
+    found = {**values, **sizes, "degenerate": broken.astype(float), "survivors": survivors}
+    return found if evidence.absent is None else without_absent(found, evidence.absent)
+
+
+def without_absent(found: dict[str, np.ndarray], absent: np.ndarray) -> dict[str, np.ndarray]:
+    """Values [N, …] with NaN where a map is absent, and why it is."""
+    blank = {name: np.where(absent.reshape(-1, *[1] * (own.ndim - 1)) > 0, np.nan, own) for name, own in found.items()}
+    counted = {"no_influence": NO_INFLUENCE, "not_found": NOT_FOUND}
+    return blank | {name: (absent == code).astype(float) for name, code in counted.items()}
 
 
 def is_even(maps: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ class Resamples:
     def interval(self, values: np.ndarray, level: float = 0.95, *, weights: np.ndarray | None = None) -> np.ndarray:
         """[2, …] BCa bounds (Efron, 1987) of the mean of values [seeds, N, …] over seeds and images; NaN without draws.
 
-        Several seeds are drawn too, independently of the images.
+        Several seeds are drawn too, independently of the images. Values that are NaN do not count.
 
         Args:
             weights: [N, …] of each image in each mean; a resample whose images have none does not count. None: equal.
@@ -41,15 +41,26 @@ class Resamples:
             raise ValueError(f"{images} images, not {len(self.cluster)}")
         if not self.draws:
             return np.full((2, *rest), np.nan)
+        flat = values.reshape(len(values), images, -1)
         weights = np.ones((images, 1)) if weights is None else weights.reshape(images, -1)
-        sums = np.stack([self._of_clusters(own.reshape(images, -1) * weights) for own in values])
-        sizes = self._of_clusters(weights)
+        known = ~np.isnan(flat)
+        bounds = np.full((2, flat.shape[2]), np.nan)
+        some = (known & (weights > 0)).any((0, 1))  # nothing is said of a column without any value
+        flat, known = flat[..., some], known[..., some]
+        weights = weights[:, some] if weights.shape[1] > 1 else weights
+        each = weights[None] if known.all() else weights * known  # of each seed, where they differ
+        sums = np.stack([self._of_clusters(own * weights) for own in np.where(known, flat, 0)])
+        bounds[:, some] = self._bounds(sums, np.stack([self._of_clusters(own) for own in each]), level)
+        return bounds.reshape(2, *rest)
+
+    def _bounds(self, sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
+        """[2, columns] of the means, of sums [seeds, clusters, columns] and of what the images weigh in them."""
         means = self._means(sums, sizes)
-        total = sums.mean(0)
-        whole = total.sum(0) / sizes.sum(0)
+        total, size = sums.mean(0), sizes.mean(0)
+        whole = total.sum(0) / size.sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            left_out = (total.sum(0) - total) / (sizes.sum(0) - sizes)
-        return bca_bounds(whole, means, left_out, level).reshape(2, *rest)
+            left_out = (total.sum(0) - total) / (size.sum(0) - size)
+        return bca_bounds(whole, means, left_out, level)
 
     def _of_clusters(self, values: np.ndarray) -> np.ndarray:
         """[clusters, columns] sums of values [N, columns]."""
@@ -58,7 +69,11 @@ class Resamples:
         return sums
 
     def _means(self, sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """[draws, columns] means of the resamples; NaN where the images of one weigh nothing."""
+        """[draws, columns] means of the resamples; NaN where the images of one weigh nothing.
+
+        Args:
+            sizes: [seeds or 1, clusters, columns or 1] what the images weigh.
+        """
         draw, seeds = np.random.default_rng(self.seed), len(sums)
         found = np.empty((self.draws, sums.shape[2]))
         for start in range(0, self.draws, CHUNK):
@@ -66,8 +81,10 @@ class Resamples:
             weights = draw.multinomial(self.count, np.full(self.count, 1 / self.count), rows).astype(float)
             of_seeds = draw.multinomial(seeds, np.full(seeds, 1 / seeds), rows) / seeds
             parts = np.stack([weights @ own for own in sums], 1)  # [rows, seeds, columns]
+            counts = [weights @ own for own in sizes]
+            whole = counts[0] if len(counts) == 1 else np.einsum("rs,rsc->rc", of_seeds, np.stack(counts, 1))
             with np.errstate(invalid="ignore"):
-                found[start : start + rows] = np.einsum("rs,rsc->rc", of_seeds, parts) / (weights @ sizes)
+                found[start : start + rows] = np.einsum("rs,rsc->rc", of_seeds, parts) / whole
         return found
 
 
@@ -116,20 +133,32 @@ class Comparison:
 
 
 def compare(apart: np.ndarray, interval: np.ndarray) -> Comparison:
-    """Differences by image, [N] or [seeds, N], and the interval of their mean; tests take the means over the seeds."""
-    own = apart.mean(0) if apart.ndim > 1 else apart
+    """Differences by image, [N] or [seeds, N], and the interval of their mean; tests take the means over the seeds.
+
+    NaN, where a side has no value, does not count; nothing at all differs by NaN.
+    """
+    own = mean_known(np.atleast_2d(apart))
+    own = own[~np.isnan(own)]
     low, high = interval
     higher, lower = int((own > 0).sum()), int((own < 0).sum())
     decided = higher + lower
     return Comparison(
-        float(own.mean()),
-        float(np.median(own)),
+        float(own.mean()) if len(own) else float("nan"),
+        float(np.median(own)) if len(own) else float("nan"),
         (float(low), float(high)),
         higher / decided if decided else float("nan"),
-        1 - decided / len(own),
+        1 - decided / len(own) if len(own) else float("nan"),
         float(stats.wilcoxon(own).pvalue) if decided else 1.0,
         float(stats.binomtest(higher, decided).pvalue) if decided else 1.0,
     )
+
+
+def mean_known(values: np.ndarray, axis: int | tuple[int, ...] = 0) -> np.ndarray:
+    """The mean along some axes of the values that are there; NaN where none is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis)
+    total = np.where(known, values, 0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:

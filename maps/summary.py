@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evaluation.accuracy import PROBED, untaught
+from evaluation.accuracy import PROBED
 from maps.localise import BASELINE, UNTRAINED, Column, Study
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
-from maps.statistics import Comparison, Resamples, compare, holm, mcnemar
+from maps.statistics import Comparison, Resamples, compare, holm, mcnemar, mean_known
 
 OVERLAPS = ("iou", "localised", "box_iou", "coverage", "precision", "pointing", "mass", "rank")
-REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate")
+REPORTED = (*OVERLAPS, "coarseness", "mean_size", "degenerate", "no_influence", "not_found")
 COMPARED = ("iou", "coverage", "coarseness")
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes
@@ -44,16 +44,16 @@ class Line:
 
     def mean(self, measure: str) -> np.ndarray:
         """[cuts] over seeds and cases."""
-        return np.asarray(np.nanmean(self.values[measure], (0, 1)))
+        return mean_known(self.values[measure], (0, 1))
 
     def deviation(self, measure: str) -> np.ndarray | None:
         """[cuts] standard deviation (n − 1) over the seeds' means; None of one seed."""
-        own = np.nanmean(self.values[measure], 1)
+        own = mean_known(self.values[measure], 1)
         return np.asarray(own.std(0, ddof=1)) if len(own) > 1 else None
 
     def localised_at(self, threshold: float) -> np.ndarray:
         """[cuts] share of the cases with an IoU above a threshold."""
-        return np.asarray((self.values["iou"] > threshold).mean((0, 1)))
+        return mean_known(above(self.values["iou"], threshold), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Pair:
 
     def ious(self, cut: int) -> tuple[np.ndarray, np.ndarray]:
         """[cases] IoU of both at a cut, means over the seeds."""
-        first, second = (line.values["iou"][:, :, line.cuts.index(cut)].mean(0) for line in (self.first, self.second))
+        first, second = (mean_known(own.values["iou"][:, :, own.cuts.index(cut)]) for own in (self.first, self.second))
         return first, second
 
 
@@ -149,10 +149,15 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     found = intervals(study, lines, couples, draws)
     for line in lines:
         line.intervals.update(found[id(line)])
-    taught = untaught(study.plan.files) is None
+    taught = study.plan.untaught() is None
     pairs = [Pair(one, two, against(one, two, found[id(one), id(two)])) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
+
+
+def above(values: np.ndarray, threshold: float) -> np.ndarray:
+    """1 where a value lies above a threshold, else 0; NaN where there is none."""
+    return np.where(np.isnan(values), np.nan, values > threshold)
 
 
 def lines_of(columns: Sequence[Column]) -> list[Line]:
@@ -162,7 +167,7 @@ def lines_of(columns: Sequence[Column]) -> list[Line]:
         own = sorted((c for c in columns if (c.line, c.kind) == (name, kind)), key=lambda column: column.seed)
         values = [column.values for column in own]
         stacked = {measure: np.stack([each[measure] for each in values]) for measure in values[0]}
-        stacked["localised"] = (stacked["iou"] > LOCALISED).astype(float)
+        stacked["localised"] = above(stacked["iou"], LOCALISED)
         found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked, own[0].chosen))
     return found
 
@@ -231,7 +236,7 @@ def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
     shared = [measure for measure in COMPARED if measure in first.values]
     found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
-    return found | {"advantage": np.sign(found["iou"].mean(0, keepdims=True))}
+    return found | {"advantage": np.sign(mean_known(found["iou"]))[None]}
 
 
 def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Against]:
@@ -251,8 +256,10 @@ def against(first: Line, second: Line, found: dict[str, np.ndarray]) -> list[Aga
 
 def localised_p(first: Line, second: Line, cut: int) -> float:
     """P of McNemar's test at a cut; of several seeds the largest."""
-    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] > LOCALISED for line in (first, second))
-    return max(mcnemar(a, b) for a, b in zip(one, other, strict=True))
+    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] for line in (first, second))
+    known = ~np.isnan(one + other)
+    right = zip(one > LOCALISED, other > LOCALISED, known, strict=True)
+    return max(mcnemar(a[both], b[both]) for a, b, both in right)
 
 
 def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:

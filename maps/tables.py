@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.accuracy import doubts, untaught
-from maps.figures import KINDS, REGIONS, TITLES, Row, as_csv, deviation
-from maps.localise import BASELINE, Study
+from maps.figures import KINDS, REGIONS, TITLES, as_csv, deviation
+from maps.localise import BASELINE, Row, Study
 from maps.summary import OVERLAPS, REPORTED, Line, Pair, Summary
 from utils.files import make_folder, write_text
 
-BY_IMAGE = (*OVERLAPS, "coarseness", "degenerate")
+BY_IMAGE = (*OVERLAPS, "coarseness", "degenerate", "no_influence", "not_found")
 BASELINE_TABLE = ("iou", "localised", "coverage", "pointing")
-IN_TABLES = (*BASELINE_TABLE, "coarseness", "degenerate")
+IN_TABLES = (*BASELINE_TABLE, "mass", "coarseness", "degenerate", "no_influence", "not_found")
 NOTHING = "–"
 
 
@@ -45,7 +44,8 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "lines": [line_json(line) for line in summary.lines],
         "pairs": [pair_json(pair) for pair in summary.pairs],
         "regions": [vars(region) for region in summary.regions],
-        "untaught": untaught(summary.study.plan.files),
+        "untaught": study.plan.untaught(),
+        **study.beside.figures,
         "claims": [vars(claim) for claim in claims],
     }
 
@@ -59,7 +59,7 @@ def line_json(line: Line) -> dict[str, Any]:
             measures[name] = {"mean": line.mean(name).tolist(), "low": low.tolist(), "high": high.tolist()}
             if (deviation := line.deviation(name)) is not None:
                 measures[name]["seeds_sd"] = deviation.tolist()
-    degenerate = float(line.values["degenerate"].sum()) if "degenerate" in line.values else 0.0
+    degenerate = float(np.nansum(line.values["degenerate"])) if "degenerate" in line.values else 0.0
     about = {"line": line.name, "map": line.kind, "seeds": list(line.seeds), "cuts": list(line.cuts)}
     return {**about, "cases": line.values["iou"].shape[1], "degenerate_maps": int(degenerate), "measures": measures}
 
@@ -77,6 +77,8 @@ def write_values(study: Study, folder: Path) -> None:
     """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
     names = study.plan.split.description.names
     make_folder(folder)
+    for name, rows in study.beside.sheets.items():
+        write_text(folder / f"{name}.csv", as_csv(rows))
     for measure in BY_IMAGE:
         columns = {
             f"{column.kind}/{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
@@ -120,10 +122,9 @@ def heading(summary: Summary) -> str:
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
-    warned = "".join(f"\n{line}." for line in doubts(study.plan.files))
+    warned = "".join(f"\n{line}." for line in (*study.plan.doubts(), *study.beside.notes))
     return (
-        f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases (image and class) of "
-        f"{len(study.records)} images, shown as {study.plan.files[0].view.about}; seeds: {lines}. "
+        f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases {study.plan.about}; seeds: {lines}. "
         f"Regions are the highest {100 - rule.percentile} % of a map.\n"
         f"Boxes take {study.shares.mean():.1%} of an image; with regions of this size the mean IoU can reach "
         f"{own['iou_ceiling']:.3f}, chance gives about {own['iou_chance']:.3f}, and {own['localisable']:.1%} of the "
@@ -140,6 +141,8 @@ def cell(line: Line, measure: str, place: int) -> str:
     """`mean [low, high]` at one cut."""
     digits = 0 if measure == "coarseness" else 3
     low, high = line.intervals[measure][:, place]
+    if np.isnan(line.mean(measure)[place]):
+        return NOTHING
     mean = f"{line.mean(measure)[place]:.{digits}f}"
     return mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -225,7 +228,7 @@ def as_terminal(table: list[list[str]]) -> str:
 
 def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
     """Title and table, in the order of reading."""
-    found = []
+    found = list(summary.study.beside.tables)
     for kind in summary.kinds:
         measures = [measure for measure in IN_TABLES if measure in summary.of(kind)[0].values]
         found += [(KINDS[kind], measure_table(summary, kind, measure)) for measure in measures]
@@ -240,6 +243,7 @@ def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
 def terminal(summary: Summary, claims: Sequence[Claim]) -> str:
     """What is printed: mean IoU of every kind, the pairs, the verdicts."""
     parts = [heading(summary)]
+    parts += [part for title, table in summary.study.beside.tables for part in (title, as_terminal(table))]
     for kind in summary.kinds:
         parts += [KINDS[kind], as_terminal(measure_table(summary, kind, "iou"))]
         parts += [as_terminal(pair_table(pair)) for pair in summary.pairs if pair.kind == kind]
