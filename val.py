@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 DRAWS = 1000
 MAPS = ("gradcam", "saliency", "cam")  # of backbones
-ONLY_BACKBONES = ("lime", "regions", "explain", "method", "claims")
-ONLY_DETECTORS = ("explain_boxes", "masks", "conf_thres")
 
 
 def parse() -> argparse.Namespace:
@@ -85,9 +83,8 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_map_flags(maps: argparse._ArgumentGroup) -> None:
     """What only --localise looks at."""
+    from maps.detector_flags import add_detector_flags
     from maps.detector_kinds import DETECTOR_MAPS
-    from maps.detector_plan import EXPLAINED
-    from maps.drise import MASKS
 
     maps.add_argument(
         "--maps",
@@ -136,13 +133,7 @@ def add_map_flags(maps: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
     )
-    maps.add_argument(
-        "--explain-boxes",
-        choices=EXPLAINED,
-        help="of detectors: each class of each image by the best answer to its true boxes, or each true box by the "
-        "detection that hits it [true]",
-    )
-    maps.add_argument("--masks", type=int, metavar="N", help=f"masked images behind a map by D-RISE [{MASKS}]")
+    add_detector_flags(maps)
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
@@ -241,15 +232,14 @@ def localise(arguments: argparse.Namespace) -> None:
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+    from maps.detector_flags import for_backbones, for_detectors
     from maps.detector_plan import are_detectors
 
     if are_detectors(weights):
+        for_detectors(arguments)
         localise_detectors(arguments, weights)
         return
-    refuse(arguments, ONLY_DETECTORS, "is for detectors, not for backbone files")
-    for kind in arguments.maps or ():
-        if kind not in MAPS:
-            raise UserError(f"no map of backbones `{kind}`", where="--maps", mend=f"there is {', '.join(MAPS)}")
+    for_backbones(arguments, MAPS)
     from data.objects import BACKGROUND
     from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command
@@ -307,56 +297,24 @@ def report_places(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
 
 def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> None:
     """Explain the answers of detectors, write the report, print."""
-    refuse(arguments, ONLY_BACKBONES, "is for backbone files, not for detectors")
-    if arguments.percentile is None:
-        raise UserError("auto", where="--percentile", mend="give a number: of detectors none is chosen")
-    if arguments.masks is not None and arguments.masks < 1:
-        raise UserError(f"{arguments.masks}", where="--masks", mend="give a number of masks")
     from evaluation.accuracy_report import shown_command
-    from maps.detector_plan import prepare_detectors, read_detectors
+    from maps.detector_flags import planned
+    from maps.detector_plan import read_detectors
     from maps.detector_study import run_detectors
-    from maps.drise import MASKS
     from maps.report import write_report
     from maps.summary import summarise
-    from models.decode import Thresholds
-    from models.detector import SURE
     from utils.device import pick_device
 
     device = pick_device(arguments.device)
     files = read_detectors(weights)
     first = files[0].detector
     split = read_data(arguments, first.data, first.names, first.path)
-    least = SURE.conf_thres if arguments.conf_thres is None else arguments.conf_thres
-    plan = prepare_detectors(
-        files,
-        split,
-        kinds=arguments.maps or ("gradcam", "layercam"),
-        percentile=arguments.percentile,
-        targets=arguments.targets,
-        images=arguments.images,
-        explain_boxes=arguments.explain_boxes or "true",
-        masks=arguments.masks or MASKS,
-        thresholds=Thresholds(least, arguments.iou_thres, arguments.max_det, multi_label=False),
-        stretched=arguments.stretch,
-        device=device,
-        batch_size=arguments.batch_size,
-    )
+    plan = planned(arguments, files, split, device)
     folder, places = report_places(arguments)
     summary = summarise(run_detectors(plan), arguments.bootstrap)
     command = shown_command(sys.argv[1:])
     print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **places))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
-
-
-def refuse(arguments: argparse.Namespace, flags: tuple[str, ...], why: str) -> None:
-    """Stop where a flag is given that means nothing here.
-
-    Raises:
-        UserError: one is.
-    """
-    for flag in flags:
-        if getattr(arguments, flag):
-            raise UserError(why, where=f"--{flag.replace('_', '-')}", mend="leave it out")
 
 
 def newest_backbones(project: Path) -> list[Path]:

@@ -18,7 +18,7 @@ SIDE = 168  # pixels of a picture, at least
 BOX_COLOUR = (255, 64, 64)
 OPACITY = 0.55
 ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
-TEXT = (cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases) -> np.
     if one.absent is None or not one.absent[0]:
         return overlaid(picture, shown_map(one, kind, case))
     found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
-    return np.asarray(cv2.putText(found, ABSENT[int(one.absent[0])], (6, 18), *TEXT))
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):  # readable on light and dark
+        cv2.putText(found, ABSENT[int(one.absent[0])], (6, 18), FONT, 0.5, colour, thickness, cv2.LINE_AA)
+    return found
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:
