@@ -6,9 +6,9 @@ import torch
 
 from evaluation.accuracy import line_names
 from maps.detector_audit import audit
-from maps.detector_cases import BoxCases, Choose
+from maps.detector_cases import BoxCases, Choose, Targets
 from maps.detector_kinds import DETECTOR_MAPS, detector_explanations
-from maps.detector_network import ExplainedDetector
+from maps.detector_network import Answers, ExplainedDetector
 from maps.detector_plan import DetectorFile, DetectorPlan
 from maps.detector_tables import beside
 from maps.drise import Masks
@@ -24,23 +24,33 @@ from utils.seed import seed_process
 def run_detectors(plan: DetectorPlan) -> Study:
     """Explain and measure; memory does not grow with the images but by their values.
 
-    The detector of the first file with new weights is explained beside the trained ones: its answers are as good as
-    anchors laid over the image.
+    The detector of the first file with new weights is explained beside the trained ones, at the very answers that are
+    explained of the first one: an answer depends on what surrounds its cell, whatever the weights are, and so much of a
+    map's place is the architecture's.
     """
     keep_memory()
     networks = [explained(file, plan) for file in plan.detectors]
     named = list(zip(line_names(plan.detectors), plan.detectors, networks, strict=True))
-    columns = [column for line, file, network in named for column in columns_of(plan, network, line, file.seed)]
-    columns += columns_of(plan, untrained(plan), UNTRAINED, SEED)
+    columns = [own for line, file, network in named for own in columns_of(plan, network, line, file.seed, plan.choose)]
+    columns += columns_of(plan, untrained(plan), UNTRAINED, SEED, as_of(networks[0], plan))
     columns += baseline_columns(mean_boxes(plan))
     pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
     audits = [audit(plan, network, line, file) for line, file, network in named]
     return Study(plan, columns, pairs, shares, beside(plan, networks[0], audits))
 
 
-def columns_of(plan: DetectorPlan, network: ExplainedDetector, line: str, seed: int) -> list[Column]:
+def as_of(network: ExplainedDetector, plan: DetectorPlan) -> Choose:
+    """The answers that are explained of another detector."""
+
+    def choose(_: Answers, cases: BoxCases) -> Targets:
+        with torch.no_grad():
+            return plan.choose(network(cases.images.to(plan.device)), cases)
+
+    return choose
+
+
+def columns_of(plan: DetectorPlan, network: ExplainedDetector, line: str, seed: int, choose: Choose) -> list[Column]:
     """A column for each kind of map of a detector."""
-    choose: Choose = plan.choose
     masks = Masks.draw(plan.masks, SEED)
 
     def explain(cases: Cases) -> dict[str, list[Evidence]]:

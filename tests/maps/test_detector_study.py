@@ -54,23 +54,26 @@ def value(study: Study, line: str, kind: str, measure: str) -> np.ndarray:
 
 
 def test_a_detector_looks_at_what_it_knows(best: Path, split: Split) -> None:
-    """Evidence of learned scenes lies in their boxes, more than that of new weights; influence is the pyramid's."""
+    """Evidence of learned scenes lies in their boxes, more than with new weights at the same answers."""
     plan = prepare_detectors(read_detectors([best]), split, kinds=["gradcam", "layercam", "saliency"])
     study = run_detectors(plan)
     line = study.columns[0].line
     assert len(study.cases) == len({tuple(pair) for pair in study.cases.tolist()})
-    for kind in ("layercam", "saliency"):
+    for kind in plan.kinds:
         known, new = (value(study, name, kind, "mass") for name in (line, "untrained"))
         assert (known > new).all(), kind
-    assert value(study, line, "layercam", "pointing")[0] > 0.5, "the finest tap"
-    assert value(study, line, "saliency", "mass")[0] > 2 * study.shares.mean()
-    share = value(study, line, "layercam", "no_influence")
-    assert share[0] > share[1] > share[2] == 0
+        own, other = (value(study, name, kind, "no_influence") for name in (line, "untrained"))
+        assert own.tolist() == other.tolist(), "the same answers"
+    by_chance = study.shares.mean()
+    assert value(study, line, "saliency", "mass")[0] > 1.5 * by_chance
+    assert value(study, line, "saliency", "pointing")[0] > 2 * value(study, "centre", "baseline", "pointing")[0]
     answers = study.beside.figures["answers"][0]
     assert sum(answers["heads"].values()) == answers["explained"] == len(study.cases)
+    share = value(study, line, "layercam", "no_influence")
     assert share[0] == pytest.approx(1 - answers["heads"]["/8"] / len(study.cases))
     assert share[1] == pytest.approx(answers["heads"]["/32"] / len(study.cases))
-    assert answers["median_score"] > 0.25
+    assert share[2] == 0
+    assert answers["median_score"] > 0.9
 
 
 def test_batches_do_not_matter(best: Path, split: Split) -> None:
