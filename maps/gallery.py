@@ -114,7 +114,7 @@ def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases) -> np.
         return overlaid(picture, shown_map(one, kind, case))
     found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
     for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):  # readable on light and dark
-        cv2.putText(found, ABSENT[int(one.absent[0])], (6, 18), FONT, 0.5, colour, thickness, cv2.LINE_AA)
+        cv2.putText(found, ABSENT[int(one.absent[0])], (6, len(found) - 8), FONT, 0.5, colour, thickness, cv2.LINE_AA)
     return found
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import Once, Script, Writer
+from PIL import Image
 
 import val
 from data.description import load_description
 from data.formats import read_split
 from data.records import Split
 from maps.detector_audit import Named
+from maps.detector_brief import brief_table, read_report
 from maps.detector_plan import are_detectors, method_of, prepare_detectors, read_detectors
 from maps.detector_study import run_detectors
 from maps.localise import Column, Study
@@ -87,11 +89,11 @@ def test_batches_do_not_matter(best: Path, split: Split) -> None:
 
 
 def test_every_box_by_its_detection(best: Path, split: Split) -> None:
-    plan = prepare_detectors(
-        read_detectors([best]), split, explain_boxes="detections", thresholds=Thresholds(0.5, 0.45, multi_label=False)
-    )
+    sure = Thresholds(0.5, 0.45, multi_label=False)
+    asked: dict[str, Any] = {"kinds": ["layercam"], "images": 4, "explain_boxes": "detections", "thresholds": sure}
+    plan = prepare_detectors(read_detectors([best]), split, **asked)
     study = run_detectors(plan)
-    boxes = sum(len(record.labels) for record in split.records)
+    boxes = sum(len(record.labels) for record in plan.split.records)
     rows = study.beside.sheets["detections"]
     hits, missed = ([row for row in rows if row["outcome"] == kind] for kind in ("hit", "missed"))
     assert len(study.cases) == boxes == len(hits) + len(missed)
@@ -122,19 +124,15 @@ def test_boxes_are_put_back_from_the_letterbox(best: Path, split: Split) -> None
 
 
 @pytest.fixture(scope="session")
-def report(best: Path, overfitted: Path, once: Once) -> tuple[Path, str]:
-    """Folder that the command filled for two detectors, and what it printed."""
+def report(best: Path, once: Once) -> tuple[Path, str]:
+    """Folder that the command filled for a detector, and what it printed."""
 
     def fill(folder: Path) -> None:
-        files = [
-            changed(best, folder / "files", "a.pt", cl_splits=3),
-            changed(best, folder / "files", "b.pt", cl_splits=1),
-        ]
         flags = ["--maps", "layercam", "drise", "--masks", 4, "--images", 3, "--bootstrap", 50, "--device", "cpu"]
         flags += ["--project", folder / "runs", "--explain-boxes", "detections", "--conf-thres", 0.5]
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
-            patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", *files, *flags])])
+            patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", best, *flags])])
             val.main()
         (folder / "printed.txt").write_text(printed.getvalue())
 
@@ -151,10 +149,10 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
     assert ("untrained", "drise") in lines
     assert {name for name, kind in lines if kind == "baseline"} >= {"random", "centre", "mean box", "edges"}
     assert [tap["reaches heads"] for tap in content["taps"]] == ["/8", "/8, /16", "/8, /16, /32"]
-    assert all((pair["first"], pair["second"]) == ("cl3", "e2e") for pair in content["pairs"])
-    assert all(row["ties"] == 1 for pair in content["pairs"] for row in pair["rows"] if row["measure"] == "iou")
     page = (folder / "report.html").read_text()
     assert "D-RISE" in page
+    with Image.open(folder / "drawn.jpg") as image:
+        assert image.width > 5 * 168
     for title in ("What each tap can tell", "What is explained", "What was found", "LayerCAM"):
         assert title in printed, title
         assert title in page, title
@@ -164,6 +162,17 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
     assert counted["hit"] + counted["missed"] == content["cases"]
     assert sum(row["outcome"] == "hit" and row["line"] == "cl3" for row in rows) == counted["hit"]
     assert (folder / "figures" / "pointing_layercam.png").stat().st_size > 1000
+
+
+def test_a_report_in_one_table(report: tuple[Path, str], tmp_path: Path) -> None:
+    table = brief_table(read_report(report[0] / "localise.json"))
+    assert table[0] == ["map", "no influence", *(f"{title}: {line}" for title in ("pointing game", "evidence inside")
+                        for line in ("cl3", "untrained"))]  # fmt: skip
+    assert [row[0] for row in table[1:5]] == ["LayerCAM, b11", "LayerCAM, b19", "LayerCAM, b23", "D-RISE, image"]
+    assert "mean box" in [row[0] for row in table]
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match="no report on detectors"):
+        read_report(tmp_path / "other.json")
 
 
 def test_methods_are_read_from_the_recipe(best: Path, tmp_path: Path) -> None:
@@ -206,13 +215,15 @@ def test_what_cannot_be_explained(best: Path, written: Writer, script: Script, t
         read_detectors([best, tmp_path / "small.pt"])
 
 
-def test_a_detector_that_finds_nothing_is_not_compared(best: Path, split: Split, tmp_path: Path) -> None:
-    files = [changed(best, tmp_path, "a.pt", cl_splits=3), changed(best, tmp_path, "b.pt", cl_splits=1)]
-    content = torch.load(files[0], weights_only=True)
-    torch.save({**content, "metrics": {"map50": 0.001}}, files[0])
-    summary = summarise(run_detectors(prepare_detectors(read_detectors(files), split, images=1)), 0)
-    assert not summary.pairs
-    assert summary.study.plan.untaught() == "cl3, seed 0: found next to nothing (mAP50 0.001)"
+def test_detectors_are_compared_unless_one_finds_nothing(best: Path, split: Split, tmp_path: Path) -> None:
+    files = read_detectors([changed(best, tmp_path, f"{k}.pt", cl_splits=k) for k in (3, 1)])
+    study = run_detectors(prepare_detectors(files, split, kinds=["layercam"], images=2))
+    pair = summarise(study, 0).pairs[0]
+    assert (pair.first.name, pair.second.name) == ("cl3", "e2e")
+    assert [row.values.ties for row in pair.of("iou") if row.cut == TAPS[-1]] == [1], "the same network"
+    poor = replace(study.plan, detectors=[replace(files[0], map50=0.001), files[1]])  # type: ignore[call-arg]
+    assert not summarise(replace(study, plan=poor), 0).pairs
+    assert poor.untaught() == "cl3, seed 0: found next to nothing (mAP50 0.001)"
 
 
 def test_values_that_are_not_there_do_not_count() -> None:
