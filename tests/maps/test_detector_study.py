@@ -19,7 +19,8 @@ from data.records import Split
 from maps.detector_audit import Named
 from maps.detector_brief import brief_table, read_report
 from maps.detector_plan import are_detectors, method_of, prepare_detectors, read_detectors
-from maps.detector_study import run_detectors
+from maps.detector_study import explained, run_detectors
+from maps.detector_tables import FEW, notes, tap_rows
 from maps.localise import Column, Study
 from maps.statistics import Resamples, compare
 from maps.summary import summarise
@@ -116,11 +117,17 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both))
 
 
-def test_boxes_are_put_back_from_the_letterbox(best: Path, split: Split) -> None:
+def test_pictures_that_are_not_square(best: Path, split: Split) -> None:
+    """Boxes go back into the picture that was letterboxed; taps with few cells on it are named."""
     wide = replace(split.records[0], size_hw=(100, 200))
-    plan = prepare_detectors(read_detectors([best]), split)
-    named = Named(replace(plan, split=replace(split, records=[wide])), None)  # type: ignore[arg-type]
+    plan = prepare_detectors(read_detectors([best]), replace(split, records=[wide]))
+    named = Named(plan, None)  # type: ignore[arg-type]
     assert named.box(0, torch.tensor([0.0, 32, 64, 96])) == {"x1": 0, "y1": 0, "x2": 100, "y2": 100}
+    taps = tap_rows(plan, explained(plan.detectors[0], plan))
+    assert [row[FEW] for row in taps] == [0, 0, 1], "64 pixels high are two cells of 32"
+    assert [line for line in notes(plan, taps) if "coarse" in line] == [
+        "b23: coarse, fewer than 4 × 4 cells on 1 pictures"
+    ]
 
 
 @pytest.fixture(scope="session")
