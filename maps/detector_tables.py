@@ -50,8 +50,8 @@ def notes(plan: DetectorPlan, taps: Sequence[Row]) -> list[str]:
         f"{true if plan.explain_boxes == 'true' else found}, as the logit of objectness · class",
         "Taps are explained through neck and heads alone; one that cannot change an answer has no influence on it, "
         "which is counted and not measured. b0 is the image itself",
-        "Finer heads answer for smaller boxes, so that a tap's cases are its own: compare it with `untrained`, which has "
-        "the first detector's answers, and not with the baselines, which are over all cases",
+        "Finer heads answer for smaller boxes, so that a tap's cases are its own: compare it with `untrained`, which "
+        "has the first detector's answers, and not with the baselines, which are over all cases",
     ]
     for row in taps:
         if coarse := row[FEW]:
