@@ -3,11 +3,11 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
 from utils.files import make_folder
-from utils.flags import add_precision, add_threshold_flags, input_size, positive
+from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run, newest_detector, newest_run
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from utils.levels import Levels
 
 DRAWS = 1000
-KINDS = ("gradcam", "saliency")
+KINDS = ("gradcam", "saliency")  # of backbones
 
 
 def parse() -> argparse.Namespace:
@@ -32,14 +32,16 @@ def parse() -> argparse.Namespace:
         "--accuracy", action="store_true", help="top-1, top-5, balanced error, AUC and mAP at every cut of backbones"
     )
     mode.add_argument(
-        "--localise", action="store_true", help="where backbones look at every cut, against the true boxes; a report"
+        "--localise",
+        action="store_true",
+        help="where backbones look at every cut, or why a detector finds a box, against the true boxes; a report",
     )
     parser.add_argument(
         "--weights",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="detector checkpoint, or backbone files with --accuracy and --localise "
+        help="detector checkpoint (several with --localise), or backbone files with --accuracy and --localise "
         "[best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
@@ -61,33 +63,48 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    add_mode_flags(parser)
+    groups = add_mode_flags(parser)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
-    return parser.parse_args()
+    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS})
 
 
-def add_mode_flags(parser: argparse.ArgumentParser) -> None:
-    """What only one of the modes looks at."""
-    from maps.kinds import MAPS
+def mode_of(arguments: argparse.Namespace) -> str:
+    """Which of the modes is asked for."""
+    return "accuracy" if arguments.accuracy else "localise" if arguments.localise else "map"
+
+
+def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
+    """What only one of the modes looks at, by mode."""
     from maps.measures import MEASURES
-    from wsol.methods import METHODS
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    add_threshold_flags(boxes, 0.001, 0.6)
+    add_threshold_flags(boxes, None, 0.6, told="0.001; with --localise 0.25")
     add_precision(boxes)
     boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
     maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
+    add_map_flags(maps)
+    return {"map": boxes, "localise": maps}
+
+
+def add_map_flags(maps: argparse._ArgumentGroup) -> None:
+    """What only --localise looks at."""
+    from maps.detector_flags import KINDS as OF_DETECTORS
+    from maps.detector_flags import add_detector_flags
+    from maps.detector_kinds import DETECTOR_MAPS
+    from maps.kinds import MAPS
+    from wsol.methods import METHODS
+
     maps.add_argument(
         "--maps",
         nargs="+",
-        default=KINDS,
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]",
+        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]; of detectors {', '.join(DETECTOR_MAPS)} "
+        f"[{' '.join(OF_DETECTORS)}]",
     )
     maps.add_argument(
         "--percentile",
@@ -130,6 +147,7 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
     )
+    add_detector_flags(maps)
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
@@ -168,7 +186,8 @@ def average_precision(arguments: argparse.Namespace) -> None:
 
     detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
-    thresholds = Thresholds(arguments.conf_thres, arguments.iou_thres, arguments.max_det)
+    least = 0.001 if arguments.conf_thres is None else arguments.conf_thres
+    thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
     folder = new_run(arguments.project, "val", arguments.name)
     if arguments.json:
         make_folder(arguments.json.parent)
@@ -207,11 +226,19 @@ def accuracy(arguments: argparse.Namespace) -> None:
 
 
 def localise(arguments: argparse.Namespace) -> None:
-    """Explain with every classifier of the backbone files, write the report, print."""
+    """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+    from maps.detector_flags import for_backbones, for_detectors
+    from maps.detector_plan import are_detectors
+
+    if are_detectors(weights):
+        for_detectors(arguments)
+        localise_detectors(arguments, weights)
+        return
+    for_backbones(arguments)
     from data.objects import BACKGROUND
     from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command
@@ -233,7 +260,7 @@ def localise(arguments: argparse.Namespace) -> None:
     plan = prepare(
         backbones,
         split,
-        kinds=arguments.maps,
+        kinds=arguments.maps or KINDS,
         percentile=arguments.percentile,
         explain=arguments.explain,
         targets=arguments.targets,
@@ -247,10 +274,7 @@ def localise(arguments: argparse.Namespace) -> None:
         from wsol.report import compare_and_report, wanted
 
         methods = wanted(plan, arguments.method)
-    folder = new_run(arguments.project, "val", arguments.name)
-    files = {"published": arguments.report, "figures": arguments.json}
-    for path in filter(None, files.values()):
-        make_folder(path.parent)
+    folder, files = report_places(arguments)
     command = shown_command(sys.argv[1:])
     if arguments.method:
         print(compare_and_report(plan, methods, arguments.bootstrap, command, folder, **files))
@@ -260,6 +284,37 @@ def localise(arguments: argparse.Namespace) -> None:
     summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
     claims = judged(summary) if arguments.claims else ()
     print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
+    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def report_places(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
+    """The new run folder, and where else the report goes, with folders for it."""
+    folder = new_run(arguments.project, "val", arguments.name)
+    files: dict[str, Any] = {"published": arguments.report, "figures": arguments.json}
+    for path in filter(None, files.values()):
+        make_folder(path.parent)
+    return folder, files
+
+
+def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> None:
+    """Explain the answers of detectors, write the report, print."""
+    from evaluation.accuracy_report import shown_command
+    from maps.detector_flags import planned
+    from maps.detector_plan import read_detectors
+    from maps.detector_study import run_detectors
+    from maps.report import write_report
+    from maps.summary import summarise
+    from utils.device import pick_device
+
+    device = pick_device(arguments.device)
+    files = read_detectors(weights)
+    first = files[0].detector
+    split = read_data(arguments, first.data, first.names, first.path, first.levels)
+    plan = planned(arguments, files, split, device)
+    folder, places = report_places(arguments)
+    summary = summarise(run_detectors(plan), arguments.bootstrap)
+    command = shown_command(sys.argv[1:])
+    print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **places))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
@@ -281,8 +336,7 @@ def main() -> None:
     arguments = parse()
     if arguments.bootstrap < 0:
         raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
-    mode = accuracy if arguments.accuracy else localise if arguments.localise else average_precision
-    mode(arguments)
+    {"map": average_precision, "accuracy": accuracy, "localise": localise}[mode_of(arguments)](arguments)
 
 
 if __name__ == "__main__":

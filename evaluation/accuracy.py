@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,16 @@ from utils.levels import Levels
 
 SEED = 0  # of the resamples: the same ones for every classifier
 PROBED = "_probed"  # how the name of a method with fresh heads ends
+
+
+class Trained(Protocol):
+    """A file that says how its network was trained, and what else may tell it from others."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def settings(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,7 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
             raise UserError(what, where=second.path, mend="compare seeds of one recipe")
 
 
-def line_names(files: Sequence[BackboneFile]) -> list[str]:
+def line_names(files: Sequence[Trained]) -> list[str]:
     """Method of each file, followed by those of its settings in which the files differ."""
     differing = [len(set(column)) > 1 for column in zip(*(file.settings for file in files), strict=True)]
     return [

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data.loader import Batch, DetectionSet, InOrder, make_loader
 from data.records import Record, Split
-from evaluation.accuracy import BackboneFile
+from data.views import View
 from maps.overlap import box_mask
 from utils.console import progress
 from utils.errors import UserError
@@ -73,11 +73,9 @@ def boxed(split: Split) -> list[Record]:
     return found
 
 
-def batches(
-    records: list[Record], file: BackboneFile, batch_size: int, explain: int | None, title: str
-) -> Iterator[Cases]:
-    """The cases of records, as a file wants its images; never more at a time than images in a batch."""
-    dataset = DetectionSet(records, file.view.transform(), seed=0)
+def batches(records: list[Record], view: View, batch_size: int, explain: int | None, title: str) -> Iterator[Cases]:
+    """The cases of records, as a network is shown its images; never more at a time than images in a batch."""
+    dataset = DetectionSet(records, view.transform(), seed=0)
     loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
     for batch in progress(loader, title, len(loader)):
         cases = cases_of(batch, explain)

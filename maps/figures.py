@@ -12,8 +12,9 @@ import numpy as np
 
 from maps.binary import PERCENTILES
 from maps.kinds import title_of
-from maps.localise import BASELINE
+from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
+from maps.statistics import mean_known
 from maps.summary import IOU_THRESHOLDS, Line, Pair, Summary
 from utils.files import csv_text, write_text, written_whole
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, str | int | float]
 REGIONS = {"miou": "mIoU", "map50": "mAP50"}
 MARKERS = "osD^vP"
 DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
@@ -141,7 +141,7 @@ def points(axis: Axes, pair: Pair, cut: int) -> list[Row]:
     row = next(row for row in pair.of("iou") if row.cut == cut)
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1)
     axis.scatter(other, one, s=9, alpha=max(0.08, min(0.6, 150 / len(one))), linewidths=0, rasterized=True)
-    most = max(0.1, float(max(one.max(), other.max())) * 1.03)
+    most = max(0.1, float(np.nanmax([one, other, np.zeros_like(one)])) * 1.03)
     title = f"b{cut}: {row.values.above:.0%} above the diagonal"
     axis.set(xlim=(0, most), ylim=(0, most), title=title, aspect="equal")
     return [
@@ -231,7 +231,7 @@ def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> 
 def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarray | None) -> list[Row]:
     """A line with its interval; of some cases, without."""
     colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
-    means = line.mean(measure) if only is None else line.values[measure][:, only].mean((0, 1))
+    means = line.mean(measure) if only is None else mean_known(line.values[measure][:, only], (0, 1))
     seeds = f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
     axis.plot(line.cuts, means, color=colour, marker=marker, label=f"{line.name}{seeds}")
     rows = by_cut(line, means)
@@ -255,7 +255,7 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
     rows: list[Row] = []
     for line in summary.of(kind):
         if not line.trained:
-            means = line.values[measure][:, slice(None) if only is None else only].mean((0, 1))
+            means = mean_known(line.values[measure][:, slice(None) if only is None else only], (0, 1))
             axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=line.name)
             rows += [
                 {"line": line.name, "cut": f"b{c}", "mean": float(m)} for c, m in zip(line.cuts, means, strict=True)
@@ -271,7 +271,7 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
 
 def last_cut(line: Line, values: np.ndarray) -> np.ndarray:
     """Mean over seeds and cases at the last cut, of values [seeds, cases, cuts, …]."""
-    return np.asarray(values[:, :, -1].mean((0, 1)))
+    return mean_known(values[:, :, -1], (0, 1))
 
 
 def swept(
@@ -322,7 +322,7 @@ def spectra(summary: Summary, kind: str) -> Chart:
         rows: list[Row] = []
         for number, line in enumerate(line for line in summary.of(kind) if line.trained):
             for place, style in ((0, "--"), (-1, "-")):
-                left = line.values["survivors"][:, :, place].mean((0, 1))
+                left = mean_known(line.values["survivors"][:, :, place], (0, 1))
                 share, cut = left / left[0], f"b{line.cuts[place]}"
                 axis.plot(share, color=f"C{number % 10}", linestyle=style, label=f"{line.name}, {cut}")
                 rows += [

@@ -8,15 +8,17 @@ import cv2
 import numpy as np
 
 from maps.cases import Cases
-from maps.evidence import Evidence
+from maps.evidence import NO_INFLUENCE, NOT_FOUND, Evidence
 from maps.gradient_maps import smoothed
 from maps.kinds import MAPS
-from maps.localise import UNTRAINED, Column, Study
+from maps.localise import BASELINE, UNTRAINED, Column, Study
 from maps.measures import Rule, measure
 from maps.overlay import outlined, overlaid, picture
 from maps.summary import Summary
 
 EACH = 4  # cases of a group
+ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def choose(summary: Summary) -> dict[str, list[int]]:
         pair = pairs[0]
         one, other = pair.ious(pair.cuts[-1])
         order = np.argsort(other - one, kind="stable")
+        order = order[~np.isnan((other - one)[order])]
         names = f"{pair.first.name} above {pair.second.name}"
         chosen[f"Best for {pair.first.name}: largest difference of the IoU, {names}"] = order[:EACH].tolist()
         chosen[f"Worst for {pair.first.name}"] = order[::-1][:EACH].tolist()
@@ -91,7 +94,7 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
     """The first seed of each trained line, the kinds of map of one line beside each other."""
     found: dict[tuple[str, str], Column] = {}
     for column in sorted(columns, key=lambda own: own.seed):
-        if column.explain and column.line != UNTRAINED and len(column.cuts) > 1:
+        if column.explain and column.line != UNTRAINED and column.kind != BASELINE:
             found.setdefault((column.line, column.kind), column)
     return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
@@ -101,8 +104,18 @@ def strip(column: Column, case: Cases, rule: Rule) -> Strip:
     found = column.explain(case)[column.kind]  # type: ignore[misc]
     ious = [float(measure(one, case.truth, case.boxes, rule)["iou"][0]) for one in found]
     image = picture_of(case)
-    pictures = [with_boxes(overlaid(image, shown_map(one, column.kind, case)), case) for one in found]
+    pictures = [with_boxes(laid_over(image, one, column.kind, case), case) for one in found]
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)))
+
+
+def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases) -> np.ndarray:
+    """A map over a picture; where there is none, the picture in grey, with the reason."""
+    if one.absent is None or not one.absent[0]:
+        return overlaid(picture, shown_map(one, kind, case))
+    found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
+    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):  # readable on light and dark
+        cv2.putText(found, ABSENT[int(one.absent[0])], (6, len(found) - 8), FONT, 0.5, colour, thickness, cv2.LINE_AA)
+    return found
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:

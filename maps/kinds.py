@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maps.detector_kinds import DETECTOR_MAPS
 from maps.evidence import Evidence, resized
 from maps.explained import Explained, Network, chosen
 from maps.gradient_maps import (
@@ -96,7 +97,8 @@ MAPS = Table(
 
 def title_of(kind: str) -> str:
     """A kind of map, or another line of a report, as captions name it."""
-    return MAPS[kind].title if kind in MAPS else BESIDE.get(kind, kind)
+    known = next((table[kind] for table in (MAPS, DETECTOR_MAPS) if kind in table), None)
+    return known.title if known else BESIDE.get(kind, kind)
 
 
 def explanations(network: Network, images: Tensor, labels: Tensor, kinds: Sequence[str]) -> dict[str, list[Evidence]]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ BASELINE, UNTRAINED = "baseline", "untrained"
 SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
 
 
+Row = dict[str, str | int | float]
 Explainer = Callable[[Cases], dict[str, list[Evidence]]]
 
 
@@ -62,6 +64,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a report says besides its measures.
+
+    Attributes:
+        notes: lines of the heading.
+        tables: titles and tables.
+        figures: numbers of its JSON.
+        sheets: name → rows of a CSV among the values by image.
+    """
+
+    notes: Sequence[str] = ()
+    tables: Sequence[tuple[str, list[list[str]]]] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    sheets: dict[str, list[Row]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Study:
     """What was measured.
 
@@ -74,6 +93,7 @@ class Study:
     columns: list[Column]
     cases: np.ndarray
     shares: np.ndarray
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def records(self) -> list[Record]:
@@ -87,12 +107,12 @@ class Study:
 
     def again(self, indices: Sequence[int], title: str) -> dict[int, Cases]:
         """Some of the cases with their images, each by itself, by their indices."""
-        place = {(int(image), int(label)): number for number, (image, label) in enumerate(self.cases)}
         images = sorted({int(self.cases[index, 0]) for index in indices})
+        rows = {image: iter(np.flatnonzero(self.cases[:, 0] == image).tolist()) for image in images}
         wanted, found = set(indices), {}
         for cases in self.plan.cases([self.records[image] for image in images], title, batch_size=1):
-            for number, label in enumerate(cases.labels.tolist()):
-                index = place[images[cases.record[number]], label]
+            for number, image in enumerate(cases.record.tolist()):
+                index = next(rows[images[image]])  # an image's cases always come in the same order
                 if index in wanted:
                     found[index] = cases.at([number])
         return {index: found[index] for index in indices}

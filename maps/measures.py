@@ -13,7 +13,7 @@ import numpy as np
 
 from maps.binary import PERCENTILES, above, iou_by_size, ranks, region_size
 from maps.boxes_from_maps import RULES, best_ious, boxes_from_maps
-from maps.evidence import Evidence
+from maps.evidence import NO_INFLUENCE, NOT_FOUND, Evidence
 from maps.granulometry import coarseness, mean_size, radii_for, spectrum
 from maps.overlap import LOCALISED, coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
 from utils.tables import Entry, Table
@@ -101,6 +101,7 @@ class MeasureEntry(Entry):
         higher: whether more is better; None: neither, and what costs no training is no level to pass.
         maps: of maps.
         regions: of regions without a map, as LIME gives them.
+        absences: of maps that may be absent: how many are; the others are NaN there.
         places: where it is shown: `table` and `chart` by depth, `region chart` of regions, `baselines` their table,
             `values` those of each image as CSV, `compared` one line against another in JSON, `differences` as table.
 
@@ -114,6 +115,7 @@ class MeasureEntry(Entry):
     higher: bool | None = True
     maps: bool = True
     regions: bool = False
+    absences: bool = False
     places: tuple[Place, ...] = SHOWN
 
     def __post_init__(self) -> None:
@@ -124,6 +126,11 @@ class MeasureEntry(Entry):
 def of_region(of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Regions | Measured], np.ndarray]:
     """A measure that needs no more than the region and what is true."""
     return lambda own: of(own.region, own.truth)
+
+
+def that_are(code: int) -> Callable[[Measured], np.ndarray]:
+    """Whether maps are absent for a reason."""
+    return lambda own: (np.asarray(own.evidence.absent) == code).astype(float)
 
 
 def is_localised(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -158,7 +165,7 @@ MEASURES = Table(
         MeasureEntry("pointing", "pointing game", lambda own: pointing(own.maps, own.truth)),
         MeasureEntry(
             "mass", "share of the evidence inside the box", lambda own: mass_accuracy(own.maps, own.truth),
-            places=("values",),
+            places=("table", "values"),
         ),
         MeasureEntry(
             "rank", "relevance rank accuracy",
@@ -176,6 +183,14 @@ MEASURES = Table(
             "degenerate", "share of the maps that are empty", lambda own: own.broken.astype(float),
             broken=None, higher=False, places=("table", "values"),
         ),
+        MeasureEntry(
+            "no_influence", "share of the cases that the features have no influence on", that_are(NO_INFLUENCE),
+            higher=None, maps=False, absences=True, places=("table", "values"),
+        ),
+        MeasureEntry(
+            "not_found", "share of the cases that were not found", that_are(NOT_FOUND),
+            higher=False, maps=False, absences=True, places=("table", "values"),
+        ),
     ),
 )  # fmt: skip
 
@@ -190,7 +205,8 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], 
 
     `iou` is that of the rule's percentile, `iou_50` … of the others; `box_iou` is that of a box made from the map
     (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
-    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong.
+    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong. What is
+    absent is not measured, NaN, but counted: `no_influence`, `not_found`.
 
     Raises:
         ValueError: a measure gives no number for each map.
@@ -203,7 +219,16 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], 
         if entry.maps:
             found = a_number_each(entry, own, len(truth))
             values[entry.name] = found if entry.broken is None else np.where(own.broken, entry.broken, found)
-    return {**values, "survivors": own.survivors}
+    values["survivors"] = own.survivors
+    return values if evidence.absent is None else without_absent(values, own, evidence.absent)
+
+
+def without_absent(found: dict[str, np.ndarray], own: Measured, absent: np.ndarray) -> dict[str, np.ndarray]:
+    """Values [N, …] with NaN where a map is absent, and what counts these."""
+    blank = {name: column.astype(float) for name, column in found.items()}
+    for column in blank.values():
+        column[absent > 0] = np.nan
+    return blank | {entry.name: entry.of(own) for entry in MEASURES.values() if entry.absences}
 
 
 def a_number_each(entry: MeasureEntry, own: Measured, count: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from data.records import Record, Split
-from evaluation.accuracy import BackboneFile
+from evaluation.accuracy import BackboneFile, doubts, untaught
 from maps.cases import Cases, batches
 from maps.measures import Rule
 
@@ -34,10 +34,23 @@ class Plan:
     batch_size: int = 16
     stretched: bool = False
 
+    @property
+    def about(self) -> str:
+        """What a case is, and how its image is shown, for the heading of a report."""
+        return f"(image and class) of {len(self.split.records)} images, shown as {self.files[0].view.about}"
+
+    def doubts(self) -> list[str]:
+        """A line for each network, or classifier, whose maps say little because it learnt nothing."""
+        return doubts(self.files)
+
+    def untaught(self) -> str | None:
+        """Why the networks are not compared, or None: one of them learnt nothing."""
+        return untaught(self.files)
+
     def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
         """The cases of some images, batch by batch, as the files want them."""
-        return batches(list(records), self.files[0], batch_size or self.batch_size, self.explain, title)
+        return batches(list(records), self.files[0].view, batch_size or self.batch_size, self.explain, title)
 
     def images(self, records: Sequence[Record], title: str) -> Iterator[Cases]:
         """The same with one case an image: all of its boxes."""
-        return batches(list(records), self.files[0], self.batch_size, 0, title)
+        return batches(list(records), self.files[0].view, self.batch_size, 0, title)

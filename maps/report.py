@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maps.figures import charts, save
 from maps.gallery import Group, galleries
+from maps.sheet import sheet
 from maps.summary import Summary
 from maps.tables import Claim, as_json, heading, markdown, tables, terminal, write_values
 from utils.files import json_text, make_folder, write_text
@@ -34,7 +35,7 @@ def write_report(
     published: Path | None = None,
     figures: Path | None = None,
 ) -> str:
-    """Write localise.json, localise.md, values/, figures/ and report.html; gives what is to be printed.
+    """Write localise.json, localise.md, values/, figures/, report.html, drawn.jpg; gives what is to be printed.
 
     Args:
         claims: of a paper, judged on these maps.
@@ -51,6 +52,8 @@ def write_report(
     write_text(folder / "localise.md", markdown(summary, claims, command, links(plots, "figures")))
     groups = galleries(summary) if pictures else []
     write_text(folder / "report.html", page(summary, claims, command, plots, groups))
+    if groups:
+        (folder / "drawn.jpg").write_bytes(sheet(groups[-1]))
     if published:
         beside = make_folder(published.with_suffix(""))
         for plot in plots:

@@ -1,5 +1,6 @@
 """Intervals and tests for values by image: paired, clustered, over seeds."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,8 @@ class Resamples:
 
         One seed: BCa (Efron, 1987) over the images, which says nothing of how training varies. Several seeds: Student's
         t over the seeds' means and over the images' means, the two half-widths added in quadrature; resampling three
-        seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1.
+        seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1. Values that are NaN
+        do not count.
 
         Args:
             weights: [N, …] of each image in each mean; a resample whose images have none does not count. None: equal.
@@ -43,13 +45,23 @@ class Resamples:
             raise ValueError(f"{images} images, not {len(self.cluster)}")
         if not self.draws:
             return np.full((2, *rest), np.nan)
+        flat = values.reshape(len(values), images, -1)
         weights = np.ones((images, 1)) if weights is None else weights.reshape(images, -1)
-        sums = np.stack([self._of_clusters(own.reshape(images, -1) * weights) for own in values])
-        sizes = self._of_clusters(weights)
-        bounds = t_bounds(sums, sizes, level) if len(sums) > 1 else self._bootstrap(sums[0], sizes, level)
-        if values.min() >= 0 and values.max() <= 1:
-            bounds = np.clip(bounds, 0, 1)
+        known = ~np.isnan(flat)
+        some = (known & (weights > 0)).any((0, 1))  # nothing is said of a column without any value
+        bounds = np.full((2, flat.shape[2]), np.nan)
+        if some.any():
+            own = weights[:, some] if weights.shape[1] > 1 else weights
+            bounds[:, some] = self._bounds(flat[..., some], known[..., some], own, level)
         return bounds.reshape(2, *rest)
+
+    def _bounds(self, values: np.ndarray, known: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
+        """[2, columns] of values [seeds, N, columns], of which some are known, with weights [N, columns or 1]."""
+        each = weights[None] if known.all() else weights * known  # of each seed, where they differ
+        sums = np.stack([self._of_clusters(own * weights) for own in np.where(known, values, 0)])
+        sizes = np.stack([self._of_clusters(own) for own in each])
+        bounds = t_bounds(sums, sizes, level) if len(sums) > 1 else self._bootstrap(sums[0], sizes[0], level)
+        return np.clip(bounds, 0, 1) if np.nanmin(values) >= 0 and np.nanmax(values) <= 1 else bounds
 
     def _bootstrap(self, sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
         """[2, columns] BCa bounds of sums [clusters, columns] over sizes of the same shape."""
@@ -80,19 +92,22 @@ def t_bounds(sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
     """[2, columns] bounds of the mean of a design in which every seed meets every image.
 
     The variance of the seeds' means and that of the clusters' means each have Student's t; a value's own noise is in
-    both, which errs on the safe side. NaN where fewer than two clusters weigh anything.
+    both, which errs on the safe side. Seeds that weigh more count for more. NaN where fewer than two clusters, or
+    seeds, weigh anything.
 
     Args:
         sums: [seeds, clusters, columns] of weighted values.
-        sizes: [clusters, columns or 1] of the weights.
+        sizes: [seeds or 1, clusters, columns or 1] of the weights, whose sum over seeds and clusters is above 0.
     """
-    total, seeds = sizes.sum(0), len(sums)
-    means = sums.sum(1) / total  # [seeds, columns]
-    whole = means.mean(0)
-    by_seed = means.var(0, ddof=1) / seeds
-    clusters = (sizes > 0).sum(0)
+    totals, size = sizes.sum(1), sizes.mean(0)
+    total, clusters = totals.mean(0), (size > 0).sum(0)
+    seeds = np.broadcast_to(totals > 0, (len(sums), totals.shape[1])).sum(0)
+    shares = totals / total * (seeds / len(sums))  # of each seed; 1 where all weigh the same
+    means = sums.sum(1) / np.where(totals > 0, totals, 1)  # [seeds, columns]
     with np.errstate(invalid="ignore", divide="ignore"):
-        away = ((sums.mean(0) - whole * sizes) / total) ** 2
+        whole = (shares * means).sum(0) / seeds
+        by_seed = ((shares * (means - whole)) ** 2).sum(0) / (seeds - 1) / seeds
+        away = ((sums.mean(0) - whole * size) / total) ** 2
         by_cluster = np.where(clusters > 1, away.sum(0) * clusters / (clusters - 1), np.nan)
         of_seeds, of_clusters = (stats.t.ppf((1 + level) / 2, own) for own in (seeds - 1, clusters - 1))
         half = np.sqrt(of_seeds**2 * by_seed + of_clusters**2 * by_cluster)
@@ -148,22 +163,35 @@ class Comparison:
 def compare(apart: np.ndarray, interval: np.ndarray, clusters: Sequence[object] | None = None) -> Comparison:
     """Differences by image, [N] or [seeds, N], and the interval of their mean; tests take the means over the seeds.
 
+    NaN, where a side has no value, does not count; where there is nothing at all, the difference is NaN.
+
     Args:
         clusters: [N] whose image each is; None: each by itself.
     """
-    own = apart.mean(0) if apart.ndim > 1 else apart
-    low, high = interval
-    higher, decided = int((apart > 0).sum()), int((apart != 0).sum())
-    means = own if clusters is None else cluster_means(own, clusters)
+    own = mean_known(np.atleast_2d(apart))
+    there, known = ~np.isnan(own), ~np.isnan(apart)
+    own, (low, high) = own[there], interval
+    higher, decided, count = int((apart > 0).sum()), int((apart[known] != 0).sum()), int(known.sum())
+    means = own if clusters is None else cluster_means(own, list(itertools.compress(clusters, there)))
     return Comparison(
-        float(own.mean()),
-        float(np.median(own)),
+        float(own.mean() if known.all() else mean_known(apart, None)),
+        float(np.median(own)) if count else float("nan"),
         (float(low), float(high)),
         higher / decided if decided else float("nan"),
-        1 - decided / apart.size,
+        1 - decided / count if count else float("nan"),
         float(stats.wilcoxon(means).pvalue) if means.any() else 1.0,
         sign_test(means),
     )
+
+
+def mean_known(values: np.ndarray, axis: int | tuple[int, ...] | None = 0) -> np.ndarray:
+    """The mean along some axes, None for all, of the values that are there; NaN where none is."""
+    known = ~np.isnan(values)
+    if known.all() and values.size:
+        return np.asarray(values.mean(axis))
+    count = known.sum(axis)
+    total = np.where(known, values, 0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def cluster_means(values: np.ndarray, clusters: Sequence[object]) -> np.ndarray:

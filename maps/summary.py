@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evaluation.accuracy import PROBED, untaught
+from evaluation.accuracy import PROBED
 from maps.localise import BASELINE, UNTRAINED, Column, Study
 from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
-from maps.statistics import Comparison, Resamples, compare, holm, mcnemar
+from maps.statistics import Comparison, Resamples, compare, holm, mcnemar, mean_known
 
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -43,16 +43,16 @@ class Line:
 
     def mean(self, measure: str) -> np.ndarray:
         """[cuts] over seeds and cases."""
-        return np.asarray(np.nanmean(self.values[measure], (0, 1)))
+        return mean_known(self.values[measure], (0, 1))
 
     def deviation(self, measure: str) -> np.ndarray | None:
         """[cuts] standard deviation (n − 1) over the seeds' means; None of one seed."""
-        own = np.nanmean(self.values[measure], 1)
+        own = mean_known(self.values[measure], 1)
         return np.asarray(own.std(0, ddof=1)) if len(own) > 1 else None
 
     def localised_at(self, threshold: float) -> np.ndarray:
         """[cuts] share of the cases with an IoU above a threshold."""
-        return np.asarray((self.values["iou"] > threshold).mean((0, 1)))
+        return mean_known(above(self.values["iou"], threshold), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Pair:
 
     def ious(self, cut: int) -> tuple[np.ndarray, np.ndarray]:
         """[cases] IoU of both at a cut, means over the seeds."""
-        first, second = (line.values["iou"][:, :, line.cuts.index(cut)].mean(0) for line in (self.first, self.second))
+        first, second = (mean_known(own.values["iou"][:, :, own.cuts.index(cut)]) for own in (self.first, self.second))
         return first, second
 
 
@@ -153,7 +153,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     found = intervals(study, lines, couples, draws)
     for line in lines:
         line.intervals.update(found[id(line)])
-    taught = untaught(study.plan.files) is None
+    taught = study.plan.untaught() is None
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
@@ -163,7 +163,7 @@ def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
     """Two lines, compared at every cut and over all cuts."""
     overall = {
         measure.removesuffix(OVER_CUTS): (
-            float(values.mean()),
+            float(mean_known(values, None)),
             float(found[measure][0, 0]),
             float(found[measure][1, 0]),
         )
@@ -171,6 +171,11 @@ def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
         if measure.endswith(OVER_CUTS)
     }
     return Pair(first, second, against(first, second, found, groups), overall)
+
+
+def above(values: np.ndarray, threshold: float) -> np.ndarray:
+    """1 where a value lies above a threshold, else 0; NaN where there is none."""
+    return np.where(np.isnan(values), np.nan, values > threshold)
 
 
 def lines_of(columns: Sequence[Column]) -> list[Line]:
@@ -249,7 +254,7 @@ def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
     shared = [own.name for own in shown_in("compared") if own.name in first.values]
     found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
     overall = [measure for measure in ("iou", "coverage") if measure in found]
-    over = {measure + OVER_CUTS: found[measure].mean(2, keepdims=True) for measure in overall}
+    over = {measure + OVER_CUTS: mean_known(found[measure], 2)[..., None] for measure in overall}
     return found | over | {"advantage": np.sign(found["iou"])}
 
 
@@ -276,8 +281,10 @@ def against(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
 
 def localised_p(first: Line, second: Line, cut: int, groups: Sequence[object]) -> float:
     """P of McNemar's test at a cut; of several seeds the largest."""
-    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] > LOCALISED for line in (first, second))
-    return max(mcnemar(a, b, groups) for a, b in zip(one, other, strict=True))
+    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] for line in (first, second))
+    known, own = ~np.isnan(one + other), np.array(groups)
+    right = zip(one > LOCALISED, other > LOCALISED, known, strict=True)
+    return max(mcnemar(a[both], b[both], own[both].tolist()) for a, b, both in right)
 
 
 def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.accuracy import doubts, untaught
-from maps.figures import REGIONS, Row, as_csv, deviation
+from maps.figures import REGIONS, as_csv, deviation
 from maps.kinds import title_of
-from maps.localise import BASELINE, Study
+from maps.localise import BASELINE, Row, Study
 from maps.measures import MEASURES, shown_in
 from maps.summary import Line, Pair, Summary
 from utils.files import make_folder, write_text
@@ -44,7 +43,8 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "lines": [line_json(line) for line in summary.lines],
         "pairs": [pair_json(pair) for pair in summary.pairs],
         "regions": [vars(region) for region in summary.regions],
-        "untaught": untaught(summary.study.plan.files),
+        "untaught": study.plan.untaught(),
+        **study.beside.figures,
         "claims": [vars(claim) for claim in claims],
     }
 
@@ -58,7 +58,7 @@ def line_json(line: Line) -> dict[str, Any]:
             measures[name] = {"mean": line.mean(name).tolist(), "low": low.tolist(), "high": high.tolist()}
             if (deviation := line.deviation(name)) is not None:
                 measures[name]["seeds_sd"] = deviation.tolist()
-    degenerate = float(line.values["degenerate"].sum()) if "degenerate" in line.values else 0.0
+    degenerate = float(np.nansum(line.values["degenerate"])) if "degenerate" in line.values else 0.0
     about = {"line": line.name, "map": line.kind, "seeds": list(line.seeds), "cuts": list(line.cuts)}
     return {**about, "cases": line.values["iou"].shape[1], "degenerate_maps": int(degenerate), "measures": measures}
 
@@ -76,6 +76,8 @@ def write_values(study: Study, folder: Path) -> None:
     """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
     names = study.plan.split.description.names
     make_folder(folder)
+    for name, rows in study.beside.sheets.items():
+        write_text(folder / f"{name}.csv", as_csv(rows))
     for measure in (own.name for own in shown_in("values")):
         columns = {
             f"{column.kind}/{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
@@ -119,10 +121,9 @@ def heading(summary: Summary) -> str:
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
-    warned = "".join(f"\n{line}." for line in doubts(study.plan.files))
+    warned = "".join(f"\n{line}." for line in (*study.plan.doubts(), *study.beside.notes))
     return (
-        f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases (image and class) of "
-        f"{len(study.records)} images, shown as {study.plan.files[0].view.about}; seeds: {lines}. "
+        f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases {study.plan.about}; seeds: {lines}. "
         f"Regions are the highest {100 - rule.percentile} % of a map.\n"
         f"Boxes take {study.shares.mean():.1%} of an image; with regions of this size the mean IoU can reach "
         f"{own['iou_ceiling']:.3f}, chance gives about {own['iou_chance']:.3f}, and {own['localisable']:.1%} of the "
@@ -139,6 +140,8 @@ def cell(line: Line, measure: str, place: int) -> str:
     """`mean [low, high]` at one cut."""
     digits = MEASURES[measure].digits
     low, high = line.intervals[measure][:, place]
+    if np.isnan(line.mean(measure)[place]):
+        return NOTHING
     mean = f"{line.mean(measure)[place]:.{digits}f}"
     return mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -225,7 +228,7 @@ def as_terminal(table: list[list[str]]) -> str:
 
 def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
     """Title and table, in the order of reading."""
-    found = []
+    found = list(summary.study.beside.tables)
     for kind in summary.kinds:
         measures = [own.name for own in shown_in("table") if own.name in summary.of(kind)[0].values]
         found += [(title_of(kind), measure_table(summary, kind, measure)) for measure in measures]
@@ -243,6 +246,7 @@ def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
 def terminal(summary: Summary, claims: Sequence[Claim]) -> str:
     """What is printed: mean IoU of every kind, the pairs, the verdicts."""
     parts = [heading(summary)]
+    parts += [part for title, table in summary.study.beside.tables for part in (title, as_terminal(table))]
     for kind in summary.kinds:
         parts += [title_of(kind), as_terminal(measure_table(summary, kind, "iou"))]
         parts += [as_terminal(pair_table(pair)) for pair in summary.pairs if pair.kind == kind]

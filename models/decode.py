@@ -119,6 +119,17 @@ def suppress(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> De
         boxes_cxcywh: [N, 4] pixels.
         scores: [N, classes] in 0–1.
     """
+    index, labels = kept(boxes_cxcywh, scores, thresholds)
+    return Detections(cxcywh_to_xyxy(boxes_cxcywh[index]), scores[index, labels], labels)
+
+
+def kept(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> tuple[Tensor, Tensor]:
+    """What suppression keeps, best first: [n] indices of the predictions, and [n] the class that each is kept for.
+
+    Args:
+        boxes_cxcywh: [N, 4] pixels.
+        scores: [N, classes] in 0–1.
+    """
     if thresholds.classes is not None:
         wanted = torch.zeros_like(scores[0]).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
         scores = scores * wanted
@@ -133,10 +144,9 @@ def suppress(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> De
         best, labels = best[index], labels[index]
     best, order = best.sort(descending=True, stable=True)
     best, index, labels = best[:MOST_CANDIDATES], index[order[:MOST_CANDIDATES]], labels[order[:MOST_CANDIDATES]]
-    boxes_xyxy = cxcywh_to_xyxy(boxes_cxcywh[index])
     groups = torch.zeros_like(labels) if thresholds.agnostic else labels
-    keep = strongest(boxes_xyxy, best, groups, thresholds.iou_thres)[: thresholds.max_det]
-    return Detections(boxes_xyxy[keep], best[keep], labels[keep])
+    chosen = strongest(cxcywh_to_xyxy(boxes_cxcywh[index]), best, groups, thresholds.iou_thres)[: thresholds.max_det]
+    return index[chosen], labels[chosen]
 
 
 def strongest(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_thres: float) -> Tensor:

@@ -3,6 +3,7 @@
 from data.formats import FORMATS
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
+from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
@@ -14,6 +15,7 @@ TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
     "Classifiers of a stage": HEADS,
     "Maps of evidence": MAPS,
+    "Maps of a detector": DETECTOR_MAPS,
     "Measures of maps": MEASURES,
     "Metrics of classifiers": METRICS,
     "Figures of detectors": FIGURES,
@@ -22,6 +24,7 @@ TABLES: dict[str, Table] = {
 }
 WHERE = {
     "measure": "`val.py --localise`",
+    "map of a detector": "`val.py --localise --maps`, for detectors",
     "metric": "`val.py --accuracy`",
     "figure": "`metrics.json`, `measures:` of a study",
     "format": "`format:`",

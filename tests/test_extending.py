@@ -17,6 +17,7 @@ from data.description import load_description
 from data.formats import FORMATS, read_split
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
+from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
@@ -28,7 +29,7 @@ from wsol.methods import METHODS
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()
 SCRIPTS = {"train.py": train, "val.py": val}
-TABLES = (BACKBONES, HEADS, MAPS, MEASURES, METRICS, FIGURES, METHODS, FORMATS)
+TABLES = (BACKBONES, HEADS, MAPS, DETECTOR_MAPS, MEASURES, METRICS, FIGURES, METHODS, FORMATS)
 ADDED = ("tiny", "middle", "darkness", "outside", "top2", "map60", "left-half", "rows")
 
 

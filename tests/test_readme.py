@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT
 
 from benchmarks.table import table
+from maps.detector_brief import brief_table, read_report
+from maps.tables import as_markdown
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 from studies.verdicts import verdict_table
@@ -44,6 +46,12 @@ def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> N
     assert verdict_table([Path(folder) for folder in called[1].split()]) in README
     with pytest.raises(UserError, match="no report on maps"):
         verdict_table([ROOT / "results"])
+
+
+def test_maps_of_detectors_are_those_of_the_report() -> None:
+    called = re.search(r"`python -m maps\.detector_brief ([^`]*)`", README)
+    assert called
+    assert as_markdown(brief_table(read_report(ROOT / called[1]))) in README
 
 
 @pytest.mark.parametrize("name", ["cascade", "maps", "localisers", "detector", "step"])

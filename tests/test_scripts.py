@@ -267,6 +267,35 @@ def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: P
     assert json.loads((tmp_path / "m.json").read_text())["map50"] > 0.8
 
 
+@pytest.mark.parametrize(
+    ("mode", "flag", "own"),
+    [
+        ("--accuracy", "--lime=5", "--localise"),
+        ("--accuracy", "--conf-thres=0.5", "--map"),
+        ("--accuracy", "--percentile=80", "--localise"),
+        ("--map", "--explain-boxes=true", "--localise"),
+        ("", "--no-pictures", "--localise"),
+        ("--localise", "--imgsz=64", "--map"),
+        ("--localise", "--save-json", "--map"),
+    ],
+)
+def test_flags_of_another_mode_are_refused(mode: str, flag: str, own: str, script: Script, tmp_path: Path) -> None:
+    """Be it with their defaults; before anything is read or made."""
+    name = flag.partition("=")[0]
+    with pytest.raises(UserError, match=rf"(?s){name}.*is for {own}, and this is {mode or '--map'}"):
+        script(val, *filter(None, (mode, flag)), "--project", tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_that_modes_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    thresholds = ("--conf-thres", "0.4", "--iou-thres", "0.5", "--max-det", "7")
+    for mode in ("--map", "--localise"):
+        monkeypatch.setattr(sys, "argv", ["val.py", mode, *thresholds])
+        given = val.parse()
+        assert (given.conf_thres, given.iou_thres, given.max_det, given.percentile) == (0.4, 0.5, 7, 80)
+        assert given.given == {"conf_thres", "iou_thres", "max_det"}
+
+
 def test_no_finished_run(script: Script, tmp_path: Path) -> None:
     for module in (val, detect, export):
         with pytest.raises(UserError, match="no finished training run"):

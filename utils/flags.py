@@ -1,7 +1,7 @@
 """Command-line flags: one for every key of the recipe, and what the scripts without a recipe share."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -109,14 +109,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_threshold_flags(parser: argparse._ActionsContainer, conf: float, iou: float, when: str = "") -> None:
-    """--conf-thres, --iou-thres and --max-det of the scripts that run or write a detector.
+THRESHOLDS = ("conf_thres", "iou_thres", "max_det")
+
+
+def add_threshold_flags(
+    parser: argparse._ActionsContainer, conf: float | None, iou: float, when: str = "", *, told: str = ""
+) -> None:
+    """--conf-thres, --iou-thres and --max-det of the scripts that run or write a detector: THRESHOLDS.
 
     Args:
-        conf, iou: defaults.
+        conf, iou: defaults; no `conf` where it depends on what is done.
         when: what the help begins with.
+        told: what the help says of the default of --conf-thres, if it is not the number.
     """
-    text = f"{when}lowest score of a detection [{conf:g}]"
+    text = f"{when}lowest score of a detection [{told or conf}]"
     parser.add_argument("--conf-thres", type=partial(share, "--conf-thres"), default=conf, help=text)
     text = f"{when}IoU above which NMS drops the weaker box [{iou:g}]"
     parser.add_argument("--iou-thres", type=partial(share, "--iou-thres"), default=iou, help=text)
@@ -149,3 +155,36 @@ def count(flag: str, text: str) -> int:
         return positive(text)
     except argparse.ArgumentTypeError:
         raise UserError(f"`{text}`", where=flag, mend="give 1 or more") from None
+
+
+def parsed_for(
+    parser: argparse.ArgumentParser,
+    mode_of: Callable[[argparse.Namespace], str],
+    groups: Mapping[str, argparse._ArgumentGroup],
+    shared: Mapping[str, Sequence[str]],
+) -> argparse.Namespace:
+    """A command line of a script with modes, without flags that its mode would not look at.
+
+    Args:
+        mode_of: which mode is asked for; it is called as its flag is.
+        groups: mode → flags that are its own.
+        shared: mode → names of flags of others that it looks at too.
+
+    Returns:
+        Flags by name, and `given`: the names of those of the groups that were given, be it with their defaults.
+
+    Raises:
+        UserError: a flag of another mode is given.
+    """
+    own = [(mode, action) for mode, group in groups.items() for action in group._group_actions]
+    absent = object()
+    arguments = parser.parse_args(namespace=argparse.Namespace(**{action.dest: absent for _, action in own}))
+    arguments.given = frozenset(action.dest for _, action in own if getattr(arguments, action.dest) is not absent)
+    asked = mode_of(arguments)
+    for mode, action in own:
+        if action.dest not in arguments.given:
+            setattr(arguments, action.dest, action.default)
+        elif mode != asked and action.dest not in shared.get(asked, ()):
+            what = f"is for --{mode}, and this is --{asked}"
+            raise UserError(what, where=action.option_strings[0], mend=f"leave it out, or say --{mode}")
+    return arguments

@@ -233,10 +233,31 @@ def test_coverage_over_seeds_and_images(seeds: int, patients: int, training: flo
         "means": (first, 0.2),
         "shares": ((first > 0).astype(float), norm.cdf(0.2 / spread)),
         "differences": (first - second, 0.1),
+        "differences of some": (np.where(draw.random(first.shape) < 0.3, np.nan, first - second), 0.1),
     }
     for name, (values, true) in cases.items():
         low, high = resamples.interval(values)
         assert ((low <= true) & (true <= high)).mean() >= 0.93, name
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_values_that_no_seed_has_are_as_those_that_were_never_asked_for(seeds: int) -> None:
+    values, clusters = DRAW.normal(0.1, 1, (seeds, 40, 2)), np.arange(40) // 2
+    gaps = values.copy()
+    gaps[:, :10] = np.nan
+    asked, few = (Resamples(len(own), own.tolist(), draws=400) for own in (clusters, clusters[10:]))
+    found, whole = asked.interval(gaps), few.interval(values[:, 10:])
+    # One seed is resampled, and a resample may have any number of those that are there.
+    np.testing.assert_allclose(found, whole, atol=0.1 if seeds == 1 else 1e-12)
+    one, other = (
+        compare(apart[..., 0], np.zeros(2), own.tolist())
+        for apart, own in ((gaps, clusters), (values[:, 10:], clusters[10:]))
+    )
+    assert one == other
+    alone = values[:, :, :1].copy()
+    alone[:, 1:] = np.nan
+    if seeds > 1:
+        assert np.isnan(asked.interval(alone)).all(), "a single patient says nothing"
 
 
 def test_resampled_seeds_would_cover_too_little() -> None:

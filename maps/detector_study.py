@@ -1,0 +1,82 @@
+"""Detectors explained: every answer that is asked for at every tap, measured against the true boxes, in one study."""
+
+from copy import deepcopy
+
+import torch
+
+from evaluation.accuracy import line_names
+from maps.detector_audit import audit
+from maps.detector_cases import BoxCases, Choose, Targets
+from maps.detector_kinds import DETECTOR_MAPS, detector_explanations
+from maps.detector_network import Answers, ExplainedDetector
+from maps.detector_plan import DetectorFile, DetectorPlan
+from maps.detector_tables import beside
+from maps.drise import Masks
+from maps.evidence import Evidence
+from maps.localise import SEED, UNTRAINED, Cases, Column, Study, baseline_columns, fill, mean_boxes
+from models.backbones import make_backbone
+from models.inference import fold_batchnorm
+from models.yolov3 import YOLOv3
+from utils.device import keep_memory
+from utils.seed import seed_process
+
+
+def run_detectors(plan: DetectorPlan) -> Study:
+    """Explain and measure; memory does not grow with the images but by their values.
+
+    The detector of the first file with new weights is explained beside the trained ones, at the very answers that are
+    explained of the first one: an answer depends on what surrounds its cell, whatever the weights are, and so much of a
+    map's place is the architecture's.
+    """
+    keep_memory()
+    networks = [explained(file, plan) for file in plan.detectors]
+    named = list(zip(line_names(plan.detectors), plan.detectors, networks, strict=True))
+    columns = [own for line, file, network in named for own in columns_of(plan, network, line, file.seed, plan.choose)]
+    columns += columns_of(plan, untrained(plan), UNTRAINED, SEED, as_of(networks[0], plan))
+    columns += baseline_columns(mean_boxes(plan))
+    pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
+    audits = [audit(plan, network, line, file) for line, file, network in named]
+    return Study(plan, columns, pairs, shares, beside(plan, networks[0], audits))
+
+
+def as_of(network: ExplainedDetector, plan: DetectorPlan) -> Choose:
+    """The answers that are explained of another detector."""
+
+    def choose(_: Answers, cases: BoxCases) -> Targets:
+        with torch.no_grad():
+            return plan.choose(network(cases.images.to(plan.device)), cases)
+
+    return choose
+
+
+def columns_of(plan: DetectorPlan, network: ExplainedDetector, line: str, seed: int, choose: Choose) -> list[Column]:
+    """A column for each kind of map of a detector."""
+    masks = Masks.draw(plan.masks, SEED)
+
+    def explain(cases: Cases) -> dict[str, list[Evidence]]:
+        assert isinstance(cases, BoxCases), "a DetectorPlan gives these"
+        return detector_explanations(network, cases, plan.kinds, choose, masks, plan.device)
+
+    return [Column(line, seed, kind, DETECTOR_MAPS[kind].cuts(network.taps), explain) for kind in plan.kinds]
+
+
+def explained(file: DetectorFile, plan: DetectorPlan) -> ExplainedDetector:
+    """The network of a file, ready to be explained."""
+    return ready(file.detector.model, file, plan)
+
+
+def untrained(plan: DetectorPlan) -> ExplainedDetector:
+    """The network of the first file with new weights, the same in every run."""
+    file = plan.detectors[0]
+    recipe = file.detector.recipe
+    seed_process(SEED)
+    backbone = make_backbone(recipe.get("backbone", "darknet53"), recipe.get("width", 1.0))
+    return ready(YOLOv3(backbone, len(file.detector.names)), file, plan)
+
+
+def ready(model: YOLOv3, file: DetectorFile, plan: DetectorPlan) -> ExplainedDetector:
+    """A copy where it computes, in the order of memory that suits convolutions, BatchNorm folded into them."""
+    own = deepcopy(model)
+    fold_batchnorm(own)
+    network = ExplainedDetector(own, deepcopy(file.detector.decoder), aligned=not plan.stretched)
+    return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,143 @@
+"""What a report on detectors says besides its measures: what taps can tell, what was explained, what was found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data.records import Record
+from maps.detector_audit import MISSED, OWN_BOX, Audit
+from maps.detector_cases import OUTCOMES, OVERLAP
+from maps.detector_kinds import DETECTOR_MAPS
+from maps.detector_network import ExplainedDetector
+from maps.detector_plan import DetectorPlan
+from maps.localise import Beside, Row
+from models.yolov3 import STRIDES
+from utils.letterbox import Letterbox
+
+FEWEST_CELLS = 4  # in each direction, below which a map can hardly point at anything
+NOTHING = "–"
+Table = list[list[str]]
+
+
+def beside(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Beside:
+    """Notes, tables, numbers and sheets of a study of detectors."""
+    taps = tap_rows(plan, network)
+    tables = [("What each tap can tell", as_table(taps)), ("What is explained", answer_table(audits))]
+    sheets: dict[str, list[Row]] = {}
+    if plan.explain_boxes == "detections":
+        tables += [("What was found", found_table(audits)), ("Maps against the box that each detection claims",
+                    claim_table(plan, network, audits))]  # fmt: skip
+        sheets["detections"] = [{"line": own.line, "seed": own.seed, **row} for own in audits for row in own.detections]
+    answers = [in_numbers(own) for own in audits]
+    numbers: dict[str, Any] = {"explain_boxes": plan.explain_boxes, "taps": taps, "answers": answers}
+    if "drise" in plan.kinds:
+        numbers["masks"] = plan.masks
+    return Beside(notes(plan, taps), tables, numbers, sheets)
+
+
+def notes(plan: DetectorPlan, taps: Sequence[Row]) -> list[str]:
+    """Lines below the heading: what was explained, what the letters mean, which maps are coarse, what is left out."""
+    true = (
+        "Explained is the highest score of the class among the answers that its true boxes can claim: those that "
+        f"overlap one by {OVERLAP} IoU or more, and the one that overlaps each most"
+    )
+    found = (
+        f"Explained is the detection (score above {plan.thresholds.conf_thres:g}) that hits the true box by {OVERLAP} "
+        "IoU or more; boxes without one are counted as not found"
+    )
+    said = [
+        f"{true if plan.explain_boxes == 'true' else found}, as the logit of objectness · class",
+        "Taps are explained through neck and heads alone; one that cannot change an answer has no influence on it, "
+        "which is counted and not measured. b0 is the image itself",
+        "Finer heads answer for smaller boxes, so that a tap's cases are its own: compare it with `untrained`, which "
+        "has the first detector's answers, and not with the baselines, which are over all cases",
+    ]
+    for row in taps:
+        if coarse := row[FEW]:
+            said.append(f"{row['tap']}: coarse, fewer than {FEWEST_CELLS} × {FEWEST_CELLS} cells on {coarse} pictures")
+    if plan.unboxed:
+        said.append(f"{plan.unboxed} images without a box are left out, and so is whatever was found there")
+    return said
+
+
+FEW = f"pictures with fewer than {FEWEST_CELLS} × {FEWEST_CELLS} cells"
+
+
+def tap_rows(plan: DetectorPlan, network: ExplainedDetector) -> list[Row]:
+    """A row for each tap: its cells, which heads it reaches, and how coarse it is for these pictures and boxes."""
+    records, imgsz = plan.split.records, plan.view.imgsz
+    fits = [Letterbox.fit(record.size_hw, imgsz) for record in records]
+    sides = np.concatenate([narrow_sides(own) * fit.scale for own, fit in zip(records, fits, strict=True)])
+    rows: list[Row] = []
+    for tap, stride in zip(network.taps, STRIDES, strict=True):
+        rows.append(
+            {
+                "tap": f"b{tap}",
+                "pixels a cell": stride,
+                "cells": f"{imgsz // stride} × {imgsz // stride}",
+                "reaches heads": ", ".join(f"/{own}" for own in network.reach[tap]),
+                FEW: sum(min(fit.size_hw) < FEWEST_CELLS * stride for fit in fits),
+                "boxes narrower than a cell": int((sides < stride).sum()),
+            }
+        )
+    return rows
+
+
+def narrow_sides(record: Record) -> np.ndarray:
+    """[n] the shorter side of each true box, in pixels of the image."""
+    own = record.boxes_xyxy
+    return np.asarray(np.minimum(own[:, 2] - own[:, 0], own[:, 3] - own[:, 1]))
+
+
+def as_table(rows: Sequence[Row]) -> Table:
+    """Rows of the same keys."""
+    return [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+
+
+def answer_table(audits: Sequence[Audit]) -> Table:
+    """Of each detector which heads gave the explained answers, and how sure they are."""
+    heads = [f"at the /{stride} head" for stride in STRIDES]
+    table = [["detector", "seed", "mAP50 in training", "explained", *heads, "median score"]]
+    for own in audits:
+        counts = [str(own.at_head(stride)) for stride in STRIDES]
+        median = f"{np.median([row['score'] for row in own.answers]):.3f}" if own.answers else NOTHING
+        map50 = NOTHING if own.map50 is None else f"{own.map50:.3f}"
+        table.append([own.line, str(own.seed), map50, str(len(own.answers)), *counts, median])
+    return table
+
+
+def found_table(audits: Sequence[Audit]) -> Table:
+    """Of each detector how many detections are what, and how many true boxes it missed."""
+    kinds = (*OUTCOMES, MISSED)
+    rows = [[own.line, str(own.seed), *(str(len(own.of(kind))) for kind in kinds)] for own in audits]
+    return [["detector", "seed", *kinds], *rows]
+
+
+def claim_table(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Table:
+    """Share of the evidence inside the box that detections claim, hits and the others apart; means of what is there."""
+    keys = [f"{kind}_b{tap}" for kind in plan.kinds if DETECTOR_MAPS[kind].at_taps for tap in network.taps]
+    titles = [f"{DETECTOR_MAPS[kind].title}, b{tap}" for kind, tap in (key.rsplit("_b", 1) for key in keys)]
+    table = [["detector", "seed", "detections", "count", "mean score", *titles]]
+    for own in audits:
+        for outcome in OUTCOMES:
+            rows = own.of(outcome)
+            means = [mean_of(rows, name) for name in ("score", *(f"{key}_{OWN_BOX[1]}" for key in keys))]
+            table.append([own.line, str(own.seed), outcome, str(len(rows)), *means])
+    return table
+
+
+def mean_of(rows: Sequence[Row], name: str) -> str:
+    """Of the rows that have a value."""
+    values = [float(row[name]) for row in rows if name in row]
+    return f"{np.mean(values):.3f}" if values else NOTHING
+
+
+def in_numbers(own: Audit) -> dict[str, Any]:
+    """An audit for the JSON file."""
+    counts = {kind: len(own.of(kind)) for kind in (*OUTCOMES, MISSED)} if own.detections else {}
+    heads = {f"/{stride}": own.at_head(stride) for stride in STRIDES}
+    scores = [float(row["score"]) for row in own.answers]
+    median = float(np.median(scores)) if scores else None
+    about = {"line": own.line, "seed": own.seed, "map50": own.map50, "explained": len(scores)}
+    return {**about, "heads": heads, "median_score": median, "detections": counts}
