@@ -14,8 +14,11 @@ from utils.runs import new_run, newest_detector, newest_run
 from utils.tables import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from data.records import Split
     from data.views import View
+    from models import Detector
     from utils.levels import Levels
 
 DRAWS = 1000
@@ -57,7 +60,10 @@ def parse() -> argparse.Namespace:
         help="with --accuracy and --localise: write Markdown to this file too, its plots beside it",
     )
     parser.add_argument(
-        "--bootstrap", type=int, default=DRAWS, metavar="N", help=f"resamples behind the intervals; 0: none [{DRAWS}]"
+        "--bootstrap",
+        type=int,
+        metavar="N",
+        help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector 0]",
     )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
@@ -176,21 +182,19 @@ def read_data(
 
 
 def average_precision(arguments: argparse.Namespace) -> None:
-    """Find boxes with a detector, draw, write, print."""
+    """Find boxes with a detector, draw, write, print; with several detectors, compare them on the same images."""
     weights = arguments.weights or [newest_detector(arguments.project)]
-    if len(weights) > 1:
-        raise UserError(f"{len(weights)} files", where="--weights", mend="give one detector, or say --accuracy")
     from evaluation.average_precision import Finding, judge, write_metrics
+    from evaluation.comparison import lines_of
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
-    detector = load_detector(weights[0], pick_device(arguments.device), arguments.precision)
+    lines = lines_of(weights)
+    device = pick_device(arguments.device)
+    detector, *others = (load_detector(path, device, arguments.precision) for path in weights)
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     least = 0.001 if arguments.conf_thres is None else arguments.conf_thres
     thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
-    folder = new_run(arguments.project, "val", arguments.name)
-    if arguments.json:
-        make_folder(arguments.json.parent)
     finding = Finding(
         arguments.imgsz or detector.imgsz,
         thresholds,
@@ -199,10 +203,36 @@ def average_precision(arguments: argparse.Namespace) -> None:
         arguments.save_json,
         arguments.precision,
     )
-    metrics = judge(detector, split, finding, folder)
+    same_classes([detector, *others])
+    folder = new_run(arguments.project, "val", arguments.name)
+    if arguments.json:
+        make_folder(arguments.json.parent)
+    if others:
+        from evaluation.comparison import compare, write_comparison
+
+        draws = draws_of(arguments)
+        named = [(*lines[own.path], own) for own in (detector, *others)]
+        found, told = compare(named, split, finding, draws, resize=arguments.imgsz is None)
+        print(write_comparison(found, told, split, draws, folder, arguments.json))
+        print(f"\ncomparison.json, comparison.md and comparison.png in {folder}")
+        return
+    metrics = judge(detector, split, finding, folder, arguments.bootstrap or 0)
     if arguments.json:
         write_metrics(metrics, arguments.json)
     print((folder / "summary.txt").read_text(), end="")
+
+
+def same_classes(detectors: "Sequence[Detector]") -> None:
+    """Refuse detectors of other classes: their figures could not be compared.
+
+    Raises:
+        UserError: one is.
+    """
+    first = detectors[0]
+    for own in detectors[1:]:
+        if own.names != first.names:
+            what = f"classes {own.names} are not those of {first.path}: {first.names}"
+            raise UserError(what, where=own.path, mend="compare detectors of the same classes")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -219,7 +249,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
     folder = new_run(arguments.project, "val", arguments.name)
     for path in filter(None, (arguments.json, arguments.report)):
         make_folder(path.parent)
-    study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=arguments.bootstrap)
+    study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
     write_study(study, shown_command(sys.argv[1:]), folder, figures=arguments.json, report=arguments.report)
     print(terminal_table(study))
     print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
@@ -277,11 +307,11 @@ def localise(arguments: argparse.Namespace) -> None:
     folder, files = report_places(arguments)
     command = shown_command(sys.argv[1:])
     if arguments.method:
-        print(compare_and_report(plan, methods, arguments.bootstrap, command, folder, **files))
+        print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
         return
     from studies.claims import judged
 
-    summary = summarise(run(plan), arguments.bootstrap, propose(plan) if arguments.regions else ())
+    summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
     claims = judged(summary) if arguments.claims else ()
     print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
@@ -312,10 +342,15 @@ def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> No
     split = read_data(arguments, first.data, first.names, first.path, first.levels)
     plan = planned(arguments, files, split, device)
     folder, places = report_places(arguments)
-    summary = summarise(run_detectors(plan), arguments.bootstrap)
+    summary = summarise(run_detectors(plan), draws_of(arguments))
     command = shown_command(sys.argv[1:])
     print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **places))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def draws_of(arguments: argparse.Namespace) -> int:
+    """Resamples of accuracy and maps."""
+    return DRAWS if arguments.bootstrap is None else int(arguments.bootstrap)
 
 
 def newest_backbones(project: Path) -> list[Path]:
@@ -334,7 +369,7 @@ def newest_backbones(project: Path) -> list[Path]:
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
-    if arguments.bootstrap < 0:
+    if arguments.bootstrap is not None and arguments.bootstrap < 0:
         raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
     {"map": average_precision, "accuracy": accuracy, "localise": localise}[mode_of(arguments)](arguments)
 

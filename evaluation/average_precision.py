@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from data.records import Split
 from evaluation.detection_figures import FIGURES, detection_metrics
-from evaluation.evaluate import Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
+from evaluation.evaluate import Evaluation, Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
 from evaluation.held_out import Wanted, read_held_out
+from evaluation.learnt import groups_of
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
+from evaluation.resampled import Sampled
 from models.decode import Thresholds
 from models.detector import Detector
 from utils.boxes import Detections
@@ -52,6 +56,7 @@ class Options(TypedDict, total=False):
         max_det: most detections in an image [300]; average precision counts the best 100.
         batch_size: images per step [16].
         augment: test-time augmentation, three scales, one mirrored [no].
+        bootstrap: resamples of the images behind 95 % intervals [none].
         download: fetch what the data yaml names and is not there yet [no].
         strict: damaged images or labels stop the evaluation [no].
     """
@@ -64,6 +69,7 @@ class Options(TypedDict, total=False):
     max_det: int
     batch_size: int
     augment: bool
+    bootstrap: int
     download: bool
     strict: bool
 
@@ -80,6 +86,7 @@ def evaluate_detector(
     max_det: int = 300,
     batch_size: int = 16,
     augment: bool = False,
+    bootstrap: int = 0,
     download: bool = False,
     strict: bool = False,
 ) -> dict[str, Any]:
@@ -98,16 +105,43 @@ def evaluate_detector(
     finding = Finding(side, Thresholds(conf_thres, iou_thres, max_det), batch_size, augment)
     wanted = Wanted(None if data is None else Path(data), task, download=download, strict=strict)
     split = read_held_out(wanted, detector.data, detector.names, detector.path, detector.levels)
-    return judge(detector, split, finding, None if folder is None else make_folder(Path(folder)))
+    return judge(detector, split, finding, None if folder is None else make_folder(Path(folder)), bootstrap)
 
 
-def judge(detector: Detector, split: Split, finding: Finding, folder: Path | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Judgement:
+    """What became of a detector on a split."""
+
+    metrics: dict[str, Any]
+    found: list[Detections]
+    evaluation: Evaluation
+
+
+def judge(detector: Detector, split: Split, finding: Finding, folder: Path | None, draws: int = 0) -> dict[str, Any]:
     """Find on every image of the split; metrics.json, summary.txt and pictures go into the folder, if there is one.
 
+    Args:
+        draws: resamples of the images behind intervals; 0: none.
+
     Returns:
-        The `split`, detection_metrics, the `seconds` that finding and matching took, and of each phase the
-        milliseconds an image.
+        The `split`, detection_metrics, `intervals` if they are asked for, the `seconds` that finding and matching took,
+        and of each phase the milliseconds an image.
     """
+    own = judged(detector, split, finding)
+    if draws:
+        groups = groups_of(split.records)
+        own.metrics["intervals"] = intervals(Sampled.of(own.evaluation, detector.names, groups, draws), draws)
+    if folder:
+        if finding.keep:
+            write_for_others(split, own.found, folder)
+        write_metrics(own.metrics, folder / "metrics.json")  # before any picture may fail
+        write_text(folder / "summary.txt", summary(own.metrics, split, detector, folder))
+        save_pictures(own.evaluation, split, own.found, folder, SURE, PAGE)
+    return own.metrics
+
+
+def judged(detector: Detector, split: Split, finding: Finding) -> Judgement:
+    """Find on every image of the split, and match what was found."""
     began, clock = time.monotonic(), Clock(detector.device)
     found = list(
         predict_split(
@@ -123,16 +157,19 @@ def judge(detector: Detector, split: Split, finding: Finding, folder: Path | Non
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = {"split": split.name, **detection_metrics(evaluation, split.records, found, detector.names)}
-    if finding.keep and folder:
-        write_for_others(split, found, folder)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
     metrics["found_with"] = finding.told | {"data": split.digest} | split.description.told_levels
-    if folder:
-        write_metrics(metrics, folder / "metrics.json")  # before any picture may fail
-        write_text(folder / "summary.txt", summary(metrics, split, detector, folder))
-        save_pictures(evaluation, split, found, folder, SURE, PAGE)
-    return metrics
+    return Judgement(metrics, found, evaluation)
+
+
+def intervals(own: Sampled, draws: int) -> dict[str, Any]:
+    """95 % intervals by figure, [low, high] or None, and the number of resamples."""
+    low, high = own.interval()
+    bounds = {
+        name: None if np.isnan(a) else [float(a), float(b)] for name, a, b in zip(own.names, low, high, strict=True)
+    }
+    return {"draws": draws, **bounds}
 
 
 def write_metrics(metrics: dict[str, Any], path: Path) -> None:
@@ -166,16 +203,25 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
     lines += [f"  found with {other}" for other in [unusual(metrics["found_with"])] if other]
     lines.append("")
-    lines += [f"  {key:<12}{share(metrics[key])}" for key, own in FIGURES.items() if own.summed_up]
+    within = metrics.get("intervals", {})
+    lines += [
+        f"  {key:<12}{share(metrics[key])}{bounds(within.get(key))}" for key, own in FIGURES.items() if own.summed_up
+    ]
     lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
     width = max(12, *(len(name) for name in metrics["per_class"]))
     lines += ["", f"  {'class':<{width}}  boxes     map   map50"]
     lines += [
         f"  {name:<{width}}{own['boxes']:7d}  {share(own['map'])}  {share(own['map50'])}"
+        f"{bounds(within.get(f'{name}/map50'))}"
         for name, own in metrics["per_class"].items()
     ]
     pictures = ", ".join(path.name for path in sorted([*folder.glob("*.png"), *folder.glob("*.jpg")]))
     return "\n".join([*lines, "", f"pictures in {folder}: {pictures}", ""])
+
+
+def bounds(interval: list[float] | None) -> str:
+    """` [low, high]` behind a figure; nothing where there is none."""
+    return "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def share(value: float | None) -> str:

@@ -4,15 +4,20 @@ An image that is drawn twice counts twice. What comes out is what pycocotools wo
 the last digits where no two scores are equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from evaluation.curves import EVERY_SIZE
 from evaluation.evaluate import Evaluation
+from evaluation.intervals import bca_bounds
+from evaluation.learnt import LEAST_GROUPS
 
 CHUNK_NUMBERS = 2**22  # numbers in a table of draws and detections that are held at once
+JACKKNIFE = 200  # parts of the images that are left out, one at a time
+MOST_UNKNOWN = 0.1  # share of the draws that may have no box of a class
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,77 @@ def draws_of(groups: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     return np.asarray(weights[:, groups], float)
 
 
-def left_out(groups: np.ndarray) -> Iterator[np.ndarray]:
-    """Weights [images] without one group each."""
-    for group in range(int(groups.max()) + 1):
-        yield (groups != group).astype(float)
+def left_out(groups: np.ndarray, most: int = JACKKNIFE) -> np.ndarray:
+    """[parts, images] weights without one part of the groups each: a group, or several where they are many."""
+    part = groups % min(most, int(groups.max()) + 1)
+    return np.asarray(part[None] != np.arange(part.max() + 1)[:, None], float)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Figures of a detector, on the images and on resamples of them.
+
+    Attributes:
+        names: of the columns: map, map50, map75, and CLASS/map, CLASS/map50 of each class.
+        whole: [columns] on all images; NaN where no box allows one.
+        drawn: [draws, columns].
+        left: [parts, columns] without one part of the images each.
+    """
+
+    names: tuple[str, ...]
+    whole: np.ndarray
+    drawn: np.ndarray
+    left: np.ndarray
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, classes: Sequence[str], groups: np.ndarray, draws: int) -> "Sampled":
+        """The figures of matched detections; the same draws for every detector on the same images.
+
+        Args:
+            groups: [images] whose image each is, whole numbers from 0 without a gap.
+        """
+        weights = (np.ones((1, len(groups))), draws_of(groups, draws), left_out(groups))
+        found = figures(precisions(evaluation, np.concatenate(weights)))
+        ends = np.cumsum([len(own) for own in weights])
+        names = ("map", "map50", "map75", *(f"{name}/{key}" for name in classes for key in ("map", "map50")))
+        return cls(names, found[0], found[1 : ends[1]], found[ends[1] :])
+
+    def minus(self, other: "Sampled") -> "Sampled":
+        """How far it lies above another on the same images."""
+        parts = (
+            (own - its) for own, its in ((self.whole, other.whole), (self.drawn, other.drawn), (self.left, other.left))
+        )
+        return Sampled(self.names, *parts)
+
+    def interval(self, level: float = 0.95) -> np.ndarray:
+        """[2, columns] BCa bounds over images (Efron, 1987); NaN where too few of them say anything."""
+        bounds = np.full((2, len(self.names)), np.nan)
+        known = ~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN)
+        if known.any() and len(self.left) >= LEAST_GROUPS:
+            bounds[:, known] = bca_bounds(self.whole[known], self.drawn[:, known], self.left[:, known], level)
+        return bounds
+
+
+def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """[columns] means over runs with several seeds, and [2, columns] bounds over seeds and images.
+
+    Student's t over the seeds and the spread of the resamples, added in quadrature; of one run, its interval.
+    """
+    whole = np.stack([own.whole for own in runs])
+    mean = whole.mean(0)
+    if len(runs) == 1:
+        return mean, runs[0].interval(level)
+    by_image = np.mean([own.drawn for own in runs], 0).var(0, ddof=1)
+    by_seed = whole.var(0, ddof=1) / len(runs)
+    of_seeds, of_images = stats.t.ppf((1 + level) / 2, len(runs) - 1), stats.norm.ppf((1 + level) / 2)
+    half = np.sqrt(of_seeds**2 * by_seed + of_images**2 * by_image)
+    return mean, np.stack([mean - half, mean + half])
+
+
+def figures(own: np.ndarray) -> np.ndarray:
+    """[draws, columns] of the average precision [draws, classes, IoU]; classes without boxes in a draw do not count."""
+    known = ~np.isnan(own[..., 0])
+    count = known.sum(1)
+    of_iou = np.where(count[:, None] > 0, np.nansum(own, 1) / np.maximum(count, 1)[:, None], np.nan)
+    of_class = np.stack([own.mean(2), own[..., 0]], 2).reshape(len(own), -1)
+    return np.concatenate([of_iou.mean(1)[:, None], of_iou[:, :1], of_iou[:, 5:6], of_class], 1)

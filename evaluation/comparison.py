@@ -1,0 +1,187 @@
+"""Several detectors on the same images: figures and paired differences with intervals over images and seeds."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.records import Split
+from evaluation.average_precision import Finding, judged
+from evaluation.learnt import groups_of
+from evaluation.resampled import Sampled, over_seeds
+from models.detector import Detector
+from utils.console import console
+from utils.errors import UserError
+from utils.files import json_text, write_text, written_whole
+
+SEEDED = re.compile(r"(.+)_seed(\d+)")  # how studies call their runs
+SHOWN = ("map", "map50", "map75")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Detectors that differ in the seed alone.
+
+    Attributes:
+        runs: seed, or the run's own name, → its figures.
+    """
+
+    name: str
+    runs: dict[str, Sampled]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure with its interval; NaN bounds where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        bounds = "" if np.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.mean:+.3f}{bounds}"
+
+
+def name_of(path: Path) -> str:
+    """What a detector is called: its run, of a checkpoint in a run folder; else its file."""
+    return path.parent.parent.name if path.parent.name == "weights" else path.stem
+
+
+def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
+    """Line and seed of each file.
+
+    Raises:
+        UserError: two would have the same.
+    """
+    found: dict[Path, tuple[str, str]] = {}
+    for path in paths:
+        match = SEEDED.fullmatch(name_of(path))
+        own = (match[1], match[2]) if match else (name_of(path), "")
+        if own in found.values():
+            raise UserError(f"{' seed '.join(own).strip()} twice", where=path, mend="give each detector once")
+        found[path] = own
+    return found
+
+
+def compare(
+    detectors: Sequence[tuple[str, str, Detector]], split: Split, finding: Finding, draws: int, *, resize: bool
+) -> tuple[list[Line], list[dict[str, Any]]]:
+    """Find with each detector; its line and figures, and what `val.py --map` tells of each.
+
+    Args:
+        detectors: line, seed, detector.
+        resize: each looks at images of the size that it was trained at.
+    """
+    lines: dict[str, Line] = {}
+    groups, told = groups_of(split.records), []
+    for name, seed, detector in detectors:
+        own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
+        console.print(f"{name} {seed}".strip() + f": mAP50 {own.metrics['map50'] or 0:.3f}", markup=False)
+        sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
+        lines.setdefault(name, Line(name, {})).runs[seed] = sampled
+        told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
+    return list(lines.values()), told
+
+
+def entries(runs: Sequence[Sampled]) -> dict[str, Entry]:
+    """Every figure of some runs together."""
+    mean, (low, high) = over_seeds(runs)
+    names = runs[0].names
+    return {name: Entry(*map(float, own)) for name, *own in zip(names, mean, low, high, strict=True)}
+
+
+def difference(line: Line, first: Line) -> dict[str, Entry]:
+    """How far a line lies above the first one, on the same images, seeds in pairs where both have the same.
+
+    Raises:
+        UserError: they have several seeds, and not the same ones.
+    """
+    shared = [seed for seed in line.runs if seed in first.runs]
+    if len(line.runs) == len(first.runs) == 1:
+        pairs = [(next(iter(line.runs.values())), next(iter(first.runs.values())))]
+    elif len(shared) == max(len(line.runs), len(first.runs)):
+        pairs = [(line.runs[seed], first.runs[seed]) for seed in shared]
+    else:
+        seeds = [", ".join(own.runs) for own in (line, first)]
+        what = f"{line.name} has the seeds {seeds[0]}, {first.name} {seeds[1]}"
+        raise UserError(what, where="--weights", mend="give the same seeds of each")
+    return entries([one.minus(other) for one, other in pairs])
+
+
+def table(lines: Sequence[Line], names: Sequence[str]) -> list[list[str]]:
+    """A row a line, header first: figures, then differences from the first line."""
+    first = lines[0]
+    header = ["detector", "seeds", *names, *(f"{name}, minus {first.name}" for name in names)]
+    rows = []
+    for line in lines:
+        own = entries(list(line.runs.values()))
+        figures = [str(own[name]).replace("+", "") for name in names]
+        apart = difference(line, first) if line is not first else {}
+        rows.append([line.name, str(len(line.runs)), *figures, *(str(apart[n]) if apart else "–" for n in names)])
+    return [header, *rows]
+
+
+def write_comparison(
+    lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int, folder: Path, figures: Path | None
+) -> str:
+    """Write comparison.json, comparison.md and comparison.png; gives the table for the terminal.
+
+    Args:
+        figures: a further place for the JSON.
+    """
+    first = lines[0]
+    content = {
+        "data": split.description.yaml.name,
+        "split": split.name,
+        "images": len(split.records),
+        "draws": draws,
+        "lines": {line.name: plain(entries(list(line.runs.values()))) for line in lines},
+        "minus": first.name,
+        "differences": {line.name: plain(difference(line, first)) for line in lines[1:]},
+        "runs": told,
+    }
+    for path in filter(None, (folder / "comparison.json", figures)):
+        write_text(path, json_text(content, 1))
+    rows = table(lines, SHOWN)
+    rule = "|---|" + "---:|" * (len(rows[0]) - 1)
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    write_text(folder / "comparison.md", "\n".join([body[0], rule, *body[1:]]) + "\n")
+    save_plot(lines, folder / "comparison.png")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
+    shown = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([f"{content['data']} `{split.name}`, {content['images']} images; {note}", "", *shown])
+
+
+def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:
+    """Entries as JSON has them."""
+    return {name: vars(entry) for name, entry in own.items()}
+
+
+def save_plot(lines: Sequence[Line], path: Path) -> None:
+    """Differences of mAP50 from the first line with their intervals, or, of one line, its mAP50."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    first, others = lines[0], lines[1:] or lines
+    told = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]
+    own = [every["map50"] for every in told]
+    figure, axis = pyplot.subplots(figsize=(7, 1.4 + 0.4 * len(own)), layout="constrained")
+    for place, entry in enumerate(own):
+        reach = np.nan_to_num([[entry.mean - entry.low], [entry.high - entry.mean]])
+        axis.errorbar(entry.mean, place, xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
+    if lines[1:]:
+        axis.axvline(0, color="0.4", linewidth=1)
+    axis.set_yticks(range(len(own)), [line.name for line in others])
+    axis.invert_yaxis()
+    axis.set_xlabel(f"mAP50, difference from {first.name}" if lines[1:] else "mAP50")
+    axis.grid(alpha=0.3)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,102 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Script
+from PIL import Image
+
+import val
+from evaluation.resampled import Matches, Sampled, draws_of, figures, left_out, one_class, over_seeds
+from utils.errors import UserError
+
+RECALLS, TRIALS = np.linspace(0, 1, 101), 200
+
+
+@pytest.fixture
+def files(overfitted: Path, tmp_path: Path) -> list[Path]:
+    """The detector of the shared run as cl3 and as e2e of two seeds; e2e has lost a part of its weights."""
+    own, found = overfitted / "train" / "exp" / "weights" / "best.pt", []
+    for name in ("cl3_seed0", "cl3_seed1", "e2e_seed0", "e2e_seed1"):
+        path = tmp_path / name / "weights" / "best.pt"
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(own, path)
+        if name.startswith("e2e"):
+            content = torch.load(path, weights_only=True)
+            worse = next(key for key in reversed(content["model"]) if content["model"][key].ndim == 4)
+            content["model"][worse] *= 0.9
+            torch.save(content, path)
+        found.append(path)
+    return found
+
+
+def test_one_detector_with_intervals(overfitted: Path, script: Script, tmp_path: Path) -> None:
+    weights = overfitted / "train" / "exp" / "weights" / "best.pt"
+    script(val, "--map", "--weights", weights, "--project", tmp_path, "--bootstrap", 50, "--device", "cpu")
+    metrics = json.loads((tmp_path / "val" / "exp" / "metrics.json").read_text())
+    low, high = metrics["intervals"]["map50"]
+    assert metrics["intervals"]["draws"] == 50
+    assert low <= metrics["map50"] <= high
+    assert f"[{low:.3f}, {high:.3f}]" in (tmp_path / "val" / "exp" / "summary.txt").read_text()
+
+
+def test_detectors_are_compared_in_pairs(
+    files: list[Path], script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--project", tmp_path, "--bootstrap", 50, "--device", "cpu", "--json", tmp_path / "c.json")
+    script(val, "--map", "--weights", *files, *given)
+    folder = tmp_path / "val" / "exp"
+    content = json.loads((folder / "comparison.json").read_text())
+    assert content == json.loads((tmp_path / "c.json").read_text())
+    assert [(run["line"], run["seed"]) for run in content["runs"]] == [
+        ("cl3", "0"), ("cl3", "1"), ("e2e", "0"), ("e2e", "1"),
+    ]  # fmt: skip
+    apart = content["differences"]["e2e"]["map50"]
+    means = [content["lines"][name]["map50"]["mean"] for name in ("e2e", "cl3")]
+    assert apart["mean"] == pytest.approx(means[0] - means[1])
+    assert apart["low"] <= apart["mean"] <= apart["high"]
+    assert "map50, minus cl3" in capsys.readouterr().out
+    assert np.asarray(Image.open(folder / "comparison.png")).std() > 0
+    with pytest.raises(UserError, match="cl3 seed 0 twice"):
+        script(val, "--map", "--weights", files[0], files[0], *given)
+    with pytest.raises(UserError, match="e2e has the seeds 0, cl3 0, 1"):
+        script(val, "--map", "--weights", *files[:3], *given)
+
+
+def pictures(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """[count] boxes in each image, and how easy it is."""
+    return draw.integers(0, 4, count), draw.normal(0.7, 0.15, count)
+
+
+def found_in(draw: np.random.Generator, boxes: np.ndarray, easy: np.ndarray, shift: float) -> Matches:
+    """What a detector finds of one class: most boxes, and nothing where there is something else, less sure."""
+    hits = draw.binomial(boxes, (easy + shift).clip(0.05, 0.95))
+    image = np.concatenate([np.repeat(np.arange(len(boxes)), own) for own in (hits, draw.poisson(1.0, len(boxes)))])
+    right = np.arange(len(image)) < hits.sum()
+    order = np.argsort(-(draw.normal(0, 1, len(image)) + right), kind="stable")
+    right, image = right[order], image[order]
+    return Matches(right[None], ~right[None], image, boxes.astype(float))
+
+
+def sampled(own: Matches, draws: int) -> Sampled:
+    groups = np.arange(len(own.demanded))
+    parts = [np.ones((1, len(groups))), draws_of(groups, draws), left_out(groups, 60)]
+    values = [figures(np.repeat(one_class(own, weights, RECALLS)[:, None], 6, 2))[:, 1:2] for weights in parts]
+    return Sampled(("map50",), values[0][0], values[1], values[2])
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_coverage_of_average_precision(seeds: int) -> None:
+    """Nominal 95 % covers 93 % at least, over images and seeds."""
+    draw = np.random.default_rng(seeds)
+    shifts = draw.normal(0, 0.05, 200) if seeds > 1 else np.zeros(1)
+    large = (found_in(draw, *pictures(draw, 3000), shift) for shift in shifts[:60])
+    true = np.mean([one_class(own, np.ones((1, 3000)), RECALLS)[0, 0] for own in large])
+    hits = []
+    for _ in range(TRIALS):
+        shared = pictures(draw, 60 if seeds > 1 else 200)
+        _, (low, high) = over_seeds([sampled(found_in(draw, *shared, draw.choice(shifts)), 200) for _ in range(seeds)])
+        hits.append(low[0] <= true <= high[0])
+    assert np.mean(hits) >= 0.93 - 2 * (0.95 * 0.05 / TRIALS) ** 0.5, "so far is what so few trials can tell"
