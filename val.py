@@ -189,9 +189,9 @@ def average_precision(arguments: argparse.Namespace) -> None:
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
-    lines = lines_of(weights)
     device = pick_device(arguments.device)
     detector, *others = (load_detector(path, device, arguments.precision) for path in weights)
+    lines = lines_of(weights)
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     least = 0.001 if arguments.conf_thres is None else arguments.conf_thres
     thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)

@@ -62,7 +62,7 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         match = SEEDED.fullmatch(name_of(path))
         own = (match[1], match[2]) if match else (name_of(path), "")
         if own in found.values():
-            raise UserError(f"{' seed '.join(own).strip()} twice", where=path, mend="give each detector once")
+            raise UserError(f"{' seed '.join(filter(None, own))} twice", where=path, mend="give each detector once")
         found[path] = own
     return found
 

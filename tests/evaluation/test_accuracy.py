@@ -147,7 +147,7 @@ def test_wrong_files_and_data(written: Writer, script: Script, scenes: Path, tmp
         (["--accuracy", "--weights", path, "--bootstrap", "-1"], "give a number of resamples"),
         (["--accuracy", "--weights", written("cl6", single_label=True)], "single_label is True, but False in"),
         (["--map", "--weights", path], "holds `backbone`, not `detector`"),
-        (["--weights", path, path], "give one detector"),
+        (["--weights", path, path], "give a detector checkpoint"),
     ]:
         with pytest.raises(UserError, match=re.escape(what)):
             script(val, *flags, *project)
