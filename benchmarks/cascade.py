@@ -149,7 +149,7 @@ def resume_figure(data: Path, folder: Path, kills: int, after: float, epochs: in
         command = [sys.executable, "train.py", "--resume", str(folder / "train" / "cut")]
     timed(command)
     lost = time.time() - began - whole
-    begin = statistics.median(timed([*start[:6], "--cl-splits", "0", "--pretrain-only"]) for _ in range(3))
+    begin = statistics.median(timed([*start[:6], "--dry-run"]) for _ in range(3))
     line("time lost to a kill and resume over the time since the last save", lost / since, LOST_TARGET,
          1 + kills * begin / since, kills=kills, lost=round(lost, 1), since_save=round(since, 1),
          start_up=round(begin, 1))  # fmt: skip

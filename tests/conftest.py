@@ -21,6 +21,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
+from utils.console import console
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -269,3 +270,9 @@ def written(scenes_yaml: Path, tmp_path: Path) -> Writer:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _console_says_it_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that was run in this process has left the console with the streams of its test."""
+    monkeypatch.setattr(console, "_file", None)

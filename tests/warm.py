@@ -79,8 +79,14 @@ def run(command: list[str], environment: dict[str, str], stdout: Path, stderr: P
         os.setsid()
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    say_to_files()
     subprocess.Popen = Forked  # type: ignore[misc]
     begin(command, environment)
+
+
+def say_to_files() -> None:
+    """Make the standard streams those of descriptors 1 and 2 as they are now: a file, or a pipe, which cannot seek."""
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
 
 
 def begin(command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -129,6 +135,7 @@ def become(command: list[str], how: Mapping[str, Any], pipes: Sequence[int]) -> 
             os.close(descriptor)
         if how["preexec_fn"]:
             how["preexec_fn"]()
+        say_to_files()
         begin(command, dict(how["env"] or os.environ))
         code = 0
     except SystemExit as end:

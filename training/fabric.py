@@ -41,7 +41,7 @@ def make_fabric(recipe: Recipe) -> Any:
         plugins=[environment(recipe)],
     )
     fabric.launch()
-    console.quiet = fabric.global_rank > 0
+    console.quiet = console.quiet or fabric.global_rank > 0
     return fabric
 
 

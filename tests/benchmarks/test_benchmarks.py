@@ -15,7 +15,21 @@ import pytest
 import yaml
 from conftest import ROOT, Script, write_yaml
 
-from benchmarks import cascade, detector, frames, localisers, map_kinds, maps, peer, precision, step, study, table
+from benchmarks import (
+    cascade,
+    detector,
+    frames,
+    localisers,
+    map_kinds,
+    maps,
+    peer,
+    precision,
+    reading,
+    step,
+    study,
+    table,
+)
+from benchmarks import families as families_
 from benchmarks.figures import processor
 from studies import execute
 from utils import checkpoint
@@ -169,6 +183,16 @@ def test_frames(figures: Figures, tmp_path: Path) -> None:
     assert [own["apart"] for own in rows if "frame" in own] == [0] * 4
     assert all("aligned" not in own["refused"] for own in rows if "refused" in own)
     assert len(rows) == 6
+
+
+def test_families(figures: Figures) -> None:
+    networks, families = figures(families_, "timm/lcnet_050", "timm/tinynet_e")[-2:]
+    assert (networks["value"], families["value"]) == (2, 2)
+
+
+def test_reading(figures: Figures) -> None:
+    found = figures(reading, "--images", 60, "--boxes", 2)
+    assert len(found) >= 3
 
 
 def test_maps_of_a_study(figures: Figures, here: None) -> None:

@@ -15,6 +15,7 @@ from training.fabric import make_fabric, settle
 from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.recipes import load_recipe
 
 
 def run_of(project: Path, name: str = "exp") -> Path:
@@ -154,5 +155,5 @@ def test_fp16_on_the_cpu_is_refused() -> None:
 
 
 def test_demo_recipe_is_valid() -> None:
-    recipe = train.load_recipe(ROOT / "configs" / "sample.yaml", {})
+    recipe = load_recipe(ROOT / "configs" / "sample.yaml", {})
     assert (recipe.width, recipe.cl_splits, recipe.train.lr) == (1, 3, 2e-3)
