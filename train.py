@@ -1,6 +1,7 @@
 """Cascade pre-training of the backbone and its baselines, then training of the detector: the main job."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from utils.config import PRESETS
@@ -32,6 +33,9 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
         metavar="RUN",
         help="go on with a run folder [newest unfinished]",
     )
+    parser.add_argument(
+        "--accept-changed-data", action="store_true", help="with --resume: go on though the data have changed"
+    )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, UNPACKED)
@@ -47,6 +51,7 @@ def main() -> None:
     from training.start import begin, choose, show_plan
 
     begun = choose(arguments.recipe, given, preset=arguments.preset, resume=arguments.resume, project=arguments.project)
+    begun = replace(begun, accept_changed=arguments.accept_changed_data)
     first_speaks(begun.recipe)
     show_plan(begun.recipe)
     if not arguments.dry_run:

@@ -1,7 +1,7 @@
 """One training run: what all its phases share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from models.batchnorm import globalise
 from models.weights_files import Beginning
 from training.logs import Logs
 from training.loop import Hooks, Loop, Task
+from training.same_data import Identity
 from utils import checkpoint
 from utils.config import Phase, Recipe
 from utils.errors import UserError
@@ -34,6 +35,7 @@ class Job:
         stop: whether this process was asked to leave.
         pretrain_splits: the same for the backbone's classifiers.
         begins: weights from elsewhere that its networks begin with; None for random ones.
+        data_identity: of what it reads.
     """
 
     fabric: Any
@@ -45,6 +47,7 @@ class Job:
     stop: Stop
     pretrain_splits: tuple[Split, Split]
     begins: Beginning | None = None
+    data_identity: Identity = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -96,6 +99,7 @@ class Job:
             "recipe": recipe.model_dump(mode="json"),
             **self.train.description.told_levels,
             **({"init": self.begins.identity} if self.begins else {}),
+            "data_identity": self.data_identity,
         }
 
     def save(self, path: Path, content: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from training.detector import train_detector
 from training.init import beginning, fresh_backbone
 from training.job import Job
 from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
+from training.same_data import identity, refuse_changed
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
@@ -32,7 +33,15 @@ DETECTOR_SEED = 1000  # apart from those of the stages and baselines
 
 
 def carry_out(
-    recipe: Recipe, fabric: Any, stop: Stop, *, project: Path, name: str, folder: Path | None, download: bool
+    recipe: Recipe,
+    fabric: Any,
+    stop: Stop,
+    *,
+    project: Path,
+    name: str,
+    folder: Path | None,
+    download: bool,
+    accept_changed: bool = False,
 ) -> Path:
     """Read, train, finish.
 
@@ -41,6 +50,7 @@ def carry_out(
         project, name: where a new run folder is made.
         folder: the run to go on with, or None for a new one.
         download: fetch the archives of the data set that are missing.
+        accept_changed: go on though the data are not what the run began with.
 
     Returns:
         The run folder.
@@ -62,7 +72,10 @@ def carry_out(
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
+    own_data = identity(named_splits(recipe, pairs))
     resumed = read_resumed(folder, recipe, begins) if folder else {}
+    if folder and not accept_changed:
+        refuse_changed(own_data, resumed.get("data_identity", {}), folder / "weights" / "last.pt")
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
     assert folder is not None
@@ -74,12 +87,18 @@ def carry_out(
     detector = pairs[0]
     if recipe.cache_images != "off":
         detector, lesson = kept_pairs(recipe, pairs, fabric, folder / IMAGES)
-    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson, begins)
+    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson, begins, own_data)
     metrics = run(job)
     if fabric.is_global_zero:
         shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
     return folder
+
+
+def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
+    """What the run reads, by name."""
+    found = dict(zip(("train", "val"), pairs[0], strict=True))
+    return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
 
 
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
@@ -118,8 +137,11 @@ def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None) -> dict
     if not last.exists():
         return {}
     resumed = checkpoint.load(last, "training")
-    ranks = {"devices": recipe.devices, "num_nodes": recipe.num_nodes}  # another number goes on just as well
-    made = build(Recipe, resumed["recipe"], last).model_copy(update=ranks)
+    # Another number of processes goes on just as well, and so does another place of the same data.
+    kept = {"devices": recipe.devices, "num_nodes": recipe.num_nodes, "data": recipe.data}
+    made = build(Recipe, resumed["recipe"], last)
+    kept["pretrain"] = made.pretrain.model_copy(update={"data": recipe.pretrain.data})
+    made = made.model_copy(update=kept)
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")

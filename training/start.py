@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ class Begun:
     Attributes:
         recipe: checked, but for the data.
         folder: of the run to go on with, None for a new one.
+        accept_changed: whether it may go on with other data than it began with.
     """
 
     recipe: Recipe
     folder: Path | None
+    accept_changed: bool = False
 
 
 def train(
@@ -44,6 +46,7 @@ def train(
     project: str | Path = "runs",
     name: str = "exp",
     download: bool = False,
+    accept_changed_data: bool = False,
     quiet: bool = False,
     **changes: Any,
 ) -> Run:
@@ -59,6 +62,7 @@ def train(
         resume: the run folder to go on with, or True for the newest unfinished one in project.
         project, name: where the run folder is made: project/train/name; a number is added if it is taken.
         download: fetch what the data yaml names and is not there yet.
+        accept_changed_data: a resumed run goes on though its data have changed.
         quiet: say nothing; logs are written all the same.
         changes: keys of the recipe, called as the flags are: `epochs=3, pretrain_epochs=1, data="mine/data.yaml"`.
 
@@ -74,6 +78,7 @@ def train(
         begun = choose(source, keys_of(changes), preset=preset, resume=resume, project=project)
         first_speaks(begun.recipe)
         show_plan(begun.recipe)
+        begun = replace(begun, accept_changed=accept_changed_data)
         return Run.open(begin(begun, project=project, name=name, download=download))
 
 
@@ -108,6 +113,8 @@ def choose(
         raise UserError("this run is finished", where=folder, mend="start a new one without --resume")
     recipe = load_recipe(folder / "recipe.yaml", {})
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
+    moved = {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
+    recipe = recipe.model_copy(update=moved)  # the same pictures in another place are the same data
     refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags away, or start a new run")
     return Begun(recipe, folder)
 
@@ -137,7 +144,16 @@ def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:
     refuse_several(recipe)
     fabric = make_fabric(recipe)
     with Stop().listening() as stop, watched(fabric, stop):
-        return carry_out(recipe, fabric, stop, project=project, name=name, folder=begun.folder, download=download)
+        return carry_out(
+            recipe,
+            fabric,
+            stop,
+            project=project,
+            name=name,
+            folder=begun.folder,
+            download=download,
+            accept_changed=begun.accept_changed,
+        )
 
 
 def refuse_several(recipe: Recipe) -> None:

@@ -1,0 +1,69 @@
+"""What a run learns from, in few digits: a run that goes on goes on with the same."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from data.records import Record, Split
+from utils.errors import UserError
+
+Identity = dict[str, dict[str, str]]
+"""Split → what of it → digest."""
+
+
+def identity(splits: dict[str, Split]) -> Identity:
+    """Of each split its classes, its pictures (names, sizes in pixels and bytes, their order) and its labels."""
+    return {
+        name: {
+            "classes": digest([repr(own.description.names).encode()]),
+            "pictures": f"{len(own.records)} {digest(map(picture, own.records))}",
+            "labels": digest(part for record in own.records for part in labels(record)),
+        }
+        for name, own in splits.items()
+    }
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """16 hex digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part + b"\n")
+    return found.hexdigest()[:16]
+
+
+def picture(record: Record) -> bytes:
+    """What tells a picture from another without decoding it."""
+    return repr((record.image.name, record.size_hw, bytes_of(record.image))).encode()
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file; 0 of what is none, as an image in an archive."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def labels(record: Record) -> Iterable[bytes]:
+    """What is learnt of a picture."""
+    for part in (record.boxes_xyxy, record.labels, record.asked, record.classes):
+        yield b"-" if part is None else np.ascontiguousarray(part).tobytes()
+
+
+def refuse_changed(now: Identity, then: Identity, where: Path) -> None:
+    """Refuse to go on with other data than a run began with.
+
+    Raises:
+        UserError: names each split, and what of it is not the same.
+    """
+    changed = [
+        f"`{split}` has other {part}" + (f" ({own.split()[0]}, not {before.split()[0]})" if " " in own else "")
+        for split, parts in now.items()
+        for part, own in parts.items()
+        if (before := then.get(split, {}).get(part, own)) != own
+    ]
+    if changed:
+        mend = "restore the data, or give --accept-changed-data"
+        raise UserError(f"{'; '.join(changed)} than when the run began", where=where, mend=mend)
