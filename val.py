@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from utils.levels import Levels
 
 DRAWS = 1000
-KINDS = ("gradcam", "saliency")  # of backbones
 
 
 def parse() -> argparse.Namespace:
@@ -82,7 +81,9 @@ def mode_of(arguments: argparse.Namespace) -> str:
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
     """What only one of the modes looks at, by mode."""
+    from maps.flags import add_map_flags
     from maps.measures import MEASURES
+    from wsol.methods import METHODS
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
@@ -93,77 +94,8 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._Argum
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
     maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
-    add_map_flags(maps)
+    add_map_flags(maps, ", ".join(map(shown, METHODS.values())))
     return {"map": boxes, "localise": maps}
-
-
-def add_map_flags(maps: argparse._ArgumentGroup) -> None:
-    """What only --localise looks at."""
-    from maps.detector_flags import KINDS as OF_DETECTORS
-    from maps.detector_flags import add_detector_flags
-    from maps.detector_kinds import DETECTOR_MAPS
-    from maps.kinds import MAPS
-    from wsol.methods import METHODS
-
-    maps.add_argument(
-        "--maps",
-        nargs="+",
-        metavar="KIND",
-        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]; of detectors {', '.join(DETECTOR_MAPS)} "
-        f"[{' '.join(OF_DETECTORS)}]",
-    )
-    maps.add_argument(
-        "--percentile",
-        type=percentile,
-        default=80,
-        help="pixels above it are a map's region: 50, 55 … 95, or auto: best for end-to-end maps of val [80]",
-    )
-    maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
-    maps.add_argument(
-        "--regions", action="store_true", help="train a convolution on the frozen features of every cut to give boxes"
-    )
-    maps.add_argument(
-        "--explain",
-        metavar="CLASS",
-        help="explain this class in every image, whatever its boxes are [those of the boxes]",
-    )
-    maps.add_argument(
-        "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
-    )
-    maps.add_argument(
-        "--method",
-        nargs="+",
-        metavar="NAME",
-        help=f"compare ways to get a box instead: all, or some of {', '.join(map(shown, METHODS.values()))}",
-    )
-    maps.add_argument(
-        "--view",
-        choices=("learnt", "pictures"),
-        default="learnt",
-        help="what is explained: what the classifiers learnt from, or whole pictures at the detector's size [learnt]",
-    )
-    maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
-    maps.add_argument(
-        "--stretch",
-        action="store_true",
-        help="stretch maps over the image, as libraries do [put where their cells lie]",
-    )
-    maps.add_argument(
-        "--claims",
-        action="store_true",
-        help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
-    )
-    add_detector_flags(maps)
-    maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
-
-
-def percentile(text: str) -> int | None:
-    """A percentile that is measured, or None for auto."""
-    if text == "auto":
-        return None
-    if text not in map(str, range(50, 100, 5)):
-        raise argparse.ArgumentTypeError(f"{text} is none of 50, 55 … 95, auto")
-    return int(text)
 
 
 def read_data(
@@ -272,6 +204,7 @@ def localise(arguments: argparse.Namespace) -> None:
     from data.objects import BACKGROUND
     from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command
+    from maps.flags import KINDS
     from maps.localise import run
     from maps.prepare import prepare
     from maps.regions import propose

@@ -1,7 +1,7 @@
 """Networks of timm and torchvision, block after block, against their own features. Prints JSON lines.
 
 `python -m benchmarks.families > results/families.json`: each backbone with stirred weights, and the network that it is
-made of as its own library builds it, with the same weights: what each block puts out against what the network computes
+made of as its own package builds it, with the same weights: what each block puts out against what the network computes
 there, and the last block against the network's features. Bit for bit, in fp32. `--table FILE` makes a table of it.
 """
 
@@ -55,33 +55,33 @@ class Subject:
     """A network to take apart.
 
     Attributes:
-        library: timm or torchvision.
-        family: its module in the library.
+        package: timm or torchvision.
+        family: its module in the package.
     """
 
-    library: str
+    package: str
     model: str
     family: str
 
     @property
     def name(self) -> str:
         """As a backbone."""
-        return f"{self.library}/{self.model}"
+        return f"{self.package}/{self.model}"
 
     def anatomy(self) -> Anatomy:
         """Its blocks."""
-        if self.library == "timm":
+        if self.package == "timm":
             return families.timm_anatomy(self.model)
         return families.torchvision_anatomy(self.model, 1.0)
 
     def backbone(self) -> Dissected:
         """Taken apart, in evaluation mode."""
-        make = families.timm_backbone if self.library == "timm" else families.torchvision_backbone
+        make = families.timm_backbone if self.package == "timm" else families.torchvision_backbone
         return make(self.model).eval()  # type: ignore[operator]
 
     def network(self) -> nn.Module:
-        """As the library builds it, in evaluation mode."""
-        make = families.timm_network if self.library == "timm" else families.torchvision_network
+        """As the package builds it, in evaluation mode."""
+        make = families.timm_network if self.package == "timm" else families.torchvision_network
         return make(self.model).eval()  # type: ignore[operator]
 
     def side(self, network: nn.Module) -> int:
@@ -145,11 +145,11 @@ def network_outputs(subject: Subject, network: nn.Module, images: Tensor) -> lis
         )
 
     hooks = [note(path) for path in ends]
-    normal = Normalise() if subject.library == "torchvision" else own_normalise(network)
-    whole = network(normal(images)) if subject.library == "torchvision" else network.forward_features(normal(images))  # type: ignore[operator]
+    normal = Normalise() if subject.package == "torchvision" else own_normalise(network)
+    whole = network(normal(images)) if subject.package == "torchvision" else network.forward_features(normal(images))  # type: ignore[operator]
     for hook in hooks:
         hook.remove()
-    return [*(found[path] for path in ends), *([whole] if subject.library == "timm" else [])]
+    return [*(found[path] for path in ends), *([whole] if subject.package == "timm" else [])]
 
 
 def own_normalise(network: nn.Module) -> Normalise:
@@ -172,7 +172,7 @@ def compared(subject: Subject) -> dict[str, Any]:
     own, wanted, size = at_a_size(subject, backbone, network, side)
     mapped = [layout.from_map(x) for layout, x in zip(layouts, own, strict=True)]
     same = [torch.equal(one, other) for one, other in zip(mapped, wanted, strict=False)]
-    features = torch.equal(mapped[-1], wanted[-1]) if subject.library == "timm" else same[-1]
+    features = torch.equal(mapped[-1], wanted[-1]) if subject.package == "timm" else same[-1]
     strides = sorted({round(side / shape[1]) for shape in shapes_at(backbone, (side, side))})
     finite = bool(wanted[-1].isfinite().all())
     return {"blocks": len(own), "equal": sum(same), "features": features and finite, "taps": list(backbone.taps),

@@ -14,6 +14,7 @@ from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
+from utils.text import as_markdown, as_terminal
 
 MARKERS = "osD^vP"
 NOTHING = "–"
@@ -79,9 +80,7 @@ def terminal_table(study: Study) -> str:
                 table.append([line, str(row.seed), f"b{block}", shape, *(cell([row], name) for name in names)])
             if len(rows) > 1:
                 table.append([line, "mean", f"b{block}", "", *(cell(rows, name) for name in names)])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
-    return "\n".join([heading(study) + intervals_note(study), "", *lines, *doubts(study)])
+    return "\n".join([heading(study) + intervals_note(study), "", as_terminal(table), *doubts(study)])
 
 
 def intervals_note(study: Study) -> str:
@@ -101,11 +100,11 @@ def markdown(study: Study, command: str, picture: str) -> str:
     text.append(f"![{METRICS[measures(study)[0]].title} after each block]({picture})")
     for name in measures(study):
         better = ", lower is better" if METRICS[name].lower else ""
-        table = [f"| {METRICS[name].title}{better} | {' | '.join(lines)} |", "|---|" + "---:|" * len(lines)]
+        table = [[f"{METRICS[name].title}{better}", *lines]]
         for block in blocks:
             cells = [cell(groups[block], name) if block in groups else NOTHING for groups in lines.values()]
-            table.append(f"| b{block} | {' | '.join(cells)} |")
-        text.append("\n".join(table))
+            table.append([f"b{block}", *cells])
+        text.append(as_markdown(table))
     return "\n\n".join(text) + "\n"
 
 

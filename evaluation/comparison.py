@@ -16,6 +16,7 @@ from models.detector import Detector
 from utils.console import console
 from utils.errors import UserError
 from utils.files import json_text, write_text, written_whole
+from utils.text import as_markdown, as_terminal
 
 SEEDED = re.compile(r"(.+)_seed(\d+)")  # how studies call their runs
 SHOWN = ("map", "map50", "map75")
@@ -147,14 +148,10 @@ def write_comparison(
     for path in filter(None, (folder / "comparison.json", figures)):
         write_text(path, json_text(content, 1))
     rows = table(lines, SHOWN)
-    rule = "|---|" + "---:|" * (len(rows[0]) - 1)
-    body = [f"| {' | '.join(row)} |" for row in rows]
-    write_text(folder / "comparison.md", "\n".join([body[0], rule, *body[1:]]) + "\n")
+    write_text(folder / "comparison.md", as_markdown(rows) + "\n")
     save_plot(lines, folder / "comparison.png")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
-    shown = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([f"{content['data']} `{split.name}`, {content['images']} images; {note}", "", *shown])
+    return f"{content['data']} `{split.name}`, {content['images']} images; {note}\n\n{as_terminal(rows)}"
 
 
 def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:

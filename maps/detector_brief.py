@@ -7,8 +7,9 @@ from typing import Any
 
 from maps.kinds import title_of
 from maps.localise import BASELINE
-from maps.tables import NOTHING, as_markdown
+from maps.tables import NOTHING
 from utils.errors import UserError, run_cli
+from utils.text import as_markdown
 
 MEASURES = {"pointing": "pointing game", "mass": "evidence inside"}
 

@@ -21,6 +21,7 @@ from maps.overlay import outlined, overlaid, picture
 from maps.tapped import Tapped
 from utils.errors import UserError
 from utils.files import write_text, written_whole
+from utils.text import as_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,8 +106,7 @@ class Values:
     def __str__(self) -> str:
         rows = [[f"{own:.3f}" if isinstance(own, float) else own for own in row.values()] for row in self.rows]
         table = [list(self.rows[0]), *rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
+        return as_terminal(table)
 
     def write(self, path: Path | str) -> None:
         """A CSV of the values: a row for each map, layer and image."""

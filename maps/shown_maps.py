@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from maps.statistics import DRAWS, Resamples
-from maps.tables import as_markdown
 from utils.errors import UserError, run_cli
+from utils.text import as_markdown
 
 Columns = dict[tuple[str, str], np.ndarray]  # line, cut → [cases, seeds]
 

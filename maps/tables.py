@@ -13,8 +13,10 @@ from maps.localise import BASELINE, Row, Study
 from maps.measures import MEASURES, shown_in
 from maps.summary import Line, Pair, Summary
 from utils.files import make_folder, write_text
+from utils.text import as_markdown, as_terminal
 
 NOTHING = "–"
+SEEDS_BY = "Student's t"  # how intervals take seeds in; reports of before resampled them
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "untaught": study.plan.untaught(),
         **study.beside.figures,
         "claims": [vars(claim) for claim in claims],
+        "seeds_by": SEEDS_BY,
     }
 
 
@@ -212,18 +215,6 @@ def claim_table(claims: Sequence[Claim]) -> list[list[str]]:
 def shown(p: float) -> str:
     """A p value in few digits."""
     return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
-
-
-def as_markdown(table: list[list[str]]) -> str:
-    """A table in Markdown."""
-    rule = "|---|" + "---:|" * (len(table[0]) - 1)
-    return "\n".join([f"| {' | '.join(table[0])} |", rule, *(f"| {' | '.join(row)} |" for row in table[1:])])
-
-
-def as_terminal(table: list[list[str]]) -> str:
-    """A table in columns of one width each."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
 
 
 def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:

@@ -8,6 +8,7 @@ a fifth, `not tested`: there are no such maps, or one of the networks had learnt
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -15,12 +16,19 @@ from scipy import stats
 from evaluation.accuracy import BackboneFile, untaught
 from maps.statistics import cluster_means, sign_test
 from maps.summary import Against, Line, Pair, Summary
-from maps.tables import Claim, shown
+from maps.tables import SEEDS_BY, Claim, shown
 
 REPRODUCED, DIRECTION, NOT_SEEN = "reproduced", "direction only", "not seen"
 UNDECIDED, UNTESTED = "undecided", "not tested"
+TOO_NARROW = "intervals of resampled seeds, which are too narrow"
 LEVEL = 0.05
 SHARE = 0.74  # the lower of the paper's two
+
+
+def doubted(report: dict[str, Any]) -> str | None:
+    """Why no verdict of a report on maps counts, or None: its intervals over seeds are those of resampled ones."""
+    several = any(len(line["seeds"]) > 1 for line in report["lines"])
+    return None if not several or report.get("seeds_by") == SEEDS_BY else TOO_NARROW
 
 
 def verdict(low: float, high: float, whole: bool, zero: float = 0.0) -> str:

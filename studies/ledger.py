@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED
+from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, doubted
 from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
@@ -115,6 +115,8 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     data = f"{content['data']} `{content['split']}`, {content['images']} images, {plural(seeds, 'seed')}"
     if "untaught" not in content:
         return Finding(NOTHING, data, f"{NOT_TESTED}: {UNCOMPARED}")
+    if why := doubted(content):
+        return Finding(claim["found"], data, f"{NOT_TESTED}: {why}")
     return Finding(claim["found"], data, claim["verdict"])
 
 

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from studies.claims import UNTESTED, doubted
 from utils.errors import UserError, run_cli
 
 CONTENT = "localise.json"
@@ -24,11 +25,18 @@ def verdict_table(folders: list[Path]) -> str:
         f"[{own['data'].removesuffix('.yaml')}, {own['cases']} cases]({folder}.md)" for folder, own in reports.items()
     ]
     lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
-    columns = [{own["figure"]: own for own in report["claims"]} for report in reports.values()]
+    columns = [judged_again(report) for report in reports.values()]
     for figure, claim in columns[0].items():
         cells = [f"**{own['verdict']}**: {own['found']}" for own in (column[figure] for column in columns)]
         lines.append(f"| {figure} | {claim['claim']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def judged_again(report: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Figure → claim, without verdicts that do not count."""
+    why = doubted(report)
+    changes = {"verdict": f"{UNTESTED}: {why}"} if why else {}
+    return {own["figure"]: own | changes for own in report["claims"]}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from conftest import ROOT
 
 from benchmarks.table import table
 from maps.detector_brief import brief_table, read_report
-from maps.tables import as_markdown
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 from studies.verdicts import verdict_table
 from utils.errors import UserError
+from utils.text import as_markdown
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^python ([a-z]+)\.py(.*)$", README, re.MULTILINE)

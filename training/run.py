@@ -18,7 +18,7 @@ from training.detector import train_detector
 from training.init import beginning, fresh_backbone
 from training.job import Job
 from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
-from training.same_data import identity, refuse_changed
+from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
@@ -59,7 +59,6 @@ def carry_out(
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
         Stopped: by a signal.
     """
-    check_sizes(recipe)
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
@@ -73,9 +72,7 @@ def carry_out(
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
     own_data = identity(named_splits(recipe, pairs))
-    resumed = read_resumed(folder, recipe, begins) if folder else {}
-    if folder and not accept_changed:
-        refuse_changed(own_data, resumed.get("data_identity", {}), folder / "weights" / "last.pt")
+    resumed = read_resumed(folder, recipe, begins, {} if accept_changed else own_data) if folder else {}
     if folder is None:
         folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
     assert folder is not None
@@ -127,11 +124,12 @@ def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Pa
     return detector, lessons(recipe, backbone)[0]
 
 
-def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None) -> dict[str, Any]:
+def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: Identity) -> dict[str, Any]:
     """The checkpoint to go on from, or nothing where a run has none yet.
 
     Raises:
-        UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights.
+        UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights,
+            or other data.
     """
     last = folder / "weights" / "last.pt"
     if not last.exists():
@@ -145,6 +143,7 @@ def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None) -> dict
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
+    refuse_changed(data, resumed.get("data_identity", {}), last)
     return resumed
 
 

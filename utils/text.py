@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 HIDDEN = "***"
 # User and password before a host; the second form is of passwords that hold what should have been quoted.
@@ -42,3 +43,15 @@ def cell(value: object) -> object:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def as_markdown(table: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    rule = "|---|" + "---:|" * (len(table[0]) - 1)
+    return "\n".join([f"| {' | '.join(table[0])} |", rule, *(f"| {' | '.join(row)} |" for row in table[1:])])
+
+
+def as_terminal(table: Sequence[Sequence[str]]) -> str:
+    """A table in columns of one width each."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)

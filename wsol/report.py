@@ -8,9 +8,9 @@ import numpy as np
 
 from maps.figures import as_csv
 from maps.plan import Plan
-from maps.tables import as_markdown, as_terminal
 from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
+from utils.text import as_markdown, as_terminal
 from wsol.compare import Comparison, compare
 from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
 from wsol.methods import BASELINES, METHODS

@@ -7,7 +7,9 @@ import yaml
 from conftest import ROOT
 
 from studies import ledger
+from studies.claims import TOO_NARROW
 from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
+from studies.verdicts import verdict_table
 from utils.errors import UserError
 from utils.recipes import build, read_yaml
 
@@ -23,9 +25,11 @@ MAPS = {
     "data": "d.yaml",
     "split": "test",
     "images": 40,
+    "cases": 40,
     "lines": [{"seeds": [0, 1]}],
     "claims": [CLAIM],
     "untaught": None,
+    "seeds_by": "Student's t",
 }
 
 
@@ -115,3 +119,14 @@ def test_claims_that_nobody_judges(folders: tuple[Path, Path]) -> None:
     entry = {"where": "§2", "says": "s", "verdict": "contradictory in the paper", "why": "two numbers"}
     text = as_markdown(LedgerYaml.model_validate({"title": "t", "claims": [entry]}), "x", *folders)
     assert "| §2 | s | – | – | **contradictory in the paper**: two numbers | – |" in text
+
+
+def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]) -> None:
+    """Reports of before cover 72 % with three seeds; one seed has the intervals that it had."""
+    path = folders[0] / "maps" / "lungs" / "localise.json"
+    before = {key: value for key, value in MAPS.items() if key != "seeds_by"}
+    evidence = Evidence(study="maps", report="lungs", figure="7")
+    for lines, verdict in (([{"seeds": [0, 1]}], f"not tested: {TOO_NARROW}"), ([{"seeds": [0]}], "direction only")):
+        path.write_text(json.dumps(before | {"lines": lines}))
+        assert find(evidence, *folders).verdict == verdict
+        assert f"**{verdict}**" in verdict_table([path.parent])

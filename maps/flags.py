@@ -1,0 +1,77 @@
+"""The flags of `val.py --localise`."""
+
+import argparse
+
+from maps.detector_flags import KINDS as OF_DETECTORS
+from maps.detector_flags import add_detector_flags
+from maps.detector_kinds import DETECTOR_MAPS
+from maps.kinds import MAPS
+
+KINDS = ("gradcam", "saliency")  # of backbones, unless others are asked for
+
+
+def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
+    """What only --localise looks at.
+
+    Args:
+        methods: the ways to find boxes, as help spells them.
+    """
+    maps.add_argument(
+        "--maps",
+        nargs="+",
+        metavar="KIND",
+        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]; of detectors {', '.join(DETECTOR_MAPS)} "
+        f"[{' '.join(OF_DETECTORS)}]",
+    )
+    maps.add_argument(
+        "--percentile",
+        type=percentile,
+        default=80,
+        help="pixels above it are a map's region: 50, 55 … 95, or auto: best for end-to-end maps of val [80]",
+    )
+    maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
+    maps.add_argument(
+        "--regions", action="store_true", help="train a convolution on the frozen features of every cut to give boxes"
+    )
+    maps.add_argument(
+        "--explain",
+        metavar="CLASS",
+        help="explain this class in every image, whatever its boxes are [those of the boxes]",
+    )
+    maps.add_argument(
+        "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
+    )
+    maps.add_argument(
+        "--method",
+        nargs="+",
+        metavar="NAME",
+        help=f"compare ways to get a box instead: all, or some of {methods}",
+    )
+    maps.add_argument(
+        "--view",
+        choices=("learnt", "pictures"),
+        default="learnt",
+        help="what is explained: what the classifiers learnt from, or whole pictures at the detector's size [learnt]",
+    )
+    maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
+    maps.add_argument(
+        "--stretch",
+        action="store_true",
+        help="stretch maps over the image, as libraries do [put where their cells lie]",
+    )
+    maps.add_argument(
+        "--claims",
+        action="store_true",
+        help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
+    )
+    add_detector_flags(maps)
+    maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
+
+
+def percentile(text: str) -> int | None:
+    """A percentile that is measured, or None for auto."""
+    if text == "auto":
+        return None
+    if text not in map(str, range(50, 100, 5)):
+        raise argparse.ArgumentTypeError(f"{text} is none of 50, 55 … 95, auto")
+    return int(text)
