@@ -19,6 +19,9 @@ def parse() -> argparse.Namespace:
         "--cells", type=share, default=(1, 1), metavar="I/N", help="one of N machines' parts of the runs"
     )
     parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="run these of its methods now; the others stay for later"
+    )
+    parser.add_argument(
         "--project", type=Path, default=Path("runs"), help="the study's folder is in studies/ there [runs]"
     )
     parser.add_argument(
@@ -44,7 +47,7 @@ def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
     study = read_study(arguments.study, arguments.project, arguments.publish)
-    cells = study.share(*arguments.cells)
+    cells = study.share(*arguments.cells, arguments.methods)
     from studies.runs import check_made
 
     for cell in study.cells:

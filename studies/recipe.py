@@ -23,6 +23,7 @@ from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import load
 from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
@@ -204,12 +205,20 @@ class Study:
         """The first of the seeds, for pictures of single runs."""
         return self.settings.seeds[0]
 
-    def share(self, number: int, of: int) -> list[Cell]:
+    def share(self, number: int = 1, of: int = 1, methods: Sequence[str] | None = None) -> list[Cell]:
         """The cells of one of several machines; those that build on each other stay together.
 
         Args:
             number: from 1.
+            methods: only theirs; all, if None.
+
+        Raises:
+            UserError: a method that the study does not have.
         """
+        for method in methods or ():
+            if method not in self.settings.methods:
+                mend = near(method, self.settings.methods) or f"methods: {', '.join(self.settings.methods)}"
+                raise UserError(f"no method `{method[:60]}` in the study", where=f"{self.yaml}: --methods", mend=mend)
         sources = {cell.name: cell.source for cell in self.cells}
 
         def root(name: str) -> str:
@@ -219,7 +228,9 @@ class Study:
 
         roots = list(dict.fromkeys(root(cell.name) for cell in self.cells))
         mine = set(roots[number - 1 :: of])
-        return [cell for cell in self.cells if root(cell.name) in mine]
+        return [
+            cell for cell in self.cells if root(cell.name) in mine and cell.method in (methods or self.settings.methods)
+        ]
 
 
 def cell_name(method: str, seed: int) -> str:

@@ -62,6 +62,9 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
     assert set.union(*parts) == set(names)
     assert sum(map(len, parts)) == len(names)
     assert all(("late_seed1" in part) == ("cl2_seed1" in part) for part in parts)
+    assert [cell.name for cell in study.share(methods=["scratch"])] == ["scratch_seed0", "scratch_seed1"]
+    with pytest.raises(UserError, match=r"no method `scrath` .* did you mean scratch"):
+        study.share(methods=["scratch", "scrath"])
 
 
 @pytest.mark.parametrize(
