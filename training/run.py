@@ -185,7 +185,12 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
-    """Write metrics.json, which marks the run as finished, and say where things are."""
+    """Write metrics.json, which marks the run as finished, and say where things are.
+
+    What a run goes on from is of no use any more, unless it is the detector as it ended.
+    """
+    if "map" not in metrics:
+        (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
