@@ -50,7 +50,7 @@ def write_corners(folder: Path, train: int = 96, test: int = 32) -> Path:
         for image, label in zip(images, labels, strict=True):
             image[label // 2 * 16 :, label % 2 * 16 :][:16, :16] += 55
         arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
-    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))
+    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))  # type: ignore[arg-type]
     file = folder / "corners.yaml"
     file.write_text("path: .\nformat: cifar\ntrain: train\nval: test\n")
     return file
