@@ -91,7 +91,7 @@ def main() -> None:
     folder = new_run(arguments.project, "detect", arguments.name)
     kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
     sink, images, boxes = Sink(folder, not arguments.nosave, **kinds), 0, 0
-    with Stop().listening() as stop, stop.deferred(), contextlib.closing(sink):
+    with Stop().listening() as stop, stop.deferred(once=True), contextlib.closing(sink):
         for frame, found in itertools.chain([first] if first else [], pairs):
             sink.write(frame, found)
             images, boxes = images + 1, boxes + len(found)

@@ -48,6 +48,11 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
     return Beginning(path, digest(path), content)
 
 
+def reused(recipe: Recipe) -> dict[str, str]:
+    """What checkpoints say of the file whose weights a recipe reuses; empty where it reuses none."""
+    return {"file": recipe.weights.name, "sha256": digest(recipe.weights)} if recipe.weights else {}
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

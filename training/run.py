@@ -2,6 +2,8 @@
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
 from training.check import check_sizes
 from training.detector import train_detector
-from training.init import beginning, fresh_backbone
+from training.init import beginning, fresh_backbone, reused
 from training.job import Job
-from training.reading import IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
+from training.reading import CACHE, IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
+from utils.claim import claimed
 from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
-from utils.files import json_text, make_folder, write_text
+from utils.files import json_text, make_folder, remove_unfinished, write_text
 from utils.recipes import build, refuse_differences, save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
@@ -72,24 +75,41 @@ def carry_out(
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
     own_data = identity(named_splits(recipe, pairs))
-    resumed = read_resumed(folder, recipe, begins, {} if accept_changed else own_data) if folder else {}
-    if folder is None:
-        folder = fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
-    assert folder is not None
-    if fabric.is_global_zero:
-        make_folder(folder / "weights")
-        save_recipe(recipe, folder / "recipe.yaml")
-    console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
-    began = time.monotonic()
-    detector = pairs[0]
-    if recipe.cache_images != "off":
-        detector, lesson = kept_pairs(recipe, pairs, fabric, folder / IMAGES)
-    job = Job(fabric, recipe, *detector, folder, resumed, stop, lesson, begins, own_data)
-    metrics = run(job)
-    if fabric.is_global_zero:
-        shutil.rmtree(folder / IMAGES, ignore_errors=True)
-        finish(job, metrics, time.monotonic() - began)
-    return folder
+    run_folder = folder or fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
+    with alone(fabric, run_folder):
+        taken = reused(recipe)
+        resumed = read_resumed(run_folder, recipe, begins, taken, {} if accept_changed else own_data) if folder else {}
+        if fabric.is_global_zero:
+            make_folder(run_folder / "weights")
+            save_recipe(recipe, run_folder / "recipe.yaml")
+        console.print(f"run folder {run_folder}, {recipe.device}, {recipe.precision}")
+        began, detector = time.monotonic(), pairs[0]
+        if recipe.cache_images != "off":
+            detector, lesson = kept_pairs(recipe, pairs, fabric, run_folder / IMAGES)
+        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken)
+        metrics = run(job)
+        fabric.barrier()
+        if fabric.local_rank == 0:
+            shutil.rmtree(run_folder / CACHE, ignore_errors=True)
+        if fabric.is_global_zero:
+            finish(job, metrics, time.monotonic() - began)
+    return run_folder
+
+
+@contextmanager
+def alone(fabric: Any, folder: Path) -> Iterator[None]:
+    """Keep other processes off a run as long as it trains, and remove what a killed one has left half written.
+
+    Raises:
+        UserError: another process trains it; says which.
+    """
+    with ExitStack() as held:
+        holder = held.enter_context(claimed(folder / "lock")) if fabric.is_global_zero else ""
+        if holder := fabric.broadcast(holder):
+            raise UserError(f"{holder} trains this run", where=folder, mend="wait for it, or start another run")
+        if fabric.is_global_zero:
+            remove_unfinished(folder)
+        yield
 
 
 def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
@@ -124,7 +144,9 @@ def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Pa
     return detector, lessons(recipe, backbone)[0]
 
 
-def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: Identity) -> dict[str, Any]:
+def read_resumed(
+    folder: Path, recipe: Recipe, begins: Beginning | None, taken: dict[str, str], data: Identity
+) -> dict[str, Any]:
     """The checkpoint to go on from, or nothing where a run has none yet.
 
     Raises:
@@ -143,6 +165,8 @@ def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: I
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
+    if recipe.weights and resumed.get("reused", taken) != taken:
+        raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
     refuse_changed(data, resumed.get("data_identity", {}), last)
     return resumed
 
@@ -185,7 +209,12 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
-    """Write metrics.json, which marks the run as finished, and say where things are."""
+    """Write metrics.json, which marks the run as finished, and say where things are.
+
+    What a run goes on from is of no use any more, unless it is the detector as it ended.
+    """
+    if "map" not in metrics:
+        (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
