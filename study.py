@@ -47,7 +47,7 @@ def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
     study = read_study(arguments.study, arguments.project, arguments.publish)
-    cells = study.share(*arguments.cells, arguments.methods)
+    cells = study.share(*arguments.cells, methods=arguments.methods)
     from studies.runs import check_made
 
     for cell in study.cells:

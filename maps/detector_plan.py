@@ -63,8 +63,8 @@ class DetectorFile:
         return cls(path, method, recipe.get("seed", 0), map50, detector, learnt_by(content))
 
     @property
-    def data(self) -> Path:
-        """The data yaml that it was trained on."""
+    def data(self) -> Path | None:
+        """The data yaml that it was trained on, where the file tells."""
         return self.detector.data
 
     @property

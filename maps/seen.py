@@ -15,7 +15,7 @@ class Trained(Protocol):
 
     Attributes:
         learnt: numbers of the pictures; None where the file does not say.
-        data: the data yaml of its training.
+        data: the data yaml of its training, where the file tells.
         trained: what of the recipe holds images out of it.
     """
 
@@ -26,7 +26,7 @@ class Trained(Protocol):
     def learnt(self) -> frozenset[int] | None: ...
 
     @property
-    def data(self) -> Path: ...
+    def data(self) -> Path | None: ...
 
     @property
     def trained(self) -> Mapping[str, Any]: ...
@@ -47,13 +47,19 @@ def seen_by(files: Sequence[Trained]) -> Seen:
     notes = {}
     for file in {repr((file.data, file.trained)): file for file in silent}.values():
         who = ", ".join(own.path.name for own in silent if own.data == file.data)
-        try:
-            found |= frozenset(numbers(would_learn(file.data, file.trained)))
-        except UserError:
-            notes[who] = f"{who}: not known what it learnt from, and its {file.data.name} cannot be read"
-        else:
-            notes[who] = f"{who}: not known what it learnt from; taken is what {file.data.name} says today"
+        own = as_of_today(file)
+        so = f"taken is what {file.data.name} says today" if file.data and own else "and its data cannot be read"
+        notes[who] = f"{who}: not known what it learnt from; {so}"
+        found |= own
     return Seen(found, tuple(notes.values()))
+
+
+def as_of_today(file: Trained) -> frozenset[int]:
+    """Numbers of what the data yaml of a file calls training images now; of none where it cannot be read."""
+    try:
+        return frozenset(numbers(would_learn(file.data, file.trained)) if file.data else ())
+    except UserError:
+        return frozenset()
 
 
 def explained_images(split: Split, seen: Seen) -> tuple[list[Record], tuple[str, ...]]:

@@ -108,8 +108,8 @@ def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginnin
     Args:
         detector, lesson: training splits.
     """
-    paths = filter(None, (begins and begins.path, recipe.weights))
-    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path.suffix == ".pt"]
+    paths = [begins.path if begins else None, recipe.weights]
+    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
     backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
     return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
 
