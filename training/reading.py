@@ -72,7 +72,7 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     return lines
 
 
-def kept(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
+def with_pixels(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
     """The splits with their pixels at hand, as the recipe says.
 
     Raises:

@@ -7,7 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data.records import Split
+from data.seen import KEY, numbers_of
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
 from models.weights_files import Beginning
@@ -19,7 +22,7 @@ from training.check import check_sizes
 from training.detector import train_detector
 from training.init import beginning, fresh_backbone, reused
 from training.job import Job
-from training.reading import CACHE, IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
+from training.reading import CACHE, IMAGES, Pair, lessons, read_pairs, settle_source, tell, with_pixels
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
 from utils.claim import claimed
@@ -83,10 +86,11 @@ def carry_out(
             make_folder(run_folder / "weights")
             save_recipe(recipe, run_folder / "recipe.yaml")
         console.print(f"run folder {run_folder}, {recipe.device}, {recipe.precision}")
+        learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins) if fabric.is_global_zero else {}
         began, detector = time.monotonic(), pairs[0]
         if recipe.cache_images != "off":
             detector, lesson = kept_pairs(recipe, pairs, fabric, run_folder / IMAGES)
-        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken)
+        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken, learnt)
         metrics = run(job)
         fabric.barrier()
         if fabric.local_rank == 0:
@@ -118,6 +122,18 @@ def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
     return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
 
 
+def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
+    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
+
+    Args:
+        detector, lesson: training splits.
+    """
+    paths = [begins.path if begins else None, recipe.weights]
+    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
+    backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
+    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
+
+
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
     """Refuse a run that would train neither a backbone nor a detector.
 
@@ -137,10 +153,10 @@ def has_boxes(train: Split) -> bool:
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
     """What the detector and what the backbone learns from, with pixels at hand: once where the data are the same."""
-    detector = kept(pairs[0], fabric, recipe, folder)
+    detector = with_pixels(pairs[0], fabric, recipe, folder)
     if not recipe.pretrains:
         return detector, detector
-    backbone = detector if pairs[1] is pairs[0] else kept(pairs[1], fabric, recipe, folder / "pretrain")
+    backbone = detector if pairs[1] is pairs[0] else with_pixels(pairs[1], fabric, recipe, folder / "pretrain")
     return detector, lessons(recipe, backbone)[0]
 
 
