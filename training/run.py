@@ -24,6 +24,7 @@ from training.init import beginning, fresh_backbone, reused
 from training.job import Job
 from training.reading import CACHE, IMAGES, Pair, lessons, read_pairs, settle_source, tell, with_pixels
 from training.same_data import Identity, identity, refuse_changed
+from training.segmenter import train_segmenter
 from utils import checkpoint
 from utils.claim import claimed
 from utils.config import Recipe
@@ -135,12 +136,13 @@ def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginnin
 
 
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor a detector.
+    """Refuse a run that would train neither a backbone nor what stands on it.
 
     Raises:
         UserError: it would.
     """
-    if not recipe.pretrains and (recipe.pretrain_only or not has_boxes(train)):
+    segments = recipe.task == "segment"
+    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
         mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
         raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
@@ -206,6 +208,9 @@ def run(job: Job) -> dict[str, Any]:
         pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
+    if recipe.task == "segment" and not recipe.pretrain_only:
+        seed_process(recipe.seed, DETECTOR_SEED)
+        return {**train_segmenter(job, pretrained), **taught}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
         console.print(f"no detector: {reason}")
         return taught
@@ -239,6 +244,10 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
         shown = (
             f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}" if known else "`val` has no boxes to judge by"
         )
+        console.print(f"{figures}: {shown}; {file}")
+        return
+    if metrics.get("task") == "segment":
+        shown = f"val mean IoU {metrics['miou']:.3f}, pixel accuracy {metrics['accuracy']:.3f}"
         console.print(f"{figures}: {shown}; {file}")
         return
     for method, stages in metrics["pretrain"].items():
