@@ -11,7 +11,7 @@ from utils.errors import Stopped, UserError, run_cli
 from utils.flags import add_precision, add_threshold_flags, input_size, positive
 from utils.limits import MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import new_run, newest_detector
+from utils.runs import located, new_run, newest_detector
 
 if TYPE_CHECKING:
     from data.sources import Frame
@@ -73,10 +73,17 @@ def source_frames(source: str | None, detector: "Detector", stride: int) -> "Ite
     return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
 
 
+def weights_of(arguments: argparse.Namespace) -> Path:
+    """The detector's file."""
+    if arguments.weights:
+        return located(arguments.weights, arguments.project)
+    return newest_detector(arguments.project)
+
+
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
-    weights = arguments.weights or newest_detector(arguments.project)
+    weights = weights_of(arguments)
     from deployment.detections import Sink
     from deployment.stream import found_in
     from models import load_detector
@@ -88,10 +95,14 @@ def main() -> None:
     keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")
     pairs = found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
     first = next(pairs, None)  # a source that is not there shows before there is a folder
-    folder = new_run(arguments.project, "detect", arguments.name)
     kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
-    sink, images, boxes = Sink(folder, not arguments.nosave, **kinds), 0, 0
-    with Stop().listening() as stop, stop.deferred(), contextlib.closing(sink):
+    images = boxes = 0
+    with (
+        new_run(arguments.project, "detect", arguments.name) as folder,
+        Stop().listening() as stop,
+        stop.deferred(),
+        contextlib.closing(Sink(folder, not arguments.nosave, **kinds)) as sink,
+    ):
         for frame, found in itertools.chain([first] if first else [], pairs):
             sink.write(frame, found)
             images, boxes = images + 1, boxes + len(found)

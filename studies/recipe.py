@@ -28,6 +28,7 @@ from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
+ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 LATER = {
     "imports",
     "init",
@@ -286,7 +287,9 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
+        values = cell.recipe.model_dump(mode="json", exclude=(unused or set()) | ELSEWHERE) | {
+            "source": found.get(cell.source or "")
+        }
         values = {key: value for key, value in values.items() if key not in LATER or value}
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name

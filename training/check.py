@@ -5,11 +5,16 @@ from typing import Any
 
 from models.backbones import BACKBONES, make_backbone
 from models.heads import HEADS
+from training.loggers import LOGGERS
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.tables import Table
 
-NAMED: dict[str, Table[Any]] = {"backbone": BACKBONES, "pretrain.head": HEADS}  # recipe key → what its value names
+NAMED: dict[str, Table[Any]] = {
+    "backbone": BACKBONES,
+    "pretrain.head": HEADS,
+    "logger": LOGGERS,
+}  # recipe key → what its value names
 
 
 def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
@@ -24,6 +29,21 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     BACKBONES.pick(recipe.backbone, where)
     HEADS.pick(recipe.pretrain.head, where)
     return recipe
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Refuse batches that the processes of a run cannot share out.
+
+    Raises:
+        UserError: one is no multiple of them.
+    """
+    sizes = {"--batch-size": recipe.train.batch_size}
+    if recipe.pretrains:
+        sizes["--pretrain-batch-size"] = recipe.stage.batch_size
+    for flag, size in sizes.items():
+        if size % processes:
+            what = f"{size} images a step for {processes} processes"
+            raise UserError(what, where=flag, mend="give a multiple of the processes")
 
 
 def check_sizes(recipe: Recipe) -> None:
