@@ -56,6 +56,7 @@ def main() -> None:
     if arguments.dry_run:
         from studies.estimate import plan_table
 
+        check_data(study)
         print(plan_table(study, cells))
         return
     failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)

@@ -21,6 +21,7 @@ from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
+from utils.config import ROOT
 from utils.console import progress
 from utils.errors import UserError
 from utils.levels import Levels
@@ -97,7 +98,7 @@ class BackboneFile:
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
                 trained=trained,
-                data=Path(trained["data"] or content["recipe"]["data"]),
+                data=ROOT / (trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),

@@ -106,8 +106,8 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
     loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks)
-    logs = Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
+    logs = Logs(job.folder, "results.csv", job.services)
+    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
     job.fabric.barrier()
     return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
 
