@@ -100,7 +100,7 @@ def main() -> None:
     with (
         new_run(arguments.project, "detect", arguments.name) as folder,
         Stop().listening() as stop,
-        stop.deferred(),
+        stop.deferred(once=True),
         contextlib.closing(Sink(folder, not arguments.nosave, **kinds)) as sink,
     ):
         for frame, found in itertools.chain([first] if first else [], pairs):

@@ -58,6 +58,11 @@ def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
     return f"{published.name} is fetched from {published.url}"
 
 
+def reused(recipe: Recipe) -> dict[str, str]:
+    """What checkpoints say of the file whose weights a recipe reuses; empty where it reuses none."""
+    return {"file": recipe.weights.name, "sha256": digest(recipe.weights)} if recipe.weights else {}
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

@@ -10,7 +10,7 @@ from data.records import Split
 from models.weights_files import Beginning
 from training.backbone import load_backbone
 from training.check import check_sizes
-from training.init import beginning, will_fetch
+from training.init import beginning, reused, will_fetch
 from training.reading import Pair, lessons, read_pairs, settle_source, tell
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
@@ -32,7 +32,7 @@ class Inputs:
         pairs: what the detector learns from, and what the backbone does.
         lesson: the latter as the backbone sees it.
         data_identity: of both.
-        resumed: the checkpoint to go on from, or empty.
+        reused: of the file whose weights the detector's backbone takes; empty for none.
     """
 
     recipe: Recipe
@@ -40,28 +40,19 @@ class Inputs:
     pairs: tuple[Pair, Pair]
     lesson: Pair
     data_identity: Identity
-    resumed: dict[str, Any]
+    reused: dict[str, str]
 
 
-def gather(
-    recipe: Recipe,
-    *,
-    folder: Path | None,
-    download: bool,
-    accept_changed: bool = False,
-    one_by_one: AbstractContextManager[Any] | None = None,
-) -> Inputs:
+def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager[Any] | None = None) -> Inputs:
     """Read and check.
 
     Args:
         recipe: settled on this machine's device.
-        folder: of the run to go on with, None for a new one.
         download: fetch what is missing and published.
-        accept_changed: go on though the data are not what the run began with.
         one_by_one: lets the first process go before the others, as it makes or unpacks what is missing.
 
     Raises:
-        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        UserError: the data or the weights are not what the recipe asks for.
     """
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
@@ -75,16 +66,18 @@ def gather(
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
-    own_data = identity(named_splits(recipe, pairs))
-    resumed = read_resumed(folder, recipe, begins, {} if accept_changed else own_data) if folder else {}
-    return Inputs(recipe, begins, pairs, lesson, own_data, resumed)
+    return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe))
 
 
 def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_changed: bool) -> None:
     """Read and check as `gather` does, and say what waits for the run itself; nothing is made, unpacked or fetched.
 
-    Args, Raises:
-        as of `gather`.
+    Args:
+        folder: of the run to go on with, None for a new one.
+        accept_changed: it may go on though the data are not what it began with.
+
+    Raises:
+        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
     """
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
@@ -99,7 +92,9 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
         for line in later:
             console.print(f"not checked before the run: {line}", markup=False)
         return
-    gather(recipe, folder=folder, download=False, accept_changed=accept_changed)
+    found = gather(recipe, download=False)
+    if folder:
+        read_resumed(folder, found, {} if accept_changed else found.data_identity)
     console.print("data, weights and sizes: checked")
 
 
@@ -135,8 +130,11 @@ def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
     return own == others
 
 
-def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: Identity) -> dict[str, Any]:
+def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     """The checkpoint to go on from, or nothing where a run has none yet.
+
+    Args:
+        data: what its data have to be.
 
     Raises:
         UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights,
@@ -145,7 +143,7 @@ def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: I
     last = folder / "weights" / "last.pt"
     if not last.exists():
         return {}
-    resumed = checkpoint.load(last, *STATES)
+    resumed, recipe, begins = checkpoint.load(last, *STATES), found.recipe, found.begins
     # Another number of processes goes on just as well, and so does another place of the same data.
     made = build(Recipe, resumed["recipe"], last)
     kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
@@ -155,5 +153,7 @@ def read_resumed(folder: Path, recipe: Recipe, begins: Beginning | None, data: I
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
+    if recipe.weights and resumed.get("reused", found.reused) != found.reused:
+        raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
     refuse_changed(data, resumed.get("data_identity", {}), last)
     return resumed

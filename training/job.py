@@ -36,6 +36,7 @@ class Job:
         pretrain_splits: the same for the backbone's classifiers.
         begins: weights from elsewhere that its networks begin with; None for random ones.
         data_identity: of what it reads.
+        reused: of the file whose weights the detector's backbone takes; empty for none.
         services: loggers that are open, on the first rank.
     """
 
@@ -49,6 +50,7 @@ class Job:
     pretrain_splits: tuple[Split, Split]
     begins: Beginning | None = None
     data_identity: Identity = field(default_factory=dict)
+    reused: dict[str, str] = field(default_factory=dict)
     services: Services = ()
 
     @property
@@ -104,6 +106,7 @@ class Job:
             **self.train.description.told_levels,
             **({"init": self.begins.identity} if self.begins else {}),
             "data_identity": self.data_identity,
+            **({"reused": self.reused} if self.reused else {}),
         }
 
     def save(self, path: Path, content: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
 
-IMAGES = Path("cache", "images")  # below the run folder
+CACHE = Path("cache")  # below the run folder, for as long as it trains
+IMAGES = CACHE / "images"
 Pair = tuple[Split, Split]  # training and validation split
 
 

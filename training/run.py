@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from training.check import check_batches
 from training.console_log import note_in
 from training.detector import train_detector
 from training.init import fresh_backbone
-from training.inputs import Inputs, gather, has_boxes
+from training.inputs import Inputs, gather, has_boxes, read_resumed
 from training.job import Job
 from training.loggers import opened
-from training.reading import IMAGES, Pair, kept, lessons
+from training.reading import CACHE, IMAGES, Pair, kept, lessons
 from utils import checkpoint
+from utils.claim import claimed
 from utils.config import Recipe
 from utils.console import console
-from utils.files import json_text, make_folder, write_text
+from utils.errors import UserError
+from utils.files import json_text, make_folder, remove_unfinished, write_text
 from utils.recipes import save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
@@ -60,23 +63,37 @@ def carry_out(
         Stopped: by a signal.
     """
     check_batches(recipe, fabric.world_size)
-    found = gather(
-        recipe,
-        folder=folder,
-        download=download,
-        accept_changed=accept_changed,
-        one_by_one=fabric.rank_zero_first(local=True),
-    )
+    found = gather(recipe, download=download, one_by_one=fabric.rank_zero_first(local=True))
     with ExitStack() as stack:
         if folder is None:
             made = stack.enter_context(new_run(project, "train", name)) if fabric.is_global_zero else None
-            folder = fabric.broadcast(made)
-        assert folder is not None
-        train_in(folder, found, fabric, stop)
-    return folder
+            own = fabric.broadcast(made)
+        else:
+            own = folder
+        stack.enter_context(alone(fabric, own))
+        data = {} if accept_changed else found.data_identity
+        resumed = read_resumed(own, found, data) if folder else {}
+        train_in(own, found, resumed, fabric, stop)
+    return Path(own)
 
 
-def train_in(folder: Path, found: Inputs, fabric: Any, stop: Stop) -> None:
+@contextmanager
+def alone(fabric: Any, folder: Path) -> Iterator[None]:
+    """Keep other processes off a run as long as it trains, and remove what a killed one has left half written.
+
+    Raises:
+        UserError: another process trains it; says which.
+    """
+    with ExitStack() as held:
+        holder = held.enter_context(claimed(folder / "lock")) if fabric.is_global_zero else ""
+        if holder := fabric.broadcast(holder):
+            raise UserError(f"{holder} trains this run", where=folder, mend="wait for it, or start another run")
+        if fabric.is_global_zero:
+            remove_unfinished(folder)
+        yield
+
+
+def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, stop: Stop) -> None:
     """Train with what was read; everything goes into the folder."""
     recipe, lesson, detector = found.recipe, found.lesson, found.pairs[0]
     if fabric.is_global_zero:
@@ -88,11 +105,24 @@ def train_in(folder: Path, found: Inputs, fabric: Any, stop: Stop) -> None:
     if recipe.cache_images != "off":
         detector, lesson = kept_pairs(recipe, found.pairs, fabric, folder / IMAGES)
     with opened(recipe, folder) as services:
-        data = found.data_identity
-        job = Job(fabric, recipe, *detector, folder, found.resumed, stop, lesson, found.begins, data, services)
+        job = Job(
+            fabric,
+            recipe,
+            *detector,
+            folder,
+            resumed,
+            stop,
+            lesson,
+            begins=found.begins,
+            data_identity=found.data_identity,
+            reused=found.reused,
+            services=services,
+        )
         metrics = run(job)
+    fabric.barrier()
+    if fabric.local_rank == 0:
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
     if fabric.is_global_zero:
-        shutil.rmtree(folder / IMAGES, ignore_errors=True)
         finish(job, metrics, time.monotonic() - began)
 
 

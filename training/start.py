@@ -61,9 +61,10 @@ def train(
     Args:
         recipe: what train.py takes as --recipe, or one that a program has put together
             [configs/sample.yaml unless data or preset is given].
-        preset: author or marquez; recipe and changes go before.
+        preset: author or marquez; recipe and changes override it.
         resume: the run folder to go on with, or True for the newest unfinished one in project.
-        project, name: where the run folder is made: project/train/name; a number is added if it is taken.
+        project: where run folders are made: project/train/name.
+        name: name of the run folder; a number is added if it is taken.
         download: fetch what the data yaml names and is not there yet.
         accept_changed_data: a resumed run goes on though its data have changed.
         quiet: say nothing; logs are written all the same.

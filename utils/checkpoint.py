@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,9 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
     module.load_state_dict(state)
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Versions and commit that made a checkpoint."""
+    """Versions and commit that made a checkpoint, as they were when this process first asked."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
