@@ -14,8 +14,6 @@ from utils.plugins import from_arguments
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     """Own flags; and the recipe's as key to value, for those given."""
     from_arguments()
-    from training.check import NAMED
-
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
     )
@@ -39,7 +37,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, UNPACKED)
-    add_recipe_flags(parser, NAMED)
+    add_recipe_flags(parser)
     arguments = parser.parse_args()
     return arguments, {key: value for key in spelling() if (value := getattr(arguments, key)) is not None}
 

@@ -11,7 +11,7 @@ from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_si
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector
-from utils.tables import shown
+from utils.tables import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,8 +85,6 @@ def mode_of(arguments: argparse.Namespace) -> str:
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
     """What only one of the modes looks at, by mode."""
     from maps.flags import add_map_flags
-    from maps.measures import MEASURES
-    from wsol.methods import METHODS
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
@@ -96,8 +94,8 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._Argum
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
-    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
-    add_map_flags(maps, ", ".join(map(shown, METHODS.values())))
+    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(listed('measure'))}")
+    add_map_flags(maps, ", ".join(listed("method")))
     return {"map": boxes, "localise": maps}
 
 
@@ -243,7 +241,7 @@ def localise(arguments: argparse.Namespace) -> None:
     from data.objects import BACKGROUND
     from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command
-    from maps.flags import KINDS
+    from maps.defaults import KINDS
     from maps.localise import run
     from maps.prepare import prepare
     from maps.regions import propose

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data.formats import read_split
 from data.parsing import class_index
@@ -13,9 +13,10 @@ from data.seen import learnt_by
 from data.views import View
 from evaluation.accuracy import line_names
 from maps.cases import Cases, batches, boxed
+from maps.defaults import MASKS
+from maps.defaults import Answers as Explained
 from maps.detector_cases import BoxCases, Choose, best_assigned, detected, detector_cases
 from maps.detector_kinds import DETECTOR_MAPS
-from maps.drise import MASKS
 from maps.measures import Rule
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, aimed_at, sample
@@ -26,8 +27,6 @@ from models.yolov3_detector import YOLOv3Detector, load_yolov3
 from utils import checkpoint
 from utils.errors import UserError
 
-Explained = Literal["true", "detections"]
-EXPLAINED: tuple[Explained, ...] = ("true", "detections")
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
 LITTLE = 0.01  # mAP50 on its own validation images below which a detector has learnt nothing to speak of
 

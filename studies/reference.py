@@ -1,6 +1,8 @@
 """What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
 
 import argparse
+import json
+from collections.abc import Callable
 
 from data.formats import FORMATS
 from evaluation.classification import METRICS
@@ -52,10 +54,21 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def names() -> str:
+    """What help lists of each kind, as JSON, for utils.tables.listed."""
+    return json.dumps({table.kind: table.listed for table in TABLES.values()}, indent=1, sort_keys=True) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"page": page, "names": names}
+
+
 def main() -> None:
-    """Print the page."""
-    argparse.ArgumentParser(description="What there is of each kind, as a page of Markdown.").parse_args()
-    print(page(), end="")
+    """Print the page, or the names."""
+    parser = argparse.ArgumentParser(description="What there is of each kind, from the tables.")
+    parser.add_argument(
+        "what", nargs="?", choices=PAGES, default="page", help="docs/reference.md, or utils/names.json [page]"
+    )
+    print(PAGES[parser.parse_args().what](), end="")
 
 
 if __name__ == "__main__":

@@ -22,15 +22,8 @@ import val
 from utils.errors import UserError
 from utils.recipes import load_recipe, save_recipe
 
-SCRIPTS = ("train.py", "val.py", "detect.py", "export.py")
-LARGE = ("ultralytics", "matplotlib", "sklearn", "timm")
-# What a script's help needs no more than is there: the tables of networks and maps are torch's.
-HEAVY = {
-    "train.py": LARGE,
-    "val.py": LARGE,
-    "detect.py": ("torch", "cv2", *LARGE),
-    "export.py": ("torch", "cv2", *LARGE),
-}
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "study.py")
+HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -42,7 +35,7 @@ try:
     runpy.run_path("{name}", run_name="__main__")
 except SystemExit as end:
     assert end.code == 0
-assert not set({HEAVY[name]}) & set(sys.modules)
+assert not set({HEAVY}) & set(sys.modules)
 """
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=home, capture_output=True, text=True, check=False)

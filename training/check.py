@@ -1,22 +1,12 @@
 """A recipe beside the tables: whether what it names is there, and takes the sizes that it asks for."""
 
 from functools import lru_cache
-from typing import Any
 
 from models.backbones import BACKBONES, make_backbone
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
-from training.loggers import LOGGERS
 from utils.config import Recipe
 from utils.errors import UserError
-from utils.tables import Table
-
-NAMED: dict[str, Table[Any]] = {
-    "backbone": BACKBONES,
-    "fcn": FCNS,
-    "pretrain.head": HEADS,
-    "logger": LOGGERS,
-}  # recipe key → what its value names
 
 
 def check_names(recipe: Recipe, where: str | None = None) -> Recipe:

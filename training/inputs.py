@@ -37,7 +37,6 @@ class Inputs:
         data_identity: of both.
         reused: of the file whose weights the detector's backbone takes; empty for none.
         learnt: kind of checkpoint → numbers of the pictures that it will have learnt from (data/seen.py).
-        resumed: the checkpoint to go on from, or empty.
     """
 
     recipe: Recipe
@@ -47,28 +46,18 @@ class Inputs:
     data_identity: Identity
     reused: dict[str, str]
     learnt: dict[str, Tensor]
-    resumed: dict[str, Any]
 
 
-def gather(
-    recipe: Recipe,
-    *,
-    folder: Path | None,
-    download: bool,
-    accept_changed: bool = False,
-    one_by_one: AbstractContextManager[Any] | None = None,
-) -> Inputs:
+def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager[Any] | None = None) -> Inputs:
     """Read and check.
 
     Args:
         recipe: settled on this machine's device.
-        folder: of the run to go on with, None for a new one.
         download: fetch what is missing and published.
-        accept_changed: go on though the data are not what the run began with.
         one_by_one: lets the first process go before the others, as it makes or unpacks what is missing.
 
     Raises:
-        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        UserError: the data or the weights are not what the recipe asks for.
     """
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
@@ -82,17 +71,19 @@ def gather(
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
-    own_data, taken = identity(named_splits(recipe, pairs)), reused(recipe)
     learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)
-    resumed = read_resumed(folder, recipe, begins, taken, {} if accept_changed else own_data) if folder else {}
-    return Inputs(recipe, begins, pairs, lesson, own_data, taken, learnt, resumed)
+    return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe), learnt)
 
 
 def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_changed: bool) -> None:
     """Read and check as `gather` does, and say what waits for the run itself; nothing is made, unpacked or fetched.
 
-    Args, Raises:
-        as of `gather`.
+    Args:
+        folder: of the run to go on with, None for a new one.
+        accept_changed: it may go on though the data are not what it began with.
+
+    Raises:
+        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
     """
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
@@ -107,7 +98,9 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
         for line in later:
             console.print(f"not checked before the run: {line}", markup=False)
         return
-    gather(recipe, folder=folder, download=False, accept_changed=accept_changed)
+    found = gather(recipe, download=False)
+    if folder:
+        read_resumed(folder, found, {} if accept_changed else found.data_identity)
     console.print("data, weights and sizes: checked")
 
 
@@ -156,10 +149,11 @@ def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
     return own == others
 
 
-def read_resumed(
-    folder: Path, recipe: Recipe, begins: Beginning | None, taken: dict[str, str], data: Identity
-) -> dict[str, Any]:
+def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     """The checkpoint to go on from, or nothing where a run has none yet.
+
+    Args:
+        data: what its data have to be.
 
     Raises:
         UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights,
@@ -168,7 +162,7 @@ def read_resumed(
     last = folder / "weights" / "last.pt"
     if not last.exists():
         return {}
-    resumed = checkpoint.load(last, *STATES)
+    resumed, recipe, begins = checkpoint.load(last, *STATES), found.recipe, found.begins
     # Another number of processes goes on just as well, and so does another place of the same data.
     made = build(Recipe, resumed["recipe"], last)
     kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
@@ -178,7 +172,7 @@ def read_resumed(
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
-    if recipe.weights and resumed.get("reused", taken) != taken:
+    if recipe.weights and resumed.get("reused", found.reused) != found.reused:
         raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
     refuse_changed(data, resumed.get("data_identity", {}), last)
     return resumed

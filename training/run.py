@@ -17,7 +17,7 @@ from training.check import check_batches
 from training.console_log import note_in
 from training.detector import train_detector
 from training.init import fresh_backbone
-from training.inputs import Inputs, gather, has_boxes
+from training.inputs import Inputs, gather, has_boxes, read_resumed
 from training.job import Job
 from training.loggers import opened
 from training.reading import CACHE, IMAGES, Pair, lessons, with_pixels
@@ -64,21 +64,18 @@ def carry_out(
         Stopped: by a signal.
     """
     check_batches(recipe, fabric.world_size)
-    found = gather(
-        recipe,
-        folder=folder,
-        download=download,
-        accept_changed=accept_changed,
-        one_by_one=fabric.rank_zero_first(local=True),
-    )
+    found = gather(recipe, download=download, one_by_one=fabric.rank_zero_first(local=True))
     with ExitStack() as stack:
         if folder is None:
             made = stack.enter_context(new_run(project, "train", name)) if fabric.is_global_zero else None
-            folder = fabric.broadcast(made)
-        assert folder is not None
-        stack.enter_context(alone(fabric, folder))
-        train_in(folder, found, fabric, stop)
-    return folder
+            own = fabric.broadcast(made)
+        else:
+            own = folder
+        stack.enter_context(alone(fabric, own))
+        data = {} if accept_changed else found.data_identity
+        resumed = read_resumed(own, found, data) if folder else {}
+        train_in(own, found, resumed, fabric, stop)
+    return Path(own)
 
 
 @contextmanager
@@ -97,7 +94,7 @@ def alone(fabric: Any, folder: Path) -> Iterator[None]:
         yield
 
 
-def train_in(folder: Path, found: Inputs, fabric: Any, stop: Stop) -> None:
+def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, stop: Stop) -> None:
     """Train with what was read; everything goes into the folder."""
     recipe, lesson, detector = found.recipe, found.lesson, found.pairs[0]
     if fabric.is_global_zero:
@@ -114,7 +111,7 @@ def train_in(folder: Path, found: Inputs, fabric: Any, stop: Stop) -> None:
             recipe,
             *detector,
             folder,
-            found.resumed,
+            resumed,
             stop,
             lesson,
             begins=found.begins,
