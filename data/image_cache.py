@@ -49,7 +49,18 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     if record.pixels is not None:
         return record
     path = folder / f"{number}_{record.image.stem}.npy"
-    if not path.exists():
+    if (pixels := mapped(path, record.size_hw)) is None:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, record_rgb(record))
-    return replace(record, pixels=np.load(path, mmap_mode="r"))
+        pixels = np.load(path, mmap_mode="r")
+    return replace(record, pixels=pixels)
+
+
+def mapped(path: Path, size_hw: tuple[int, int]) -> np.ndarray | None:
+    """The pixels in a file, [H, W, 3] uint8; None where there is none, or not that of such an image."""
+    try:
+        pixels = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = isinstance(pixels, np.memmap) and pixels.dtype == np.uint8 and pixels.shape == (*size_hw, 3)
+    return pixels if fits else None

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -49,6 +50,23 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as temporary:
         temporary.write_text(text)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_file(path: Path) -> Path:
+    """Where the SHA-256 of a file of weights that has no room for it is noted, beside it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def as_noted(path: Path) -> bool:
+    """Whether a file has the SHA-256 that is noted beside it; True where none is."""
+    note = digest_file(path)
+    return not note.is_file() or note.read_text(errors="replace").split()[:1] == [sha256_of(path)]
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
