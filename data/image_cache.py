@@ -15,6 +15,7 @@ from data.records import Record, Split
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 from utils.memory import GIB, free_memory
+from utils.names import as_name
 
 RAM_SHARE = 0.8  # of what is free: training wants some too
 
@@ -48,7 +49,7 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     """The record with its pixels mapped from a file, which is written where it is not there yet."""
     if record.pixels is not None:
         return record
-    path = folder / f"{number}_{record.image.stem}.npy"
+    path = folder / f"{number}_{as_name(record.image.stem)[:40]}.npy"
     if (pixels := mapped(path, record.size_hw)) is None:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, record_rgb(record))

@@ -4,14 +4,19 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import first_free, make_folder
+from utils.names import checked_name
 
 FINISHED = "metrics.json"
 BEST = "weights/best.pt"
 
 
 def new_run(project: Path, kind: str, name: str = "exp") -> Path:
-    """Create the next free run folder, project/kind/name{,2,3…}."""
-    return make_folder(first_free(lambda candidate: project / kind / candidate, name))
+    """Create the next free run folder, project/kind/name{,2,3…}.
+
+    Raises:
+        UserError: it cannot be called so, or be created.
+    """
+    return make_folder(first_free(lambda candidate: project / kind / candidate, checked_name(name, "--name")))
 
 
 def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.yaml") -> Path:
