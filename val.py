@@ -1,4 +1,4 @@
-"""Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
+"""Figures and pictures on held-out images: of a detector, a segmenter, or the classifiers of pre-trained backbones."""
 
 import argparse
 import sys
@@ -38,12 +38,14 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="where backbones look at every cut, or why a detector finds a box, against the true boxes; a report",
     )
+    mode.add_argument("--segment", action="store_true", help="mean IoU and pixel accuracy of a segmenter")
     parser.add_argument(
         "--weights",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="detector checkpoint (several with --localise), or backbone files with --accuracy and --localise "
+        help="checkpoint of a detector (several with --localise) or of a segmenter, or backbone files with --accuracy "
+        "and --localise "
         "[best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
@@ -62,7 +64,7 @@ def parse() -> argparse.Namespace:
         "--bootstrap",
         type=int,
         metavar="N",
-        help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector 0]",
+        help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
@@ -71,12 +73,12 @@ def parse() -> argparse.Namespace:
     groups = add_mode_flags(parser)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
-    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS})
+    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS, "segment": ("imgsz",)})
 
 
 def mode_of(arguments: argparse.Namespace) -> str:
     """Which of the modes is asked for."""
-    return "accuracy" if arguments.accuracy else "localise" if arguments.localise else "map"
+    return next((mode for mode in ("accuracy", "localise", "segment") if getattr(arguments, mode)), "map")
 
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
@@ -165,6 +167,32 @@ def same_classes(detectors: "Sequence[Detector]") -> None:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"
             raise UserError(what, where=own.path, mend="compare detectors of the same classes")
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    """Find the class of every pixel with a segmenter, draw, write, print."""
+    weights = arguments.weights or [newest_detector(arguments.project)]
+    from data.masks import with_masks
+    from evaluation.average_precision import write_metrics
+    from evaluation.segmentation_report import judge_segmenter
+    from models.segmenter import load_segmenter
+    from utils.device import pick_device
+
+    if len(weights) > 1:
+        raise UserError("several files", where="--weights", mend="give one segmenter")
+    segmenter = load_segmenter(weights[0], pick_device(arguments.device))
+    split = read_data(arguments, segmenter.data, segmenter.names, segmenter.path, segmenter.levels)
+    whole, split = len(split.records), with_masks(split, strict=arguments.strict)
+    if len(split.records) < whole:
+        print(split.summary())
+    folder = new_run(arguments.project, "val", arguments.name)
+    if arguments.json:
+        make_folder(arguments.json.parent)
+    imgsz, draws = arguments.imgsz or segmenter.imgsz, arguments.bootstrap or 0
+    metrics = judge_segmenter(segmenter, split, folder, imgsz=imgsz, batch_size=arguments.batch_size, draws=draws)
+    if arguments.json:
+        write_metrics(metrics, arguments.json)
+    print((folder / "summary.txt").read_text(), end="")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -304,7 +332,8 @@ def main() -> None:
     arguments = parse()
     if arguments.bootstrap is not None and arguments.bootstrap < 0:
         raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
-    {"map": average_precision, "accuracy": accuracy, "localise": localise}[mode_of(arguments)](arguments)
+    modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}
+    modes[mode_of(arguments)](arguments)
 
 
 if __name__ == "__main__":

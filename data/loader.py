@@ -1,8 +1,9 @@
 """Records → batches; what is random is drawn from (seed, epoch, index) alone."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +173,7 @@ class InOrder(Sampler[tuple[int, int]]):
 
 def collate(items: Sequence[Item | tuple[str, str]]) -> Batch:
     """Stack images, join boxes; at least one picture must have been read."""
-    read, lost = [item for item in items if len(item) > 2], tuple(item for item in items if len(item) == 2)
+    read, lost = parted(items)
     if not read:
         nothing = torch.empty(0, 0)
         return Batch(nothing, Truth(nothing, nothing, nothing), nothing, nothing, lost)
@@ -180,6 +181,11 @@ def collate(items: Sequence[Item | tuple[str, str]]) -> Batch:
     sample = torch.repeat_interleave(torch.tensor([len(part) for part in labels]))
     truth = Truth(torch.cat(boxes).float(), torch.cat(labels), sample)
     return Batch(torch.stack(images).float() / 255, truth, torch.stack(present), torch.tensor(index), lost)
+
+
+def parted(items: Sequence[Any]) -> tuple[list[Any], tuple[tuple[str, str], ...]]:
+    """Items that were read, and for the others the file and why."""
+    return [item for item in items if len(item) > 2], tuple(item for item in items if len(item) == 2)
 
 
 def whole(batch: Batch) -> Batch:
@@ -202,25 +208,27 @@ class WholeLoader(DataLoader[Batch]):
 
 
 def make_loader(
-    dataset: DetectionSet,
+    dataset: Dataset[Any],
     sampler: Sampler[tuple[int, int]],
     batch_size: int,
     workers: int,
+    join: Callable[[list[Any]], Any] = collate,
     *,
     leave_out: bool = False,
-) -> DataLoader[Batch]:
+) -> DataLoader[Any]:
     """DataLoader over a sampler of (epoch, index) pairs.
 
     Args:
+        join: makes a batch of a list of items.
         leave_out: batches do without pictures that cannot be read any more, and say so [these raise UnreadableError].
     """
     return (DataLoader if leave_out else WholeLoader)(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_size,
         sampler=sampler,
         drop_last=lone_last(sampler, batch_size),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=join,
         persistent_workers=workers > 0,
         worker_init_fn=let_go,
     )

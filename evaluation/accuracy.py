@@ -1,7 +1,7 @@
 """The accuracy study: every classifier of every backbone file on the same held-out images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
+from data.seen import learnt_by
 from data.views import View
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import figures, groups_of, why_not
@@ -53,6 +54,7 @@ class BackboneFile:
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class BackboneFile:
     seed: int
     levels: Levels | None = None
     init: str = ""
+    learnt: frozenset[int] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -98,6 +101,7 @@ class BackboneFile:
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
+                learnt=learnt_by(content),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"

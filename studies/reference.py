@@ -7,6 +7,7 @@ from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
+from models.fcn import FCNS
 from models.heads import HEADS
 from utils.tables import Table, shown
 from wsol.methods import METHODS
@@ -14,6 +15,7 @@ from wsol.methods import METHODS
 TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
     "Classifiers of a stage": HEADS,
+    "Classes of pixels from a backbone": FCNS,
     "Maps of evidence": MAPS,
     "Maps of a detector": DETECTOR_MAPS,
     "Measures of maps": MEASURES,

@@ -7,7 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data.records import Split
+from data.seen import KEY, numbers_of
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
 from models.weights_files import Beginning
@@ -19,8 +22,9 @@ from training.check import check_sizes
 from training.detector import train_detector
 from training.init import beginning, fresh_backbone, reused
 from training.job import Job
-from training.reading import CACHE, IMAGES, Pair, kept, lessons, read_pairs, settle_source, tell
+from training.reading import CACHE, IMAGES, Pair, lessons, read_pairs, settle_source, tell, with_pixels
 from training.same_data import Identity, identity, refuse_changed
+from training.segmenter import train_segmenter
 from utils import checkpoint
 from utils.claim import claimed
 from utils.config import Recipe
@@ -83,10 +87,11 @@ def carry_out(
             make_folder(run_folder / "weights")
             save_recipe(recipe, run_folder / "recipe.yaml")
         console.print(f"run folder {run_folder}, {recipe.device}, {recipe.precision}")
+        learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins) if fabric.is_global_zero else {}
         began, detector = time.monotonic(), pairs[0]
         if recipe.cache_images != "off":
             detector, lesson = kept_pairs(recipe, pairs, fabric, run_folder / IMAGES)
-        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken)
+        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken, learnt)
         metrics = run(job)
         fabric.barrier()
         if fabric.local_rank == 0:
@@ -118,13 +123,26 @@ def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
     return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
 
 
+def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
+    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
+
+    Args:
+        detector, lesson: training splits.
+    """
+    paths = [begins.path if begins else None, recipe.weights]
+    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
+    backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
+    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
+
+
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor a detector.
+    """Refuse a run that would train neither a backbone nor what stands on it.
 
     Raises:
         UserError: it would.
     """
-    if not recipe.pretrains and (recipe.pretrain_only or not has_boxes(train)):
+    segments = recipe.task == "segment"
+    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
         mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
         raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
@@ -137,10 +155,10 @@ def has_boxes(train: Split) -> bool:
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
     """What the detector and what the backbone learns from, with pixels at hand: once where the data are the same."""
-    detector = kept(pairs[0], fabric, recipe, folder)
+    detector = with_pixels(pairs[0], fabric, recipe, folder)
     if not recipe.pretrains:
         return detector, detector
-    backbone = detector if pairs[1] is pairs[0] else kept(pairs[1], fabric, recipe, folder / "pretrain")
+    backbone = detector if pairs[1] is pairs[0] else with_pixels(pairs[1], fabric, recipe, folder / "pretrain")
     return detector, lessons(recipe, backbone)[0]
 
 
@@ -190,6 +208,9 @@ def run(job: Job) -> dict[str, Any]:
         pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
+    if recipe.task == "segment" and not recipe.pretrain_only:
+        seed_process(recipe.seed, DETECTOR_SEED)
+        return {**train_segmenter(job, pretrained), **taught}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
         console.print(f"no detector: {reason}")
         return taught
@@ -213,7 +234,7 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run goes on from is of no use any more, unless it is the detector as it ended.
     """
-    if "map" not in metrics:
+    if not (job.weights / "best.pt").exists():
         (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
@@ -223,6 +244,10 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
         shown = (
             f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}" if known else "`val` has no boxes to judge by"
         )
+        console.print(f"{figures}: {shown}; {file}")
+        return
+    if metrics.get("task") == "segment":
+        shown = f"val mean IoU {metrics['miou']:.3f}, pixel accuracy {metrics['accuracy']:.3f}"
         console.print(f"{figures}: {shown}; {file}")
         return
     for method, stages in metrics["pretrain"].items():

@@ -58,9 +58,10 @@ def train(
     Args:
         recipe: what train.py takes as --recipe, or one that a program has put together
             [configs/sample.yaml unless data or preset is given].
-        preset: author or marquez; recipe and changes go before.
+        preset: author or marquez; recipe and changes override it.
         resume: the run folder to go on with, or True for the newest unfinished one in project.
-        project, name: where the run folder is made: project/train/name; a number is added if it is taken.
+        project: where run folders are made: project/train/name.
+        name: name of the run folder; a number is added if it is taken.
         download: fetch what the data yaml names and is not there yet.
         accept_changed_data: a resumed run goes on though its data have changed.
         quiet: say nothing; logs are written all the same.
@@ -130,7 +131,10 @@ def show_plan(recipe: Recipe) -> None:
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
-        if backbone.taps and not recipe.pretrain_only:
+        if recipe.task == "segment" and not recipe.pretrain_only:
+            size = f"{recipe.data.name}, {recipe.imgsz} px"
+            console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
+        elif backbone.taps and not recipe.pretrain_only:
             console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
 
 

@@ -89,6 +89,7 @@ BACKBONE: dict[str, Any] = {
 TRAINING: dict[str, Any] = {"position": Position, "average": Weights | None, "optimizer": dict[str, Any]}
 KINDS: dict[str, dict[str, Any]] = {
     "detector": COMMON | DETECTOR | {"metrics": Figures},
+    "segmenter": COMMON | {"imgsz": Side, "fcn": Text, "metrics": Figures},
     "backbone": COMMON | BACKBONE,
     "stage": COMMON | {"metrics": Figures},
     "training": COMMON | DETECTOR | TRAINING,
