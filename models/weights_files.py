@@ -16,6 +16,7 @@ from models.darknet_weights import is_darknet, read_darknet
 from models.torchvision_backbones import FILES, names_in_torchvision
 from models.yolov3_detector import load_darknet
 from utils import checkpoint
+from utils.contents import check_tensor, checked
 from utils.errors import UserError
 from utils.tables import Entry, Table
 
@@ -113,6 +114,8 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     kind = content.get("kind")
     if kind is None:
         return of_names(content, path, name, width)
+    if kind in ("detector", "backbone"):
+        content = checked(content, kind, path)
     if kind == "detector":
         return of_detector(content["model"], content["backbone"], content["width"], "detector")
     if kind != "backbone":
@@ -154,6 +157,7 @@ def of_names(content: Mapping[str, Any], path: Path, name: str, width: float) ->
         if state[theirs].shape != own[mine].shape:
             shapes = f"`{theirs}` is {tuple(state[theirs].shape)}, not {tuple(own[mine].shape)}"
             raise UserError(shapes, where=path, mend=f"give a file of {name}, or another --backbone")
+        check_tensor(theirs, state[theirs], path)
         found[mine] = state[theirs]
     return whole_backbone(name, "elsewhere", found, width)
 

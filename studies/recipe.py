@@ -21,6 +21,7 @@ from maps.kinds import MAPS
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.names import PathName, checked_name, is_name
 from utils.plugins import load
 from utils.recipes import anchor_paths, build, merged, read_yaml
 from utils.tables import near
@@ -31,6 +32,7 @@ PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views"
 # Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
 LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
+TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -131,9 +133,9 @@ class StudyYaml(Section):
     recipe: Path
     seeds: tuple[int, ...] = Field(min_length=1)
     changes: dict[str, Any] = Field(default_factory=dict)
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    methods: dict[PathName, dict[str, Any]] = Field(min_length=1)
     table: Table | None = None
-    reports: dict[str, Report] = Field(default_factory=dict)
+    reports: dict[PathName, Report] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -149,9 +151,12 @@ class StudyYaml(Section):
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
                 raise ValueError(f"report `{name}` is told of {', '.join(missing)}, and there is no such run")
+        if taken := [name for name in self.reports if name.lower() in TAKEN]:
+            raise ValueError(f"a report cannot be called {taken[0]}: a file of the study is")
         for method, changes in self.methods.items():
             source = changes.get(FROM)
-            if source is not None and str(source).partition("/")[0] not in self.methods:
+            name, _, file = str(source).partition("/")
+            if source is not None and (name not in self.methods or not is_name(file)):
                 raise ValueError(f"`{method}` takes weights from {source}, which is no method/file.pt of this study")
         return self
 
@@ -247,6 +252,7 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
             method will leave, a report on maps that there are not.
     """
+    checked_name(path.stem, str(path))
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
     check_asked(settings, path)

@@ -5,7 +5,6 @@ weights/README.md are written.
 """
 
 import argparse
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
-from utils.files import write_text
+from utils.files import sha256_of, write_text
 from utils.zoo import FOLDER, LIST, Shipped
 
 FILES = ("backbone_cl*.pt", "backbone_e2e*.pt", "best.pt")
@@ -50,7 +49,7 @@ def ship(path: Path, name: str) -> Shipped:
     figures = detector_figures(target) if kind == "detector" else backbone_figures(content)
     recipe = content["recipe"]
     about = f"{recipe['backbone']} ×{recipe['width']:g}, {Path(recipe['data']).stem}"
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    digest = sha256_of(target)
     return Shipped(
         file=target.name, kind=kind, about=about, recipe=recipe_of(path), figures=figures, sha256=digest, default=True
     )

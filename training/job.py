@@ -96,7 +96,8 @@ class Job:
 
     def images(self, dataset: DetectionSet, phase: Phase, seed: int, views: int = 0) -> DataLoader[Any]:
         """Training batches of a data set, in an order drawn from the seed."""
-        return make_loader(dataset, self.order(len(dataset), seed, views), self.rank_batch(phase), self.recipe.workers)
+        order = self.order(len(dataset), seed, views)
+        return make_loader(dataset, order, self.rank_batch(phase), self.recipe.workers, leave_out=True)
 
     def identity(self) -> dict[str, Any]:
         """What every checkpoint of the run says of itself."""

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
 from training.logs import Logs
+from training.lost import Lost
 from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
 from training.update import Average, clip_gradients, make_optimizer
@@ -134,7 +135,7 @@ class Loop:
             self._restore(state)
         self.saved = time.monotonic()
         self.verdict = 0
-        self.whole = True  # no update is half done
+        self.whole, self.lost = True, Lost()  # whole: no update is half done
         if loader.drop_last:
             console.print(
                 f"{task.name}: one image, another in every epoch, is left out: it would be a batch of its own"
@@ -247,13 +248,14 @@ class Loop:
         self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
         began = asked = time.monotonic()
-        waited = 0.0
+        waited, self.lost.count = 0.0, 0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
+            self.lost.tell(batch)
             set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch)
             asked = time.monotonic()
-        means = {f"train/{name}": total / count for name, total in at.totals.items()}
+        means = {f"train/{name}": total / count for name, total in at.totals.items()} | self.lost.figures(self.fabric)
         return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
 
     def _rate(self, batch: int) -> float:
@@ -264,7 +266,7 @@ class Loop:
     def _step(self, batch: Any) -> None:
         """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
 
-        Gradients of several batches may go into one update. A run is saved and left only after one.
+        Gradients of several batches may go into one update: a run is saved and left only after one.
         """
         at = self.position
         together, last = self._group()
@@ -337,8 +339,12 @@ class Loop:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(state["model"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        try:
+            self.task.model.load_state_dict(state["model"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"its last save is of another network ({str(error).splitlines()[0][:200]})"
+            raise UserError(what, where=self.task.name, mend="restore last.pt, or start a new run") from error

@@ -182,7 +182,7 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run goes on from is of no use any more, unless it is the detector as it ended.
     """
-    if "map" not in metrics:
+    if not (job.weights / "best.pt").exists():
         (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))

@@ -105,7 +105,7 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
         model.compile()  # in place: names in checkpoints stay as they are
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
-    loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks)
+    loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks, leave_out=True)
     logs = Logs(job.folder, "results.csv", job.services)
     job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
     job.fabric.barrier()
