@@ -22,14 +22,12 @@ from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import load
-from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
-LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -284,7 +282,7 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
         values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
+        without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")

@@ -1,6 +1,6 @@
 """One training run: what all its phases share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,13 @@ from data.records import Description, Split
 from data.views import View
 from models.batchnorm import globalise
 from models.weights_files import Beginning
+from training.held import Held
 from training.logs import Logs
 from training.loop import Hooks, Loop, Task
 from training.same_data import Identity
 from utils import checkpoint
 from utils.config import Phase, Recipe
+from utils.console import console
 from utils.errors import UserError
 from utils.stop import Stop
 
@@ -119,6 +121,7 @@ class Job:
         keep: bool = False,
         extra: dict[str, Any] | None = None,
         improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
+        hold: Sequence[nn.Module] = (),
     ) -> tuple[nn.Module, dict[str, float]]:
         """Run the training loop, or the rest of it; last.pt is the resumable checkpoint.
 
@@ -128,6 +131,7 @@ class Job:
             keep: write last.pt at the end too.
             extra: goes into last.pt.
             improved: told whenever the validation figure is the best so far.
+            hold: modules that are fixed for as many epochs as the phase says.
 
         Returns:
             The averaged network and its last validation figures.
@@ -143,7 +147,10 @@ class Job:
         last = self.weights / "last.pt"
         hooks = Hooks(lambda state: self.save(last, {"kind": "training", **(extra or {}), **state}), improved, describe)
         state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
-        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
+        held = Held.of(hold, phase, several=self.fabric.world_size > 1)
+        if held:
+            console.print(f"{task.name}: {len(hold)} blocks are fixed for {held.until} of {phase.epochs} epochs")
+        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state, held=held)
         found = loop.fit()
         if keep:
             loop.save()
