@@ -12,6 +12,7 @@ from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
+from data.seen import learnt_by
 from data.views import View
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import figures, groups_of, why_not
@@ -21,6 +22,7 @@ from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
+from utils.config import ROOT
 from utils.console import progress
 from utils.errors import UserError
 from utils.levels import Levels
@@ -55,6 +57,7 @@ class BackboneFile:
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -75,6 +78,7 @@ class BackboneFile:
     seed: int
     levels: Levels | None = None
     init: str = ""
+    learnt: frozenset[int] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -96,10 +100,11 @@ class BackboneFile:
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
                 trained=trained,
-                data=Path(trained["data"] or content["recipe"]["data"]),
+                data=ROOT / (trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
+                learnt=learnt_by(content),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"

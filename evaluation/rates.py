@@ -49,7 +49,7 @@ def precision_recall(held: Array, ranks: Array) -> Array:
     """[101] precision over GRID of one class."""
     precision, recall, _ = precision_recall_curve(held, ranks)
     precision, recall = precision[-2::-1], recall[-2::-1]  # without its end, from the best-ranked on
-    return np.asarray(precision[np.searchsorted(recall, GRID - 1e-9).clip(max=len(recall) - 1)])
+    return np.asarray(precision[np.searchsorted(recall, (GRID - 1e-9).clip(min=1e-9)).clip(max=len(recall) - 1)])
 
 
 def save_rates(kind: str, panels: Mapping[str, Sequence[tuple[str, Sequence[Array]]]], path: Path) -> None:

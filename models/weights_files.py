@@ -131,8 +131,8 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     kind = content.get("kind")
     if kind is None:
         return of_names(content, path, name, width)
-    if kind == "detector":
-        return of_detector(content["model"], content["backbone"], content["width"], "detector")
+    if kind in ("detector", "segmenter"):
+        return of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
         raise UserError(f"holds `{kind}`, not `backbone`", where=path, mend="give a backbone or detector checkpoint")
     return content

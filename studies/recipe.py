@@ -28,6 +28,7 @@ from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
+ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -281,7 +282,8 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
+        left_out = ELSEWHERE | (unused or set())
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
         without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name

@@ -1,5 +1,7 @@
 """What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
 
+import argparse
+
 from data.formats import FORMATS
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
@@ -9,6 +11,8 @@ from maps.measures import MEASURES
 from models.backbones import BACKBONES
 from models.fcn import FCNS
 from models.heads import HEADS
+from training.loggers import LOGGERS
+from utils.errors import run_cli
 from utils.tables import Table, shown
 from wsol.methods import METHODS
 
@@ -23,6 +27,7 @@ TABLES: dict[str, Table] = {
     "Figures of detectors": FIGURES,
     "Ways to find a box": METHODS,
     "Data formats": FORMATS,
+    "Where figures go": LOGGERS,
 }
 WHERE = {
     "measure": "`val.py --localise`",
@@ -47,5 +52,11 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the page."""
+    argparse.ArgumentParser(description="What there is of each kind, as a page of Markdown.").parse_args()
     print(page(), end="")
+
+
+if __name__ == "__main__":
+    run_cli(main)

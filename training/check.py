@@ -6,6 +6,7 @@ from typing import Any
 from models.backbones import BACKBONES, make_backbone
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
+from training.loggers import LOGGERS
 from training.update import layer_name, layer_of
 from utils.config import Recipe
 from utils.errors import UserError
@@ -15,6 +16,7 @@ NAMED: dict[str, Table[Any]] = {
     "backbone": BACKBONES,
     "fcn": FCNS,
     "pretrain.head": HEADS,
+    "logger": LOGGERS,
 }  # recipe key → what its value names
 
 
@@ -82,6 +84,21 @@ def check_taps(name: str, width: float, head: str) -> None:
 
     with torch.device("meta"):
         FCN(make_backbone(name, width), 1, FCNS.choose(head))
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Refuse batches that the processes of a run cannot share out.
+
+    Raises:
+        UserError: one is no multiple of them.
+    """
+    sizes = {"--batch-size": recipe.train.batch_size}
+    if recipe.pretrains:
+        sizes["--pretrain-batch-size"] = recipe.stage.batch_size
+    for flag, size in sizes.items():
+        if size % processes:
+            what = f"{size} images a step for {processes} processes"
+            raise UserError(what, where=flag, mend="give a multiple of the processes")
 
 
 def check_sizes(recipe: Recipe) -> None:

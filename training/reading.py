@@ -16,7 +16,8 @@ from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
 
-IMAGES = Path("cache", "images")  # below the run folder
+CACHE = Path("cache")  # below the run folder, for as long as it trains
+IMAGES = CACHE / "images"
 Pair = tuple[Split, Split]  # training and validation split
 
 
@@ -82,7 +83,7 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     return lines
 
 
-def kept(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
+def with_pixels(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
     """The splits with their pixels at hand, as the recipe says.
 
     Raises:

@@ -106,9 +106,13 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
     loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks)
-    logs = Logs(job.folder, "results.csv")
+    logs = Logs(job.folder, "results.csv", job.services)
     blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved, hold=blocks)
+    if not job.trained:
+        network, metrics = job.fit(
+            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
+        )
+        job.save(job.last, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
 

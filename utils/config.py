@@ -15,10 +15,8 @@ SOURCES = ("timm", "torchvision")  # whose own weights a run may begin with
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
-Baselines = Annotated[
-    tuple[Baseline, ...],
-    BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value),
-]
+Listed = BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value)
+Baselines = Annotated[tuple[Baseline, ...], Listed]
 
 
 def as_rates(value: object) -> object:
@@ -202,6 +200,9 @@ class Recipe(Section):
     num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")
     workers: int = Field(1, ge=0, description="processes that read images, for each device")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    logger: Annotated[tuple[str, ...], Listed] = Field(
+        ("tensorboard",), description="where figures go besides the CSV files, comma-separated"
+    )
     strict: bool = Field(False, description="damaged images or labels stop the run instead of being left out")
     pretrain: Pretrain = Pretrain()
     train: Phase = Phase()
