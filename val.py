@@ -219,9 +219,10 @@ def accuracy(arguments: argparse.Namespace) -> None:
         return
     with result_folder(arguments) as folder:
         study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
-        write_study(study, shown_command(sys.argv[1:]), folder, figures=arguments.json, report=arguments.report)
+        command = shown_command(sys.argv[1:])
+        written = write_study(study, command, folder, figures=arguments.json, report=arguments.report)
     print(terminal_table(study))
-    print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
+    print(f"\ntables and curves in {folder}: {', '.join(written)}")
 
 
 def localise(arguments: argparse.Namespace) -> None:

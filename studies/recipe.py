@@ -23,14 +23,12 @@ from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.names import PathName, checked_name, is_name
 from utils.plugins import load
-from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
-LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
@@ -292,7 +290,7 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
         unused = None if cell.recipe.pretrains else PRETRAINING
         left_out = ELSEWHERE | (unused or set())
         values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
+        without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")

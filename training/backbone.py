@@ -31,7 +31,7 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
             trained to stand alone.
     """
     content, whole = content or load_backbone(path, recipe), len(backbone.blocks)
-    count = whole if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
+    count = reused_count(recipe, backbone)
     cuts = [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else list(range(1, whole + 1))
     if len(cuts) > 1 and count not in cuts:
         reached = ", ".join(f"b{cut}" for cut in cuts)
@@ -41,6 +41,11 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
     checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
     if recipe.freeze:
         backbone.freeze(count)
+
+
+def reused_count(recipe: Recipe, backbone: Backbone) -> int:
+    """How many first blocks keep the weights that they were given."""
+    return len(backbone.blocks) if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
 
 
 def begin_detector(model: YOLOv3, path: Path, recipe: Recipe, content: Content) -> None:

@@ -5,8 +5,10 @@ from functools import lru_cache
 from models.backbones import BACKBONES, make_backbone
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
+from training.update import layer_name, layer_of
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.tables import near
 
 
 def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
@@ -18,12 +20,48 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     Raises:
         UserError: something is not, or the backbone has not what the head reads.
     """
-    BACKBONES.pick(recipe.backbone, where)
+    lender = BACKBONES.pick(recipe.backbone, where).lender
+    if lender and recipe.init_freeze:
+        what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
+        raise UserError(what, where="--init-freeze", mend="give --pretrain-freeze-epochs, which fixes that block alone")
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
     if recipe.task == "segment" and not recipe.pretrain_only:
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
+    check_rates(recipe)
     return recipe
+
+
+def check_rates(recipe: Recipe) -> None:
+    """Refuse learning rates of layers that there are not.
+
+    Raises:
+        UserError: names the layer, and the parts that there are.
+    """
+    for flag, rates, pretrains in (
+        ("--rates", recipe.train.rates, False),
+        ("--pretrain-rates", recipe.pretrain.rates, True),
+    ):
+        names = layers_of(recipe, pretrains=pretrains) if rates else []
+        for layer in rates:
+            if not any(layer_of(name, [layer]) for name in names):
+                parts = list(dict.fromkeys(name.partition(".")[0] for name in names))
+                mend = f"{near(layer, parts)}there is backbone, {', '.join(parts)}, and what is in them"
+                raise UserError(f"no layer `{layer[:60]}`", where=flag, mend=mend)
+
+
+def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
+    """Names, as `rates` has them, of the parameters of a stage's network, or of what is trained on the backbone."""
+    import torch
+
+    from models.yolov3 import YOLOv3
+
+    with torch.device("meta"):
+        model: torch.nn.Module = make_backbone(recipe.backbone, recipe.width)
+        if pretrains:
+            return [*(layer_name(model, name) for name, _ in model.named_parameters()), "head"]
+        model = FCN(model, 1, FCNS.choose(recipe.fcn)) if recipe.task == "segment" else YOLOv3(model, 1)  # type: ignore[arg-type]
+    return [layer_name(model, name) for name, _ in model.named_parameters()]
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from evaluation.predict import predict_split
 from models.decode import DECODE_TYPE, Decoder, Thresholds
 from models.loss import YOLOLoss, YOLOLossConfig
 from models.yolov3 import STRIDES, YOLOv3, scaled_anchors
+from training.backbone import reused_count
 from training.features import batch_images
 from training.job import Job
 from training.logs import Logs
@@ -114,8 +115,11 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float | None]:
     transform = train_transform(recipe.imgsz, recipe.augment)
     dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
     loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv", job.services)
+    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
     if not job.trained:
-        network, metrics = job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
+        network, metrics = job.fit(
+            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
+        )
         job.save(job.last, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     metrics = checkpoint.load(best, "detector")["metrics"]
