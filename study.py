@@ -47,7 +47,8 @@ def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
     study = read_study(arguments.study, arguments.project, arguments.publish)
-    cells = study.share(*arguments.cells, methods=arguments.methods)
+    number, of = arguments.cells
+    cells = study.share(number, of, arguments.methods)
     from studies.runs import check_made
 
     for cell in study.cells:
