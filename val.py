@@ -268,6 +268,7 @@ def localise(arguments: argparse.Namespace) -> None:
         lime=arguments.lime,
         images=arguments.images,
         stretched=arguments.stretch,
+        untrained=arguments.untrained,
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from data.records import Record
+from maps.cells import FEWEST as FEWEST_CELLS
 from maps.detector_audit import MISSED, OWN_BOX, Audit
 from maps.detector_cases import OUTCOMES, OVERLAP
 from maps.detector_kinds import DETECTOR_MAPS
@@ -15,7 +16,6 @@ from maps.localise import Beside, Row
 from models.yolov3 import STRIDES
 from utils.letterbox import Letterbox
 
-FEWEST_CELLS = 4  # in each direction, below which a map can hardly point at anything
 NOTHING = "–"
 Table = list[list[str]]
 
@@ -53,9 +53,6 @@ def notes(plan: DetectorPlan, taps: Sequence[Row]) -> list[str]:
         "Finer heads answer for smaller boxes, so that a tap's cases are its own: compare it with `untrained`, which "
         "has the first detector's answers, and not with the baselines, which are over all cases",
     ]
-    for row in taps:
-        if coarse := row[FEW]:
-            said.append(f"{row['tap']}: coarse, fewer than {FEWEST_CELLS} × {FEWEST_CELLS} cells on {coarse} pictures")
     if plan.unboxed:
         said.append(f"{plan.unboxed} images without a box are left out, and so is whatever was found there")
     return said

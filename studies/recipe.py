@@ -93,6 +93,8 @@ class Report(Section):
     targets: tuple[str, ...] = ()
     images: int | None = Field(None, ge=1)
     stretch: bool = False
+    view: Literal["learnt", "pictures"] | None = None
+    untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
     batch_size: int | None = Field(None, ge=1)
 
