@@ -20,7 +20,7 @@ from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, aimed_at, sample
 from models.darknet_weights import is_darknet
 from models.decode import Thresholds
-from models.yolov3_detector import YOLOv3Detector, load_yolov3
+from models.trained import TrainedDetector, load_trained
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -43,7 +43,7 @@ class DetectorFile:
     method: str
     seed: int
     map50: float | None
-    detector: YOLOv3Detector
+    detector: TrainedDetector
 
     @classmethod
     def read(cls, path: Path) -> "DetectorFile":
@@ -52,7 +52,7 @@ class DetectorFile:
         Raises:
             UserError: it is neither.
         """
-        detector = load_yolov3(path)
+        detector = load_trained(path)
         metrics = {} if is_darknet(path) else checkpoint.load(path, "detector")["metrics"]
         recipe = detector.recipe
         return cls(path, method_of(recipe) or path.stem, recipe.get("seed", 0), metrics.get("map50"), detector)
@@ -61,7 +61,7 @@ class DetectorFile:
     def settings(self) -> tuple[str, ...]:
         """What may differ between files besides method and seed, in the words of a legend."""
         recipe = self.detector.recipe
-        return (recipe.get("backbone", "darknet53"), f"width {recipe.get('width', 1):g}")
+        return (recipe.get("backbone", "darknet53"), f"width {recipe.get('width', 1):g}", self.detector.entry.name)
 
 
 def method_of(recipe: dict[str, Any]) -> str | None:

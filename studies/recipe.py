@@ -28,11 +28,8 @@ from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-LATER = {
-    "imports",
-    "init",
-    "init_freeze",
-}  # keys that came after the first digests: unused, they are as if they were not there
+# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
+LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "detector": "yolov3"}
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -287,7 +284,7 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
         values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value}
+        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
