@@ -7,12 +7,14 @@ from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
+from models.detectors import DETECTORS
 from models.heads import HEADS
 from utils.tables import Table, shown
 from wsol.methods import METHODS
 
 TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
+    "Detectors": DETECTORS,
     "Classifiers of a stage": HEADS,
     "Maps of evidence": MAPS,
     "Maps of a detector": DETECTOR_MAPS,
