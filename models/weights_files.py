@@ -14,7 +14,7 @@ from models.backbones import BACKBONES, make_backbone
 from models.darknet import DarkNet
 from models.darknet_weights import is_darknet, read_darknet
 from models.torchvision_backbones import FILES, names_in_torchvision
-from models.yolov3_detector import load_darknet
+from models.trained import load_darknet
 from utils import checkpoint
 from utils.contents import check_tensor, checked
 from utils.errors import UserError

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from models.backbone import Backbone
+from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
-from models.yolov3 import YOLOv3
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
@@ -48,7 +48,7 @@ def reused_count(recipe: Recipe, backbone: Backbone) -> int:
     return len(backbone.blocks) if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
 
 
-def begin_detector(model: YOLOv3, path: Path, recipe: Recipe, content: Content) -> None:
+def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: Content) -> None:
     """Load the backbone, and of a detector's file also neck and heads; what predicts other classes starts afresh."""
     reuse_backbone(model.backbone, path, recipe, content)
     if not (rest := content.get("rest")):

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from models.backbones import BACKBONES, make_backbone
+from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
 from training.update import layer_name, layer_of
@@ -24,6 +25,7 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     if lender and recipe.init_freeze:
         what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
         raise UserError(what, where="--init-freeze", mend="give --pretrain-freeze-epochs, which fixes that block alone")
+    DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
     if recipe.task == "segment" and not recipe.pretrain_only:
@@ -54,13 +56,15 @@ def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
     """Names, as `rates` has them, of the parameters of a stage's network, or of what is trained on the backbone."""
     import torch
 
-    from models.yolov3 import YOLOv3
-
     with torch.device("meta"):
-        model: torch.nn.Module = make_backbone(recipe.backbone, recipe.width)
+        backbone = make_backbone(recipe.backbone, recipe.width)
         if pretrains:
-            return [*(layer_name(model, name) for name, _ in model.named_parameters()), "head"]
-        model = FCN(model, 1, FCNS.choose(recipe.fcn)) if recipe.task == "segment" else YOLOv3(model, 1)  # type: ignore[arg-type]
+            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), "head"]
+        model: torch.nn.Module
+        if recipe.task == "segment":
+            model = FCN(backbone, 1, FCNS.choose(recipe.fcn))
+        else:
+            model = DETECTORS[recipe.detector].network(backbone, Settings(1, recipe.imgsz))
     return [layer_name(model, name) for name, _ in model.named_parameters()]
 
 
@@ -97,25 +101,52 @@ def check_sizes(recipe: Recipe) -> None:
 
     Raises:
         UserError: one of them cannot take it, or makes so little of it that BatchNorm has a single value to look at;
-            names the block.
+            names the block. Or the detector is not made for it, or for this backbone.
     """
     stage = recipe.stage
     sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size)}
     if recipe.pretrains:
         sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
     for flag, (side, batch) in sizes.items():
-        detects = flag == "--imgsz" and recipe.task == "detect" and not recipe.pretrain_only
-        if fault := why_not(recipe.backbone, recipe.width, side, batch, detects=detects):
+        detector = recipe.detector if flag == "--imgsz" and detects(recipe) else None
+        if fault := why_not(recipe.backbone, recipe.width, side, batch, detector):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
             raise UserError(what, where=flag, mend="give a larger size, or a larger batch")
 
 
-@lru_cache(maxsize=64)
-def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
-    """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
-    import torch  # the command lines' help needs none of this
+def detects(recipe: Recipe) -> bool:
+    """Whether a detector is to be trained. YOLOv3 is not where pre-training is all that the backbone allows.
 
-    from models.yolov3 import YOLOv3
+    Raises:
+        UserError: one that takes a single size is to be trained at several.
+    """
+    entry = DETECTORS[recipe.detector]
+    if recipe.pretrain_only or recipe.task != "detect":
+        return False
+    if entry.one_size and recipe.multi_scale:
+        what = f"{recipe.detector} takes images of one size only"
+        raise UserError(what, where="--multi-scale", mend="leave it out, or take another --detector")
+    may_end_before = recipe.detector == Recipe.model_fields["detector"].default and recipe.pretrains
+    return not may_end_before or bool(taps_of(recipe.backbone, recipe.width))
+
+
+@lru_cache(maxsize=64)
+def taps_of(name: str, width: float) -> tuple[int, ...]:
+    """Blocks of a backbone at strides 8, 16 and 32."""
+    import torch
+
+    with torch.device("meta"):
+        return make_backbone(name, width).taps
+
+
+@lru_cache(maxsize=64)
+def why_not(name: str, width: float, side: int, batch: int, detector: str | None) -> str | None:
+    """Why a backbone, or a detector on it, cannot take images [batch, 3, side, side]; None where it can.
+
+    Raises:
+        UserError: the detector cannot be made on this backbone at this size.
+    """
+    import torch  # the command lines' help needs none of this
 
     with torch.device("meta"):  # shapes, and no arithmetic
         backbone, x = make_backbone(name, width).train(), torch.empty(batch, 3, side, side)
@@ -126,8 +157,8 @@ def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) ->
             except (RuntimeError, ValueError, AssertionError) as error:
                 return f"{place}: {str(error)[:120]}"
         try:
-            if detects and backbone.taps:
-                YOLOv3(backbone, 1).train()(torch.empty(batch, 3, side, side))
+            if detector:
+                DETECTORS[detector].network(backbone, Settings(1, side)).train()(torch.empty(batch, 3, side, side))
         except (RuntimeError, ValueError) as error:
-            return f"the detector's neck: {str(error)[:120]}"
+            return f"the detector: {str(error)[:120]}"
     return None

@@ -147,6 +147,7 @@ class Recipe(Section):
     imports: tuple[Path, ...] = Field((), description="python files that add to what there is (docs/extending.md)")
     backbone: str = Field("darknet53", description="network to split, pre-train and detect with")
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
+    detector: str = Field("yolov3", description="what finds boxes on the backbone")
     task: Literal["detect", "segment"] = Field(
         "detect", description="what is trained on the backbone: a detector, or a class for every pixel"
     )

@@ -15,6 +15,7 @@ from utils.tables import listed, near
 
 NAMED = {
     "backbone": "backbone",
+    "detector": "detector",
     "pretrain.head": "head",
     "fcn": "fully convolutional head",
     "logger": "logger",

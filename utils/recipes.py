@@ -25,6 +25,7 @@ LATER: dict[str, Any] = {
     "init_freeze": False,
     "task": "detect",
     "fcn": "fcn8s",
+    "detector": "yolov3",
     "train.freeze_epochs": 0.0,
     "train.rates": {},
     "pretrain.freeze_epochs": 0.0,
