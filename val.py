@@ -12,6 +12,7 @@ from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector
 from utils.tables import listed
+from utils.zoo import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from utils.levels import Levels
 
 DRAWS = 1000
+FIRST_IMAGES = 40  # explained by the weights that ship
 
 
 def parse() -> argparse.Namespace:
@@ -228,6 +230,9 @@ def accuracy(arguments: argparse.Namespace) -> None:
 def localise(arguments: argparse.Namespace) -> None:
     """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
+    if weights[0].parent == FOLDER and arguments.images is None:
+        print(f"{FIRST_IMAGES} images, for a first look; --images says how many")
+        arguments.images = FIRST_IMAGES
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
