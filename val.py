@@ -1,4 +1,4 @@
-"""Figures and pictures on held-out images: of a trained detector, or of the classifiers of pre-trained backbones."""
+"""Figures and pictures on held-out images: of a detector, a segmenter, or the classifiers of pre-trained backbones."""
 
 import argparse
 import contextlib
@@ -10,7 +10,7 @@ from utils.errors import UserError, run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import located, made, new_run, newest_detector, newest_run
+from utils.runs import located, made, new_run, newest_backbones, newest_detector
 from utils.tables import listed
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="where backbones look at every cut, or why a detector finds a box, against the true boxes; a report",
     )
+    mode.add_argument("--segment", action="store_true", help="mean IoU and pixel accuracy of a segmenter")
     parser.add_argument(
         "--weights",
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="detector checkpoint (several with --localise), or backbone files with --accuracy and --localise "
+        help="checkpoint of a detector (several with --localise) or of a segmenter, or backbone files with --accuracy "
+        "and --localise "
         "[best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
@@ -62,7 +64,7 @@ def parse() -> argparse.Namespace:
         "--bootstrap",
         type=int,
         metavar="N",
-        help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector 0]",
+        help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--dry-run", action="store_true", help="read weights and data, say what they are, and stop")
@@ -72,12 +74,12 @@ def parse() -> argparse.Namespace:
     groups = add_mode_flags(parser)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
-    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS})
+    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS, "segment": ("imgsz",)})
 
 
 def mode_of(arguments: argparse.Namespace) -> str:
     """Which of the modes is asked for."""
-    return "accuracy" if arguments.accuracy else "localise" if arguments.localise else "map"
+    return next((mode for mode in ("accuracy", "localise", "segment") if getattr(arguments, mode)), "map")
 
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
@@ -174,6 +176,32 @@ def same_classes(detectors: "Sequence[Detector]") -> None:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"
             raise UserError(what, where=own.path, mend="compare detectors of the same classes")
+
+
+def segment(arguments: argparse.Namespace) -> None:
+    """Find the class of every pixel with a segmenter, draw, write, print."""
+    weights = arguments.weights or [newest_detector(arguments.project)]
+    from data.masks import with_masks
+    from evaluation.average_precision import write_metrics
+    from evaluation.segmentation_report import judge_segmenter
+    from models.segmenter import load_segmenter
+    from utils.device import pick_device
+
+    if len(weights) > 1:
+        raise UserError("several files", where="--weights", mend="give one segmenter")
+    segmenter = load_segmenter(weights[0], pick_device(arguments.device))
+    split = read_data(arguments, segmenter.data, segmenter.names, segmenter.path, segmenter.levels)
+    whole, split = len(split.records), with_masks(split, strict=arguments.strict)
+    if len(split.records) < whole:
+        print(split.summary())
+    if checked_only(arguments, split):
+        return
+    imgsz, draws = arguments.imgsz or segmenter.imgsz, arguments.bootstrap or 0
+    with result_folder(arguments) as folder:
+        metrics = judge_segmenter(segmenter, split, folder, imgsz=imgsz, batch_size=arguments.batch_size, draws=draws)
+        if arguments.json:
+            write_metrics(metrics, arguments.json)
+        print((folder / "summary.txt").read_text(), end="")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -302,19 +330,6 @@ def draws_of(arguments: argparse.Namespace) -> int:
     return DRAWS if arguments.bootstrap is None else int(arguments.bootstrap)
 
 
-def newest_backbones(project: Path) -> list[Path]:
-    """All backbone files of the newest finished run.
-
-    Raises:
-        UserError: it has none.
-    """
-    run = newest_run(project)
-    found = sorted((run / "weights").glob("backbone_*.pt"))
-    if not found:
-        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
-    return found
-
-
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
@@ -322,7 +337,8 @@ def main() -> None:
         raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
     if arguments.weights:
         arguments.weights = [located(path, arguments.project) for path in arguments.weights]
-    {"map": average_precision, "accuracy": accuracy, "localise": localise}[mode_of(arguments)](arguments)
+    modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}
+    modes[mode_of(arguments)](arguments)
 
 
 if __name__ == "__main__":

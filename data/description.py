@@ -59,6 +59,7 @@ class DataYaml(BaseModel):
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
+        masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
         label: key of the json's images that tells their class (coco_labels).
@@ -85,6 +86,7 @@ class DataYaml(BaseModel):
     nc: int | None = None
     images: Path | None = None
     labels: Path | None = None
+    masks: Path | None = None
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
@@ -167,6 +169,8 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
         raise UserError(what, where=yaml, mend="delete that folder to have those of `scenes:` made, or mend `scenes:`")
+    elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
+        sample.write_masks(root, size)
 
 
 def load_description(path: Path, *, download: bool = False) -> Description:
@@ -208,6 +212,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.classes or {},
         content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
+        root / content.masks if content.masks else None,
     )
 
 

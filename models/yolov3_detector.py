@@ -51,7 +51,7 @@ def load_yolov3(path: Path, device: torch.device | str = "cpu") -> YOLOv3Detecto
     model = YOLOv3(make_backbone(content["backbone"], content["width"]), len(names))
     checkpoint.load_state(model, content["model"], path)
     model, decoder = ready(model, [tuple(anchor) for anchor in content["anchors"]], device)
-    data, commit, levels = Path(recipe["data"]), content["commit"], Levels.stored(content, path)
+    data, commit, levels = ROOT / recipe["data"], content["commit"], Levels.stored(content, path)
     return YOLOv3Detector(path, names, content["imgsz"], data, device, model, decoder, recipe, commit, levels=levels)
 
 

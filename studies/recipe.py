@@ -28,12 +28,9 @@ from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
+# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
+LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
-LATER = {
-    "imports",
-    "init",
-    "init_freeze",
-}  # keys that came after the first digests: unused, they are as if they were not there
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -287,10 +284,9 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=(unused or set()) | ELSEWHERE) | {
-            "source": found.get(cell.source or "")
-        }
-        values = {key: value for key, value in values.items() if key not in LATER or value}
+        left_out = ELSEWHERE | (unused or set())
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
+        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 from models.backbones import BACKBONES, make_backbone
+from models.fcn import FCN, FCNS
 from models.heads import HEADS
 from utils.config import Recipe
 from utils.errors import UserError
@@ -15,11 +16,27 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
         where: what a message points at [the flag].
 
     Raises:
-        UserError: something is not.
+        UserError: something is not, or the backbone has not what the head reads.
     """
     BACKBONES.pick(recipe.backbone, where)
     HEADS.pick(recipe.pretrain.head, where)
+    FCNS.choose(recipe.fcn, where)
+    if recipe.task == "segment" and not recipe.pretrain_only:
+        check_taps(recipe.backbone, recipe.width, recipe.fcn)
     return recipe
+
+
+@lru_cache(maxsize=64)
+def check_taps(name: str, width: float, head: str) -> None:
+    """Refuse a backbone without the taps that a fully convolutional head reads.
+
+    Raises:
+        UserError: it is one.
+    """
+    import torch
+
+    with torch.device("meta"):
+        FCN(make_backbone(name, width), 1, FCNS.choose(head))
 
 
 def check_batches(recipe: Recipe, processes: int) -> None:
@@ -49,7 +66,7 @@ def check_sizes(recipe: Recipe) -> None:
     if recipe.pretrains:
         sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
     for flag, (side, batch) in sizes.items():
-        detects = flag == "--imgsz" and not recipe.pretrain_only
+        detects = flag == "--imgsz" and recipe.task == "detect" and not recipe.pretrain_only
         if fault := why_not(recipe.backbone, recipe.width, side, batch, detects=detects):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
             raise UserError(what, where=flag, mend="give a larger size, or a larger batch")

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data.description import made_on_first_use
 from data.records import Split
+from data.seen import KEY, numbers_of
 from models.weights_files import Beginning
 from training.backbone import load_backbone
 from training.check import check_sizes
@@ -33,6 +36,7 @@ class Inputs:
         lesson: the latter as the backbone sees it.
         data_identity: of both.
         reused: of the file whose weights the detector's backbone takes; empty for none.
+        learnt: kind of checkpoint → numbers of the pictures that it will have learnt from (data/seen.py).
     """
 
     recipe: Recipe
@@ -41,6 +45,7 @@ class Inputs:
     lesson: Pair
     data_identity: Identity
     reused: dict[str, str]
+    learnt: dict[str, Tensor]
 
 
 def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager[Any] | None = None) -> Inputs:
@@ -66,7 +71,8 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
-    return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe))
+    learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)
+    return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe), learnt)
 
 
 def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_changed: bool) -> None:
@@ -104,13 +110,26 @@ def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
     return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
 
 
+def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
+    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
+
+    Args:
+        detector, lesson: training splits.
+    """
+    paths = [begins.path if begins else None, recipe.weights]
+    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
+    backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
+    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
+
+
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor a detector.
+    """Refuse a run that would train neither a backbone nor what stands on it.
 
     Raises:
         UserError: it would.
     """
-    if not recipe.pretrains and (recipe.pretrain_only or not has_boxes(train)):
+    segments = recipe.task == "segment"
+    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
         mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
         raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)

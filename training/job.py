@@ -6,11 +6,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.loader import DetectionSet, EpochSampler, make_loader
 from data.records import Description, Split
+from data.seen import KEY
 from data.views import View
 from models.batchnorm import globalise
 from models.weights_files import Beginning
@@ -37,6 +38,7 @@ class Job:
         begins: weights from elsewhere that its networks begin with; None for random ones.
         data_identity: of what it reads.
         reused: of the file whose weights the detector's backbone takes; empty for none.
+        learnt: kind of checkpoint → numbers of the pictures that it has learnt from (data/seen.py).
         services: loggers that are open, on the first rank.
     """
 
@@ -51,6 +53,7 @@ class Job:
     begins: Beginning | None = None
     data_identity: Identity = field(default_factory=dict)
     reused: dict[str, str] = field(default_factory=dict)
+    learnt: dict[str, Tensor] = field(default_factory=dict)
     services: Services = ()
 
     @property
@@ -112,7 +115,9 @@ class Job:
     def save(self, path: Path, content: dict[str, Any]) -> None:
         """Write a checkpoint of this run, on the first rank."""
         if self.fabric.is_global_zero:
-            checkpoint.save(path, {**self.identity(), **content})
+            learnt = self.learnt.get(content["kind"])
+            told = {} if learnt is None else {KEY: learnt}
+            checkpoint.save(path, {**self.identity(), **told, **content})
 
     def fit(
         self,

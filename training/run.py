@@ -20,7 +20,8 @@ from training.init import fresh_backbone
 from training.inputs import Inputs, gather, has_boxes, read_resumed
 from training.job import Job
 from training.loggers import opened
-from training.reading import CACHE, IMAGES, Pair, kept, lessons
+from training.reading import CACHE, IMAGES, Pair, lessons, with_pixels
+from training.segmenter import train_segmenter
 from utils import checkpoint
 from utils.claim import claimed
 from utils.config import Recipe
@@ -116,6 +117,7 @@ def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, 
             begins=found.begins,
             data_identity=found.data_identity,
             reused=found.reused,
+            learnt=found.learnt,
             services=services,
         )
         metrics = run(job)
@@ -128,10 +130,10 @@ def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
     """What the detector and what the backbone learns from, with pixels at hand: once where the data are the same."""
-    detector = kept(pairs[0], fabric, recipe, folder)
+    detector = with_pixels(pairs[0], fabric, recipe, folder)
     if not recipe.pretrains:
         return detector, detector
-    backbone = detector if pairs[1] is pairs[0] else kept(pairs[1], fabric, recipe, folder / "pretrain")
+    backbone = detector if pairs[1] is pairs[0] else with_pixels(pairs[1], fabric, recipe, folder / "pretrain")
     return detector, lessons(recipe, backbone)[0]
 
 
@@ -154,6 +156,9 @@ def run(job: Job) -> dict[str, Any]:
         pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
+    if recipe.task == "segment" and not recipe.pretrain_only:
+        seed_process(recipe.seed, DETECTOR_SEED)
+        return {**train_segmenter(job, pretrained), **taught}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
         console.print(f"no detector: {reason}")
         return taught
@@ -173,17 +178,24 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 
 
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
-    """Write metrics.json, which marks the run as finished, and say where things are."""
+    """Write metrics.json, which marks the run as finished, and say where things are.
+
+    What a run goes on from is of no use any more, unless it is the detector as it ended.
+    """
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
-    if not (job.weights / "best.pt").exists():
-        job.last.unlink(missing_ok=True)  # of the last stage, with the state of its optimiser
+    if "map" not in metrics:
+        job.last.unlink(missing_ok=True)
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         known = metrics["map"] is not None
         shown = (
             f"val mAP {metrics['map']:.3f}, mAP50 {metrics['map50']:.3f}" if known else "`val` has no boxes to judge by"
         )
+        console.print(f"{figures}: {shown}; {file}")
+        return
+    if metrics.get("task") == "segment":
+        shown = f"val mean IoU {metrics['miou']:.3f}, pixel accuracy {metrics['accuracy']:.3f}"
         console.print(f"{figures}: {shown}; {file}")
         return
     for method, stages in metrics["pretrain"].items():

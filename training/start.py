@@ -139,7 +139,10 @@ def show_plan(recipe: Recipe) -> None:
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
-        if backbone.taps and not recipe.pretrain_only:
+        if recipe.task == "segment" and not recipe.pretrain_only:
+            size = f"{recipe.data.name}, {recipe.imgsz} px"
+            console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
+        elif backbone.taps and not recipe.pretrain_only:
             console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
 
 

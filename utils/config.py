@@ -125,6 +125,10 @@ class Recipe(Section):
     imports: tuple[Path, ...] = Field((), description="python files that add to what there is (docs/extending.md)")
     backbone: str = Field("darknet53", description="network to split, pre-train and detect with")
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
+    task: Literal["detect", "segment"] = Field(
+        "detect", description="what is trained on the backbone: a detector, or a class for every pixel"
+    )
+    fcn: str = Field("fcn8s", description="how --task segment makes a class of every pixel from the backbone's taps")
     cl_splits: int = Field(3, description="sub-modules of cascade pre-training; 1 end to end, 0 none")
     balance: Literal["stage", "flops", "memory"] = Field(
         "stage", description="where to cut: at the resolutions, or into equal work or training memory"

@@ -13,7 +13,12 @@ from utils.errors import UserError
 from utils.plugins import FLAG, add_import_flag
 from utils.tables import listed, near
 
-NAMED = {"backbone": "backbone", "pretrain.head": "head", "logger": "logger"}  # recipe key → kind of what it names
+NAMED = {  # recipe key → kind of what it names
+    "backbone": "backbone",
+    "fcn": "fully convolutional head",
+    "pretrain.head": "head",
+    "logger": "logger",
+}
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
@@ -126,6 +131,19 @@ def add_threshold_flags(
     parser.add_argument("--iou-thres", type=partial(share, "--iou-thres"), default=iou, help=text)
     text = f"{when}most detections in an image [300]"
     parser.add_argument("--max-det", type=partial(count, "--max-det"), default=300, help=text)
+
+
+def refuse_flags(weights: Path, given: Mapping[str, bool]) -> None:
+    """Refuse flags about boxes for a segmenter, which finds none.
+
+    Args:
+        given: flag → whether it was given.
+
+    Raises:
+        UserError: names the first that was.
+    """
+    if flag := next((flag for flag, there in given.items() if there), None):
+        raise UserError(f"{weights} is a segmenter, which finds no boxes", where=flag, mend="leave it out")
 
 
 def share(flag: str, text: str) -> float:

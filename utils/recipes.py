@@ -13,6 +13,7 @@ from utils.errors import UserError
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
+from utils.zoo import PREFIX, weight_file
 
 HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
@@ -180,6 +181,9 @@ def change_paths(values: dict[str, Any], change: Callable[[str | Path], str | Pa
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
             if name == "init" and value in SOURCES:
+                continue
+            if isinstance(value, str) and value.startswith(PREFIX):
+                own[key] = weight_file(value)
                 continue
             given = [value] if isinstance(value, str | Path) else value
             paths = [change(each) if isinstance(each, str | Path) else each for each in given]

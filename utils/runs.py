@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import first_free, make_folder
+from utils.zoo import PREFIX, shipped, weight_file
 
 FINISHED = "metrics.json"
 WEIGHTS = "weights"
@@ -62,20 +63,45 @@ def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.y
 
 
 def newest_detector(project: Path) -> Path:
-    """The detector of the newest finished run that trained one.
+    """The detector of the newest finished run that trained one; where no run has finished, the one that ships."""
+    try:
+        return newest_run(project, holding=BEST) / BEST
+    except UserError:
+        return said(project, shipped("detector")[:1])[0]
+
+
+def newest_backbones(project: Path) -> list[Path]:
+    """All backbone files of the newest finished run; where no run has finished, those that ship.
 
     Raises:
-        UserError: there is none.
+        UserError: the run has none.
     """
-    return newest_run(project, holding=BEST) / BEST
+    try:
+        run = newest_run(project)
+    except UserError:
+        return said(project, shipped("backbone"))
+    if not (found := sorted((run / WEIGHTS).glob("backbone_*.pt"))):
+        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
+    return found
+
+
+def said(project: Path, files: list[Path]) -> list[Path]:
+    """The files, after a line that they are taken."""
+    names, folder = ", ".join(path.name for path in files), files[0].parent.name
+    print(f"no finished run in {project / 'train'}: {names}, see {folder}/README.md")
+    return files
 
 
 def located(path: Path, project: Path) -> Path:
     """A weight file as given; one that is not there and has no folder is looked up in the newest run that has it.
 
+    `zoo:NAME` is a file that ships.
+
     Raises:
         UserError: no such file, and no finished run holds one of this name.
     """
+    if str(path).startswith(PREFIX):
+        return weight_file(str(path))
     if path.exists() or path.name != str(path):
         return path
     try:
