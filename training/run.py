@@ -183,10 +183,10 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run goes on from is of no use any more, unless it is the detector as it ended.
     """
-    if not (job.weights / "best.pt").exists():
-        (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
+    if "map" not in metrics:
+        job.last.unlink(missing_ok=True)
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         known = metrics["map"] is not None
