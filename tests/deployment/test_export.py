@@ -8,9 +8,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import Script, mutated
+from conftest import Script
 
 import export
+from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
 from deployment.export import Exported, compare, pictures_for, write_onnx
