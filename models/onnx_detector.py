@@ -127,7 +127,7 @@ def checked(path: Path) -> dict[str, str]:
 
 
 def messages(message: Any, kind: type) -> Iterator[Any]:
-    """Those of a kind at any depth of a protobuf message: weights stand in graphs, in their nodes, in graphs of these."""
+    """Those of a kind at any depth of a protobuf message: weights stand in graphs, in nodes, in graphs of these."""
     if isinstance(message, kind):
         yield message
         return
