@@ -2,14 +2,12 @@
 
 import fcntl
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -29,7 +27,6 @@ SHARED = ROOT.parent / "shared" / "data"
 Script = Callable[..., None]
 Writer = Callable[..., Path]
 DIGITS = list("0123456789")
-ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -135,28 +132,6 @@ def overfitted(scenes: Path, once: Once) -> Path:
             train.main()
 
     return once("runs", fill)
-
-
-def mutated(content: bytes, draw: np.random.Generator) -> bytes:
-    """One to three accidents: a number replaced, bytes changed, lost, doubled or inserted, the end cut off."""
-    for _ in range(draw.integers(1, 4)):
-        kind, at = draw.integers(6), int(draw.integers(len(content) + 1))
-        end = min(len(content), at + int(draw.integers(1, 30)))
-        numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content)) if kind == 0 else []
-        if numbers:
-            match = numbers[draw.integers(len(numbers))]
-            content = content[: match.start()] + ODD[draw.integers(len(ODD))] + content[match.end() :]
-        elif kind == 1:
-            content = content[:at] + draw.bytes(end - at) + content[end:]
-        elif kind == 2:
-            content = content[:at] + content[end:]
-        elif kind == 3:
-            content = content[:end] + content[at:]
-        elif kind == 4:
-            content = content[:at] + ODD[draw.integers(len(ODD))] + content[at:]
-        else:
-            content = content[:at]
-    return content
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import Script, mutated
+from conftest import Script
 
 import export
+from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
 from deployment.export import Exported, compare, pictures_for, write_onnx
@@ -253,6 +254,32 @@ def test_damaged_files(exported: Path, tmp_path: Path) -> None:
         assert (found.names, found.imgsz) == (own.names, own.imgsz)
         assert all(torch.equal(one, other) for one, other in zip(found.outputs(images), wanted, strict=True))
     assert count > 20
+
+
+@pytest.mark.parametrize("place", ["initializer", "node"])
+def test_weights_in_other_files_are_refused(exported: Path, tmp_path: Path, place: str) -> None:
+    model, path = onnx.load(str(exported)), tmp_path / "a.onnx"
+    tensor = model.graph.initializer[0]
+    if place == "node":
+        node = onnx.helper.make_node("Constant", [], ["extra"], value=tensor)
+        model.graph.node.append(node)
+        tensor = model.graph.node[-1].attribute[0].t
+    (tmp_path / "secret").write_bytes(b"x" * 10**6)
+    onnx.external_data_helper.set_external_data(tensor, "secret")
+    tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"its weights are in another file|no whole ONNX model"):
+        load_detector(path)
+
+
+def test_a_file_that_lost_its_checksum_is_refused(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    kept = [item for item in model.metadata_props if item.key != "sha256"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(UserError, match="damaged: not what was written"):
+        load_detector(tmp_path / "a.onnx")
 
 
 def test_without_the_data_it_is_compared_on_other_pictures(
