@@ -56,13 +56,20 @@ def galleries(summary: Summary) -> list[Group]:
     columns = shown_columns(study.columns)
     indices = sorted({index for own in chosen.values() for index in own})
     again = study.again(indices, "pictures")
+    makers = dict.fromkeys(column.explain for column in columns if column.explain)
     groups = []
     for title, own in chosen.items():
         draw, about = (mask_strip, MASKS_ABOUT) if title == SMALLEST else (strip, MAPS_ABOUT)
-        exhibits = [
-            exhibit(study, index, again[index], [draw(column, again[index], study.plan.rule) for column in columns])
-            for index in own
-        ]
+        exhibits = []
+        for index in own:
+            case = again[index]
+            found = {make: make(case) for make in makers}  # all kinds of maps of a network at once
+            strips = [
+                draw(column, case, found[column.explain][column.kind], study.plan.rule)
+                for column in columns
+                if column.explain
+            ]
+            exhibits.append(exhibit(study, index, case, strips))
         groups.append(Group(title, about, exhibits))
     explained = [exhibit(study, own.index, own.case, lime_strips(own)) for own in study.lime]
     return [*groups, Group(LIME, LIME_ABOUT, explained)] if explained else groups
@@ -84,9 +91,8 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
     return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
 
-def strip(column: Column, case: Cases, rule: Rule) -> Strip:
+def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
     """The maps of a column over the picture; saliency is smoothed as in the paper's figure 2, coarse maps are grey."""
-    found = column.explain(case)[column.kind]  # type: ignore[misc]
     image, ious, pictures = picture(case.images[0]), [], []
     for cut, one in zip(column.cuts, found, strict=True):
         own = Measured(one, case.truth, case.boxes, rule)
@@ -96,9 +102,8 @@ def strip(column: Column, case: Cases, rule: Rule) -> Strip:
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
 
-def mask_strip(column: Column, case: Cases, rule: Rule) -> Strip:
+def mask_strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
     """The regions that are measured, with their IoU (figure 8)."""
-    found = column.explain(case)[column.kind]  # type: ignore[misc]
     image, ious, pictures = picture(case.images[0]), [], []
     for one in found:
         own = Measured(one, case.truth, case.boxes, rule)

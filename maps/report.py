@@ -22,7 +22,8 @@ from maps.plotting import save
 from maps.sheet import in_a_row, sheet
 from maps.shown import Group
 from maps.summary import Summary
-from maps.tables import Claim, as_json, heading, markdown, shown_name, tables, terminal, write_values
+from maps.tables import Claim, as_json, heading, markdown, shown_name, tables, terminal
+from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
 
 CODE = re.compile(r"`([^`]+)`")

@@ -2,24 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from evaluation.accuracy import BackboneFile, line_names
+from evaluation.classification import METRICS
+from evaluation.learnt import judged_by
 from maps.cells import FEWEST
 from maps.figures import REGIONS
 from maps.kinds import title_of
 from maps.levels import Level, sentence
 from maps.lines import Line
-from maps.localise import BASELINE, MEAN_BOX, Row, Study
+from maps.localise import BASELINE, MEAN_BOX
 from maps.measures import MEASURES, shown_in
 from maps.networks import is_untrained
-from maps.plotting import as_csv, deviation
+from maps.plotting import deviation
 from maps.regions import Region
 from maps.statistics import mean_known
 from maps.summary import Pair, Summary
-from utils.files import make_folder, write_text
 from utils.text import as_markdown, as_terminal
 
 NOTHING = "–"
@@ -105,50 +106,6 @@ def pair_json(pair: Pair) -> dict[str, Any]:
         for row in pair.rows
     ]
     return {"map": pair.kind, "first": pair.first.name, "second": pair.second.name, "rows": rows}
-
-
-def write_values(study: Study, folder: Path) -> None:
-    """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
-    names = study.plan.split.description.names
-    make_folder(folder)
-    for name, rows in study.beside.sheets.items():
-        write_text(folder / f"{name}.csv", as_csv(rows))
-    for measure in (own.name for own in shown_in("values")):
-        columns = {
-            f"{column.kind}/{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
-            for column in study.columns
-            if column.chosen is None and measure in column.values
-            for place, cut in enumerate(column.cuts)
-        }
-        if columns:
-            write_text(folder / f"{measure}.csv", as_csv(case_rows(study, names, columns)))
-    for measure in (own.name for own in shown_in("values") if own.regions):
-        own = [column for column in study.columns if column.chosen is not None]
-        if own:
-            columns = {
-                f"{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
-                for column in own
-                for place, cut in enumerate(column.cuts)
-            }
-            write_text(folder / f"lime_{measure}.csv", as_csv(case_rows(study, names, columns, own[0].chosen)))
-
-
-def case_rows(
-    study: Study, names: list[str], columns: dict[str, np.ndarray], chosen: np.ndarray | None = None
-) -> list[Row]:
-    """What each case is, and its values."""
-    rows: list[Row] = []
-    indices = range(len(study.cases)) if chosen is None else chosen.tolist()
-    explained = study.plan.explain is None
-    for place, index in enumerate(indices):
-        image, label = study.cases[index]
-        row: Row = {
-            "image": study.records[image].image.name,
-            "class": names[label] if explained else "",
-            "box_share": float(study.shares[index]),
-        }
-        rows.append(row | {name: float(values[place]) for name, values in columns.items()})
-    return rows
 
 
 def heading(summary: Summary) -> str:
@@ -289,6 +246,8 @@ def shown(p: float) -> str:
 def tables(summary: Summary) -> list[Titled]:
     """Every table, in the order of reading."""
     found = [Titled(title, rows) for title, rows in summary.study.beside.tables]
+    if rows := known_table(summary.study.plan.files):
+        found.append(Titled("What the classifiers know", rows, "On the validation images of their training."))
     for kind in summary.kinds:
         measures = [own.name for own in shown_in("table") if own.name in summary.of(kind)[0].values]
         found += [
@@ -308,6 +267,21 @@ def tables(summary: Summary) -> list[Titled]:
         if summary.regions
     ]
     return [*found, *regions, Titled("Without training", baseline_table(summary))]
+
+
+def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
+    """How well each classifier told its validation images apart, beside chance and the majority class; [] if unsaid."""
+    if not files or any("low" not in stage for file in files for stage in file.stages):
+        return []
+    name = judged_by(files[0].single_label)
+    lines = [f"{line}, seed {file.seed}" for line, file in zip(line_names(files), files, strict=True)]
+    table = [[METRICS[name].title, *lines, "majority class", "chance"]]
+    for cut in sorted({cut for file in files for cut in file.cuts}):
+        stages = [file.stages[file.cuts.index(cut)] if cut in file.cuts else None for file in files]
+        first = next(own for own in stages if own)
+        row = [f"{own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]" if own else NOTHING for own in stages]
+        table.append([f"b{cut}", *row, f"{first['majority']:.3f}", f"{first['chance']:.3f}"])
+    return table
 
 
 def region_note(summary: Summary, measure: str) -> str:

@@ -124,7 +124,7 @@ class StudyYaml(Section):
         seeds: every method is trained with each.
         changes: laid over the recipe for all methods.
         methods: name → changes; `from: method/backbone_x.pt` takes the weights that another method's run of the same
-            seed has left.
+            seed has left; `{seed}` in a path of `init` stands for the seed.
         table: None where nothing is asked of single runs.
         reports: name → what is asked of all runs together.
     """
@@ -310,6 +310,8 @@ def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: 
     for over in (settings.changes, changes):
         anchor_paths(over, path.parent)
         values = merged(values, over)
+    if values.get("init"):
+        values["init"] = str(values["init"]).replace("{seed}", str(seed))
     if source:
         values |= {"weights": folder / "train" / cell_name(source, seed) / "weights" / file, "baselines": []}
     where = f"{path}, method {method}"
