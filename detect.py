@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
 from utils.flags import add_precision, add_threshold_flags, input_size, positive, refuse_flags
-from utils.limits import MODEL, PICTURE, add_limit_flags
+from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, new_run, newest_detector
 
@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-mask", action="store_true", help="masks/NAME.png of a segmenter: class numbers")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    add_limit_flags(parser, PICTURE, MODEL)
+    add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     return parser.parse_args()
 

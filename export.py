@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.errors import run_cli
 from utils.flags import add_precision, add_threshold_flags, refuse_flags
-from utils.limits import MODEL, PICTURE, add_limit_flags
+from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, newest_detector
 
@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    add_limit_flags(parser, PICTURE, MODEL)
+    add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     return parser.parse_args()
 

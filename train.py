@@ -7,7 +7,7 @@ from pathlib import Path
 from utils.config import PRESETS
 from utils.errors import run_cli
 from utils.flags import add_recipe_flags, spelling
-from utils.limits import PICTURE, UNPACKED, add_limit_flags
+from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
 from utils.plugins import from_arguments
 
 
@@ -36,7 +36,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    add_limit_flags(parser, PICTURE, UNPACKED)
+    add_limit_flags(parser, PICTURE, UNPACKED, CHECKPOINT)
     add_recipe_flags(parser)
     arguments = parser.parse_args()
     return arguments, {key: value for key in spelling() if (value := getattr(arguments, key)) is not None}

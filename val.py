@@ -12,6 +12,7 @@ from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector
 from utils.tables import listed
+from utils.zoo import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from utils.levels import Levels
 
 DRAWS = 1000
+FIRST_IMAGES = 40  # explained by the weights that ship
 
 
 def parse() -> argparse.Namespace:
@@ -205,14 +207,18 @@ def accuracy(arguments: argparse.Namespace) -> None:
         return
     with result_folder(arguments) as folder:
         study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
-        write_study(study, shown_command(sys.argv[1:]), folder, figures=arguments.json, report=arguments.report)
+        command = shown_command(sys.argv[1:])
+        written = write_study(study, command, folder, figures=arguments.json, report=arguments.report)
     print(terminal_table(study))
-    print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
+    print(f"\ntables and curves in {folder}: {', '.join(written)}")
 
 
 def localise(arguments: argparse.Namespace) -> None:
     """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
+    if weights[0].parent == FOLDER and arguments.images is None:
+        print(f"{FIRST_IMAGES} images, for a first look; --images says how many")
+        arguments.images = FIRST_IMAGES
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
@@ -253,6 +259,7 @@ def localise(arguments: argparse.Namespace) -> None:
         lime=arguments.lime,
         images=arguments.images,
         stretched=arguments.stretch,
+        untrained=arguments.untrained,
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -47,7 +47,7 @@ SCENARIOS: dict[str, tuple[str, tuple[object, ...]]] = {  # name → data, flags
     "baselines": ("corners", (*CASCADE, "--baselines", "e2e,e2e_compute,finetuned,probed", "--pretrain-epochs", 1)),
 }
 PRELOADED = ("training.start", "lightning_fabric", "torch.utils.tensorboard", "pycocotools.cocoeval")
-WAIT_S = 120  # for a process to end
+WAIT_S = 600  # for a process to end
 MOST_KILLS = 3
 GAPS = (-4.0, -0.3)  # decimal logarithms of the seconds between two signals
 TIMED = ("seconds", "data_seconds")  # what no two runs share

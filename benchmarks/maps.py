@@ -160,7 +160,7 @@ def granulometry(given: argparse.Namespace) -> None:
     radii = radii_for(side)
 
     def theirs() -> np.ndarray:
-        disks = [disk(radius).astype(bool) for radius in range(radii)]
+        disks = [disk(radius).astype(bool) for radius in radii]
         return np.array([[ndimage.binary_opening(one, own).sum() for own in disks] for one in regions])
 
     same = bool(np.array_equal(spectrum(regions, radii), theirs()))

@@ -14,6 +14,7 @@ from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
+from utils.names import checked_name
 from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
@@ -240,7 +241,7 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     """Path of an archive that is there, or that was fetched.
 
     Raises:
-        UserError: it is not there and may not be fetched, or cannot.
+        UserError: it is not there and may not be fetched, or cannot, or would lie outside the yaml's folder.
     """
     path = (yaml.parent / archive.file).resolve()
     if path.is_file():
@@ -250,6 +251,11 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     if not download:
         mend = f"add it, or let it be fetched from {archive.url} with --download"
         raise UserError(f"the archive {path} does not exist", where=yaml, mend=mend)
+    if not path.is_relative_to(yaml.parent.resolve()):
+        mend = "give `file:` a place beside the yaml or below it"
+        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, mend=mend)
+    for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
+        checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)
 
 

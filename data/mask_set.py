@@ -1,5 +1,6 @@
 """Pictures with masks for training; what is random in an image depends on (seed, epoch, index) alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from data.loader import CPU, read_image
+from data.images import UnreadableError
+from data.loader import CPU, parted, read_image
 from data.records import Record
 from utils.seed import mixed_seed, seed_draws
 
@@ -22,14 +24,16 @@ class MaskBatch:
         images: [B, 3, S, S] float RGB 0–1.
         masks: [B, S, S] int64: 0 is the background, n the n-th class, 255 does not count.
         index: [B] in the split.
+        lost: as in data.loader.Batch.
     """
 
     images: Tensor
     masks: Tensor
     index: Tensor
+    lost: tuple[tuple[str, str], ...] = ()
 
 
-class MaskSet(Dataset[Item]):
+class MaskSet(Dataset[Item | tuple[str, str]]):
     """Records with masks as tensors; asked with (epoch, index), so that a worker keeps no state.
 
     Args:
@@ -42,19 +46,28 @@ class MaskSet(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: tuple[int, int]) -> Item:
-        """Image [3, S, S] and mask [S, S] uint8, index."""
+    def __getitem__(self, draw: tuple[int, int]) -> Item | tuple[str, str]:
+        """Image [3, S, S] and mask [S, S] uint8, index; or, where one cannot be read any more, the file and why."""
         epoch, index = draw
         record = self.records[index]
         assert record.mask is not None
-        image, mask = read_image(record), torch.from_numpy(record.mask.pixels(record.size_hw))
+        try:
+            image, mask = read_image(record), torch.from_numpy(record.mask.pixels(record.size_hw))
+        except UnreadableError as error:
+            return error.problem
+        except (OSError, ValueError) as error:
+            return str(record.image), f"damaged mask ({error or type(error).__name__})"
         with torch.random.fork_rng(devices=[]):
             seed_draws(mixed_seed(self.seed, epoch, index), CPU)
             image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
         return image.as_subclass(Tensor), mask.as_subclass(Tensor), index
 
 
-def join_masks(items: list[Item]) -> MaskBatch:
+def join_masks(items: Sequence[Item | tuple[str, str]]) -> MaskBatch:
     """Stack images and masks."""
-    images, masks, index = zip(*items, strict=True)
-    return MaskBatch(torch.stack(images).float() / 255, torch.stack(masks).long(), torch.tensor(index))
+    read, lost = parted(items)
+    if not read:
+        nothing = torch.empty(0, 0)
+        return MaskBatch(nothing, nothing, nothing, lost)
+    images, masks, index = zip(*read, strict=True)
+    return MaskBatch(torch.stack(images).float() / 255, torch.stack(masks).long(), torch.tensor(index), lost)

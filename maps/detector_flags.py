@@ -66,6 +66,7 @@ def planned(arguments: argparse.Namespace, files: Sequence[DetectorFile], split:
         masks=arguments.masks or MASKS,
         thresholds=Thresholds(least, arguments.iou_thres, arguments.max_det, multi_label=False),
         stretched=arguments.stretch,
+        untrained=arguments.untrained,
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -2,7 +2,9 @@
 
 import argparse
 
+from maps.binary import PERCENTILES
 from maps.defaults import DETECTOR_KINDS, EXPLAINED, KINDS, MASKS
+from utils.flags import positive
 from utils.tables import listed
 
 
@@ -23,7 +25,8 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         "--percentile",
         type=percentile,
         default=80,
-        help="pixels above it are a map's region: 50, 55 … 95, or auto: best for end-to-end maps of val [80]",
+        help="pixels above it are a map's region: 5, 10 … 95, 97, 98, 99, or auto: best for end-to-end maps of images "
+        "that no network has learnt from [80]",
     )
     maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
     maps.add_argument(
@@ -56,6 +59,13 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         help="stretch maps over the image, as libraries do [put where their cells lie]",
     )
     maps.add_argument(
+        "--untrained",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="networks without training to explain beside those of each architecture, with N seeds [3]",
+    )
+    maps.add_argument(
         "--claims",
         action="store_true",
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
@@ -79,6 +89,6 @@ def percentile(text: str) -> int | None:
     """A percentile that is measured, or None for auto."""
     if text == "auto":
         return None
-    if text not in map(str, range(50, 100, 5)):
-        raise argparse.ArgumentTypeError(f"{text} is none of 50, 55 … 95, auto")
+    if text not in map(str, PERCENTILES):
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(map(str, PERCENTILES))}, auto")
     return int(text)

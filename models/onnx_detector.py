@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +128,24 @@ def checked(path: Path) -> dict[str, str]:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker have many types
         raise unreadable(path, error) from error
-    if any(weights.data_location == onnx.TensorProto.EXTERNAL for weights in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in messages(model, onnx.TensorProto)):
         raise UserError("its weights are in another file", where=path, mend="export it as one file")
     properties = {item.key: item.value for item in model.metadata_props}
-    if "sha256" in properties and properties["sha256"] != digest(model):
+    own = "decode" in properties  # what no other program says
+    if ("sha256" in properties or own) and properties.get("sha256") != digest(model):
         raise UserError("damaged: not what was written", where=path, mend="export or copy it again")
     return properties
+
+
+def messages(message: Any, kind: type) -> Iterator[Any]:
+    """Those of a kind at any depth of a protobuf message: weights stand in graphs, in nodes, in graphs of these."""
+    if isinstance(message, kind):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from messages(part, kind)
 
 
 def digest(model: Any) -> str:

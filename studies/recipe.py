@@ -21,16 +21,16 @@ from maps.kinds import MAPS
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.names import PathName, checked_name, is_name
 from utils.plugins import load
-from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
-LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
+TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -93,6 +93,8 @@ class Report(Section):
     targets: tuple[str, ...] = ()
     images: int | None = Field(None, ge=1)
     stretch: bool = False
+    view: Literal["learnt", "pictures"] | None = None
+    untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
     batch_size: int | None = Field(None, ge=1)
 
@@ -122,7 +124,7 @@ class StudyYaml(Section):
         seeds: every method is trained with each.
         changes: laid over the recipe for all methods.
         methods: name → changes; `from: method/backbone_x.pt` takes the weights that another method's run of the same
-            seed has left.
+            seed has left; `{seed}` in a path of `init` stands for the seed.
         table: None where nothing is asked of single runs.
         reports: name → what is asked of all runs together.
     """
@@ -131,9 +133,9 @@ class StudyYaml(Section):
     recipe: Path
     seeds: tuple[int, ...] = Field(min_length=1)
     changes: dict[str, Any] = Field(default_factory=dict)
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    methods: dict[PathName, dict[str, Any]] = Field(min_length=1)
     table: Table | None = None
-    reports: dict[str, Report] = Field(default_factory=dict)
+    reports: dict[PathName, Report] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -149,9 +151,12 @@ class StudyYaml(Section):
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
                 raise ValueError(f"report `{name}` is told of {', '.join(missing)}, and there is no such run")
+        if taken := [name for name in self.reports if name.lower() in TAKEN]:
+            raise ValueError(f"a report cannot be called {taken[0]}: a file of the study is")
         for method, changes in self.methods.items():
             source = changes.get(FROM)
-            if source is not None and str(source).partition("/")[0] not in self.methods:
+            name, _, file = str(source).partition("/")
+            if source is not None and (name not in self.methods or not is_name(file)):
                 raise ValueError(f"`{method}` takes weights from {source}, which is no method/file.pt of this study")
         return self
 
@@ -247,6 +252,7 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
             method will leave, a report on maps that there are not.
     """
+    checked_name(path.stem, str(path))
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
     check_asked(settings, path)
@@ -286,7 +292,7 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
         unused = None if cell.recipe.pretrains else PRETRAINING
         left_out = ELSEWHERE | (unused or set())
         values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
+        without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
@@ -304,6 +310,8 @@ def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: 
     for over in (settings.changes, changes):
         anchor_paths(over, path.parent)
         values = merged(values, over)
+    if values.get("init"):
+        values["init"] = str(values["init"]).replace("{seed}", str(seed))
     if source:
         values |= {"weights": folder / "train" / cell_name(source, seed) / "weights" / file, "baselines": []}
     where = f"{path}, method {method}"

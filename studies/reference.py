@@ -11,6 +11,7 @@ from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
+from models.detectors import DETECTORS
 from models.fcn import FCNS
 from models.heads import HEADS
 from training.loggers import LOGGERS
@@ -20,6 +21,7 @@ from wsol.methods import METHODS
 
 TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
+    "Detectors": DETECTORS,
     "Classifiers of a stage": HEADS,
     "Classes of pixels from a backbone": FCNS,
     "Maps of evidence": MAPS,

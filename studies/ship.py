@@ -5,7 +5,6 @@ weights/README.md are written.
 """
 
 import argparse
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
-from utils.files import write_text
+from utils.files import sha256_of, write_text
 from utils.zoo import FOLDER, LIST, Shipped
 
 FILES = ("backbone_cl*.pt", "backbone_e2e*.pt", "best.pt")
@@ -50,10 +49,13 @@ def ship(path: Path, name: str) -> Shipped:
     figures = detector_figures(target) if kind == "detector" else backbone_figures(content)
     recipe = content["recipe"]
     about = f"{recipe['backbone']} ×{recipe['width']:g}, {Path(recipe['data']).stem}"
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    return Shipped(
-        file=target.name, kind=kind, about=about, recipe=recipe_of(path), figures=figures, sha256=digest, default=True
-    )
+    digest = sha256_of(target)
+    return Shipped(file=target.name, kind=kind, about=about, recipe=recipe_of(path), figures=figures, sha256=digest)
+
+
+def is_default(own: Shipped, last: Path) -> bool:
+    """Whether commands take a file where no run is: every detector, and the backbones of the last run."""
+    return own.kind == "detector" or own.recipe == f"configs/zoo/{last.name}.yaml"
 
 
 def recipe_of(path: Path) -> str:
@@ -97,13 +99,15 @@ def main() -> None:
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, named as its recipe"
     )
     files: dict[str, Shipped] = {}
-    for run in parser.parse_args().runs:
+    runs = parser.parse_args().runs
+    for run in runs:
         found = [path for pattern in FILES for path in sorted((run / "weights").glob(pattern))]
         if not found:
             raise UserError("holds no weights to ship", where=run, mend="give the folder of a finished run")
         for path in found:
             name = f"{run.name}_{'detector' if path.stem == 'best' else path.stem.removeprefix('backbone_')}"
             files[name] = ship(path, name)
+    files = {name: own.model_copy(update={"default": is_default(own, runs[-1])}) for name, own in files.items()}
     content = {name: own.model_dump(exclude_none=True) for name, own in files.items()}
     write_text(LIST, yaml.safe_dump(content, sort_keys=False))
     page = FOLDER / "README.md"

@@ -2,14 +2,12 @@
 
 import fcntl
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -29,7 +27,6 @@ SHARED = ROOT.parent / "shared" / "data"
 Script = Callable[..., None]
 Writer = Callable[..., Path]
 DIGITS = list("0123456789")
-ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -137,28 +134,6 @@ def overfitted(scenes: Path, once: Once) -> Path:
     return once("runs", fill)
 
 
-def mutated(content: bytes, draw: np.random.Generator) -> bytes:
-    """One to three accidents: a number replaced, bytes changed, lost, doubled or inserted, the end cut off."""
-    for _ in range(draw.integers(1, 4)):
-        kind, at = draw.integers(6), int(draw.integers(len(content) + 1))
-        end = min(len(content), at + int(draw.integers(1, 30)))
-        numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content)) if kind == 0 else []
-        if numbers:
-            match = numbers[draw.integers(len(numbers))]
-            content = content[: match.start()] + ODD[draw.integers(len(ODD))] + content[match.end() :]
-        elif kind == 1:
-            content = content[:at] + draw.bytes(end - at) + content[end:]
-        elif kind == 2:
-            content = content[:at] + content[end:]
-        elif kind == 3:
-            content = content[:end] + content[at:]
-        elif kind == 4:
-            content = content[:at] + ODD[draw.integers(len(ODD))] + content[at:]
-        else:
-            content = content[:at]
-    return content
-
-
 @pytest.fixture(scope="session")
 def exported(overfitted: Path, once: Once) -> Path:
     """ONNX file of that detector, in the default layout."""
@@ -182,7 +157,7 @@ def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
 def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("not today")
 
     monkeypatch.setattr("deployment.export.export_traced", fails)
@@ -191,7 +166,7 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.export makes of that detector is not made again."""
-    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
+    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path, **___: shutil.copyfile(exported, path))
 
 
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage

@@ -22,7 +22,7 @@ from utils.console import console
 from utils.errors import UserError
 from utils.recipes import build, refuse_differences
 
-STATES = ("training", "detector")  # kinds of last.pt: to go on from, and of a detector that is trained
+STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to go on from, and of what is trained already
 
 
 @dataclass(frozen=True)

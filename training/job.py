@@ -1,6 +1,6 @@
 """One training run: what all its phases share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,14 @@ from data.seen import KEY
 from data.views import View
 from models.batchnorm import globalise
 from models.weights_files import Beginning
+from training.held import Held
 from training.loggers import Services
 from training.logs import Logs
 from training.loop import Hooks, Loop, Task
 from training.same_data import Identity
 from utils import checkpoint
 from utils.config import Phase, Recipe
+from utils.console import console
 from utils.stop import Stop
 
 SHOWN = 8  # images of a batch that an error names
@@ -73,8 +75,8 @@ class Job:
 
     @property
     def trained(self) -> bool:
-        """Whether the detector was trained before this process began."""
-        return self.resumed.get("kind") == "detector"
+        """Whether the detector or segmenter was trained before this process began."""
+        return self.resumed.get("kind") in ("detector", "segmenter")
 
     @property
     def lesson(self) -> Description:
@@ -96,7 +98,8 @@ class Job:
 
     def images(self, dataset: DetectionSet, phase: Phase, seed: int, views: int = 0) -> DataLoader[Any]:
         """Training batches of a data set, in an order drawn from the seed."""
-        return make_loader(dataset, self.order(len(dataset), seed, views), self.rank_batch(phase), self.recipe.workers)
+        order = self.order(len(dataset), seed, views)
+        return make_loader(dataset, order, self.rank_batch(phase), self.recipe.workers, leave_out=True)
 
     def identity(self) -> dict[str, Any]:
         """What every checkpoint of the run says of itself."""
@@ -130,6 +133,7 @@ class Job:
         split: Split | None = None,
         extra: dict[str, Any] | None = None,
         improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
+        hold: Sequence[nn.Module] = (),
     ) -> tuple[nn.Module, dict[str, float]]:
         """Run the training loop, or the rest of it; last.pt is the resumable checkpoint.
 
@@ -138,6 +142,7 @@ class Job:
             split: the images that the batches' indices count [the training split].
             extra: goes into last.pt.
             improved: told whenever the validation figure is the best so far.
+            hold: modules that are fixed for as many epochs as the phase says.
 
         Returns:
             The averaged network and its last validation figures.
@@ -154,5 +159,8 @@ class Job:
             lambda state: self.save(self.last, {"kind": "training", **(extra or {}), **state}), improved, describe
         )
         state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
-        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
+        held = Held.of(hold, phase, several=self.fabric.world_size > 1)
+        if held:
+            console.print(f"{task.name}: {len(hold)} blocks are fixed for {held.until} of {phase.epochs} epochs")
+        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state, held=held)
         return loop.fit()

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
+from training.held import Held
 from training.logs import Logs
+from training.lost import Lost
 from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
 from training.update import Average, clip_gradients, make_optimizer
@@ -106,6 +108,7 @@ class Loop:
         loader: training batches, over an EpochSampler.
         seed: of what the network itself draws, in dropout.
         state: a former `save` of the same task to go on from, or empty.
+        held: what is fixed at first.
     """
 
     def __init__(
@@ -120,7 +123,9 @@ class Loop:
         *,
         seed: int,
         state: dict[str, Any],
+        held: Held | None = None,
     ) -> None:
+        self.held = held
         self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
         self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
         self.position = Position(**state["position"]["within"]) if state else Position()
@@ -134,7 +139,7 @@ class Loop:
             self._restore(state)
         self.saved = time.monotonic()
         self.verdict = 0
-        self.whole = True  # no update is half done
+        self.whole, self.lost = True, Lost()  # whole: no update is half done
         if loader.drop_last:
             console.print(
                 f"{task.name}: one image, another in every epoch, is left out: it would be a batch of its own"
@@ -246,14 +251,17 @@ class Loop:
         self.loader.sampler.epoch = at.epoch
         self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
+        if self.held:
+            self.held.begin(at.epoch)
         began = asked = time.monotonic()
-        waited = 0.0
+        waited, self.lost.count = 0.0, 0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
+            self.lost.tell(batch)
             set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch)
             asked = time.monotonic()
-        means = {f"train/{name}": total / count for name, total in at.totals.items()}
+        means = {f"train/{name}": total / count for name, total in at.totals.items()} | self.lost.figures(self.fabric)
         return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
 
     def _rate(self, batch: int) -> float:
@@ -264,7 +272,7 @@ class Loop:
     def _step(self, batch: Any) -> None:
         """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
 
-        Gradients of several batches may go into one update. A run is saved and left only after one.
+        Gradients of several batches may go into one update: a run is saved and left only after one.
         """
         at = self.position
         together, last = self._group()
@@ -295,6 +303,8 @@ class Loop:
 
     def _update(self) -> None:
         """Clip, step, average."""
+        if self.held:
+            self.held.before_update(self.position.epoch)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         if math.isfinite(self.phase.clip):
             clip_gradients(self.optimizer.optimizer, self.phase.clip)
@@ -337,8 +347,12 @@ class Loop:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(state["model"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        try:
+            self.task.model.load_state_dict(state["model"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"its last save is of another network ({str(error).splitlines()[0][:200]})"
+            raise UserError(what, where=self.task.name, mend="restore last.pt, or start a new run") from error

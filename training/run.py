@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
-from models.yolov3 import YOLOv3
+from models.detectors import DETECTORS, Settings
 from training.backbone import begin_detector, reuse_backbone
 from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
@@ -141,7 +141,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
     """The reason to stop after pre-training, if there is one."""
     if job.recipe.pretrain_only:
         return "--pretrain-only"
-    if not taps:
+    if not taps and DETECTORS[job.recipe.detector].tapped:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
     return None if has_boxes(job.train) else "the training images have no boxes"
 
@@ -163,7 +163,8 @@ def run(job: Job) -> dict[str, Any]:
         console.print(f"no detector: {reason}")
         return taught
     seed_process(recipe.seed, DETECTOR_SEED)
-    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
+    settings = Settings(len(job.names), recipe.imgsz)
+    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width), settings)
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.backbones import make_backbone
+from models.detectors import DETECTORS
 from models.plan import make_plan, plan_table
 from training import inputs
 from training.check import check_batches, check_names
@@ -139,11 +140,11 @@ def show_plan(recipe: Recipe) -> None:
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
+        size = f"{recipe.data.name}, {recipe.imgsz} px"
         if recipe.task == "segment" and not recipe.pretrain_only:
-            size = f"{recipe.data.name}, {recipe.imgsz} px"
             console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
-        elif backbone.taps and not recipe.pretrain_only:
-            console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
+        elif (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
+            console.print(f"detector: {recipe.detector}, {size}, epochs {recipe.train.epochs}")
 
 
 def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:

@@ -13,12 +13,13 @@ from utils.errors import UserError
 from utils.plugins import FLAG, add_import_flag
 from utils.tables import listed, near
 
-NAMED = {  # recipe key → kind of what it names
+NAMED = {
     "backbone": "backbone",
-    "fcn": "fully convolutional head",
+    "detector": "detector",
     "pretrain.head": "head",
+    "fcn": "fully convolutional head",
     "logger": "logger",
-}
+}  # recipe key → kind of what it names
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:

@@ -18,6 +18,20 @@ from utils.zoo import PREFIX, weight_file
 HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "init", "pretrain.data", "imports")
+# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
+LATER: dict[str, Any] = {
+    "imports": [],
+    "init": None,
+    "init_freeze": False,
+    "task": "detect",
+    "fcn": "fcn8s",
+    "detector": "yolov3",
+    "train.freeze_epochs": 0.0,
+    "train.rates": {},
+    "pretrain.freeze_epochs": 0.0,
+    "pretrain.rates": {},
+    "augment.pca": 0.0,
+}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -189,6 +203,15 @@ def change_paths(values: dict[str, Any], change: Callable[[str | Path], str | Pa
             given = [value] if isinstance(value, str | Path) else value
             paths = [change(each) if isinstance(each, str | Path) else each for each in given]
             own[key] = paths[0] if isinstance(value, str | Path) else paths
+
+
+def without_later(values: dict[str, Any]) -> None:
+    """Drop, in place, the keys of LATER of which a recipe says nothing."""
+    for name, unused in LATER.items():
+        section, _, key = name.rpartition(".")
+        own = values.get(section, {}) if section else values
+        if own.get(key) == unused:
+            own.pop(key, None)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import first_free, make_folder
+from utils.names import checked_name
 from utils.zoo import PREFIX, shipped, weight_file
 
 FINISHED = "metrics.json"
@@ -16,8 +17,12 @@ NOTES = ("recipe.yaml", "console.log", "events.out.tfevents*")  # files that alo
 
 
 def new_run(project: Path, kind: str, name: str = "exp") -> contextlib.AbstractContextManager[Path]:
-    """The next free run folder, project/kind/name{,2,3…}, as made by `made`."""
-    return made(first_free(lambda candidate: project / kind / candidate, name))
+    """The next free run folder, project/kind/name{,2,3…}, as made by `made`.
+
+    Raises:
+        UserError: it cannot be called so.
+    """
+    return made(first_free(lambda candidate: project / kind / candidate, checked_name(name, "--name")))
 
 
 @contextlib.contextmanager

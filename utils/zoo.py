@@ -1,6 +1,5 @@
 """Weights that ship: `zoo:NAME` in place of a file, and what commands use where there is no run yet."""
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from utils.config import ROOT
 from utils.errors import UserError
+from utils.files import sha256_of
 from utils.tables import near
 
 FOLDER = ROOT / "weights"
@@ -77,9 +77,8 @@ def checked(own: Shipped) -> Path:
     mend = f"fetch it with --download from {own.url}" if own.url else "restore it with `git checkout weights`"
     if not own.path.is_file():
         raise UserError("no such file", where=own.path, mend=mend)
-    with own.path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != own.sha256:
-            raise UserError("is not the file that was published", where=own.path, mend=mend)
+    if sha256_of(own.path) != own.sha256:
+        raise UserError("is not the file that was published", where=own.path, mend=mend)
     return own.path
 
 

@@ -145,10 +145,10 @@ def test_full_disk_leaves_no_half_cache(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": torch.zeros(3)})
+    checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": {"w": torch.zeros(3)}})
     with small_files(20_000), pytest.raises(UserError, match=os.strerror(errno.EFBIG)):
-        checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": torch.ones(10_000)})
-    assert checkpoint.load(tmp_path / "a.pt", "stage")["model"].tolist() == [0, 0, 0]
+        checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": {"w": torch.ones(10_000)}})
+    assert checkpoint.load(tmp_path / "a.pt", "stage")["model"]["w"].tolist() == [0, 0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 

@@ -17,11 +17,11 @@ import export
 import train
 import val
 from models.segmenter import is_segmenter, load_segmenter
-from studies.recipe import LATER
 from training.start import train as train_in_python
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.palette import palette
+from utils.recipes import LATER
 
 __all__ = ["dying", "one_thread", "started"]  # fixtures of the tests of killed processes
 FLAGS = ("--task", "segment", "--width", 0.0625, "--imgsz", 64, "--batch-size", 2, "--device", "cpu", "--precision",
