@@ -15,11 +15,10 @@ from utils.tables import listed
 from utils.zoo import FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from data.records import Split
     from data.views import View
-    from models import Detector
     from utils.levels import Levels
 
 DRAWS = 1000
@@ -120,7 +119,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     """Find boxes with a detector, draw, write, print; with several detectors, compare them on the same images."""
     weights = arguments.weights or [newest_detector(arguments.project)]
     from evaluation.average_precision import Finding, judge, write_metrics
-    from evaluation.comparison import lines_of
+    from evaluation.comparison import lines_of, same_classes
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
@@ -165,19 +164,6 @@ def result_folder(arguments: argparse.Namespace) -> "Iterator[Path]":
         for path in filter(None, (arguments.json, arguments.report)):
             stack.enter_context(made(path.parent))
         yield folder
-
-
-def same_classes(detectors: "Sequence[Detector]") -> None:
-    """Refuse detectors of other classes: their figures could not be compared.
-
-    Raises:
-        UserError: one is.
-    """
-    first = detectors[0]
-    for own in detectors[1:]:
-        if own.names != first.names:
-            what = f"classes {own.names} are not those of {first.path}: {first.names}"
-            raise UserError(what, where=own.path, mend="compare detectors of the same classes")
 
 
 def segment(arguments: argparse.Namespace) -> None:

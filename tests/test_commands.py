@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
+
+from utils.version import version
 
 MAIN = 'if __name__ == "__main__":'
 COMMANDS = [
@@ -46,6 +49,21 @@ def test_help_and_bad_flags(
     assert not said.out
     assert said.err.splitlines()[-1].partition(": error: ")[2]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_says_its_version(
+    command: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    assert ended(command, monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"cascade-yolo {version()}\n"
+
+
+def test_one_version_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == version()
+    assert f"ARG VERSION={version()}\n" in (ROOT / "Dockerfile").read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

@@ -16,6 +16,7 @@ from utils.console import console
 from utils.errors import Stopped, UserError
 from utils.files import cannot_write
 from utils.text import redacted
+from utils.version import named
 
 NAME = "console.log"
 
@@ -66,7 +67,9 @@ def header() -> str:
     """When, with what, and by which command; nothing secret is in it."""
     script = Path(sys.argv[0])
     command = f"python {shlex.join([script.name, *sys.argv[1:]])}" if script.suffix == ".py" else "from Python"
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}, Python {platform.python_version()}\n$ {redacted(command)}"
+    return (
+        f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}, {named()}, Python {platform.python_version()}\n$ {redacted(command)}"
+    )
 
 
 def last_words(error: BaseException) -> str:

@@ -145,15 +145,16 @@ def flag_yaml(value: str, where: Path | str) -> object:
         raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, mend=error.mend) from error
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by `key` or `section.key`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
     """Keys in which two recipes disagree, with both values, as `train.epochs is 3, not 5`."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return found
-
     one, two = flat(recipe.model_dump(mode="json")), flat(other.model_dump(mode="json"))
     return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
 
