@@ -9,7 +9,7 @@ import numpy as np
 
 from maps.binary import PERCENTILES
 from maps.kinds import title_of
-from maps.lines import Line
+from maps.lines import Line, shown_name
 from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
 from maps.plotting import DASHES, MARKERS, Chart, canvas, deviation, line_chart, ticks
@@ -194,7 +194,7 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
     for line in summary.of(kind):
         if not line.trained:
             means = mean_known(line.values[measure][:, slice(None) if only is None else only], (0, 1))
-            axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=line.name)
+            axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=shown_name(line))
             if only is None:
                 axis.fill_between(line.cuts, *line.intervals[measure], color="0.5", alpha=0.12, linewidth=0)
             rows += [

@@ -66,6 +66,11 @@ class Line:
         return mean_known(above(self.values["iou"], threshold), (0, 1))
 
 
+def shown_name(line: Line) -> str:
+    """A line's name, with its seeds where they are several."""
+    return f"{line.name} ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else line.name
+
+
 def above(values: np.ndarray, threshold: float) -> np.ndarray:
     """1 where a value lies above a threshold, else 0; NaN where there is none."""
     return np.where(np.isnan(values), np.nan, values > threshold)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-SIDE = 168  # pixels of a picture, at least
+SIDE = 176  # pixels of the longer side of a picture, as large as a page shows it
 TRUE, FOUND = (0, 190, 60), (235, 45, 45)
 OPACITY = 0.55
 DIMMED = 0.3  # of what is outside a region
@@ -15,10 +15,11 @@ QUALITY = 68  # of WebP, at which maps are half as large as in JPEG
 
 
 def picture(image: Tensor) -> np.ndarray:
-    """[H, W, 3] uint8 RGB of an image [3, H, W] in 0–1, enlarged by a whole number where it is small."""
+    """[h, w, 3] uint8 RGB of an image [3, H, W] in 0–1, the longer side SIDE."""
     pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    times = -(-SIDE // max(pixels.shape[:2]))
-    return cv2.resize(pixels, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) if times > 1 else pixels
+    scale = SIDE / max(pixels.shape[:2])
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how))
 
 
 def overlaid(picture: np.ndarray, one: np.ndarray, colours: str = "inferno") -> np.ndarray:
@@ -57,7 +58,7 @@ def written(picture: np.ndarray, text: str) -> np.ndarray:
     """The picture with a few words in its lower left corner, readable on light and dark."""
     found = np.ascontiguousarray(picture)
     for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(found, text, (6, len(found) - 8), FONT, 0.5, colour, thickness, cv2.LINE_AA)
+        cv2.putText(found, text, (5, len(found) - 7), FONT, 0.55, colour, thickness, cv2.LINE_AA)
     return found
 
 

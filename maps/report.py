@@ -15,6 +15,7 @@ from maps.figures import charts
 from maps.gallery import galleries
 from maps.kinds import title_of
 from maps.lime_pictures import pipeline
+from maps.lines import shown_name
 from maps.localise import Study
 from maps.measures import MEASURES
 from maps.overlay import as_jpeg, as_uri
@@ -22,7 +23,7 @@ from maps.plotting import save
 from maps.sheet import in_a_row, sheet
 from maps.shown import Group
 from maps.summary import Summary
-from maps.tables import Claim, as_json, heading, markdown, shown_name, tables, terminal
+from maps.tables import Claim, as_json, heading, markdown, tables, terminal
 from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
 
@@ -102,11 +103,12 @@ def page(summary: Summary, claims: Sequence[Claim], command: str, plots: list[Pl
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"text": as_html, "plain": without_marks, "titled": title_of}
     template = environment.from_string(TEMPLATE.read_text())
-    trained = [line for line in summary.lines if line.trained]
+    trained, about = [line for line in summary.lines if line.trained], heading(summary).split("\n")
     return template.render(
         title=f"Where features look: {summary.study.plan.split.description.yaml.stem}",
         subtitle=subtitle(summary),
-        about=heading(summary),
+        about=about[:2],
+        remarks=about[2:],
         claims=claims,
         command=command,
         cuts=max((line.cuts for line in trained), key=len),

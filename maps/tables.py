@@ -13,7 +13,7 @@ from maps.cells import FEWEST
 from maps.figures import REGIONS
 from maps.kinds import title_of
 from maps.levels import Level, sentence
-from maps.lines import Line
+from maps.lines import Line, shown_name
 from maps.localise import BASELINE, MEAN_BOX
 from maps.measures import MEASURES, shown_in
 from maps.networks import is_untrained
@@ -161,11 +161,6 @@ def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
         row = [cell(line, measure, line.cuts.index(cut)) if cut in line.cuts else NOTHING for line in lines]
         table.append([f"b{cut}", *row, *([level] if level else [])])
     return table
-
-
-def shown_name(line: Line) -> str:
-    """A line's name, with its seeds where they are several."""
-    return f"{line.name} ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else line.name
 
 
 def mean_box(summary: Summary, kind: str, measure: str) -> str:

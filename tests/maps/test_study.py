@@ -156,7 +156,7 @@ def test_slider_changes_the_pictures_in_a_browser(report: tuple[Path, str], tmp_
             pictures.append(np.array(image.convert("RGB")).astype(int))
         texts.append(chromium("--dump-dom", path.as_uri()))
     assert pictures[0].std() > 10, "the page is not blank"
-    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.005
+    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.002
     assert "(b6)" in texts[0]
     assert "(b1)" in texts[1]
     assert "(b6)" not in texts[1]
