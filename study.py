@@ -47,7 +47,8 @@ def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
     study = read_study(arguments.study, arguments.project, arguments.publish)
-    cells = study.share(*arguments.cells, arguments.methods)
+    number, of = arguments.cells
+    cells = study.share(number, of, arguments.methods)
     from studies.runs import check_made
 
     for cell in study.cells:
@@ -55,6 +56,7 @@ def main() -> None:
     if arguments.dry_run:
         from studies.estimate import plan_table
 
+        check_data(study)
         print(plan_table(study, cells))
         return
     failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)

@@ -24,7 +24,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     )
     parser.add_argument("--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags go before")
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, check data and weights, and stop")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -45,16 +45,26 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
 
 
 def main() -> None:
-    """Parse, plan, launch, train."""
+    """Parse, then train, with all that is said kept for the run folder."""
     arguments, given = parse()
+    from training.console_log import noted
+
+    with noted():
+        carry_out(arguments, given)
+
+
+def carry_out(arguments: argparse.Namespace, given: dict[str, str]) -> None:
+    """Plan, launch, train."""
     from training.fabric import first_speaks
-    from training.start import begin, choose, show_plan
+    from training.start import begin, choose, rehearse, show_plan
 
     begun = choose(arguments.recipe, given, preset=arguments.preset, resume=arguments.resume, project=arguments.project)
     begun = replace(begun, accept_changed=arguments.accept_changed_data)
     first_speaks(begun.recipe)
     show_plan(begun.recipe)
-    if not arguments.dry_run:
+    if arguments.dry_run:
+        rehearse(begun, download=arguments.download)
+    else:
         begin(begun, project=arguments.project, name=arguments.name, download=arguments.download)
 
 

@@ -59,6 +59,7 @@ class DataYaml(BaseModel):
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
+        masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
         label: key of the json's images that tells their class (coco_labels).
@@ -85,6 +86,7 @@ class DataYaml(BaseModel):
     nc: int | None = None
     images: Path | None = None
     labels: Path | None = None
+    masks: Path | None = None
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
@@ -167,6 +169,8 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
         raise UserError(what, where=yaml, mend="delete that folder to have those of `scenes:` made, or mend `scenes:`")
+    elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
+        sample.write_masks(root, size)
 
 
 def load_description(path: Path, *, download: bool = False) -> Description:
@@ -208,7 +212,28 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.classes or {},
         content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
+        root / content.masks if content.masks else None,
     )
+
+
+def made_on_first_use(path: Path, *, download: bool) -> str | None:
+    """What of a data set is still to be made, unpacked or fetched, as a line; None where all of it is there.
+
+    Raises:
+        UserError: the yaml is not right, or an archive is missing that may not be fetched.
+    """
+    content = build(DataYaml, read_yaml(path), path)
+    root = (path.parent / content.path).resolve()
+    if is_folder(root) or not (content.scenes or content.archives):
+        return None
+    if content.scenes:
+        return f"the built-in scenes are made in {root}"
+    files = [(path.parent / archive.file).resolve() for archive in content.archives]
+    missing = [archive for archive, file in zip(content.archives, files, strict=True) if not file.is_file()]
+    for archive in missing:
+        if archive.url is None or not download:
+            present(archive, path, download=False)  # raises
+    return f"{len(files)} archives are unpacked into {root}" + (f", {len(missing)} of them fetched" if missing else "")
 
 
 def present(archive: Archive, yaml: Path, *, download: bool) -> Path:

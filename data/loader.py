@@ -1,8 +1,9 @@
 """Records → batches; what is random is drawn from (seed, epoch, index) alone."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -171,16 +172,24 @@ def collate(items: list[Item]) -> Batch:
 
 
 def make_loader(
-    dataset: DetectionSet, sampler: Sampler[tuple[int, int]], batch_size: int, workers: int
-) -> DataLoader[Batch]:
-    """DataLoader over a sampler of (epoch, index) pairs."""
+    dataset: Dataset[Any],
+    sampler: Sampler[tuple[int, int]],
+    batch_size: int,
+    workers: int,
+    join: Callable[[list[Any]], Any] = collate,
+) -> DataLoader[Any]:
+    """DataLoader over a sampler of (epoch, index) pairs.
+
+    Args:
+        join: makes a batch of a list of items.
+    """
     return DataLoader(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_size,
         sampler=sampler,
         drop_last=lone_last(sampler, batch_size),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=join,
         persistent_workers=workers > 0,
         worker_init_fn=let_go,
     )

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from utils.config import Augment
-from utils.letterbox import FILL, letterboxed, scaled_to_fit
+from utils.letterbox import FILL, IGNORED, letterboxed, scaled_to_fit
 
 MIN_BOX_PIXELS = 2
 MOST_ZOOM_OUT = 3.0  # sides of the canvas over those of the image
@@ -74,6 +75,22 @@ def train_transform(imgsz: int, augment: Augment) -> nn.Module:
         [
             *zoom_out,
             v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], augment.crop),
+            v2.RandomHorizontalFlip(augment.fliplr),
+            ToSize(scaled_to_fit, imgsz),
+            *last(imgsz, augment),
+        ]
+    )
+
+
+def segment_transform(imgsz: int, augment: Augment) -> nn.Module:
+    """Picture and mask: zoom-out, a crop of a third of the picture or more, mirror and photometric, in a letterbox."""
+    fills: dict[Any, Any] = {tv_tensors.Image: FILL, tv_tensors.Mask: IGNORED}
+    zoom_out = [v2.RandomZoomOut(fills, (1, MOST_ZOOM_OUT), augment.zoom_out)] if augment.zoom_out else []
+    crop = v2.RandomResizedCrop((imgsz, imgsz), scale=(1 / 3, 1.0), antialias=True)
+    return v2.Compose(
+        [
+            *zoom_out,
+            v2.RandomApply([crop], augment.crop),
             v2.RandomHorizontalFlip(augment.fliplr),
             ToSize(scaled_to_fit, imgsz),
             *last(imgsz, augment),

@@ -1,4 +1,4 @@
-"""What is written about pictures that a detector has looked through."""
+"""What is written about pictures that a detector or a segmenter has looked through."""
 
 import re
 import shutil
@@ -11,6 +11,7 @@ import numpy as np
 
 from data.sources import Frame
 from models import Found
+from models.segmented import Segmented
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import save_image
 from utils.errors import UserError
@@ -92,6 +93,7 @@ class Sink:
         txt: labels/NAME.txt: class cx cy w h, shares of the image, and the score.
         json: detections.json of all of them, at the end.
         crops: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
+        masks: masks/NAME.png, the class number of every pixel.
     """
 
     folder: Path
@@ -99,13 +101,14 @@ class Sink:
     txt: bool = False
     json: bool = False
     crops: bool = False
+    masks: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     films: dict[str, Film] = field(default_factory=dict)
     stems: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
 
-    def write(self, frame: Frame, found: Found) -> None:
-        """All that is asked for about one picture."""
+    def write(self, frame: Frame, found: Found | Segmented) -> None:
+        """All that is asked for about one picture; `txt`, `json` and `crops` of boxes, `masks` of a segmenter's."""
         stem = self.stem(frame)
         name = stem if frame.number is None else f"{stem}_{frame.number:06d}"
         if self.pictures:
@@ -113,6 +116,10 @@ class Sink:
                 found.save(self.folder / f"{name}.jpg")
             else:
                 self.film(frame).add(np.asarray(found.plot()), frame.seconds)
+        if isinstance(found, Segmented):
+            if self.masks:
+                found.save_mask(self.folder / "masks" / f"{name}.png")
+            return
         if self.txt:
             write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(found))
         if self.json:

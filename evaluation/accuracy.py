@@ -1,7 +1,7 @@
 """The accuracy study: every classifier of every backbone file on the same held-out images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
+from data.seen import learnt_by
 from data.views import View
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import figures, groups_of, why_not
@@ -20,6 +21,7 @@ from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
+from utils.config import ROOT
 from utils.console import progress
 from utils.errors import UserError
 from utils.levels import Levels
@@ -53,6 +55,7 @@ class BackboneFile:
         trained: the recipe's section on pre-training.
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class BackboneFile:
     seed: int
     levels: Levels | None = None
     init: str = ""
+    learnt: frozenset[int] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -94,10 +98,11 @@ class BackboneFile:
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
                 trained=trained,
-                data=Path(trained["data"] or content["recipe"]["data"]),
+                data=ROOT / (trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
+                learnt=learnt_by(content),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"

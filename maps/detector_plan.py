@@ -9,6 +9,7 @@ from typing import Any, Literal
 from data.formats import read_split
 from data.parsing import class_index
 from data.records import Record, Split
+from data.seen import learnt_by
 from data.views import View
 from evaluation.accuracy import line_names
 from maps.cases import Cases, batches, boxed
@@ -18,6 +19,7 @@ from maps.drise import MASKS
 from maps.measures import Rule
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, aimed_at, sample
+from maps.seen import explained_images, seen_by
 from models.darknet_weights import is_darknet
 from models.decode import Thresholds
 from models.trained import TrainedDetector, load_trained
@@ -37,6 +39,7 @@ class DetectorFile:
     Attributes:
         method: the pre-training: `cl3`, `e2e`, `scratch` …; the name of the file where it does not tell.
         map50: on the validation images of its training, where the file tells.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class DetectorFile:
     seed: int
     map50: float | None
     detector: TrainedDetector
+    learnt: frozenset[int] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "DetectorFile":
@@ -53,9 +57,20 @@ class DetectorFile:
             UserError: it is neither.
         """
         detector = load_trained(path)
-        metrics = {} if is_darknet(path) else checkpoint.load(path, "detector")["metrics"]
-        recipe = detector.recipe
-        return cls(path, method_of(recipe) or path.stem, recipe.get("seed", 0), metrics.get("map50"), detector)
+        content = {"metrics": {}} if is_darknet(path) else checkpoint.load(path, "detector")
+        recipe, map50 = detector.recipe, content["metrics"].get("map50")
+        method = method_of(recipe) or path.stem
+        return cls(path, method, recipe.get("seed", 0), map50, detector, learnt_by(content))
+
+    @property
+    def data(self) -> Path | None:
+        """The data yaml that it was trained on, where the file tells."""
+        return self.detector.data
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What of the recipe holds images out of its training: nothing."""
+        return {}
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -189,12 +204,13 @@ def prepare_detectors(
     aims = [class_index(name, own.names, "--targets") for name in targets]
     if aims:
         thresholds = replace(thresholds, classes=tuple(aims))
-    known = boxed(aimed_at(split, aims))
+    boxes = boxed(aimed_at(split, aims))
+    known, notes = explained_images(replace(split, records=boxes), seen_by(files))
     few = replace(split, records=sample(known, images))
     plan = partial(
         DetectorPlan, files=(), split=few, kinds=tuple(kinds), rule=Rule(percentile), device=device,
         batch_size=batch_size, stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
-        unboxed=len(split.records) - len(known), thresholds=thresholds,
+        unboxed=len(split.records) - len(boxes), thresholds=thresholds, notes=notes,
     )  # fmt: skip
     if split.name == "train" or "train" not in own.splits:
         return plan()

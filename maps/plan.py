@@ -21,6 +21,7 @@ class Plan:
         lime: images that are explained by LIME too.
         training: images whose mean box is a baseline, and from which regions are learned.
         stretched: maps are stretched over the image instead of put where their cells lie.
+        notes: what the report says of the choice of images.
     """
 
     files: Sequence[BackboneFile]
@@ -33,6 +34,7 @@ class Plan:
     device: str = "cpu"
     batch_size: int = 16
     stretched: bool = False
+    notes: Sequence[str] = ()
 
     @property
     def about(self) -> str:

@@ -1,6 +1,6 @@
 """From what a user asks for to the plan of a study: images, boxes, the percentile; and what cannot be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from data.formats import read_split
-from data.holdout import HOLDOUT_SHARE, hold_out
 from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
+from data.seen import unseen
 from evaluation.accuracy import BackboneFile
 from maps.binary import PERCENTILES
 from maps.cases import boxed
@@ -21,6 +21,7 @@ from maps.kinds import MAPS
 from maps.localise import SEED, fill, load_explained, network_columns
 from maps.measures import Rule
 from maps.plan import Plan
+from maps.seen import Seen, explained_images, seen_by
 from models.backbones import make_backbone
 from models.heads import HEADS
 from utils.errors import UserError
@@ -64,12 +65,12 @@ def prepare(
     aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
     shown = partial(as_shown, files[0])
-    few = replace(split, records=sample(boxed(aimed_at(split, aims)), images))
-    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched)
+    seen = seen_by(files)
+    known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen)
+    few = replace(split, records=sample(known, images))
+    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes)
     if percentile is None:
-        plan = replace(
-            plan, rule=Rule(choose_percentile(plan, sample(boxed(aimed_at(shown(held_out(split)), aims)), TUNED_ON)))
-        )
+        plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
     if split.name == "train" or "train" not in own.splits:
         return plan
     known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if record.asked.any()]
@@ -167,16 +168,36 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     return max(means, key=lambda percentile: means[percentile])
 
 
-def held_out(split: Split) -> Split:
-    """The val split, or else the share that training keeps apart.
+def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> Plan:
+    """The plan with a percentile chosen on images that no network has learnt from, or with its own where none is left.
+
+    Args:
+        shown: what the networks see of a split.
+    """
+    name, records = held_out(plan.split, shown, seen)
+    if not records:
+        what = f"No other image is left that no network has learnt from: the percentile {plan.rule.percentile} is given"
+        return replace(plan, notes=(*plan.notes, what))
+    chosen = choose_percentile(plan, own := sample(records, TUNED_ON))
+    count = len({record.image for record in own})
+    what = f"The percentile {chosen} was chosen on {count} images of `{name}` that no network has learnt from"
+    return replace(plan, rule=Rule(chosen), notes=(*plan.notes, what))
+
+
+def held_out(split: Split, shown: Callable[[Split], Split], seen: Seen) -> tuple[str, list[Record]]:
+    """Images with boxes of val, or else of train, that no network has learnt from, and the name of their split.
 
     Raises:
-        UserError: they are those that are explained.
+        UserError: the data set has no split beside the one that is explained.
     """
     own = split.description
-    if "val" in own.splits and split.name != "val":
-        return read_split(own, "val")
-    if "train" in own.splits and split.name != "train":
-        return hold_out(read_split(own, "train"), HOLDOUT_SHARE)[1]
-    what = f"there is nothing beside `{split.name}` to choose the percentile on"
-    raise UserError(what, where=own.yaml, mend="give --percentile a number")
+    names = [name for name in ("val", "train") if name in own.splits and name != split.name]
+    if not names:
+        what = f"there is nothing beside `{split.name}` to choose the percentile on"
+        raise UserError(what, where=own.yaml, mend="give --percentile a number")
+    explained = {record.image for record in split.records}
+    for name in names:
+        left = shown(unseen(read_split(own, name), seen.numbers)[0]).records
+        if found := [one for one in left if one.asked.any() and one.image not in explained]:
+            return name, found
+    return names[0], []

@@ -46,6 +46,7 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "pairs": [pair_json(pair) for pair in summary.pairs],
         "regions": [vars(region) for region in summary.regions],
         "untaught": study.plan.untaught(),
+        "notes": list(study.plan.notes),
         **study.beside.figures,
         "claims": [vars(claim) for claim in claims],
         "seeds_by": SEEDS_BY,
@@ -124,7 +125,7 @@ def heading(summary: Summary) -> str:
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
-    warned = "".join(f"\n{line}." for line in (*study.plan.doubts(), *study.beside.notes))
+    warned = "".join(f"\n{line}." for line in (*study.plan.doubts(), *study.plan.notes, *study.beside.notes))
     return (
         f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases {study.plan.about}; seeds: {lines}. "
         f"Regions are the highest {100 - rule.percentile} % of a map.\n"

@@ -66,7 +66,7 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> TrainedDetec
     model = entry.network(make_backbone(content["backbone"], content["width"]), settings)
     checkpoint.load_state(model, content["model"], path)
     ready = on_device(model, entry.decoder(settings), device)
-    data, commit, levels = Path(recipe["data"]), content["commit"], Levels.stored(content, path)
+    data, commit, levels = ROOT / recipe["data"], content["commit"], Levels.stored(content, path)
     return TrainedDetector(
         path, names, content["imgsz"], data, device, *ready, recipe, commit, entry, settings, levels=levels
     )

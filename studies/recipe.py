@@ -29,7 +29,15 @@ from wsol.methods import METHODS
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
 # Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
-LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "detector": "yolov3"}
+LATER: dict[str, Any] = {
+    "imports": [],
+    "init": None,
+    "init_freeze": False,
+    "task": "detect",
+    "fcn": "fcn8s",
+    "detector": "yolov3",
+}
+ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -283,7 +291,8 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
+        left_out = ELSEWHERE | (unused or set())
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
         values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name

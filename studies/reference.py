@@ -1,5 +1,7 @@
 """What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
 
+import argparse
+
 from data.formats import FORMATS
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
@@ -8,7 +10,10 @@ from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
 from models.detectors import DETECTORS
+from models.fcn import FCNS
 from models.heads import HEADS
+from training.loggers import LOGGERS
+from utils.errors import run_cli
 from utils.tables import Table, shown
 from wsol.methods import METHODS
 
@@ -16,6 +21,7 @@ TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
     "Detectors": DETECTORS,
     "Classifiers of a stage": HEADS,
+    "Classes of pixels from a backbone": FCNS,
     "Maps of evidence": MAPS,
     "Maps of a detector": DETECTOR_MAPS,
     "Measures of maps": MEASURES,
@@ -23,6 +29,7 @@ TABLES: dict[str, Table] = {
     "Figures of detectors": FIGURES,
     "Ways to find a box": METHODS,
     "Data formats": FORMATS,
+    "Where figures go": LOGGERS,
 }
 WHERE = {
     "measure": "`val.py --localise`",
@@ -47,5 +54,11 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the page."""
+    argparse.ArgumentParser(description="What there is of each kind, as a page of Markdown.").parse_args()
     print(page(), end="")
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -16,6 +16,7 @@ import yaml
 
 import export
 import train
+from benchmarks.workload import write_corners
 from data import sample
 from models.backbones import make_backbone
 from models.heads import make_head
@@ -90,18 +91,7 @@ TINY = ("--width", "0.125", "--imgsz", "128", "--device", "cpu", "--precision", 
 @pytest.fixture(scope="session")
 def corners_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data yaml of 96 training and 32 test images of 32 × 32 in CIFAR's npz form: which corner is bright?"""
-    folder = tmp_path_factory.mktemp("corners")
-    draw, arrays = np.random.default_rng(0), {}
-    for split, count in (("train", 96), ("test", 32)):
-        labels = draw.integers(0, 4, count)
-        images = draw.integers(0, 200, (count, 32, 32, 3))
-        for image, label in zip(images, labels, strict=True):
-            image[label // 2 * 16 :, label % 2 * 16 :][:16, :16] += 55
-        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
-    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))
-    file = folder / "corners.yaml"
-    file.write_text("path: .\nformat: cifar\ntrain: train\nval: test\n")
-    return file
+    return write_corners(tmp_path_factory.mktemp("corners"))
 
 
 # A cascade of three stages within a second; nothing is drawn at random but weights and order.

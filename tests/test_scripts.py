@@ -1,6 +1,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ import export
 import train
 import val
 from utils.errors import UserError
+from utils.recipes import load_recipe, save_recipe
 
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py")
 LARGE = ("ultralytics", "matplotlib", "sklearn", "timm")
@@ -258,6 +260,27 @@ def test_detect_with_onnx_and_without_pictures(
         script(val, "--project", overfitted, "--weights", weights, "--data", data, "--json", tmp_path / "m.json")
         figures.append(json.loads((tmp_path / "m.json").read_text())["map"])
     assert figures[0] == pytest.approx(figures[1], abs=1e-4)
+
+
+@pytest.mark.usefixtures("unpictured")
+def test_an_exported_file_is_found_by_its_name(
+    overfitted: Path, exported: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the newest run, whose data it takes as best.pt does."""
+    own = overfitted / "train" / "exp"
+    beside = tmp_path / "train" / "exp"
+    (beside / "weights").mkdir(parents=True)
+    shutil.copyfile(exported, beside / "weights" / "best.onnx")
+    save_recipe(load_recipe(own / "recipe.yaml", {}), beside / "recipe.yaml")
+    shutil.copyfile(own / "metrics.json", beside / "metrics.json")
+    script(detect, "--project", tmp_path, "--weights", "best.onnx")
+    shown = capsys.readouterr().out
+    assert f"best.onnx: {beside / 'weights' / 'best.onnx'}\n" in shown
+    assert "on 8 images" in shown
+    script(val, "--project", tmp_path, "--weights", "best.onnx", "--json", tmp_path / "m.json")
+    assert json.loads((tmp_path / "m.json").read_text())["map50"] > 0.9
+    with pytest.raises(UserError, match=r"^worst\.onnx: no such file"):
+        script(val, "--project", tmp_path, "--weights", "worst.onnx")
 
 
 @pytest.mark.usefixtures("unpictured")

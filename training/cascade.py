@@ -130,7 +130,7 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
     recipe, phase = job.recipe, job.recipe.stage
     k = recipe.cl_splits
     plan = make_plan(backbone, k, job.view.imgsz, recipe.balance, batch=phase.batch_size)
-    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
+    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv", job.services)
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
         epochs = (phase.epochs or 0) + phase.epochs_step * (number - 1)

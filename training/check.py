@@ -5,7 +5,9 @@ from typing import Any
 
 from models.backbones import BACKBONES, make_backbone
 from models.detectors import DETECTORS, Settings
+from models.fcn import FCN, FCNS
 from models.heads import HEADS
+from training.loggers import LOGGERS
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.tables import Table
@@ -13,7 +15,9 @@ from utils.tables import Table
 NAMED: dict[str, Table[Any]] = {
     "backbone": BACKBONES,
     "detector": DETECTORS,
+    "fcn": FCNS,
     "pretrain.head": HEADS,
+    "logger": LOGGERS,
 }  # recipe key → what its value names
 
 
@@ -24,12 +28,43 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
         where: what a message points at [the flag].
 
     Raises:
-        UserError: something is not.
+        UserError: something is not, or the backbone has not what the head reads.
     """
     BACKBONES.pick(recipe.backbone, where)
     DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
+    FCNS.choose(recipe.fcn, where)
+    if recipe.task == "segment" and not recipe.pretrain_only:
+        check_taps(recipe.backbone, recipe.width, recipe.fcn)
     return recipe
+
+
+@lru_cache(maxsize=64)
+def check_taps(name: str, width: float, head: str) -> None:
+    """Refuse a backbone without the taps that a fully convolutional head reads.
+
+    Raises:
+        UserError: it is one.
+    """
+    import torch
+
+    with torch.device("meta"):
+        FCN(make_backbone(name, width), 1, FCNS.choose(head))
+
+
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Refuse batches that the processes of a run cannot share out.
+
+    Raises:
+        UserError: one is no multiple of them.
+    """
+    sizes = {"--batch-size": recipe.train.batch_size}
+    if recipe.pretrains:
+        sizes["--pretrain-batch-size"] = recipe.stage.batch_size
+    for flag, size in sizes.items():
+        if size % processes:
+            what = f"{size} images a step for {processes} processes"
+            raise UserError(what, where=flag, mend="give a multiple of the processes")
 
 
 def check_sizes(recipe: Recipe) -> None:
@@ -57,7 +92,7 @@ def detects(recipe: Recipe) -> bool:
         UserError: one that takes a single size is to be trained at several.
     """
     entry = DETECTORS[recipe.detector]
-    if recipe.pretrain_only:
+    if recipe.pretrain_only or recipe.task != "detect":
         return False
     if entry.one_size and recipe.multi_scale:
         what = f"{recipe.detector} takes images of one size only"

@@ -115,8 +115,10 @@ def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
         model.compile()  # in place: names in checkpoints stay as they are
     transform = train_transform(recipe.imgsz, recipe.augment)
     dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
-    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
+    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv", job.services)
+    if not job.trained:
+        network, metrics = job.fit(task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved)
+        job.save(job.last, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     metrics = checkpoint.load(best, "detector")["metrics"]
     return metrics if demanded(job.val) else dict.fromkeys(metrics)

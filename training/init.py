@@ -48,6 +48,21 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
     return Beginning(path, digest(path), content)
 
 
+def reused(recipe: Recipe) -> dict[str, str]:
+    """What checkpoints say of the file whose weights a recipe reuses; empty where it reuses none."""
+    return {"file": recipe.weights.name, "sha256": digest(recipe.weights)} if recipe.weights else {}
+
+
+def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
+    """What a run is going to fetch to begin with; None where it is here, or where nothing is to be fetched."""
+    if recipe.init is None or isinstance(recipe.init, Path) or not download:
+        return None
+    published = PUBLISHERS[recipe.init](model_of(recipe.init, recipe.backbone))
+    if (FOLDER / recipe.init / published.name).exists():
+        return None
+    return f"{published.name} is fetched from {published.url}"
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

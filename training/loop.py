@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -66,7 +67,7 @@ class Position:
         epoch: epochs done.
         batch: batches done of the next one.
         unaveraged: updates of the weights that their average has not taken in.
-        totals: sums of the terms over these.
+        totals: sums of the terms over these, each the mean over the ranks.
         history: fitness at each validation.
         metrics: all figures of the last one.
         over: nothing is left to train.
@@ -155,10 +156,19 @@ class Loop:
             Stopped: by a signal, after saving.
         """
         self.logs.forget(self.task.name, self.position.epoch)
+        with self.stop.deferred():
+            self._run()
+        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
+
+    def _run(self) -> None:
+        """Epoch after epoch; saves where it is stopped, which is only ever between two steps.
+
+        Raises:
+            UserError, Stopped: as in fit.
+        """
         try:
-            with self.stop.deferred():
-                while not self.position.over:
-                    self._end_epoch(self._train_epoch())
+            while not self.position.over:
+                self._end_epoch(self._train_epoch())
         except Stopped:
             self.save()
             raise
@@ -166,7 +176,6 @@ class Loop:
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             self._without_worker(error)
-        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
 
     def _without_worker(self, error: Exception) -> NoReturn:
         """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
@@ -190,6 +199,13 @@ class Loop:
         self.hooks.save(self._snapshot())
         self.saved = time.monotonic()
 
+    @contextmanager
+    def _in_one_piece(self) -> Iterator[None]:
+        """What an error leaves half done inside is not saved: a dying worker raises one anywhere."""
+        self.whole = False
+        yield
+        self.whole = True
+
     def _end_epoch(self, values: dict[str, float]) -> None:
         """Validate where it is due, judge whether to go on, note the epoch.
 
@@ -199,22 +215,29 @@ class Loop:
         wanted = getattr(phase, "stop_accuracy", None)
         learnt = wanted is not None and values["train/accuracy"] >= wanted
         last = at.epoch + 1 == phase.epochs or learnt
-        if last or (at.epoch + 1) % phase.val_every == 0:
-            values |= self._validate()
-        at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
-        at.over = last or exhausted(phase, at.history)
+        metrics = self._validate() if last or (at.epoch + 1) % phase.val_every == 0 else {}
+        with self._in_one_piece():
+            if metrics:
+                self._judge(metrics)
+            at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
+            at.over = last or exhausted(phase, at.history)
+        values |= {f"val/{name}": value for name, value in metrics.items()}
         self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
 
     def _validate(self) -> dict[str, float]:
-        self._bring_up_average()
-        at, metrics = self.position, self.task.evaluate(self.averaged)
-        fitness = metrics[self.task.fitness]
+        """Figures of the network with averaged weights."""
+        with self._in_one_piece():
+            self._bring_up_average()
+        return self.task.evaluate(self.averaged)
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Note the figures, and hand the network over where it is the best so far."""
+        at, fitness = self.position, metrics[self.task.fitness]
         best = max(at.history, default=-math.inf)
         if fitness > best or fitness == best <= 0:  # as long as nothing is found, the last epoch is the best
             self.hooks.improved(self.averaged, metrics)
         at.history.append(fitness)
         at.metrics = metrics
-        return {f"val/{name}": value for name, value in metrics.items()}
 
     def _train_epoch(self) -> dict[str, float]:
         """The rest of an epoch: mean of each term, last rate, seconds, seconds spent waiting for images."""
@@ -224,15 +247,19 @@ class Loop:
         self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
         began = asked = time.monotonic()
-        waited = rate = 0.0
+        waited = 0.0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
-            rate = learning_rate(self.phase, at.epoch * count + at.batch, self.phase.epochs * count, at.history)
-            set_rate(self.optimizer, rate)
+            set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch)
             asked = time.monotonic()
-        means = mean_over_ranks(self.fabric, {f"train/{name}": total / count for name, total in at.totals.items()})
-        return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
+        means = {f"train/{name}": total / count for name, total in at.totals.items()}
+        return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
+
+    def _rate(self, batch: int) -> float:
+        """Learning rate of a step of this epoch."""
+        at, count = self.position, len(self.loader)
+        return learning_rate(self.phase, at.epoch * count + batch, self.phase.epochs * count, at.history)
 
     def _step(self, batch: Any) -> None:
         """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
@@ -253,7 +280,8 @@ class Loop:
         figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
         self._vote(batch, {name: figures[name] for name in terms})
         at.batch += 1
-        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
+        shared = mean_over_ranks(self.fabric, figures)  # so that what the first rank saves is true of all
+        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in shared.items()}
         if last:
             self.whole = True
             self._leave_or_save()

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +32,18 @@ def save(path: Path, content: dict[str, Any]) -> None:
             raise
 
 
-def load(path: Path, kind: str) -> dict[str, Any]:
-    """Read a checkpoint of a kind: `backbone`, `stage`, `detector` or `training`.
+def load(path: Path, *kinds: str) -> dict[str, Any]:
+    """Read a checkpoint of one of some kinds: `backbone`, `stage`, `detector` or `training`.
 
     Raises:
         UserError: missing, truncated, a pickle, or of another kind.
     """
     content = load_tensors(path)
     found = content.get("kind")
-    if found != kind:
+    if found not in kinds:
+        wanted = " or ".join(kinds)
         raise UserError(
-            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
+            f"holds `{found or 'no known kind'}`, not `{wanted}`", where=path, mend=f"give a {wanted} checkpoint"
         )
     return content
 
@@ -93,8 +95,9 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
     module.load_state_dict(state)
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Versions and commit that made a checkpoint."""
+    """Versions and commit that made a checkpoint, as they were when this process first asked."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -15,10 +15,8 @@ SOURCES = ("timm", "torchvision")  # whose own weights a run may begin with
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
-Baselines = Annotated[
-    tuple[Baseline, ...],
-    BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value),
-]
+Listed = BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value)
+Baselines = Annotated[tuple[Baseline, ...], Listed]
 
 
 class Section(BaseModel):
@@ -128,6 +126,10 @@ class Recipe(Section):
     backbone: str = Field("darknet53", description="network to split, pre-train and detect with")
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
     detector: str = Field("yolov3", description="what finds boxes on the backbone")
+    task: Literal["detect", "segment"] = Field(
+        "detect", description="what is trained on the backbone: a detector, or a class for every pixel"
+    )
+    fcn: str = Field("fcn8s", description="how --task segment makes a class of every pixel from the backbone's taps")
     cl_splits: int = Field(3, description="sub-modules of cascade pre-training; 1 end to end, 0 none")
     balance: Literal["stage", "flops", "memory"] = Field(
         "stage", description="where to cut: at the resolutions, or into equal work or training memory"
@@ -177,6 +179,9 @@ class Recipe(Section):
     num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")
     workers: int = Field(1, ge=0, description="processes that read images, for each device")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    logger: Annotated[tuple[str, ...], Listed] = Field(
+        ("tensorboard",), description="where figures go besides the CSV files, comma-separated"
+    )
     strict: bool = Field(False, description="damaged images or labels stop the run instead of being left out")
     pretrain: Pretrain = Pretrain()
     train: Phase = Phase()

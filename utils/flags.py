@@ -130,6 +130,19 @@ def add_threshold_flags(
     parser.add_argument("--max-det", type=partial(count, "--max-det"), default=300, help=text)
 
 
+def refuse_flags(weights: Path, given: Mapping[str, bool]) -> None:
+    """Refuse flags about boxes for a segmenter, which finds none.
+
+    Args:
+        given: flag → whether it was given.
+
+    Raises:
+        UserError: names the first that was.
+    """
+    if flag := next((flag for flag, there in given.items() if there), None):
+        raise UserError(f"{weights} is a segmenter, which finds no boxes", where=flag, mend="leave it out")
+
+
 def share(flag: str, text: str) -> float:
     """What a flag says, a number in 0–1.
 

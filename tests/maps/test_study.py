@@ -265,9 +265,6 @@ def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -
     chosen = plan_of([written("cl6"), written("e2e")], split, percentile=None).rule.percentile
     assert chosen in PERCENTILES
     assert chosen == plan_of([written("e2e")], split, percentile=None).rule.percentile
-    validation = read_split(split.description, "val")
-    part = plan_of([written("e2e")], validation, percentile=None)
-    assert part.rule.percentile in PERCENTILES, "part of train serves"
     with pytest.raises(UserError, match="--percentile"):
         plan_of([written("e2e")], replace(split, description=only(split.description, "test")), percentile=None)
 

@@ -250,7 +250,7 @@ def test_init_in_a_recipe_file(tmp_path: Path) -> None:
     recipe = load_recipe(tmp_path / "r.yaml", {})
     save_recipe(recipe, tmp_path / "again.yaml")
     assert load_recipe(tmp_path / "again.yaml", {}).init == recipe.init == "timm"
-    assert {"init", "init_freeze"} <= set(LATER)
+    assert {"init", "init_freeze"} <= LATER.keys()
 
 
 @pytest.fixture

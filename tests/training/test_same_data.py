@@ -9,6 +9,7 @@ import train
 from data.description import load_description
 from data.formats import read_split
 from training.same_data import identity, refuse_changed
+from utils.claim import claimed
 from utils.errors import UserError
 from utils.runs import FINISHED
 
@@ -38,6 +39,17 @@ def test_a_run_goes_on_where_its_data_lie_now(scenes_yaml: Path, tmp_path: Path,
     script(train, "--resume", run, "--data", moved)
     assert (run / FINISHED).exists()
     assert yaml.safe_load((run / "recipe.yaml").read_text())["data"] == str(moved)
+
+
+def test_a_run_is_trained_by_one_process(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    run, _ = begun(scenes_yaml, tmp_path, script)
+    (run / "weights" / ".best.pt.1.tmp").touch()
+    with claimed(run / "lock"), pytest.raises(UserError, match=r"exp: process \d+ on .* trains this run — wait for it"):
+        script(train, "--resume", run)
+    assert (run / "weights" / ".best.pt.1.tmp").exists(), "it may be about to become something"
+    script(train, "--resume", run)
+    assert (run / FINISHED).exists()
+    assert not list(run.rglob(".*"))
 
 
 def test_other_data_are_refused(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:

@@ -1,0 +1,86 @@
+"""Which pictures a network has learnt from: a number for the content of each, which its checkpoint keeps.
+
+Names would not do: one picture may be listed by two data yamls, copied or renamed.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.description import load_description
+from data.formats import read_split
+from data.holdout import HOLDOUT_SHARE, hold_out
+from data.images import THREADS
+from data.records import Record, Split
+
+KEY = "trained_on"  # in checkpoints
+END = 2**13  # bytes at either end of a file that, with its length, tell it from others
+
+
+def number(record: Record) -> int:
+    """64 bits of a hash of a picture's content: length, first and last bytes of its file, or all of its pixels."""
+    found = hashlib.sha256()
+    try:
+        with open(str(record.image), "rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            found.update(b"%d" % length + file.read(END))
+            if length > 2 * END:
+                file.seek(-END, os.SEEK_END)
+            found.update(file.read(END))
+    except OSError:  # pixels of an archive; what is gone is like no other
+        pixels = record.pixels
+        found.update(str(record.image).encode(errors="surrogateescape") if pixels is None else pixels.tobytes())
+    return int.from_bytes(found.digest()[:8], "little", signed=True)
+
+
+def numbers(records: Iterable[Record]) -> list[int]:
+    """Of each record; one that shows an object has that of its picture."""
+    shown = list(records)
+    once = {record.image: record for record in shown}  # many objects may be of one picture
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = dict(zip(once, pool.map(number, once.values()), strict=True))
+    return [found[record.image] for record in shown]
+
+
+def numbers_of(records: Iterable[Record], *before: Tensor | None) -> Tensor:
+    """[n] int64, ascending, as a checkpoint keeps them.
+
+    Args:
+        before: those of the networks that this one began with.
+    """
+    own = torch.tensor(sorted(set(numbers(records))), dtype=torch.int64)
+    return torch.cat([own, *(other for other in before if other is not None)]).unique()
+
+
+def learnt_by(content: Mapping[str, Any]) -> frozenset[int] | None:
+    """The numbers that a checkpoint keeps, or None: an older one says nothing."""
+    return None if content.get(KEY) is None else frozenset(content[KEY].tolist())
+
+
+def would_learn(yaml: Path, pretrain: Mapping[str, Any]) -> list[Record]:
+    """The images that a training on a data set learns from, as the data are today; for files that do not say.
+
+    Args:
+        pretrain: the recipe's section on pre-training, which may hold images out.
+    """
+    own = load_description(yaml)
+    train, share = read_split(own, "train"), pretrain.get("holdout")
+    if "val" not in own.splits or (share is None and pretrain.get("patience") is not None):
+        share = share or HOLDOUT_SHARE
+    return hold_out(train, share)[0].records if share else train.records
+
+
+def unseen(split: Split, seen: Set[int]) -> tuple[Split, list[Record]]:
+    """The split without the pictures of these numbers, and those that were left out."""
+    if not seen:
+        return split, []
+    known = [own in seen for own in numbers(split.records)]
+    left = [record for record, own in zip(split.records, known, strict=True) if not own]
+    return replace(split, records=left), [r for r, own in zip(split.records, known, strict=True) if own]

@@ -1,0 +1,94 @@
+"""What a network has learnt from is neither explained nor chosen on, whatever data yaml lists it."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Writer
+
+from data.description import load_description
+from data.formats import read_split
+from data.records import Record, Split
+from data.seen import KEY, number, numbers, numbers_of
+from evaluation.accuracy import read_backbones
+from maps.plan import Plan
+from maps.prepare import prepare
+from training.finished import Run
+from utils.errors import UserError
+
+
+@pytest.fixture
+def description(scenes_yaml: Path):
+    return load_description(scenes_yaml)
+
+
+def plan(file: Path, split: Split, percentile: int | None = 80) -> Plan:
+    return prepare(read_backbones([file]), split, kinds=["gradcam"], percentile=percentile)
+
+
+def names(records: Sequence[Record]) -> set[str]:
+    return {record.image.name for record in records}
+
+
+def test_checkpoints_say_what_they_learnt_from(overfitted: Path) -> None:
+    run = Run.open(next((overfitted / "train").iterdir()))
+    train = read_split(load_description(run.recipe.data), "train")
+    expected = sorted(set(numbers(train.records)))
+    for file in (run.folder / "weights").glob("b*.pt"):
+        assert torch.load(file, weights_only=True)[KEY].tolist() == expected
+    assert all(file.learnt == set(expected) for file in run.backbones.values())
+
+
+def test_a_copy_under_another_name_is_the_same_picture(scenes: Path, description, tmp_path: Path) -> None:
+    own, other, *_ = read_split(description, "train").records
+    copy = tmp_path / "renamed.png"
+    shutil.copyfile(own.image, copy)
+    assert number(replace(own, image=copy)) == number(own) != number(other)
+    before = torch.tensor([5, number(own)])
+    assert numbers_of([own, other, own], None, before).tolist() == sorted({5, number(own), number(other)})
+
+
+def test_pictures_that_trained_a_network_are_left_out(written: Writer, description) -> None:
+    test, train = (read_split(description, name) for name in ("test", "train"))
+    learnt = numbers_of([*test.records[:2], *train.records])
+    found = plan(written("cl6", **{KEY: learnt}), test)
+    assert names(found.split.records) == names(test.records[2:])
+    assert len(found.notes) == 1
+    assert "2 of 4 images have trained a network and are left out" in found.notes[0]
+    assert test.records[0].image.name in found.notes[0]
+    asked = plan(written("cl6", **{KEY: learnt}), train)
+    assert names(asked.split.records) == names(train.records), "they were asked for"
+    assert "8 of 8 explained images have trained a network" in asked.notes[0]
+    with pytest.raises(UserError, match="all 4 images of `test` have trained a network"):
+        plan(written("cl6", **{KEY: numbers_of(test.records)}), test)
+
+
+def test_percentile_is_chosen_on_what_no_network_learnt_from(
+    written: Writer, description, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The data yaml at hand calls pictures held out that the network was trained on under another yaml."""
+    test, val, train = (read_split(description, name) for name in ("test", "val", "train"))
+    used: list[set[str]] = []
+    monkeypatch.setattr("maps.prepare.choose_percentile", lambda _, records: used.append(names(records)) or 55)
+    found = plan(written("cl6", **{KEY: numbers_of([*train.records, *val.records[1:]])}), test, None)
+    assert used == [names(val.records[:1])]
+    assert found.rule.percentile == 55
+    assert "chosen on 1 images of `val`" in found.notes[-1]
+    plan(written("cl6", **{KEY: numbers_of([*train.records[2:], *val.records])}), test, None)
+    assert used[-1] == names(train.records[:2]), "what of train was kept apart"
+    nothing = plan(written("cl6", **{KEY: numbers_of([*train.records, *val.records])}), test, None)
+    assert len(used) == 2
+    assert nothing.rule.percentile == 80
+    assert "No other image is left that no network has learnt from" in nothing.notes[-1]
+
+
+def test_older_files_learnt_what_their_yaml_says_today(written: Writer, description, tmp_path: Path) -> None:
+    test, train = (read_split(description, name) for name in ("test", "train"))
+    found = plan(written("cl6"), replace(test, records=[*test.records, *train.records]))
+    assert names(found.split.records) == names(test.records)
+    assert "not known what it learnt from; taken is what scenes.yaml says today" in found.notes[0]
+    gone = written("e2e", recipe={"data": str(tmp_path / "gone.yaml"), "seed": 0, "pretrain": {"data": None}})
+    assert "cannot be read" in plan(gone, test).notes[0]
