@@ -141,13 +141,13 @@ def write_onnx(
     return exporter
 
 
-def export_traced(network: nn.Module, example: Tensor, path: Path, *, any_size: bool) -> None:
+def export_traced(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> None:
     """torch.export's ONNX, weights inside the file."""
     shapes = ({0: Dim("batch"), **({2: Dim.DYNAMIC, 3: Dim.DYNAMIC} if any_size else {})},)
     export(network, example, path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False)
 
 
-def export_scripted(network: nn.Module, example: Tensor, path: Path, *, any_size: bool) -> None:
+def export_scripted(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> None:
     """The older exporter's ONNX."""
     sides, boxes = ({2: "height", 3: "width"}, {2: "boxes"}) if any_size else ({}, {})
     axes = {"images": {0: "batch", **sides}, "output0": {0: "batch", **boxes}}
