@@ -12,6 +12,7 @@ from utils.flags import add_precision, add_threshold_flags, input_size, positive
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, new_run, newest_detector
+from utils.version import add_version_flag
 
 if TYPE_CHECKING:
     from data.sources import Frame
@@ -55,6 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ from utils.flags import add_precision, add_threshold_flags, refuse_flags
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, newest_detector
+from utils.version import add_version_flag
 
 FORMATS = ("onnx", "torchscript", "darknet")
 
@@ -38,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parser.parse_args()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
+from utils.version import add_version_flag
 
 if TYPE_CHECKING:
     from studies.recipe import Cell, Study
@@ -35,6 +36,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
+    add_version_flag(parser)
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ from utils.errors import run_cli
 from utils.flags import add_recipe_flags, spelling
 from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
 from utils.plugins import from_arguments
+from utils.version import add_version_flag
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
@@ -38,6 +39,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, UNPACKED, CHECKPOINT)
     add_recipe_flags(parser)
+    add_version_flag(parser)
     arguments = parser.parse_args()
     return arguments, {key: value for key in spelling() if (value := getattr(arguments, key)) is not None}
 

@@ -12,6 +12,7 @@ from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector
 from utils.tables import listed
+from utils.version import add_version_flag
 from utils.zoo import FOLDER
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def parse() -> argparse.Namespace:
     groups = add_mode_flags(parser)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS, "segment": ("imgsz",)})
 
 
