@@ -4,7 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: demo test check gallery clean
+.PHONY: install demo test check docs reference gallery clean
+
+install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(RUN) -m data.sample
@@ -19,7 +21,7 @@ demo: $(VENV)/.installed
 	@echo "detections drawn in $$(ls -td runs/detect/*/ | head -n 1)"
 
 # As many test processes as cores, of one thread each.
-test: $(VENV)/.installed-dev check
+test: $(VENV)/.installed-dev check docs
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.installed-dev
@@ -27,6 +29,18 @@ check: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# The site, in site/; a warning or a dead link is an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
+	$(RUN) docs/readability.py
+
+# Pages that are made from the code: after a change of flags, recipe keys or tables.
+reference: $(VENV)/.installed
+	$(RUN) -m studies.reference names > .names.json && mv .names.json utils/names.json
+	$(RUN) -m studies.reference > docs/reference.md
+	$(RUN) -m studies.reference_flags flags > .flags.md && mv .flags.md docs/flags.md
+	$(RUN) -m studies.reference_flags recipe > .keys.md && mv .keys.md docs/recipe_keys.md
 
 # Keeps what the newest demo run gave: results/sample.
 gallery:
@@ -43,7 +57,7 @@ $(VENV)/.installed: requirements.txt
 	$(RUN) -c "import torchvision; torchvision.ops.nms"
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-oracles.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt requirements-docs.txt requirements-oracles.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-oracles.txt
 	touch $@

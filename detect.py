@@ -1,4 +1,4 @@
-"""Boxes on images, videos and streams: pictures, and optionally text files, JSON and crops."""
+"""Boxes, or the classes of all pixels, on images, videos and streams: pictures, optionally text files, JSON, crops."""
 
 import argparse
 import contextlib
@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
-from utils.flags import add_precision, add_threshold_flags, input_size, positive
-from utils.limits import MODEL, PICTURE, add_limit_flags
+from utils.flags import add_precision, add_threshold_flags, input_size, positive, refuse_flags
+from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import new_run, newest_detector
+from utils.runs import located, new_run, newest_detector
 
 if TYPE_CHECKING:
     from data.sources import Frame
-    from models import Detector
+    from models import Detector, Found
+    from models.segmented import Segmented
+    from models.segmenter import Segmenter
 
 EXAMPLES = 16  # held-out images of the run's data set, where no source is given
 
@@ -28,7 +30,9 @@ def parse() -> argparse.Namespace:
         epilog=f"Without arguments: the newest finished run on {EXAMPLES} held-out images of its data set.",
     )
     parser.add_argument(
-        "--weights", type=Path, help="checkpoint, ONNX or darknet file [best.pt of the newest finished run]"
+        "--weights",
+        type=Path,
+        help="checkpoint of a detector or segmenter, a detector's ONNX or darknet file [best.pt of the newest run]",
     )
     parser.add_argument(
         "--source",
@@ -46,14 +50,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME_1.jpg …: what is in each box")
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
     parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
+    parser.add_argument("--save-mask", action="store_true", help="masks/NAME.png of a segmenter: class numbers")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    add_limit_flags(parser, PICTURE, MODEL)
+    add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     return parser.parse_args()
 
 
-def source_frames(source: str | None, detector: "Detector", stride: int) -> "Iterator[list[Frame]]":
+def source_frames(source: str | None, detector: "Detector | Segmenter", stride: int) -> "Iterator[list[Frame]]":
     """Pictures of a source, or a few held-out ones of the data set that the detector was trained on.
 
     Raises:
@@ -73,31 +78,64 @@ def source_frames(source: str | None, detector: "Detector", stride: int) -> "Ite
     return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
 
 
+def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Frame, Found | Segmented]]":
+    """Pictures of the source, each with what a detector or a segmenter finds in it.
+
+    Raises:
+        UserError: flags about boxes for a segmenter, or about masks for a detector.
+    """
+    from deployment.stream import found_in, segmented_in
+    from models import load_detector
+    from models.segmenter import is_segmenter, load_segmenter
+    from utils.device import pick_device
+
+    device = pick_device(arguments.device)
+    if is_segmenter(weights):
+        flags = ("save_txt", "save_json", "save_crop", "classes", "agnostic_nms")
+        refuse_flags(weights, {f"--{key.replace('_', '-')}": bool(getattr(arguments, key)) for key in flags})
+        segmenter = load_segmenter(weights, device)
+        return segmented_in(
+            segmenter, source_frames(arguments.source, segmenter, arguments.vid_stride), arguments.imgsz
+        )
+    if arguments.save_mask:
+        raise UserError("a detector finds no masks", where="--save-mask", mend="leave it out, or give a segmenter")
+    detector = load_detector(weights, device, arguments.precision)
+    groups = source_frames(arguments.source, detector, arguments.vid_stride)
+    keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")
+    return found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
+
+
+def weights_of(arguments: argparse.Namespace) -> Path:
+    """The detector's file."""
+    if arguments.weights:
+        return located(arguments.weights, arguments.project)
+    return newest_detector(arguments.project)
+
+
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
-    weights = arguments.weights or newest_detector(arguments.project)
+    weights = weights_of(arguments)
     from deployment.detections import Sink
-    from deployment.stream import found_in
-    from models import load_detector
-    from utils.device import pick_device
     from utils.stop import Stop
 
-    detector = load_detector(weights, pick_device(arguments.device), arguments.precision)
-    groups = source_frames(arguments.source, detector, arguments.vid_stride)
-    keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")
-    pairs = found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
+    pairs = found_by(arguments, weights)
     first = next(pairs, None)  # a source that is not there shows before there is a folder
-    folder = new_run(arguments.project, "detect", arguments.name)
     kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
-    sink, images, boxes = Sink(folder, not arguments.nosave, **kinds), 0, 0
-    with Stop().listening() as stop, stop.deferred(), contextlib.closing(sink):
+    images = things = 0
+    with (
+        new_run(arguments.project, "detect", arguments.name) as folder,
+        Stop().listening() as stop,
+        stop.deferred(once=True),
+        contextlib.closing(Sink(folder, not arguments.nosave, **kinds, masks=arguments.save_mask)) as sink,
+    ):
         for frame, found in itertools.chain([first] if first else [], pairs):
             sink.write(frame, found)
-            images, boxes = images + 1, boxes + len(found)
+            images, things = images + 1, things + len(found)
             if stop.asked:
                 break
-    print(f"{boxes} boxes on {images} images; written to {folder}")
+    what = "boxes" if first is None or hasattr(first[1], "boxes_xyxy") else "classes"
+    print(f"{things} {what} on {images} images; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)
 

@@ -1,13 +1,13 @@
-"""A trained detector for other programs: ONNX, TorchScript or darknet; compared with PyTorch after it is written."""
+"""A trained detector or segmenter for other programs; compared with PyTorch after it is written."""
 
 import argparse
 from pathlib import Path
 
 from utils.errors import run_cli
-from utils.flags import add_precision, add_threshold_flags
-from utils.limits import MODEL, PICTURE, add_limit_flags
+from utils.flags import add_precision, add_threshold_flags, refuse_flags
+from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import newest_detector
+from utils.runs import located, newest_detector
 
 FORMATS = ("onnx", "torchscript", "darknet")
 
@@ -17,9 +17,10 @@ def parse() -> argparse.Namespace:
     from_arguments()
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Output `output0` [B, 4 + classes, N]: centre and size in input pixels, then objectness · class.",
+        epilog="Output `output0` [B, 4 + classes, N]: centre and size in input pixels, then objectness · class. Of a "
+        "segmenter [B, 1 + classes, H, W]: the probability of each class, the background first.",
     )
-    parser.add_argument("--weights", type=Path, help="detector checkpoint [best.pt of the newest finished run]")
+    parser.add_argument("--weights", type=Path, help="checkpoint [best.pt of the newest finished run]")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="what to write [onnx]")
     parser.add_argument(
         "--layout", choices=("default", "v5"), default="default", help="v5: [B, N, 5 + classes], objectness by itself"
@@ -35,7 +36,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--file", type=Path, help="where to write [beside the checkpoint]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    add_limit_flags(parser, PICTURE, MODEL)
+    add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     return parser.parse_args()
 
@@ -43,9 +44,18 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Load, write, compare."""
     arguments = parse()
-    weights = arguments.weights or newest_detector(arguments.project)
+    project = arguments.project
+    weights = located(arguments.weights, project) if arguments.weights else newest_detector(project)
     from deployment import export_detector
+    from deployment.segmenter_export import export_segmenter
+    from models.segmenter import is_segmenter
 
+    if is_segmenter(weights):
+        of_detectors = {"--layout": arguments.layout != "default", "--nms": arguments.nms}
+        of_detectors |= {"--precision": arguments.precision != "fp32", "--pictures": arguments.pictures is not None}
+        refuse_flags(weights, of_detectors)
+        export_segmenter(weights, arguments.file, format=arguments.format, data=arguments.data)
+        return
     keys = ("format", "layout", "nms", "conf_thres", "iou_thres", "max_det", "precision", "data", "pictures")
     export_detector(weights, arguments.file, **{key: getattr(arguments, key) for key in keys})
 

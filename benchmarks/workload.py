@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
@@ -37,3 +38,19 @@ def random_truth(imgsz: int, batch: int, each: int = 7, classes: int = CLASSES) 
     size = 8 + torch.rand(batch * each, 2) * (imgsz * 0.4 - 8)
     labels = torch.randint(classes, (batch * each,))
     return Truth(torch.cat([corner, corner + size], 1), labels, torch.arange(batch).repeat_interleave(each))
+
+
+def write_corners(folder: Path, train: int = 96, test: int = 32) -> Path:
+    """Images of 32 × 32 in CIFAR's npz form – which corner is bright? – and the data yaml beside them, returned."""
+    arrays: dict[str, np.ndarray] = {}
+    draw = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        labels = draw.integers(0, 4, count)
+        images = draw.integers(0, 200, (count, 32, 32, 3))
+        for image, label in zip(images, labels, strict=True):
+            image[label // 2 * 16 :, label % 2 * 16 :][:16, :16] += 55
+        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
+    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))  # type: ignore[arg-type]
+    file = folder / "corners.yaml"
+    file.write_text("path: .\nformat: cifar\ntrain: train\nval: test\n")
+    return file

@@ -14,6 +14,7 @@ from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
+from utils.names import checked_name
 from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
@@ -59,6 +60,7 @@ class DataYaml(BaseModel):
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
+        masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
         label: key of the json's images that tells their class (coco_labels).
@@ -85,6 +87,7 @@ class DataYaml(BaseModel):
     nc: int | None = None
     images: Path | None = None
     labels: Path | None = None
+    masks: Path | None = None
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
@@ -167,6 +170,8 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
         raise UserError(what, where=yaml, mend="delete that folder to have those of `scenes:` made, or mend `scenes:`")
+    elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
+        sample.write_masks(root, size)
 
 
 def load_description(path: Path, *, download: bool = False) -> Description:
@@ -208,14 +213,35 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.classes or {},
         content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
+        root / content.masks if content.masks else None,
     )
+
+
+def made_on_first_use(path: Path, *, download: bool) -> str | None:
+    """What of a data set is still to be made, unpacked or fetched, as a line; None where all of it is there.
+
+    Raises:
+        UserError: the yaml is not right, or an archive is missing that may not be fetched.
+    """
+    content = build(DataYaml, read_yaml(path), path)
+    root = (path.parent / content.path).resolve()
+    if is_folder(root) or not (content.scenes or content.archives):
+        return None
+    if content.scenes:
+        return f"the built-in scenes are made in {root}"
+    files = [(path.parent / archive.file).resolve() for archive in content.archives]
+    missing = [archive for archive, file in zip(content.archives, files, strict=True) if not file.is_file()]
+    for archive in missing:
+        if archive.url is None or not download:
+            present(archive, path, download=False)  # raises
+    return f"{len(files)} archives are unpacked into {root}" + (f", {len(missing)} of them fetched" if missing else "")
 
 
 def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     """Path of an archive that is there, or that was fetched.
 
     Raises:
-        UserError: it is not there and may not be fetched, or cannot.
+        UserError: it is not there and may not be fetched, or cannot, or would lie outside the yaml's folder.
     """
     path = (yaml.parent / archive.file).resolve()
     if path.is_file():
@@ -225,6 +251,11 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     if not download:
         mend = f"add it, or let it be fetched from {archive.url} with --download"
         raise UserError(f"the archive {path} does not exist", where=yaml, mend=mend)
+    if not path.is_relative_to(yaml.parent.resolve()):
+        mend = "give `file:` a place beside the yaml or below it"
+        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, mend=mend)
+    for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
+        checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)
 
 

@@ -6,10 +6,12 @@ from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
+from data.coco_masks import coco_masks
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
 from data.levels import levelled
+from data.masks import official_masks, read_masked
 from data.records import Description, Format, Split
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
@@ -22,9 +24,19 @@ FORMATS = Table(
     "format",
     "format",
     (
-        Format("voc", "XML files of Pascal VOC", read_voc, False, True, lists_all=True),
+        Format("voc", "XML files of Pascal VOC", read_voc, False, True, lists_all=True, masks=official_masks),
         Format("yolo", "text files of YOLO", read_yolo, False, True, lists_all=True),
-        Format("coco", "a json of COCO", read_coco, False, True, coco_names, in_json=True, numbers=coco_numbers),
+        Format(
+            "coco",
+            "a json of COCO",
+            read_coco,
+            False,
+            True,
+            coco_names,
+            in_json=True,
+            numbers=coco_numbers,
+            masks=coco_masks,
+        ),
         Format(
             "coco_labels",
             "classes in a json like COCO's",
@@ -38,6 +50,7 @@ FORMATS = Table(
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
+        Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
     ),
 )

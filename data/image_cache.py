@@ -15,6 +15,7 @@ from data.records import Record, Split
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 from utils.memory import GIB, free_memory
+from utils.names import as_name
 
 RAM_SHARE = 0.8  # of what is free: training wants some too
 
@@ -48,8 +49,19 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     """The record with its pixels mapped from a file, which is written where it is not there yet."""
     if record.pixels is not None:
         return record
-    path = folder / f"{number}_{record.image.stem}.npy"
-    if not path.exists():
+    path = folder / f"{number}_{as_name(record.image.stem)[:40]}.npy"
+    if (pixels := mapped(path, record.size_hw)) is None:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, record_rgb(record))
-    return replace(record, pixels=np.load(path, mmap_mode="r"))
+        pixels = np.load(path, mmap_mode="r")
+    return replace(record, pixels=pixels)
+
+
+def mapped(path: Path, size_hw: tuple[int, int]) -> np.ndarray | None:
+    """The pixels in a file, [H, W, 3] uint8; None where there is none, or not that of such an image."""
+    try:
+        pixels = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = isinstance(pixels, np.memmap) and pixels.dtype == np.uint8 and pixels.shape == (*size_hw, 3)
+    return pixels if fits else None

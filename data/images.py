@@ -16,6 +16,7 @@ from data.listing import files_below, status_of
 from data.records import Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
+from utils.errors import UserError
 from utils.images import image_size, read_rgb
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
@@ -33,9 +34,26 @@ def images_below(folder: Path) -> list[Path]:
     return files_below(folder, SUFFIXES)
 
 
+class UnreadableError(UserError):
+    """A picture that was whole when its data set was read is so no more."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(what, where=where, mend="restore it, then go on; or start again without it")
+        self.problem = where, what
+
+
 def record_rgb(record: Record) -> np.ndarray:
-    """[H, W, 3] uint8 of a record, whether its image is a file of its own or not."""
-    return read_rgb(record.image, record.levels) if record.pixels is None else np.array(record.pixels)
+    """[H, W, 3] uint8 of a record, whether its image is a file of its own or not.
+
+    Raises:
+        UnreadableError: the file is gone, or damaged.
+    """
+    if record.pixels is not None:
+        return np.array(record.pixels)
+    found = attempt(lambda path: read_rgb(path, record.levels), record.image)
+    if isinstance(found, Problem):
+        raise UnreadableError(found.where, found.what)
+    return found
 
 
 def check_image(path: Path) -> tuple[int, int] | Problem:

@@ -1,15 +1,16 @@
 """Records → batches; what is random is drawn from (seed, epoch, index) alone."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 
-from data.images import record_rgb
+from data.images import UnreadableError, record_rgb
 from data.mix import Labelled, Mix, make_mosaic, mix_up
 from data.records import Record
 from data.transforms import MIN_BOX_PIXELS
@@ -28,18 +29,20 @@ class Batch:
         truth: their true boxes in input pixels.
         present: [B, classes] 1 for the classes of the image, else 0.
         index: [B] in the split.
+        lost: which pictures could not be read and are not in the batch, and why: (file, reason).
     """
 
     images: Tensor
     truth: Truth
     present: Tensor
     index: Tensor
+    lost: tuple[tuple[str, str], ...] = ()
 
 
 Item = tuple[Tensor, Tensor, Tensor, Tensor, int]
 
 
-class DetectionSet(Dataset[Item]):
+class DetectionSet(Dataset[Item | tuple[str, str]]):
     """Records as tensors; asked with (epoch, index), so that a worker keeps no state.
 
     Args:
@@ -66,13 +69,19 @@ class DetectionSet(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, draw: tuple[int, int]) -> Item:
-        """Image [3, S, S] uint8, boxes_xyxy [n, 4], labels [n], present [classes], index."""
+    def __getitem__(self, draw: tuple[int, int]) -> Item | tuple[str, str]:
+        """Image [3, S, S] uint8, boxes_xyxy [n, 4], labels [n], present [classes], index.
+
+        Or, where a picture cannot be read any more, its file and why.
+        """
         epoch, index = draw
         with torch.random.fork_rng(devices=[]):
             seed_draws(mixed_seed(self.seed, epoch, index), CPU)
             mix = self.mix if self.mix is not None and epoch < self.mix.until else None
-            found = self._mixed(index, mix) if mix else self._changed(self._plain(index))
+            try:
+                found = self._mixed(index, mix) if mix else self._changed(self._plain(index))
+            except UnreadableError as error:
+                return error.problem
         present = self._present(self.records[index], found.labels)
         return found.image, found.boxes_xyxy, found.labels, present, index
 
@@ -162,25 +171,64 @@ class InOrder(Sampler[tuple[int, int]]):
         return (divmod(row, self.count) for row in self.rows)
 
 
-def collate(items: list[Item]) -> Batch:
-    """Stack images, join boxes."""
-    images, boxes, labels, present, index = zip(*items, strict=True)
+def collate(items: Sequence[Item | tuple[str, str]]) -> Batch:
+    """Stack images, join boxes; at least one picture must have been read."""
+    read, lost = parted(items)
+    if not read:
+        nothing = torch.empty(0, 0)
+        return Batch(nothing, Truth(nothing, nothing, nothing), nothing, nothing, lost)
+    images, boxes, labels, present, index = zip(*read, strict=True)
     sample = torch.repeat_interleave(torch.tensor([len(part) for part in labels]))
     truth = Truth(torch.cat(boxes).float(), torch.cat(labels), sample)
-    return Batch(torch.stack(images).float() / 255, truth, torch.stack(present), torch.tensor(index))
+    return Batch(torch.stack(images).float() / 255, truth, torch.stack(present), torch.tensor(index), lost)
+
+
+def parted(items: Sequence[Any]) -> tuple[list[Any], tuple[tuple[str, str], ...]]:
+    """Items that were read, and for the others the file and why."""
+    return [item for item in items if len(item) > 2], tuple(item for item in items if len(item) == 2)
+
+
+def whole(batch: Batch) -> Batch:
+    """A batch of which no picture may be missing.
+
+    Raises:
+        UnreadableError: one is.
+    """
+    for where, what in batch.lost:
+        raise UnreadableError(where, what)
+    return batch
+
+
+class WholeLoader(DataLoader[Batch]):
+    """Batches of which no picture may be missing."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Raise UnreadableError where one is."""
+        return map(whole, super().__iter__())
 
 
 def make_loader(
-    dataset: DetectionSet, sampler: Sampler[tuple[int, int]], batch_size: int, workers: int
-) -> DataLoader[Batch]:
-    """DataLoader over a sampler of (epoch, index) pairs."""
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]
+    dataset: Dataset[Any],
+    sampler: Sampler[tuple[int, int]],
+    batch_size: int,
+    workers: int,
+    join: Callable[[list[Any]], Any] = collate,
+    *,
+    leave_out: bool = False,
+) -> DataLoader[Any]:
+    """DataLoader over a sampler of (epoch, index) pairs.
+
+    Args:
+        join: makes a batch of a list of items.
+        leave_out: batches do without pictures that cannot be read any more, and say so [these raise UnreadableError].
+    """
+    return (DataLoader if leave_out else WholeLoader)(
+        dataset,
         batch_size,
         sampler=sampler,
         drop_last=lone_last(sampler, batch_size),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=join,
         persistent_workers=workers > 0,
         worker_init_fn=let_go,
     )

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Format(Entry):
         labelled: the yaml says with `label:` which key of the json is the class.
         joins: `classes:` may join its labels to classes.
         numbers: (description, split) → the data set's own number of each class, None where it has none.
+        masks: split → for each image which class each of its pixels is of, what is wrong with that, or None where
+            nothing says it; None where the format has no masks of its own.
     """
 
     read: Callable[["Description", str], "Split"]
@@ -43,6 +45,7 @@ class Format(Entry):
     labelled: bool = False
     joins: bool = False
     numbers: Callable[["Description", str], list[int | str | None]] | None = None
+    masks: Callable[["Split"], "list[Mask | Problem | None]"] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Description:
             class.
         keypoints: how many points follow each box and how many numbers each has, where the yaml tells; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
+        masks: folder of the images' masks, where the yaml names it.
     """
 
     yaml: Path
@@ -73,6 +77,7 @@ class Description:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
+    masks: Path | None = None
 
     @property
     def single_label(self) -> bool:
@@ -123,6 +128,16 @@ class Box(NamedTuple):
     clipped: bool = False
 
 
+class Mask(Protocol):
+    """Which class each pixel of an image is of: 0 is the background, n the n-th name, 255 does not count."""
+
+    def pixels(self, size_hw: tuple[int, int]) -> np.ndarray:
+        """[H, W] uint8 at the size of the image."""
+
+    def identity(self) -> bytes:
+        """What tells it from another, without painting it."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One image, its true boxes and its classes.
@@ -141,6 +156,7 @@ class Record:
         areas: [n] pixels within the outlines that the boxes go around, where the data set tells; None: those of boxes.
         levels: which values become black and white, where the image has more than 8 bits.
         number: the image's own number, where the data set gives one: COCO's `id`.
+        mask: which class each pixel is of, where that was asked for (data/masks.py).
     """
 
     image: Path
@@ -156,6 +172,7 @@ class Record:
     areas: np.ndarray | None = None
     levels: Levels | None = None
     number: int | str | None = None
+    mask: Mask | None = None
 
     @property
     def asked(self) -> np.ndarray:
@@ -262,6 +279,8 @@ class Split:
         clipped = sum(record.clipped for record in self.records)
         counts = f"{len(self.records)} images, {things}, {len(self.problems)} left out"
         lines = [f"{self.name}: {counts}" + (f", {clipped} clipped to their image" if clipped else "")]
+        if masks := sum(record.mask is not None for record in self.records):
+            lines.append(f"  {masks} images with masks")
         if deep := sum(record.levels is not None for record in self.records):
             lines.append(f"  {deep} images of more than 8 bits: {self.description.levels}")
         lines += [f"  left out {problem.where}: {problem.what}" for problem in self.problems[:LISTED]]

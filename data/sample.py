@@ -7,6 +7,7 @@ Run `python -m data.sample` to write it to data/sets/sample.
 
 import argparse
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from utils.errors import run_cli
 from utils.files import make_folder
+from utils.palette import palette
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "sample"
 SIDE = 256
@@ -40,6 +42,7 @@ PHOTOGRAPHS = (
 )
 INK = 0.2  # darkness above which a pixel belongs to the digit's box
 JPEG_QUALITY = 90
+MASKS = "SegmentationClass"
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class Placed:
-    """A digit in a scene: its class and its box, x1 y1 x2 y2 half-open pixels."""
+    """A digit in a scene: its class, its box, x1 y1 x2 y2 half-open pixels, and which pixels in there are ink."""
 
     label: int
     box_xyxy: tuple[int, int, int, int]
+    ink: np.ndarray
 
 
 def write(folder: Path, *, size: SampleSize | None = None, seed: int = 0) -> Path:
@@ -67,22 +71,49 @@ def write(folder: Path, *, size: SampleSize | None = None, seed: int = 0) -> Pat
     size = size or SampleSize()
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+    for part in ("JPEGImages", "Annotations", MASKS, "ImageSets/Main"):
         make_folder(partial / part)
-    digits, labels = load_digits()
-    photographs = load_photographs()
-    shares = split_digits(len(labels), seed)
-    for number, (split, own) in enumerate(shares.items()):
-        ids = [f"{split}_{index:05d}" for index in range(getattr(size, split))]
-        for index, image_id in enumerate(ids):
-            rng = np.random.default_rng([seed, number, index])
-            image, placed = compose(rng, photographs, digits[own], labels[own])
-            Image.fromarray(image).save(partial / "JPEGImages" / f"{image_id}.jpg", quality=JPEG_QUALITY)
-            annotation(image_id, placed).write(partial / "Annotations" / f"{image_id}.xml")
-        (partial / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{name}\n" for name in ids))
+    for image_id, image, placed in scenes(size, seed):
+        Image.fromarray(image).save(partial / "JPEGImages" / f"{image_id}.jpg", quality=JPEG_QUALITY)
+        annotation(image_id, placed).write(partial / "Annotations" / f"{image_id}.xml")
+        mask(placed).save(partial / MASKS / f"{image_id}.png")
+    for split in vars(size):
+        names = "".join(f"{split}_{index:05d}\n" for index in range(getattr(size, split)))
+        (partial / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
+
+
+def scenes(size: SampleSize, seed: int) -> Iterator[tuple[str, np.ndarray, list[Placed]]]:
+    """Name, picture and digits of every scene."""
+    digits, labels = load_digits()
+    photographs = load_photographs()
+    for number, (split, own) in enumerate(split_digits(len(labels), seed).items()):
+        for index in range(getattr(size, split)):
+            rng = np.random.default_rng([seed, number, index])
+            yield f"{split}_{index:05d}", *compose(rng, photographs, digits[own], labels[own])
+
+
+def write_masks(folder: Path, size: SampleSize, seed: int = 0) -> None:
+    """Write the masks of scenes that `write` has made before it wrote masks; the folder of them appears whole."""
+    partial = folder / f".{MASKS}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    make_folder(partial)
+    for image_id, _, placed in scenes(size, seed):
+        mask(placed).save(partial / f"{image_id}.png")
+    partial.rename(folder / MASKS)
+
+
+def mask(placed: list[Placed]) -> Image.Image:
+    """Which digit each pixel of a scene belongs to, as in Pascal VOC: 0 is the background, n the n-th class."""
+    found = np.zeros((SIDE, SIDE), np.uint8)
+    for item in placed:
+        x1, y1, x2, y2 = item.box_xyxy
+        found[y1:y2, x1:x2][item.ink] = item.label + 1
+    image = Image.fromarray(found, "P")
+    image.putpalette(palette().tobytes())
+    return image
 
 
 def counts(folder: Path) -> SampleSize:
@@ -130,7 +161,7 @@ def compose(
         if corner is not None:
             paint(rng, scene, ink, corner)
             x, y = corner
-            placed.append(Placed(int(labels[index]), (x, y, x + ink.shape[1], y + ink.shape[0])))
+            placed.append(Placed(int(labels[index]), (x, y, x + ink.shape[1], y + ink.shape[0]), ink > INK))
     return scene.round().astype(np.uint8), placed
 
 

@@ -1,6 +1,5 @@
-"""What is written about pictures that a detector has looked through."""
+"""What is written about pictures that a detector or a segmenter has looked through."""
 
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,12 @@ import numpy as np
 
 from data.sources import Frame
 from models import Found
+from models.segmented import Segmented
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import save_image
 from utils.errors import UserError
 from utils.files import first_free, json_text, make_folder, write_text
+from utils.names import as_name
 
 FREE = "free the disk, or use --nosave"
 LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
@@ -92,6 +93,7 @@ class Sink:
         txt: labels/NAME.txt: class cx cy w h, shares of the image, and the score.
         json: detections.json of all of them, at the end.
         crops: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
+        masks: masks/NAME.png, the class number of every pixel.
     """
 
     folder: Path
@@ -99,13 +101,14 @@ class Sink:
     txt: bool = False
     json: bool = False
     crops: bool = False
+    masks: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     films: dict[str, Film] = field(default_factory=dict)
     stems: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    classes: dict[str, str] = field(default_factory=dict)
 
-    def write(self, frame: Frame, found: Found) -> None:
-        """All that is asked for about one picture."""
+    def write(self, frame: Frame, found: Found | Segmented) -> None:
+        """All that is asked for about one picture; `txt`, `json` and `crops` of boxes, `masks` of a segmenter's."""
         stem = self.stem(frame)
         name = stem if frame.number is None else f"{stem}_{frame.number:06d}"
         if self.pictures:
@@ -113,6 +116,10 @@ class Sink:
                 found.save(self.folder / f"{name}.jpg")
             else:
                 self.film(frame).add(np.asarray(found.plot()), frame.seconds)
+        if isinstance(found, Segmented):
+            if self.masks:
+                found.save_mask(self.folder / "masks" / f"{name}.png")
+            return
         if self.txt:
             write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(found))
         if self.json:
@@ -121,14 +128,8 @@ class Sink:
             self.crop(frame, found, name)
 
     def stem(self, frame: Frame) -> str:
-        """What the files about a place are called: its name, with a number where another place has that name."""
-        if frame.where not in self.stems:
-            number = 1
-            while (stem := f"{as_name(frame.stem)}{number if number > 1 else ''}") in self.taken:
-                number += 1
-            self.stems[frame.where] = stem
-            self.taken.add(stem)
-        return self.stems[frame.where]
+        """What the files about a place are called."""
+        return free_name(frame.where, frame.stem, self.stems)
 
     def film(self, frame: Frame) -> Film:
         """The video that a frame goes into: one for each place, and a new one where the size changes."""
@@ -148,7 +149,7 @@ class Sink:
             x2, y2 = box[2:].ceil().long().tolist()
             cut = frame.image[y1 : min(y2, height), x1 : min(x2, width)]
             if cut.size:
-                folder = make_folder(self.folder / "crops" / as_name(label))
+                folder = make_folder(self.folder / "crops" / free_name(label, label, self.classes))
                 save_image(cut, folder / f"{name}_{number}.jpg")
 
     def close(self) -> None:
@@ -169,9 +170,15 @@ class Sink:
             raise faults[0]
 
 
-def as_name(text: str) -> str:
-    """A text as the name of a file or folder; never that of a folder above."""
-    return re.sub(r"[^\w .-]", "_", text).strip(" .")[:100] or "_"
+def free_name(key: str, text: str, names: dict[str, str]) -> str:
+    """The name that a key has among others, or gets: like a text, with a number where another key has that name."""
+    if key not in names:
+        taken = {name.lower() for name in names.values()}  # some file systems know no capitals
+        number, own = 1, as_name(text)
+        while (name := f"{own}{number if number > 1 else ''}").lower() in taken:
+            number += 1
+        names[key] = name
+    return names[key]
 
 
 def as_txt(found: Found) -> str:

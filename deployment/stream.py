@@ -8,6 +8,8 @@ from typing import Unpack
 from data.sources import Frame, open_source
 from models import Detector, Found
 from models.detector import Options
+from models.segmented import Segmented
+from models.segmenter import Segmenter
 
 
 def detect(
@@ -34,5 +36,15 @@ def found_in(
     """Frames that come in groups, each with what is found in it; a group is read when the one before is done."""
     for frames in groups:
         found = detector.stream((frame.image for frame in frames), **options)
+        for frame, own in zip(frames, found, strict=True):
+            yield frame, replace(own, where=frame.where, number=frame.number)
+
+
+def segmented_in(
+    segmenter: Segmenter, groups: Iterable[list[Frame]], imgsz: int | None = None
+) -> Iterator[tuple[Frame, Segmented]]:
+    """Frames that come in groups, each with the classes of its pixels."""
+    for frames in groups:
+        found = segmenter.stream((frame.image for frame in frames), imgsz=imgsz)
         for frame, own in zip(frames, found, strict=True):
             yield frame, replace(own, where=frame.where, number=frame.number)

@@ -19,7 +19,7 @@ from maps.localise import SEED, Cases, Column, Study, baseline_columns, fill, me
 from maps.networks import UNTRAINED
 from models.backbones import make_backbone
 from models.inference import fold_batchnorm
-from models.yolov3 import YOLOv3
+from models.network import DetectorNetwork
 from utils.device import keep_memory
 from utils.seed import seed_process
 
@@ -100,10 +100,10 @@ def untrained(file: DetectorFile, seed: int, plan: DetectorPlan) -> ExplainedDet
     recipe = file.detector.recipe
     seed_process(seed)
     backbone = make_backbone(recipe.get("backbone", "darknet53"), recipe.get("width", 1.0))
-    return ready(YOLOv3(backbone, len(file.detector.names)), file, plan)
+    return ready(file.detector.entry.network(backbone, file.detector.settings), file, plan)
 
 
-def ready(model: YOLOv3, file: DetectorFile, plan: DetectorPlan) -> ExplainedDetector:
+def ready(model: DetectorNetwork, file: DetectorFile, plan: DetectorPlan) -> ExplainedDetector:
     """A copy where it computes, in the order of memory that suits convolutions, BatchNorm folded into them."""
     own = deepcopy(model)
     fold_batchnorm(own)

@@ -3,13 +3,9 @@
 import argparse
 
 from maps.binary import PERCENTILES
-from maps.detector_flags import KINDS as OF_DETECTORS
-from maps.detector_flags import add_detector_flags
-from maps.detector_kinds import DETECTOR_MAPS
-from maps.kinds import MAPS
+from maps.defaults import DETECTOR_KINDS, EXPLAINED, KINDS, MASKS
 from utils.flags import positive
-
-KINDS = ("gradcam", "saliency")  # of backbones, unless others are asked for
+from utils.tables import listed
 
 
 def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
@@ -22,8 +18,8 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         "--maps",
         nargs="+",
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]; of detectors {', '.join(DETECTOR_MAPS)} "
-        f"[{' '.join(OF_DETECTORS)}]",
+        help=f"of {', '.join(listed('map'))} [{' '.join(KINDS)}]; of detectors "
+        f"{', '.join(listed('map of a detector'))} [{' '.join(DETECTOR_KINDS)}]",
     )
     maps.add_argument(
         "--percentile",
@@ -76,6 +72,17 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
     )
     add_detector_flags(maps)
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
+
+
+def add_detector_flags(group: argparse._ArgumentGroup) -> None:
+    """What decides which answers of a detector are explained."""
+    group.add_argument(
+        "--explain-boxes",
+        choices=EXPLAINED,
+        help="of detectors: each class of each image by the best answer to its true boxes, or each true box by the "
+        "detection that hits it [true]",
+    )
+    group.add_argument("--masks", type=int, metavar="N", help=f"masked images behind a map by D-RISE [{MASKS}]")
 
 
 def percentile(text: str) -> int | None:

@@ -18,6 +18,7 @@ from maps.granulometry import coarseness, mean_size, radii_for, spectrum
 from maps.overlap import LOCALISED, coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
 from utils.tables import Entry, Table
 
+FOUND = 0.5  # the IoU from which on a box counts as found (Pascal VOC)
 SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
 
 
@@ -152,6 +153,11 @@ def is_localised(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (region_iou(regions, truth) > LOCALISED).astype(float)
 
 
+def is_found(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """[N] 1 where the IoU is what a detection needs to count as right."""
+    return (region_iou(regions, truth) >= FOUND).astype(float)
+
+
 MEASURES = Table(
     "measure",
     "measures",
@@ -166,6 +172,9 @@ MEASURES = Table(
             "localised", f"localisation accuracy (IoU > {LOCALISED})", of_region(is_localised), regions=True,
             places=("table", "chart", "baselines"),
             about="Share of the cases whose IoU lies above 0.2: the paper's localisation accuracy.",
+        ),
+        MeasureEntry(
+            "found", f"IoU criterion (IoU ≥ {FOUND})", of_region(is_found), regions=True, places=("values",),
         ),
         MeasureEntry(
             "box_iou", "IoU of the box made from the map",

@@ -18,7 +18,7 @@ from models.darknet import DarkNet
 from models.layers import ConvNormAct
 from models.yolov3 import Head, YOLOv3
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import as_noted, digest_file, sha256_of, write_text, written_whole
 
 VERSION_BYTES = 12
 
@@ -134,27 +134,43 @@ def count_classes(path: Path) -> int:
 def read_darknet(path: Path, model: Backbone | YOLOv3) -> Header:
     """Load a file into a model of exactly its size.
 
-    A file of another size leaves the model as it was.
+    A file of another size leaves the model as it was. The format has no checksum; where FILE.sha256 lies beside a
+    file, as beside those that write_darknet writes, it is looked at.
 
     Raises:
-        UserError: missing, too short or too long; says both sizes.
+        UserError: missing, too short or too long, which says both sizes; damaged.
     """
     header = read_header(path)
     there, wanted = path.stat().st_size, header.nbytes + 4 * floats(model)
     if there != wanted:
         what = f"{there:,} bytes instead of {wanted:,}: {'cut short' if there < wanted else 'of a larger network'}"
         raise UserError(what, where=path, mend="fetch it again, or give the file of this network")
+    if not as_noted(path):
+        what = f"damaged: its SHA-256 is not the one in {digest_file(path).name}"
+        raise UserError(what, where=path, mend="copy or fetch it again; delete that note if the file is another one")
     values = torch.from_numpy(np.fromfile(path, "<f4", offset=header.nbytes))
-    for tensor, own in zip(tensors(model), values.split([tensor.numel() for tensor in tensors(model)]), strict=True):
+    parts = values.split([tensor.numel() for tensor in tensors(model)])
+    if not values.isfinite().all() or any(bool((parts[at] < 0).any()) for at in variances(model)):
+        what = "damaged: holds numbers that are not finite, or variances below 0"
+        raise UserError(what, where=path, mend="copy or fetch it again")
+    for tensor, own in zip(tensors(model), parts, strict=True):
         tensor.copy_(own.view(tensor.shape))
     return header
 
 
+def variances(model: Backbone | YOLOv3) -> list[int]:
+    """Which of the tensors of a file are variances of BatchNorm."""
+    own = {id(norm.running_var) for _, norm in convolutions(model) if norm is not None}
+    return [at for at, tensor in enumerate(tensors(model)) if id(tensor) in own]
+
+
 def write_darknet(path: Path, model: Backbone | YOLOv3, header: Header | None = None) -> None:
-    """Write a model's weights, whole or not at all."""
+    """Write a model's weights, whole or not at all, and their SHA-256 beside them."""
     header = header or Header()
+    digest_file(path).unlink(missing_ok=True)  # it would be of an older file, for a moment
     with written_whole(path) as temporary, temporary.open("wb") as file:
         np.array([header.major, header.minor, header.revision], "<i4").tofile(file)
         np.array([header.seen], header.seen_type).tofile(file)
         for tensor in tensors(model):
             tensor.detach().cpu().contiguous().numpy().astype("<f4").tofile(file)
+    write_text(digest_file(path), f"{sha256_of(path)}  {path.name}\n")

@@ -1,18 +1,19 @@
 """A trained network made quick: BatchNorm folded into the convolutions, weights of half the size."""
 
 from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.layers import Normalise
-from models.yolov3 import YOLOv3
 
+M = TypeVar("M", bound=nn.Module)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def for_inference(model: YOLOv3, precision: str = "fp32") -> YOLOv3:
+def for_inference(model: M, precision: str = "fp32") -> M:
     """A copy in evaluation mode that computes the same up to rounding, in a precision: a key of DTYPES.
 
     Pixels are normalised in float32 whatever the precision: bfloat16 has eight bits for them.

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from utils.errors import UserError
 from utils.levels import Levels
 from utils.limits import MODEL
 from utils.memory import GIB
+from utils.recipes import anchor_paths, read_yaml
 
 LAYOUTS = {
     "default": "[B, 4 + classes, N]: centre and size in pixels, objectness · class",
@@ -89,7 +91,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         path,
         names,
         imgsz,
-        None,
+        data_of_run(path),
         torch.device("cpu"),
         session,
         layout,
@@ -97,6 +99,16 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         fixed,
         levels=read_levels(properties, path),
     )
+
+
+def data_of_run(path: Path) -> Path | None:
+    """The data yaml of the run in whose folder a file is; None where it is in none."""
+    recipe = path.parent.parent / "recipe.yaml"
+    if path.parent.name != "weights" or not recipe.is_file():
+        return None
+    values = read_yaml(recipe)
+    anchor_paths(values, recipe.parent)
+    return values.get("data")
 
 
 def checked(path: Path) -> dict[str, str]:
@@ -116,12 +128,24 @@ def checked(path: Path) -> dict[str, str]:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker have many types
         raise unreadable(path, error) from error
-    if any(weights.data_location == onnx.TensorProto.EXTERNAL for weights in model.graph.initializer):
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in messages(model, onnx.TensorProto)):
         raise UserError("its weights are in another file", where=path, mend="export it as one file")
     properties = {item.key: item.value for item in model.metadata_props}
-    if "sha256" in properties and properties["sha256"] != digest(model):
+    own = "decode" in properties  # what no other program says
+    if ("sha256" in properties or own) and properties.get("sha256") != digest(model):
         raise UserError("damaged: not what was written", where=path, mend="export or copy it again")
     return properties
+
+
+def messages(message: Any, kind: type) -> Iterator[Any]:
+    """Those of a kind at any depth of a protobuf message: weights stand in graphs, in nodes, in graphs of these."""
+    if isinstance(message, kind):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from messages(part, kind)
 
 
 def digest(model: Any) -> str:

@@ -21,6 +21,7 @@ from studies.recipe import StudyYaml
 from studies.table import interval, mean_and_spread
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
+from utils.names import PathName
 from utils.recipes import build, read_yaml
 
 NOT_RUN, NOTHING = "not run", "–"
@@ -41,8 +42,8 @@ class Evidence(Section):
         methods: each is to lie above the next; a single one is only told.
     """
 
-    study: str
-    report: str | None = None
+    study: PathName
+    report: PathName | None = None
     figure: str | None = None
     measure: str | None = None
     methods: tuple[str, ...] = ()

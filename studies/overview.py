@@ -20,6 +20,7 @@ from studies.recipe import RUNS
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import csv_text, write_text, written_whole
+from utils.names import PathName
 from utils.recipes import build, read_yaml
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Source(Section):
         label: in the legend.
     """
 
-    study: str
-    report: str | None = None
+    study: PathName
+    report: PathName | None = None
     measure: str
     sides: tuple[str, str]
     map: str | None = None

@@ -21,15 +21,16 @@ from maps.kinds import MAPS
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.names import PathName, checked_name, is_name
 from utils.plugins import load
-from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-# Keys that came after the first digests: unused, they are as if they were not there.
-LATER = {"imports", "init", "init_freeze"}
+ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
+TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
 
@@ -132,9 +133,9 @@ class StudyYaml(Section):
     recipe: Path
     seeds: tuple[int, ...] = Field(min_length=1)
     changes: dict[str, Any] = Field(default_factory=dict)
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    methods: dict[PathName, dict[str, Any]] = Field(min_length=1)
     table: Table | None = None
-    reports: dict[str, Report] = Field(default_factory=dict)
+    reports: dict[PathName, Report] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -150,9 +151,12 @@ class StudyYaml(Section):
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
                 raise ValueError(f"report `{name}` is told of {', '.join(missing)}, and there is no such run")
+        if taken := [name for name in self.reports if name.lower() in TAKEN]:
+            raise ValueError(f"a report cannot be called {taken[0]}: a file of the study is")
         for method, changes in self.methods.items():
             source = changes.get(FROM)
-            if source is not None and str(source).partition("/")[0] not in self.methods:
+            name, _, file = str(source).partition("/")
+            if source is not None and (name not in self.methods or not is_name(file)):
                 raise ValueError(f"`{method}` takes weights from {source}, which is no method/file.pt of this study")
         return self
 
@@ -248,6 +252,7 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
             method will leave, a report on maps that there are not.
     """
+    checked_name(path.stem, str(path))
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
     check_asked(settings, path)
@@ -285,8 +290,9 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value}
+        left_out = ELSEWHERE | (unused or set())
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
+        without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")

@@ -22,7 +22,7 @@ def verdict_table(folders: list[Path]) -> str:
     """
     reports = {folder: read_report(folder) for folder in folders}
     heads = [
-        f"[{own['data'].removesuffix('.yaml')}, {own['cases']} cases]({folder}.md)" for folder, own in reports.items()
+        f"[{own['data'].removesuffix('.yaml')}, {own['cases']} cases](/{folder}.md)" for folder, own in reports.items()
     ]
     lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     columns = [judged_again(report) for report in reports.values()]

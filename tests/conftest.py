@@ -2,20 +2,19 @@
 
 import fcntl
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
 import export
 import train
+from benchmarks.workload import write_corners
 from data import sample
 from models.backbones import make_backbone
 from models.heads import make_head
@@ -28,7 +27,6 @@ SHARED = ROOT.parent / "shared" / "data"
 Script = Callable[..., None]
 Writer = Callable[..., Path]
 DIGITS = list("0123456789")
-ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
 
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -90,18 +88,7 @@ TINY = ("--width", "0.125", "--imgsz", "128", "--device", "cpu", "--precision", 
 @pytest.fixture(scope="session")
 def corners_yaml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data yaml of 96 training and 32 test images of 32 × 32 in CIFAR's npz form: which corner is bright?"""
-    folder = tmp_path_factory.mktemp("corners")
-    draw, arrays = np.random.default_rng(0), {}
-    for split, count in (("train", 96), ("test", 32)):
-        labels = draw.integers(0, 4, count)
-        images = draw.integers(0, 200, (count, 32, 32, 3))
-        for image, label in zip(images, labels, strict=True):
-            image[label // 2 * 16 :, label % 2 * 16 :][:16, :16] += 55
-        arrays |= {f"x_{split}": images.astype(np.uint8), f"y_{split}": labels.astype(np.uint8)}
-    np.savez(folder / "corners.npz", **arrays, classes=np.array(["nw", "ne", "sw", "se"]))
-    file = folder / "corners.yaml"
-    file.write_text("path: .\nformat: cifar\ntrain: train\nval: test\n")
-    return file
+    return write_corners(tmp_path_factory.mktemp("corners"))
 
 
 # A cascade of three stages within a second; nothing is drawn at random but weights and order.
@@ -147,28 +134,6 @@ def overfitted(scenes: Path, once: Once) -> Path:
     return once("runs", fill)
 
 
-def mutated(content: bytes, draw: np.random.Generator) -> bytes:
-    """One to three accidents: a number replaced, bytes changed, lost, doubled or inserted, the end cut off."""
-    for _ in range(draw.integers(1, 4)):
-        kind, at = draw.integers(6), int(draw.integers(len(content) + 1))
-        end = min(len(content), at + int(draw.integers(1, 30)))
-        numbers = list(re.finditer(rb"-?\d+(\.\d+)?", content)) if kind == 0 else []
-        if numbers:
-            match = numbers[draw.integers(len(numbers))]
-            content = content[: match.start()] + ODD[draw.integers(len(ODD))] + content[match.end() :]
-        elif kind == 1:
-            content = content[:at] + draw.bytes(end - at) + content[end:]
-        elif kind == 2:
-            content = content[:at] + content[end:]
-        elif kind == 3:
-            content = content[:end] + content[at:]
-        elif kind == 4:
-            content = content[:at] + ODD[draw.integers(len(ODD))] + content[at:]
-        else:
-            content = content[:at]
-    return content
-
-
 @pytest.fixture(scope="session")
 def exported(overfitted: Path, once: Once) -> Path:
     """ONNX file of that detector, in the default layout."""
@@ -192,7 +157,7 @@ def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
 def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("not today")
 
     monkeypatch.setattr("deployment.export.export_traced", fails)
@@ -201,7 +166,7 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.export makes of that detector is not made again."""
-    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
+    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path, **___: shutil.copyfile(exported, path))
 
 
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage

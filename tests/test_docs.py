@@ -1,78 +1,127 @@
-"""The page for a person's own data, followed word by word."""
+"""What README and documentation show is what the project does."""
 
+import importlib
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
-import torch
-import yaml
-from conftest import ROOT, Script
+from conftest import ROOT
 
-import detect
-import export
-import train
-import val
-from data import check
-from data.description import load_description
-from data.formats import read_split
-from utils.boxes import xyxy_to_cxcywh
+from benchmarks.table import table
+from maps.detector_brief import brief_table, read_report
+from models.backbones import make_backbone
+from models.plan import make_plan, plan_table
+from studies import reference, reference_flags
+from studies.verdicts import verdict_table
+from utils.errors import UserError
+from utils.flags import recipe_flags
+from utils.tables import NAMES
+from utils.text import as_markdown
 
-PAGE = (ROOT / "docs" / "own_data.md").read_text()
-SCRIPTS = {"train.py": train, "val.py": val, "detect.py": detect, "export.py": export, "data.check": check}
-DIGITS = [*"0123456789"]
-
-
-def blocks(kind: str) -> list[str]:
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)
-
-
-def place(folder: Path, scenes_yaml: Path, kind: str) -> None:
-    """A person's folder, out of built-in scenes."""
-    (folder / "photos").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    for number, record in enumerate(read_split(load_description(scenes_yaml), "train").records * 2):
-        stem = "one" if number == 0 else f"picture {number}"
-        (folder / "photos" / f"{stem}.jpg").write_bytes(record.image.read_bytes())
-        if kind == "voc":
-            notes = record.image.parent.parent / "Annotations" / f"{record.image.stem}.xml"
-            text = notes.read_text().replace(record.image.name, f"{stem}.jpg")
-            (folder / "labels" / f"{stem}.xml").write_text(text)
-        else:
-            shares = xyxy_to_cxcywh(torch.from_numpy(record.boxes_xyxy)) / torch.tensor(record.size_hw[::-1] * 2)
-            rows = zip(record.labels.tolist(), shares.tolist(), strict=True)
-            text = "".join(f"{label} {' '.join(map(str, box))}\n" for label, box in rows)
-            (folder / "labels" / f"{stem}.txt").write_text(text)
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in sorted(DOCS.glob("*.md"))} | {"README.md": README}
+SITE = (ROOT / "mkdocs.yml").read_text()
+SCRIPTS = ("train", "val", "detect", "export", "study")
+COMMANDS = sorted(
+    {
+        (script, arguments.split("  #")[0].strip())
+        for text in PAGES.values()
+        for script, arguments in re.findall(r"^python (\w+)\.py(.*)$", text, re.MULTILINE)
+    }
+)
+MODULES = sorted({name for text in PAGES.values() for name in re.findall(r"python -m ([a-z_.]*[a-z])\b(?!\.…)", text)})
+LINKS = sorted(
+    {
+        (name, target)
+        for name, text in PAGES.items()
+        if name not in ("changelog.md", "ledger.md", "zoo.md")
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    }
+)
 
 
-@pytest.mark.usefixtures("older_exporter")
-@pytest.mark.parametrize("kind", ["voc", "yolo"])
-def test_own_data(
-    kind: str,
-    scenes_yaml: Path,
-    script: Script,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    place(tmp_path / "mine", scenes_yaml, kind)
-    voc, changes = map(yaml.safe_load, blocks("yaml"))
-    content = (voc if kind == "voc" else voc | changes) | {"names": DIGITS}
-    (tmp_path / "mine" / "data.yaml").write_text(yaml.safe_dump(content))
-    monkeypatch.chdir(tmp_path)
-    for command in "".join(blocks("bash")).splitlines():
-        name, *flags = shlex.split(command.removeprefix("python ").removeprefix("-m "))
-        if "--epochs 100" in command:
-            flags.append("--dry-run")  # the one that takes hours
-        if name != "export.py" or kind == "yolo":  # once is enough
-            script(SCRIPTS[name], *flags)
-    assert ("largest difference" in capsys.readouterr().out) == (kind == "yolo")
-    assert list((tmp_path / "runs" / "check").rglob("*.jpg"))
-    assert (tmp_path / "runs" / "val" / "exp" / "predictions.jpg").exists()
-    assert len(list((tmp_path / "runs" / "detect" / "exp2" / "labels").glob("*.txt"))) == 16
-    (python,) = blocks("python")
-    exec(compile(python, "own_data.md", "exec"), {})
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200
+    assert len(README.split()) <= 1500
 
 
-def test_page_is_one_page() -> None:
-    assert len(PAGE.splitlines()) < 120
+def test_plan_is_the_printed_one() -> None:
+    backbone = make_backbone("darknet53")
+    assert plan_table(make_plan(backbone, 3, 256), backbone.taps) in PAGES["cascade.md"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.stem)
+def test_cost_tables_are_the_generated_ones(path: Path) -> None:
+    made = path.with_suffix(".md")
+    if made.exists() and made.read_text().startswith("| figure"):
+        assert table(path.read_text().splitlines()) + "\n" == made.read_text()
+
+
+def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    called = re.search(r"`python -m studies\.verdicts ([^`]*)`", PAGES["found_maps.md"])
+    assert called
+    made = verdict_table([Path(folder) for folder in called[1].split()])
+    assert made + "\n" == (ROOT / "results" / "verdicts.md").read_text()
+    with pytest.raises(UserError, match="no report on maps"):
+        verdict_table([ROOT / "results"])
+
+
+def test_maps_of_detectors_are_those_of_the_report() -> None:
+    called = re.search(r"`python -m maps\.detector_brief ([^`]*)`", PAGES["found_maps.md"])
+    assert called
+    made = as_markdown(brief_table(read_report(ROOT / called[1])))
+    assert made.strip() == (ROOT / "results" / "detector_maps" / "brief.md").read_text().strip()
+
+
+def test_reference_is_made_from_tables_and_models() -> None:
+    assert PAGES["reference.md"] == reference.page()
+    assert NAMES.read_text() == reference.names()
+    assert PAGES["flags.md"] == reference_flags.flags_page()
+    assert PAGES["recipe_keys.md"] == reference_flags.recipe_page()
+
+
+def test_reference_has_every_flag_and_key() -> None:
+    for command in SCRIPTS:
+        for action in reference_flags.parser_of(command)._actions:
+            assert all(f"`{name}`" in PAGES["flags.md"] for name in action.option_strings)
+    for flag, _, key, _ in recipe_flags():
+        assert f"| `{key}` | `{flag}` |" in PAGES["recipe_keys.md"]
+
+
+@pytest.mark.parametrize("module", ["training", "deployment", "maps", "models"])
+def test_reference_has_every_public_function(module: str) -> None:
+    for name in importlib.import_module(module).__all__:
+        assert re.search(rf"^::: [a-z_.]*\b{name}$", PAGES["api.md"], re.MULTILINE), f"{module}.{name}"
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS)
+def test_links_lead_somewhere(page: str, target: str) -> None:
+    folder = ROOT if page == "README.md" or target.startswith("/") else DOCS
+    assert (folder / target.lstrip("/")).exists()
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    assert {name for name in PAGES if name != "README.md"} == set(
+        re.findall(r"- ([a-z_0-9]+\.md)$", SITE, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize(("name", "arguments"), COMMANDS)
+def test_commands_are_understood(name: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *shlex.split(arguments, comments=True)])
+    if "--import" not in arguments:  # the page on extending is followed word by word in a test of its own
+        importlib.import_module(name).parse()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_are_there(module: str) -> None:
+    if not module.startswith(("pip", "venv", "http")):
+        assert (ROOT / module.replace(".", "/")).with_suffix(".py").exists()
+
+
+def test_commands_are_found() -> None:
+    assert {name for name, _ in COMMANDS} == set(SCRIPTS)

@@ -22,7 +22,6 @@ from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
 from models.heads import HEADS
-from studies.reference import page
 from utils import plugins
 from utils.errors import UserError
 from wsol.methods import METHODS
@@ -128,7 +127,3 @@ def test_what_may_not_be_imported(text: str, message: str, tmp_path: Path, scrip
 def test_a_missing_import_is_named(script: Script, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         script(train, "--import", tmp_path / "none.py")
-
-
-def test_reference_is_made_from_the_tables() -> None:
-    assert (ROOT / "docs" / "reference.md").read_text() == page()

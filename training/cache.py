@@ -1,10 +1,12 @@
 """What frozen blocks put out, computed once and read in every epoch: in RAM, or memory-mapped on disk."""
 
+import contextlib
 import hashlib
 import json
 import mmap
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +67,8 @@ class FeatureCache(Dataset[FeatureBatch]):
 
     On disk: `features.bin`, `present.bin`, `key.json`, and `filled<shard>.json` for each process that fills it. Space
     is reserved before anything is written, and a row counts as there only once a flush has followed it: a kill at any
-    moment leaves a cache that is continued, never one that is half read.
+    moment leaves a cache that is continued, never one that is half read. Notes carry checksums, of themselves and of
+    the rows that they vouch for; what has been damaged since is said in one line and computed again.
 
     Args:
         folder: where it lies, or None for RAM.
@@ -91,8 +94,12 @@ class FeatureCache(Dataset[FeatureBatch]):
                 reserve(folder, key, self.nbytes(key, classes))
             self.features = np.memmap(wait_for(folder / "features.bin"), STORED[self.dtype], "r+", shape=shape)
             self.present = np.memmap(wait_for(folder / "present.bin"), np.uint8, "r+", shape=(key.rows, classes))
-        self.done = self._noted(shard)
+        self.done, self.sum = self._noted(shard)
         self._whole = False
+        if self.sum != self._checksum(self.done):
+            print(f"{folder}: cached features are damaged; they are computed again")
+            self.done = self.sum = 0
+            self.mark()
 
     @staticmethod
     def nbytes(key: CacheKey, classes: int) -> tuple[int, int]:
@@ -116,7 +123,7 @@ class FeatureCache(Dataset[FeatureBatch]):
     def complete(self) -> bool:
         """Whether every shard has noted its last row; asked before every read, so a yes is remembered."""
         if not self._whole:
-            noted = [self.done if shard == self.shard else self._noted(shard) for shard in range(self.shards)]
+            noted = [self.done if shard == self.shard else self._noted(shard)[0] for shard in range(self.shards)]
             self._whole = all(done == len(self._starts(shard)) for shard, done in enumerate(noted))
         return self._whole
 
@@ -142,6 +149,22 @@ class FeatureCache(Dataset[FeatureBatch]):
             stored = stored.view(torch.int16)
         self.features[rows.start : rows.stop] = stored.numpy()
         self.present[rows.start : rows.stop] = present.cpu().numpy()
+        if self.folder is not None:
+            self.sum = self._added(self.sum, rows)
+
+    def _added(self, before: int, rows: range) -> int:
+        """A checksum of some rows together with those before."""
+        for array in (self.features, self.present):
+            before = zlib.crc32(np.ascontiguousarray(array[rows.start : rows.stop]).view(np.uint8).data, before)
+        return before
+
+    def _checksum(self, chunks: int) -> int:
+        """Of so many of this process's first chunks, as they are on disk."""
+        found = 0
+        for start in self._starts(self.shard)[:chunks]:
+            found = self._added(found, self._chunk(start))
+        self._unload()
+        return found
 
     def mark(self) -> None:
         """Flush, then note how far this process has come."""
@@ -149,7 +172,7 @@ class FeatureCache(Dataset[FeatureBatch]):
             for array in (self.features, self.present):
                 assert isinstance(array, np.memmap)
                 array.flush()
-            write_text(self._note(self.shard), json.dumps(self.done))
+            write_note(self._note(self.shard), [self.done, self.sum])
             self._unload()
 
     def _unload(self) -> None:
@@ -173,35 +196,65 @@ class FeatureCache(Dataset[FeatureBatch]):
         assert self.folder is not None
         return self.folder / f"filled{shard}of{self.shards}by{self.step}.json"
 
-    def _noted(self, shard: int) -> int:
+    def _noted(self, shard: int) -> tuple[int, int]:
+        """Chunks that a process has noted as there, and their checksum; 0 where there is no whole note."""
         if self.folder is None or not self._note(shard).exists():
-            return 0
-        return int(json.loads(self._note(shard).read_text()))
+            return 0, 0
+        noted = read_note(self._note(shard))
+        fits = isinstance(noted, list) and len(noted) == 2 and all(type(number) is int for number in noted)
+        if fits and 0 <= noted[0] <= len(self._starts(shard)):
+            return noted[0], noted[1]
+        print(f"{self._note(shard)}: damaged; the cached features that it told of are computed again")
+        return 0, 0
+
+
+def write_note(path: Path, content: Any) -> None:
+    """Write JSON with a checksum, whole or not at all."""
+    text = json.dumps(content)
+    write_text(path, f"{zlib.crc32(text.encode()):08x} {text}\n")
+
+
+def read_note(path: Path) -> Any:
+    """What write_note wrote; None where there is nothing, or not that any more."""
+    with contextlib.suppress(OSError, ValueError):
+        found, _, text = path.read_text().strip().partition(" ")
+        if int(found, 16) == zlib.crc32(text.encode()):
+            return json.loads(text)
+    return None
 
 
 def reserve(folder: Path, key: CacheKey, sizes: tuple[int, int]) -> None:
-    """Make the files of a cache at their full size, or accept those that are there with the same key.
+    """Make the files of a cache at their full size, or accept those that are there, of that size and with the same key.
 
     Raises:
         UserError: a cache of another key lies there, or the disk is full.
     """
     note, wanted = folder / "key.json", json.loads(json.dumps(asdict(key)))
-    if note.exists():
-        found = json.loads(note.read_text())
+    files = dict(zip(("present.bin", "features.bin"), reversed(sizes), strict=True))
+    found = read_note(note)
+    if isinstance(found, dict):
         if differing := [name for name in wanted if found.get(name) != wanted[name]]:
             what = "; ".join(f"{name} is {found.get(name)!r} there, {wanted[name]!r} now" for name in differing)
             raise UserError(f"holds the features of something else: {what}", where=folder, mend="delete the folder")
-        return
+        if all(length(folder / name) == size for name, size in files.items()):
+            return
+    if note.exists():
+        print(f"{folder}: the cached features or their notes are damaged; they are computed again")
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     try:
-        for name, size in zip(("present.bin", "features.bin"), reversed(sizes), strict=True):
+        for name, size in files.items():
             with (folder / name).open("wb") as file:
                 allocate(file.fileno(), size)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise cannot_write(folder, error) from error
-    write_text(note, json.dumps(wanted, indent=2) + "\n")
+    write_note(note, wanted)
+
+
+def length(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 def allocate(descriptor: int, size: int) -> None:

@@ -1,6 +1,5 @@
 """Weights from elsewhere that a run begins with: found or fetched, checked, read once."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +8,14 @@ from typing import Any
 
 from data.archives import fetch
 from models.backbone import Backbone
-from models.backbones import make_backbone
+from models.backbones import BACKBONES, make_backbone
 from models.torchvision_backbones import FILES
 from models.weights_files import Beginning, read_weights
 from training.job import Job
 from utils import checkpoint
 from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
-from utils.files import write_text
+from utils.files import as_noted, digest_file, sha256_of, write_text
 
 FOLDER = ROOT / "weights"  # where what was fetched stays
 
@@ -43,15 +42,25 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
     """
     if recipe.init is None:
         return None
-    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, recipe.backbone, download=download)
+    giver = BACKBONES.pick(recipe.backbone).lender or recipe.backbone
+    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, giver, download=download)
     content = read_weights(path, recipe.backbone, recipe.width)
-    return Beginning(path, digest(path), content)
+    return Beginning(path, sha256_of(path), content)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def reused(recipe: Recipe) -> dict[str, str]:
+    """What checkpoints say of the file whose weights a recipe reuses; empty where it reuses none."""
+    return {"file": recipe.weights.name, "sha256": sha256_of(recipe.weights)} if recipe.weights else {}
+
+
+def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
+    """What a run is going to fetch to begin with; None where it is here, or where nothing is to be fetched."""
+    if recipe.init is None or isinstance(recipe.init, Path) or not download:
+        return None
+    published = PUBLISHERS[recipe.init](model_of(recipe.init, recipe.backbone))
+    if (FOLDER / recipe.init / published.name).exists():
+        return None
+    return f"{published.name} is fetched from {published.url}"
 
 
 def located(source: str, backbone: str, *, download: bool) -> Path:
@@ -64,16 +73,16 @@ def located(source: str, backbone: str, *, download: bool) -> Path:
     """
     published = PUBLISHERS[source](model_of(source, backbone))
     path = FOLDER / source / published.name
-    note = path.with_name(path.name + ".sha256")
+    note = digest_file(path)
     if path.exists() and note.exists():
-        if note.read_text().strip() != digest(path):
+        if not as_noted(path):
             raise UserError("is not what was fetched", where=path, mend="delete it, and fetch it with --download")
         return path
     if not download:
         mend = f"let it be fetched from {published.url} with --download, or give a file"
         raise UserError(f"{path.name} is not here", where=f"--init {source}", mend=mend)
     fetch(published.url, path, published.sha256 or hash_at_hub(published.url))
-    write_text(note, digest(path) + "\n")
+    write_text(note, sha256_of(path) + "\n")
     return path
 
 
@@ -164,5 +173,7 @@ def fresh_backbone(job: Job) -> Backbone:
     """The recipe's backbone, with random weights or those that the run begins with."""
     backbone = make_backbone(job.recipe.backbone, job.recipe.width)
     if job.begins is not None:
-        checkpoint.load_state(backbone, job.begins.content["model"], job.begins.path)
+        lent = BACKBONES.pick(job.recipe.backbone).lender  # then the file may hold the first block alone
+        own = backbone.state_dict() if lent else {}
+        checkpoint.load_state(backbone, own | job.begins.content["model"], job.begins.path)
     return backbone

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
+from training.held import Held
 from training.logs import Logs
+from training.lost import Lost
 from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
 from training.update import Average, clip_gradients, make_optimizer
@@ -66,7 +69,7 @@ class Position:
         epoch: epochs done.
         batch: batches done of the next one.
         unaveraged: updates of the weights that their average has not taken in.
-        totals: sums of the terms over these.
+        totals: sums of the terms over these, each the mean over the ranks.
         history: fitness at each validation.
         metrics: all figures of the last one.
         over: nothing is left to train.
@@ -105,6 +108,7 @@ class Loop:
         loader: training batches, over an EpochSampler.
         seed: of what the network itself draws, in dropout.
         state: a former `save` of the same task to go on from, or empty.
+        held: what is fixed at first.
     """
 
     def __init__(
@@ -119,7 +123,9 @@ class Loop:
         *,
         seed: int,
         state: dict[str, Any],
+        held: Held | None = None,
     ) -> None:
+        self.held = held
         self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
         self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
         self.position = Position(**state["position"]["within"]) if state else Position()
@@ -133,7 +139,7 @@ class Loop:
             self._restore(state)
         self.saved = time.monotonic()
         self.verdict = 0
-        self.whole = True  # no update is half done
+        self.whole, self.lost = True, Lost()  # whole: no update is half done
         if loader.drop_last:
             console.print(
                 f"{task.name}: one image, another in every epoch, is left out: it would be a batch of its own"
@@ -155,10 +161,19 @@ class Loop:
             Stopped: by a signal, after saving.
         """
         self.logs.forget(self.task.name, self.position.epoch)
+        with self.stop.deferred():
+            self._run()
+        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
+
+    def _run(self) -> None:
+        """Epoch after epoch; saves where it is stopped, which is only ever between two steps.
+
+        Raises:
+            UserError, Stopped: as in fit.
+        """
         try:
-            with self.stop.deferred():
-                while not self.position.over:
-                    self._end_epoch(self._train_epoch())
+            while not self.position.over:
+                self._end_epoch(self._train_epoch())
         except Stopped:
             self.save()
             raise
@@ -166,7 +181,6 @@ class Loop:
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             self._without_worker(error)
-        return self.averaged.eval(), self.position.metrics | {"epochs": self.position.epoch}
 
     def _without_worker(self, error: Exception) -> NoReturn:
         """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
@@ -190,6 +204,13 @@ class Loop:
         self.hooks.save(self._snapshot())
         self.saved = time.monotonic()
 
+    @contextmanager
+    def _in_one_piece(self) -> Iterator[None]:
+        """What an error leaves half done inside is not saved: a dying worker raises one anywhere."""
+        self.whole = False
+        yield
+        self.whole = True
+
     def _end_epoch(self, values: dict[str, float]) -> None:
         """Validate where it is due, judge whether to go on, note the epoch.
 
@@ -199,22 +220,29 @@ class Loop:
         wanted = getattr(phase, "stop_accuracy", None)
         learnt = wanted is not None and values["train/accuracy"] >= wanted
         last = at.epoch + 1 == phase.epochs or learnt
-        if last or (at.epoch + 1) % phase.val_every == 0:
-            values |= self._validate()
-        at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
-        at.over = last or exhausted(phase, at.history)
+        metrics = self._validate() if last or (at.epoch + 1) % phase.val_every == 0 else {}
+        with self._in_one_piece():
+            if metrics:
+                self._judge(metrics)
+            at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
+            at.over = last or exhausted(phase, at.history)
+        values |= {f"val/{name}": value for name, value in metrics.items()}
         self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
 
     def _validate(self) -> dict[str, float]:
-        self._bring_up_average()
-        at, metrics = self.position, self.task.evaluate(self.averaged)
-        fitness = metrics[self.task.fitness]
+        """Figures of the network with averaged weights."""
+        with self._in_one_piece():
+            self._bring_up_average()
+        return self.task.evaluate(self.averaged)
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Note the figures, and hand the network over where it is the best so far."""
+        at, fitness = self.position, metrics[self.task.fitness]
         best = max(at.history, default=-math.inf)
         if fitness > best or fitness == best <= 0:  # as long as nothing is found, the last epoch is the best
             self.hooks.improved(self.averaged, metrics)
         at.history.append(fitness)
         at.metrics = metrics
-        return {f"val/{name}": value for name, value in metrics.items()}
 
     def _train_epoch(self) -> dict[str, float]:
         """The rest of an epoch: mean of each term, last rate, seconds, seconds spent waiting for images."""
@@ -223,21 +251,28 @@ class Loop:
         self.loader.sampler.epoch = at.epoch
         self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
+        if self.held:
+            self.held.begin(at.epoch)
         began = asked = time.monotonic()
-        waited = rate = 0.0
+        waited, self.lost.count = 0.0, 0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
-            rate = learning_rate(self.phase, at.epoch * count + at.batch, self.phase.epochs * count, at.history)
-            set_rate(self.optimizer, rate)
+            self.lost.tell(batch)
+            set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch)
             asked = time.monotonic()
-        means = mean_over_ranks(self.fabric, {f"train/{name}": total / count for name, total in at.totals.items()})
-        return means | {"lr": rate, "seconds": time.monotonic() - began, "data_seconds": waited}
+        means = {f"train/{name}": total / count for name, total in at.totals.items()} | self.lost.figures(self.fabric)
+        return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
+
+    def _rate(self, batch: int) -> float:
+        """Learning rate of a step of this epoch."""
+        at, count = self.position, len(self.loader)
+        return learning_rate(self.phase, at.epoch * count + batch, self.phase.epochs * count, at.history)
 
     def _step(self, batch: Any) -> None:
         """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
 
-        Gradients of several batches may go into one update. A run is saved and left only after one.
+        Gradients of several batches may go into one update: a run is saved and left only after one.
         """
         at = self.position
         together, last = self._group()
@@ -253,7 +288,8 @@ class Loop:
         figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
         self._vote(batch, {name: figures[name] for name in terms})
         at.batch += 1
-        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in figures.items()}
+        shared = mean_over_ranks(self.fabric, figures)  # so that what the first rank saves is true of all
+        at.totals = {name: at.totals.get(name, 0.0) + value for name, value in shared.items()}
         if last:
             self.whole = True
             self._leave_or_save()
@@ -267,6 +303,8 @@ class Loop:
 
     def _update(self) -> None:
         """Clip, step, average."""
+        if self.held:
+            self.held.before_update(self.position.epoch)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         if math.isfinite(self.phase.clip):
             clip_gradients(self.optimizer.optimizer, self.phase.clip)
@@ -309,8 +347,12 @@ class Loop:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.task.model.load_state_dict(state["model"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        try:
+            self.task.model.load_state_dict(state["model"])
+            if self.average:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"its last save is of another network ({str(error).splitlines()[0][:200]})"
+            raise UserError(what, where=self.task.name, mend="restore last.pt, or start a new run") from error

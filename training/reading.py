@@ -9,28 +9,40 @@ from data.doubles import common, files, in_two_splits
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
-from data.records import Split
+from data.masks import with_masks
+from data.records import Description, Split
 from data.views import View, settled
 from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
 
-IMAGES = Path("cache", "images")  # below the run folder
+CACHE = Path("cache")  # below the run folder, for as long as it trains
+IMAGES = CACHE / "images"
 Pair = tuple[Split, Split]  # training and validation split
 
 
-def read_pair(yaml: Path, recipe: Recipe, *, download: bool) -> Pair:
-    """Training and validation split of a data set; the latter held out of the former where it has none."""
+def read_pair(yaml: Path, recipe: Recipe, *, download: bool, masked: bool = False) -> Pair:
+    """Training and validation split of a data set; the latter held out of the former where it has none.
+
+    Args:
+        masked: pictures come with masks, those without are left out.
+    """
+
+    def read(description: Description, name: str) -> Split:
+        found = read_split(description, name, strict=recipe.strict)
+        return with_masks(found, strict=recipe.strict) if masked else found
+
     description = load_description(yaml, download=download)
-    own = read_split(description, "train", strict=recipe.strict)
+    own = read(description, "train")
     if "val" in description.splits:
-        return own, read_split(own.description, "val", strict=recipe.strict)  # with the levels of train
+        return own, read(own.description, "val")  # with the levels of train
     return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
 
 
 def read_pairs(recipe: Recipe, *, download: bool) -> tuple[Pair, Pair]:
-    """What the detector learns from, and what the backbone does: the same where the recipe names no other data."""
-    detector = read_pair(recipe.data, recipe, download=download)
+    """What the run learns from, and what the backbone does: the same where the recipe names no other data."""
+    masked = recipe.task == "segment" and not recipe.pretrain_only
+    detector = read_pair(recipe.data, recipe, download=download, masked=masked)
     if not recipe.pretrains or recipe.pretrain.data is None:
         return detector, detector
     return detector, read_pair(recipe.pretrain.data, recipe, download=download)

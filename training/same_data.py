@@ -50,6 +50,8 @@ def labels(record: Record) -> Iterable[bytes]:
     """What is learnt of a picture."""
     for part in (record.boxes_xyxy, record.labels, record.asked, record.classes):
         yield b"-" if part is None else np.ascontiguousarray(part).tobytes()
+    if record.mask is not None:
+        yield record.mask.identity()
 
 
 def refuse_changed(now: Identity, then: Identity, where: Path) -> None:

@@ -1,8 +1,16 @@
-"""Checkpoints: dicts of tensors and plain values, written whole, read with weights_only=True."""
+"""Checkpoints: dicts of tensors and plain values, written whole, read with weights_only=True.
+
+They are zip archives, in which every tensor and the description have a CRC-32 of their own. torch writes these and
+does not look at them; here they are looked at before anything is unpacked, in files of any age and origin.
+"""
 
 import platform
+import struct
 import subprocess
 import zipfile
+import zlib
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +18,16 @@ import torch
 from torch import nn
 
 from utils.config import ROOT
+from utils.contents import ANOTHER, checked
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.limits import CHECKPOINT
+from utils.memory import GIB
 
 FORMAT = 1
+OBJECTS = 64  # bytes of memory that a byte of a description may become
+USUAL = 2**20  # bytes of a description
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
@@ -31,45 +45,84 @@ def save(path: Path, content: dict[str, Any]) -> None:
             raise
 
 
-def load(path: Path, kind: str) -> dict[str, Any]:
-    """Read a checkpoint of a kind: `backbone`, `stage`, `detector` or `training`.
+def load(path: Path, *kinds: str) -> dict[str, Any]:
+    """Read a checkpoint of one of some kinds: `backbone`, `stage`, `detector` or `training`.
 
     Raises:
-        UserError: missing, truncated, a pickle, or of another kind.
+        UserError: missing, damaged, a pickle, too large once unpacked, of another kind, or with values that are not
+            fit to use; so does whoever asks what it gives for a key that is not there.
     """
     content = load_tensors(path)
     found = content.get("kind")
-    if found != kind:
+    if found not in kinds:
+        wanted = " or ".join(kinds)
         raise UserError(
-            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
+            f"holds `{found or 'no known kind'}`, not `{wanted}`", where=path, mend=f"give a {wanted} checkpoint"
         )
-    return content
+    return checked(content, str(found), path)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
     """Read a dict of tensors and plain values, whoever wrote it; nothing in the file is run.
 
     Raises:
-        UserError: missing, truncated, or a pickle of something else.
+        UserError: missing, damaged, too large once unpacked, or a pickle of something else.
     """
     if not path.is_file():
         raise UserError("no such checkpoint", where=path, mend="check the path, or train one with `python train.py`")
+    check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
-        raise UserError(
-            why_unreadable(path), where=path, mend="use a file that this project wrote, copied whole"
-        ) from error
+        raise UserError(why_unreadable(path), where=path, mend=ANOTHER) from error
     return content if isinstance(content, dict) else {}
+
+
+def check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to far more than it is, or of which a part is not what was written.
+
+    What does not begin as an archive is left to torch, which reads it as one of its older files, or not at all.
+
+    Raises:
+        UserError: it is, or does; it is cut short.
+    """
+    if start_of(path) != b"PK":
+        return
+    if not zipfile.is_zipfile(path):  # the table of contents stands at the end
+        raise UserError("truncated checkpoint", where=path, mend=ANOTHER)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if what := bloated(archive.infolist(), path.stat().st_size):
+                raise UserError(f"unpacks to {what}", where=path, mend="do so only if you trust it")
+            damaged = archive.testzip()
+    except UNREADABLE as error:
+        raise UserError(f"damaged: {error}", where=path, mend=ANOTHER) from error
+    if damaged is not None:
+        what = f"damaged: `{damaged.partition('/')[2]}` has another checksum than when it was written"
+        raise UserError(what, where=path, mend=ANOTHER)
+
+
+def bloated(members: Sequence[zipfile.ZipInfo], size: int) -> str | None:
+    """What to say of an archive of so many bytes that takes much more memory; None of others.
+
+    torch does not compress: an archive of tensors is as large as they are. A description becomes small objects.
+    """
+    described = sum(own.file_size for own in members if own.filename.endswith(".pkl"))
+    needed = sum(own.file_size for own in members) + OBJECTS * max(0, described - USUAL)
+    return CHECKPOINT.too_much(needed / GIB) if needed > size else None
+
+
+def start_of(path: Path) -> bytes:
+    """Its first two bytes."""
+    with path.open("rb") as file:
+        return file.read(2)
 
 
 def why_unreadable(path: Path) -> str:
     """Why torch refuses a file, told from its outside: nothing in it is run."""
-    with path.open("rb") as file:
-        start = file.read(2)
+    start = start_of(path)
     if start == b"PK":
-        whole = zipfile.is_zipfile(path)  # the table of contents stands at the end
-        return "a pickle of code, refused because opening it could run anything" if whole else "truncated checkpoint"
+        return "a pickle of code, refused because opening it could run anything"
     if start[:1] == b"\x80":
         return "a bare pickle, refused because opening it could run anything"
     return "no checkpoint at all, or only the middle of one"
@@ -93,8 +146,9 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
     module.load_state_dict(state)
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Versions and commit that made a checkpoint."""
+    """Versions and commit that made a checkpoint, as they were when this process first asked."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from utils.boxes import Detections
 from utils.files import written_whole
 from utils.fonts import shown
+from utils.palette import palette
 from utils.ultralytics_parts import draw_boxes
 
 TALLEST = 2.0  # height of a picture's place on a page over its width
+TINT = 0.6  # share of a class's colour in a pixel of it
 THUMBNAIL = 1280  # longest side of a picture on a page, pixels
 
 
@@ -28,6 +30,32 @@ def draw_detections(image: np.ndarray, found: Detections, names: Sequence[str] |
 def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, names: list[str]) -> np.ndarray:
     """RGB image with the true boxes and their class names."""
     return draw_boxes(image, boxes_xyxy, [shown(names[label], int(label)) for label in labels], labels.tolist())
+
+
+def draw_mask(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """RGB image under the colours of the classes in a mask [H, W], with a legend; what does not count is white.
+
+    Args:
+        names: of the classes from 1 on.
+    """
+    shown_at = mask > 0
+    drawn = image.copy()
+    drawn[shown_at] = (image[shown_at] * (1 - TINT) + palette()[mask[shown_at]] * TINT).round().astype(np.uint8)
+    there = [int(number) for number in np.unique(mask[shown_at]) if number <= len(names)]
+    return np.asarray(with_legend(Image.fromarray(drawn), [(names[number - 1], number) for number in there]))
+
+
+def with_legend(picture: Image.Image, classes: Sequence[tuple[str, int]]) -> Image.Image:
+    """The picture with names in the colours of their numbers at its upper left corner."""
+    side = max(10, picture.height // 24)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(side)
+    for place, (name, number) in enumerate(classes):
+        text, top = name if name.isascii() else str(number - 1), place * (side + 2)
+        wide = pen.textlength(text, font=font)
+        pen.rectangle((0, top, wide + side + 4, top + side + 1), fill=(255, 255, 255))
+        pen.rectangle((0, top, side, top + side), fill=tuple(palette()[number].tolist()))
+        pen.text((side + 2, top), text, fill=(0, 0, 0), font=font)
+    return picture
 
 
 def save_image(image: np.ndarray | Image.Image, path: Path) -> None:

@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.text import cell
+from utils.text import cell, harmless
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -34,10 +35,38 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def temporary_name(path: Path) -> Path:
+    """What a file of this process is called beside path until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes have left half written at any depth; nobody else may be at work there."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file whole; control characters in it are spelt out."""
     with written_whole(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(harmless(text))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_file(path: Path) -> Path:
+    """Where the SHA-256 of a file of weights that has no room for it is noted, beside it."""
+    return path.with_name(path.name + ".sha256")
+
+
+def as_noted(path: Path) -> bool:
+    """Whether a file has the SHA-256 that is noted beside it; True where none is."""
+    note = digest_file(path)
+    return not note.is_file() or note.read_text(errors="replace").split()[:1] == [sha256_of(path)]
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
@@ -76,7 +105,7 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe{os.getpid()}"
+        probe = temporary_name(path / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -85,15 +114,18 @@ def make_folder(path: Path) -> Path:
 
 
 def user_cache() -> Path | None:
-    """This project's folder below the user's cache folder, made for the user alone; None where there cannot be one."""
+    """This project's folder below the user's cache folder, for the user alone; None where it is not, or cannot be."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade-yolo"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            return None
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            folder.chmod(0o700)
     except (OSError, RuntimeError, ValueError):  # RuntimeError: a user without a home
         return None
-    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-    return folder if own else None
+    return folder
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

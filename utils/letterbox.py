@@ -5,9 +5,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 FILL = 114  # grey of the border, as YOLO users know it
+IGNORED = 255  # of a mask, what does not count: the border too
 T = TypeVar("T", bound=Tensor)
 
 
@@ -34,6 +36,12 @@ class Letterbox:
         inner = (max(1, round(height * scale)), max(1, round(width * scale)))
         return cls(scale, (imgsz - inner[1]) // 2, (imgsz - inner[0]) // 2, inner)
 
+    def unboxed(self, scores: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Scores [C, S, S] of the square's pixels → [C, H, W] of those of the original image."""
+        height, width = self.size_hw
+        inner = scores[None, :, self.top : self.top + height, self.left : self.left + width].float()
+        return torch.nn.functional.interpolate(inner, size_hw, mode="bilinear", align_corners=False)[0]
+
     def back(self, boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Boxes [n, 4] of the square → pixels of the original image, clipped to it."""
         height, width = size_hw
@@ -44,17 +52,18 @@ class Letterbox:
 
 
 def scaled_to_fit(part: T, imgsz: int) -> T:
-    """An image [3, H, W], or the tv_tensor of its boxes, with its longer side at imgsz."""
+    """An image [3, H, W], or the tv_tensor of its boxes or mask, with its longer side at imgsz."""
     height, width = F.get_size(part)
     resized: T = F.resize(part, list(Letterbox.fit((height, width), imgsz).size_hw), antialias=True)
     return resized
 
 
 def letterboxed(part: T, imgsz: int) -> T:
-    """An image [3, H, W], or the tv_tensor of its boxes, in a square of imgsz."""
+    """An image [3, H, W], or the tv_tensor of its boxes or mask, in a square of imgsz."""
     inner = scaled_to_fit(part, imgsz)
     height, width = F.get_size(inner)
     box = Letterbox.fit((height, width), imgsz)
     right, bottom = imgsz - box.left - width, imgsz - box.top - height
-    padded: T = F.pad(inner, [box.left, box.top, right, bottom], fill=FILL)
+    fill = IGNORED if isinstance(part, tv_tensors.Mask) else FILL
+    padded: T = F.pad(inner, [box.left, box.top, right, bottom], fill=fill)
     return padded

@@ -44,7 +44,8 @@ class Limit:
 PICTURE = Limit("--max-megapixels", 100, "megapixels", "largest picture that is read")
 UNPACKED = Limit("--max-unpacked", 4, "GiB", "most that an archive of a small part of that may hold")
 MODEL = Limit("--max-model", 2, "GiB", "largest ONNX file that is read")
-LIMITS = (PICTURE, UNPACKED, MODEL)
+CHECKPOINT = Limit("--max-checkpoint", 1, "GiB", "most that a checkpoint of a smaller size may become in memory")
+LIMITS = (PICTURE, UNPACKED, MODEL, CHECKPOINT)
 
 
 class Raise(argparse.Action):

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C: training saves and leaves at the next batch; anything else leaves at once."""
+"""SIGTERM and Ctrl-C: training saves and leaves at the next batch; anything else leaves at once.
+
+While a network learns, signals only set a flag, however many come: a step is never cut in two, nor is a save.
+"""
 
 import signal
 import threading
@@ -10,6 +13,7 @@ from typing import Self
 from utils.errors import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ONCE, ALWAYS = 1, 2  # how many signals are only noted
 
 
 class Stop:
@@ -17,7 +21,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = 0
-        self._deferring = False
+        self._patience = 0
 
     @contextmanager
     def listening(self) -> Iterator[Self]:
@@ -33,17 +37,23 @@ class Stop:
                 signal.signal(number, handler)
 
     @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Inside, a first signal is only noted, for a loop that looks at `asked`; a second one leaves at once."""
-        self._deferring = True
+    def deferred(self, *, once: bool = False) -> Iterator[None]:
+        """Inside, signals are only noted, for a loop that looks at `asked`.
+
+        Args:
+            once: a second signal leaves at once: for what waits for the world outside, and has nothing to lose.
+        """
+        before, self._patience = self._patience, ONCE if once else ALWAYS
         try:
             yield
         finally:
-            self._deferring = False
+            self._patience = before
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.asked or not self._deferring:
+        if self._patience < (ONCE if not self.asked else ALWAYS):
             raise Stopped(number)
+        if self.asked:
+            return
         self.asked = number
         # The signal may have gone to the workers too. torch raises an error in the midst of anything once one is gone;
         # now that this process is about to leave, its end shows early enough where the next batch is missing.

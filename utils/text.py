@@ -9,6 +9,7 @@ HIDDEN = "***"
 USER = re.compile(r"(?<=://)(?:[^/\s?#@]*(?:@[^/\s?#@]*)*|[^/\s:@]+:(?!\d+/)[^\s@]*)@(?=[^/\s])")
 SECRETS = r"token|key|secret|passw(?:or)?d|pwd|pass|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
 QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;'\"`]+")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the end of a line
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 
 
@@ -22,6 +23,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(spelt(sign) if steers(sign) else sign for sign in text)
+
+
+def harmless(text: str) -> str:
+    """The text of a file with control characters spelt out: whoever prints the file keeps his terminal."""
+    return CONTROLS.sub(lambda match: spelt(match[0]), text)
 
 
 def steers(sign: str) -> bool:
@@ -46,7 +52,8 @@ def cell(value: object) -> object:
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; a bar or a line's end in a cell stays in it."""
+    table = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in table]
     rule = "|---|" + "---:|" * (len(table[0]) - 1)
     return "\n".join([f"| {' | '.join(table[0])} |", rule, *(f"| {' | '.join(row)} |" for row in table[1:])])
 

@@ -5,8 +5,10 @@ torch.save and PIL's Image.open; `ultralytics` sees to it that none of this is f
 goes through here.
 """
 
+import atexit
 import importlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,22 +23,34 @@ from PIL import Image
 
 from utils.boxes import Detections, Truth
 from utils.errors import UserError
+from utils.files import user_cache
 from utils.fonts import drawing_font, installed
 
 
 def ultralytics(module: str) -> Any:
     """Import an ultralytics module, quietly and offline."""
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(Path(tempfile.gettempdir()) / f"ultralytics-{os.getuid()}"))
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        os.environ["YOLO_CONFIG_DIR"] = str(settings_folder())
     os.environ.setdefault("YOLO_OFFLINE", "1")
     os.environ.setdefault("YOLO_AUTOINSTALL", "0")
     os.environ.setdefault("YOLO_VERBOSE", "0")
-    Path(os.environ["YOLO_CONFIG_DIR"]).mkdir(parents=True, exist_ok=True)
     save, opener = torch.save, Image.open
     try:
         return importlib.import_module(f"ultralytics.{module}")
     finally:
         torch.save, Image.open = save, opener
+
+
+def settings_folder() -> Path:
+    """A folder that nobody else can have prepared: below the user's cache, or, where that is not theirs, a new one."""
+    if (own := user_cache()) is not None:
+        folder = own / "ultralytics"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="ultralytics-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def draw_boxes(image: np.ndarray, boxes_xyxy: np.ndarray, texts: Sequence[str], labels: Sequence[int]) -> np.ndarray:

@@ -74,15 +74,21 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     """
     asked = [name for name in names if name not in BASELINES]
     if asked == ["all"]:
-        quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.obstacle(plan))]
-        asked = [own.name + options for own in quick for options in ("", *own.also)]
+        quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.named)]
+        asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
     for name in asked:
-        if (what := METHODS.choose(name).entry.obstacle(plan)) is not None:
+        if (what := stands(plan, name)) is not None:
             raise UserError(f"{name} {what}", where=METHODS.flag, mend="leave it out, or change that")
     if not plan.training:
         mend = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
     return [*BASELINES, *asked]
+
+
+def stands(plan: Plan, name: str) -> str | None:
+    """What stands in the way of a method with its options."""
+    chosen = METHODS.choose(name)
+    return chosen.entry.obstacle(plan, chosen.options)
 
 
 def about(comparison: Comparison) -> dict[str, object]:

@@ -19,6 +19,7 @@ from benchmarks import (
     cascade,
     detector,
     frames,
+    interruptions,
     localisers,
     map_kinds,
     maps,
@@ -28,6 +29,7 @@ from benchmarks import (
     step,
     study,
     table,
+    windows,
 )
 from benchmarks import families as families_
 from benchmarks.figures import processor
@@ -87,9 +89,9 @@ def measured_here(data: Path, **changes: Any) -> dict[str, float]:
 
 
 def test_every_benchmark_is_here() -> None:
-    """That of kills, whose processes take longest, is in the tests of studies."""
+    """That of kills is in the tests of studies, that of damaged files in those of data."""
     own = Path(__file__).read_text()
-    parts = {"__init__", "figures", "pipeline", "workload", "kills"}
+    parts = {"__init__", "accidents", "figures", "pipeline", "workload", "kills", "fuzz"}
     names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
     assert not [name for name in names if f"def test_{name}" not in own]
 
@@ -185,6 +187,12 @@ def test_frames(figures: Figures, tmp_path: Path) -> None:
     assert len(rows) == 6
 
 
+def test_windows(figures: Figures) -> None:
+    found = figures(windows, "--side", 387, "--repeats", 1, "--padding", "without")
+    assert [own["windows"] for own in found] == [4, 4, 4]
+    assert found[-1]["holds"], "the same scores"
+
+
 def test_families(figures: Figures) -> None:
     networks, families = figures(families_, "timm/lcnet_050", "timm/tinynet_e")[-2:]
     assert (networks["value"], families["value"]) == (2, 2)
@@ -249,3 +257,15 @@ def peer_entry() -> Callable[[str], None]:
 
     entry: Callable[[str], None] = ultralytics("cfg").entrypoint
     return entry
+
+
+@pytest.mark.parametrize("signals", ["kill", "pairs"])
+def test_interruptions(signals: str, figures: Figures, tmp_path: Path) -> None:
+    """One run that is disturbed, and resumed; the second time the journal has it."""
+    journal = tmp_path / "journal.jsonl"
+    flags = ["--signals", signals, "--trials", 1, "--only", "one process", "--journal", journal]
+    (found,) = figures(interruptions, *flags)
+    assert (found["value"], found["trials"], found["tracebacks"]) == (1, 1, 0)
+    before = journal.read_text()
+    assert figures(interruptions, *flags)[0]["value"] == 1
+    assert journal.read_text() == before

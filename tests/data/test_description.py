@@ -12,6 +12,8 @@ from data.formats import FORMATS
 from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
+FETCHED = ("coco", "chestxray", "imagenet", "voc", "voc_segmentation")
+
 
 def describe(folder: Path, **changes: object) -> Description:
     return load_description(write_yaml(folder / "d.yaml", **({"path": str(folder)} | changes)))
@@ -20,8 +22,14 @@ def describe(folder: Path, **changes: object) -> Description:
 def test_what_the_formats_are_for() -> None:
     single = {name for name, format_ in FORMATS.items() if format_.single_label}
     assert single == {"folder", "cifar", "tiny_imagenet", "coco_labels"}
-    assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {"folder", "cifar", "coco_labels"}
-    assert {name for name, format_ in FORMATS.items() if format_.names is None} == {"voc", "yolo", "coco_labels"}
+    assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {
+        "folder",
+        "cifar",
+        "coco_labels",
+        "masks",
+    }
+    unnamed = {name for name, format_ in FORMATS.items() if format_.names is None}
+    assert unnamed == {"voc", "yolo", "coco_labels", "masks"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
         load_description(yaml)
     except UserError as error:
         assert "does not exist" in str(error)  # noqa: PT017
-        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray", "imagenet", "voc")  # these have to be fetched
+        assert not SHARED.is_dir() or yaml.stem in FETCHED  # these have to be fetched
 
 
 def test_summary(tmp_path: Path) -> None:

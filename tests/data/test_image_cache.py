@@ -35,6 +35,19 @@ def test_files_that_are_there_are_not_written_again(scenes_yaml: Path, tmp_path:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("length", [0, 60, 5000])
+def test_a_file_cut_short_is_written_again(scenes_yaml: Path, tmp_path: Path, length: int) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    kept = keep_images(split, "disk", tmp_path).records[3].pixels
+    assert isinstance(kept, np.memmap)
+    wanted, path = np.array(kept), Path(str(kept.filename))
+    path.unlink()  # what is mapped stays as it is
+    path.write_bytes(b"\x93NUMPY" * (length // 6))
+    again = keep_images(split, "disk", tmp_path).records[3].pixels
+    assert again is not None
+    assert np.array_equal(again, wanted)
+
+
 @pytest.mark.parametrize("place", ["ram", "disk"])
 def test_no_room_is_told_with_both_numbers(place: Literal["ram", "disk"], scenes_yaml: Path, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip

@@ -1,17 +1,21 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import write_yaml
 from torch import Tensor
 from torchvision import tv_tensors
 
 from data.description import load_description
 from data.formats import read_split
+from data.images import UnreadableError
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Record
 from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
+from training.lost import Lost
 from utils.config import Augment
 from utils.letterbox import Letterbox
 
@@ -122,3 +126,22 @@ def test_whole_images_where_the_crop_is_one() -> None:
     boxes = tv_tensors.BoundingBoxes([[5.0, 10, 15, 20]], format="XYXY", canvas_size=(64, 64))  # type: ignore[call-overload]
     plain = pretrain_transform(64, Augment(fliplr=0, crop=0, photometric=0), 1.0)(image, boxes)
     assert torch.equal(plain[0], image)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_is_gone_is_left_out_or_refused(scenes: Path, tmp_path: Path, workers: int) -> None:
+    shutil.copytree(scenes, tmp_path / "copy")
+    records = read_split(
+        load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path / "copy"))), "train"
+    ).records
+    records[1].image.unlink()
+    records[4].image.write_bytes(records[4].image.read_bytes()[:900])
+    dataset = DetectionSet(records[:6], eval_transform(64), seed=0)
+    found = list(make_loader(dataset, InOrder(6), 2, workers, leave_out=True))
+    assert [batch.index.tolist() for batch in found] == [[0], [2, 3], [5]]
+    assert [Path(where).name for batch in found for where, _ in batch.lost] == [records[n].image.name for n in (1, 4)]
+    with pytest.raises(UnreadableError, match=f"{records[1].image.name}: the image does not exist — restore it"):
+        list(make_loader(dataset, InOrder(6), 2, workers))
+    (batch,) = make_loader(DetectionSet([records[1]], eval_transform(64), seed=0), InOrder(1), 2, 0, leave_out=True)
+    with pytest.raises(UnreadableError):
+        Lost().tell(batch)

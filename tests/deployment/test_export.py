@@ -8,17 +8,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import Script, mutated
+from conftest import Script
 
 import export
+from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
 from deployment.export import Exported, compare, pictures_for, write_onnx
 from models import Thresholds, load_detector
 from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
+from models.trained import load_trained
 from models.yolov3 import YOLOv3
-from models.yolov3_detector import load_yolov3
 from utils.errors import UserError
 
 
@@ -35,7 +36,7 @@ def test_valid_single_file_with_metadata(exported: Path) -> None:
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 128, 128), (3, 96, 160), (5, 64, 32)])
 def test_same_numbers_as_pytorch(exported: Path, overfitted: Path, batch: int, height: int, width: int) -> None:
     images = torch.rand(batch, 3, height, width)
-    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    network = Exported(load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
     with torch.inference_mode():
         wanted = network(images).numpy()
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
@@ -49,7 +50,7 @@ def test_opencv_reads_it(exported: Path, overfitted: Path) -> None:
     import cv2
 
     images = torch.rand(1, 3, 128, 128)
-    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    network = Exported(load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
     with torch.inference_mode():
         wanted = network(images).numpy()
     reader = cv2.dnn.readNetFromONNX(str(exported))
@@ -76,7 +77,7 @@ def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, sc
 
 @pytest.mark.usefixtures("older_exporter")
 def test_older_exporter_is_the_way_out(overfitted: Path, scenes_yaml: Path, tmp_path: Path) -> None:
-    detector = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    detector = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
     assert "not today" in write_onnx(detector, tmp_path / "a.onnx")
     records = read_split(load_description(scenes_yaml), "test").records
     assert max(max(row.box, row.score) for row in compare(detector, tmp_path / "a.onnx", records, "default")) < 1e-3
@@ -159,7 +160,7 @@ def test_half_precision(overfitted: Path, exported: Path, scenes: Path, script: 
 def test_torchscript(overfitted: Path, script: Script, tmp_path: Path, layout: str) -> None:
     path = written(overfitted, script, tmp_path / "a.torchscript", "--format", "torchscript", "--layout", layout)
     images = torch.rand(1, 3, 96, 64)
-    own = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    own = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
     with torch.inference_mode():
         torch.testing.assert_close(
             torch.jit.load(str(path))(images), Exported(own, layout)(images), rtol=1e-3, atol=1e-3
@@ -255,10 +256,36 @@ def test_damaged_files(exported: Path, tmp_path: Path) -> None:
     assert count > 20
 
 
+@pytest.mark.parametrize("place", ["initializer", "node"])
+def test_weights_in_other_files_are_refused(exported: Path, tmp_path: Path, place: str) -> None:
+    model, path = onnx.load(str(exported)), tmp_path / "a.onnx"
+    tensor = model.graph.initializer[0]
+    if place == "node":
+        node = onnx.helper.make_node("Constant", [], ["extra"], value=tensor)
+        model.graph.node.append(node)
+        tensor = model.graph.node[-1].attribute[0].t
+    (tmp_path / "secret").write_bytes(b"x" * 10**6)
+    onnx.external_data_helper.set_external_data(tensor, "secret")
+    tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"its weights are in another file|no whole ONNX model"):
+        load_detector(path)
+
+
+def test_a_file_that_lost_its_checksum_is_refused(exported: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(exported))
+    kept = [item for item in model.metadata_props if item.key != "sha256"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(UserError, match="damaged: not what was written"):
+        load_detector(tmp_path / "a.onnx")
+
+
 def test_without_the_data_it_is_compared_on_other_pictures(
     exported: Path, overfitted: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gone = replace(load_yolov3(overfitted / "train/exp/weights/best.pt"), data=tmp_path / "gone.yaml")
+    gone = replace(load_trained(overfitted / "train/exp/weights/best.pt"), data=tmp_path / "gone.yaml")
     records = pictures_for(gone, None, None)
     assert "compared on 3 random pictures, since there are no others:" in capsys.readouterr().out
     assert len({record.size_hw for record in records}) > 1

@@ -116,7 +116,7 @@ OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, 
     [
         ("e2e", 0, {"names": ["a", "b"]}, "are not those of"),
         ("e2e", 0, {"single_label": True}, "single_label is True, but False"),
-        ("e2e", 0, {"view": None}, "is not described as backbones are (view)"),
+        ("e2e", 0, {"view": None}, "has no `view`: an older version wrote it"),
         ("cl6", 0, {}, "cl6 with seed 0, as"),
         ("cl6", 1, {"recipe": OTHER_RATE}, "cl6 with pretrain.lr 0.2, but 0.1 in"),
     ],

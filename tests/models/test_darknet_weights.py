@@ -21,6 +21,7 @@ from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
 from utils.config import Recipe
 from utils.errors import UserError
+from utils.files import digest_file
 
 
 def tiny(classes: int = 3) -> YOLOv3:
@@ -113,13 +114,29 @@ def test_files_are_known_by_their_names() -> None:
 
 
 def sparse(path: Path, classes: int) -> Path:
-    """A file of YOLOv3's size, nearly all zeros."""
+    """A file of YOLOv3's size, all zeros."""
     with torch.device("meta"):
         model = YOLOv3(DarkNet(), classes)
     write_darknet(path, DarkNet(DarkNetConfig(width=0.0625)), Header(0, 2, 0, 1))
     with path.open("r+b") as file:
+        file.truncate(20)
         file.truncate(20 + 4 * floats(model))
+    digest_file(path).unlink()
     return path
+
+
+def test_a_note_beside_a_file_tells_whether_it_is_whole(tmp_path: Path) -> None:
+    path, model = tmp_path / "a.weights", DarkNet(DarkNetConfig(width=0.0625))
+    write_darknet(path, model)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:999] + bytes([whole[999] ^ 1]) + whole[1000:])
+    with pytest.raises(UserError, match=r"damaged: its SHA-256 is not the one in a\.weights\.sha256"):
+        read_darknet(path, model)
+    digest_file(path).unlink()
+    read_darknet(path, model)
+    path.write_bytes(whole[:20] + np.full(len(whole) // 4 - 5, -1, "<f4").tobytes())
+    with pytest.raises(UserError, match="variances below 0"):
+        read_darknet(path, model)
 
 
 @pytest.mark.parametrize("classes", [1, 20, 80, 3])

@@ -87,6 +87,40 @@ def test_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert torch.equal(again.__getitems__([(0, 1), (1, 6)]).features, content([1, 13])[0])
 
 
+def spoil(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    if how == "cut short":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif how == "changed":
+        path.write_bytes(whole[:9] + bytes([whole[9] ^ 4]) + whole[10:])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["cut short", "changed", "gone"])
+@pytest.mark.parametrize("name", ["features.bin", "present.bin", "key.json", "filled0of1by4.json"])
+def test_damaged_files_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, how: str) -> None:
+    filled(FeatureCache(tmp_path / "c", KEY, 2, step=4))
+    assert FeatureCache(tmp_path / "c", KEY, 2, step=4).complete
+    spoil(tmp_path / "c" / name, how)
+    again = FeatureCache(tmp_path / "c", KEY, 2, step=4)
+    assert not again.complete
+    assert len(again.missing()) == 14
+    told = capsys.readouterr().out
+    assert told.count("\n") == told.count("are computed again\n") == (how != "gone" or name.endswith(".bin"))
+    assert torch.equal(filled(again).__getitems__([(0, 1), (1, 6)]).features, content([1, 13])[0])
+
+
+def test_a_damaged_part_is_made_again_by_the_process_that_made_it(tmp_path: Path) -> None:
+    for shard in range(2):
+        filled(FeatureCache(tmp_path / "c", KEY, 2, step=4, shard=shard, shards=2))
+    with (tmp_path / "c" / "features.bin").open("r+b") as file:
+        file.seek(5 * 8 * 15 * 4)  # in row 5, the second process's
+        file.write(b"!")
+    shards = [FeatureCache(tmp_path / "c", KEY, 2, step=4, shard=shard, shards=2) for shard in range(2)]
+    assert [len(shard.missing()) for shard in shards] == [0, 6]
+
+
 def test_shards_share_the_rows(tmp_path: Path) -> None:
     shards = [FeatureCache(tmp_path / "c", KEY, 2, step=4, shard=shard, shards=2) for shard in range(2)]
     assert [shard.missing() for shard in shards] == [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13]]
@@ -111,10 +145,10 @@ def test_full_disk_leaves_no_half_cache(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": torch.zeros(3)})
+    checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": {"w": torch.zeros(3)}})
     with small_files(20_000), pytest.raises(UserError, match=os.strerror(errno.EFBIG)):
-        checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": torch.ones(10_000)})
-    assert checkpoint.load(tmp_path / "a.pt", "stage")["model"].tolist() == [0, 0, 0]
+        checkpoint.save(tmp_path / "a.pt", {"kind": "stage", "model": {"w": torch.ones(10_000)}})
+    assert checkpoint.load(tmp_path / "a.pt", "stage")["model"]["w"].tolist() == [0, 0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 

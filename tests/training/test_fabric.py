@@ -48,4 +48,6 @@ def test_as_many_tasks_as_processes_are_those_of_slurm(job: pytest.MonkeyPatch) 
 
 def test_no_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
+    checkpoint.provenance.cache_clear()
     assert checkpoint.provenance()["commit"] == "unknown"
+    checkpoint.provenance.cache_clear()

@@ -85,8 +85,13 @@ def test_killed_anywhere_and_resumed_is_bit_equal(
     assert not final(tmp_path, "cut").exists()
     script(train, *resume)
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
+    files = [
+        {path.relative_to(run) for path in run.rglob("*") if not path.name.startswith("events.")}
+        for run in (tmp_path / "train" / name for name in ("whole", "cut"))
+    ]
+    assert files[0] == files[1], "nothing is left behind"
     rows = [(tmp_path / "train" / name / "pretrain.csv").read_text().splitlines() for name in ("whole", "cut")]
-    assert [row.split(",")[:4] for row in rows[0]] == [row.split(",")[:4] for row in rows[1]]
+    assert [row.split(",")[:5] for row in rows[0]] == [row.split(",")[:5] for row in rows[1]]
 
 
 @pytest.mark.usefixtures("one_thread")

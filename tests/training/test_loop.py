@@ -1,3 +1,8 @@
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +19,7 @@ from data.loader import EpochSampler
 from training.logs import Logs
 from training.loop import Hooks, Loop
 from utils.config import Phase
+from utils.errors import Stopped
 from utils.stop import Stop
 
 DATA = torch.linspace(-1, 1, 44).view(22, 2)
@@ -50,12 +56,14 @@ def make_loop(
     saved: list[Any] | None = None,
     state: dict[str, Any] | None = None,
     precision: Precision | None = None,
+    stop: Stop | None = None,
 ) -> Loop:
     torch.manual_seed(0)
     loader = DataLoader(Echo(), phase.batch_size, sampler=EpochSampler(22, 0), collate_fn=rows)
     hooks = Hooks(lambda state: None if saved is None else saved.append(deepcopy(state)))
     fabric, logs = Fabric(accelerator="cpu", plugins=precision), Logs(folder, "r.csv")
-    return Loop(fabric, Line(nn.Linear(2, 1)), phase, loader, logs, hooks, Stop(), seed=0, state=state or {})
+    task, own = Line(nn.Linear(2, 1)), stop or Stop()
+    return Loop(fabric, task, phase, loader, logs, hooks, own, seed=0, state=state or {})
 
 
 def trained(folder: Path, phase: Phase, saved: list[Any] | None = None) -> Tensor:
@@ -112,6 +120,39 @@ def test_average_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.Monk
     assert {state["position"]["within"]["unaveraged"] for state in saved} == set(range(every))
     for number, state in enumerate(saved):
         assert bits(make_loop(tmp_path / str(number), phase, state=state).fit()[0]) == whole
+
+
+def finished(folder: Path, phase: Phase, pause: Callable[[], float], hits: list[int]) -> list[Any]:
+    """What training ends with that real signals, two each time, stop at random moments, and that goes on each time."""
+    state: dict[str, Any] = {}
+    while True:
+        saved, stop, over = [state], Stop(), threading.Event()
+
+        def twice(over: threading.Event = over) -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if over.wait(pause()):
+                    return
+                os.kill(os.getpid(), number)
+
+        loop, sender = make_loop(folder, phase, saved, state, stop=stop), threading.Thread(target=twice)
+        with stop.listening(), stop.deferred():
+            sender.start()
+            try:
+                return bits(loop.fit()[0])
+            except Stopped:
+                state = saved[-1]
+                hits.append(state["position"]["within"]["batch"])
+            finally:
+                over.set()
+                sender.join()
+
+
+def test_pairs_of_signals_never_cut_a_step(tmp_path: Path) -> None:
+    phase = Phase(batch_size=4, nominal_batch=8, epochs=4, val_every=2, ema_decay=0.5, ema_every=4, momentum=0.9)
+    whole, draw, hits = bits(make_loop(tmp_path / "whole", phase).fit()[0]), random.Random(0), list[int]()
+    for number in range(12):
+        assert finished(tmp_path / str(number), phase, lambda: draw.uniform(0, 0.03) ** 1.5, hits) == whole
+    assert len(hits) > 6
 
 
 def test_validated_average_has_taken_in_all_updates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

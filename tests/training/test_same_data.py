@@ -1,15 +1,21 @@
+import csv
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Script
+from conftest import Script, write_yaml
 
 import train
 from data.description import load_description
 from data.formats import read_split
+from models.yolov3 import YOLOv3
+from training.detector import train_detector
+from training.job import Job
 from training.same_data import identity, refuse_changed
+from utils.claim import claimed
 from utils.errors import UserError
+from utils.recipes import load_recipe
 from utils.runs import FINISHED
 
 SMALL = ("--cl-splits", 0, "--width", 0.125, "--imgsz", 64, "--epochs", 1, "--batch-size", 4, "--device", "cpu",
@@ -37,7 +43,42 @@ def test_a_run_goes_on_where_its_data_lie_now(scenes_yaml: Path, tmp_path: Path,
         script(train, "--resume", run)
     script(train, "--resume", run, "--data", moved)
     assert (run / FINISHED).exists()
-    assert yaml.safe_load((run / "recipe.yaml").read_text())["data"] == str(moved)
+    assert load_recipe(run / "recipe.yaml", {}).data == moved
+
+
+def test_a_run_is_trained_by_one_process(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    run, _ = begun(scenes_yaml, tmp_path, script)
+    (run / "weights" / ".best.pt.1.tmp").touch()
+    with claimed(run / "lock"), pytest.raises(UserError, match=r"exp: process \d+ on .* trains this run — wait for it"):
+        script(train, "--resume", run)
+    assert (run / "weights" / ".best.pt.1.tmp").exists(), "it may be about to become something"
+    script(train, "--resume", run)
+    assert (run / FINISHED).exists()
+    assert not list(run.rglob(".*"))
+
+
+def test_pictures_that_go_while_it_trains_are_left_out(
+    scenes_yaml: Path,
+    tmp_path: Path,
+    script: Script,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(yaml.safe_load(scenes_yaml.read_text())["path"], tmp_path / "here")
+    data = write_yaml(tmp_path / "scenes.yaml", path=str(tmp_path / "here"))
+    gone: list[Path] = []
+
+    def robbed(job: Job, model: YOLOv3) -> object:
+        gone.append(job.train.records[2].image)
+        gone[0].unlink()
+        return train_detector(job, model)
+
+    monkeypatch.setattr("training.run.train_detector", robbed)
+    script(train, "--data", data, "--project", tmp_path, *SMALL, "--epochs", 2)
+    run = tmp_path / "train" / "exp"
+    assert capsys.readouterr().out.count(f"left out {gone[0]}: the image does not exist\n") == 1
+    assert [row["lost"] for row in csv.DictReader((run / "results.csv").read_text().splitlines())] == ["1", "1"]
+    assert (run / FINISHED).exists()
 
 
 def test_other_data_are_refused(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:

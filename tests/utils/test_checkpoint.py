@@ -1,14 +1,20 @@
 import pickle
+import random
+import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
+from models.yolov3_detector import load_yolov3
 
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
+from training.loop import Position
 from utils import checkpoint
 from utils.config import Recipe
+from utils.contents import Within
 from utils.errors import UserError
 
 
@@ -56,6 +62,80 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, how: str, what: s
     with pytest.raises(UserError, match=what) as error:
         checkpoint.load(tmp_path / "a.pt", "detector")
     assert "\n" not in str(error.value)
+
+
+def test_a_changed_byte_is_seen_wherever_it_is(tmp_path: Path) -> None:
+    """Anything but the padding between two parts, which says nothing."""
+    path, draw = tmp_path / "a.pt", random.Random(0)
+    checkpoint.save(path, {"kind": "detector", "names": ["a"], "model": {"w": torch.arange(200.0)}})
+    whole, refused = path.read_bytes(), 0
+    for at in draw.sample(range(len(whole)), 150):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :])
+        try:
+            found = checkpoint.load(path, "detector")
+        except UserError:
+            refused += 1
+        else:
+            assert torch.equal(found["model"]["w"], torch.arange(200.0))
+            assert found["names"] == ["a"]
+    assert refused > 100
+
+
+def test_an_archive_that_unfolds_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path / "a.pt", {"kind": "detector", "model": {"w": torch.zeros(5_000_000)}})
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as source,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in source.namelist():
+            bomb.writestr(name, source.read(name))
+    assert (tmp_path / "b.pt").stat().st_size < 100_000
+    monkeypatch.setenv("CASCADE_MAX_CHECKPOINT", "0.01")
+    checkpoint.load(tmp_path / "a.pt", "detector")
+    with pytest.raises(UserError, match=r"unpacks to 0\.0.* GiB, more than 0\.01; read it with --max-checkpoint"):
+        checkpoint.load(tmp_path / "b.pt", "detector")
+
+
+NINE = [[1.0, 2.0]] * 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "what"),
+    [
+        ("detector", "anchors", NINE[1:], "`anchors` is .* at least 9 items"),
+        ("detector", "anchors", [*NINE[1:], [1.0, float("nan")]], "`anchors.8.1` is nan"),
+        ("detector", "names", [], "`names` is"),
+        ("detector", "names", "cat", "`names` is 'cat'"),
+        ("detector", "imgsz", 33, "`imgsz` is 33"),
+        ("detector", "imgsz", 2**30, "`imgsz` is 1073741824"),
+        ("detector", "width", -1.0, "`width` is -1"),
+        ("detector", "recipe", {"data": 3}, "`recipe.data` is 3"),
+        ("detector", "model", {"w": torch.tensor([1, float("nan")])}, r"`model\.w` holds numbers that are not finite"),
+        ("detector", "model", {"w": torch.zeros(1).expand(2**40)}, r"`model\.w` is no plain tensor"),
+        ("backbone", "splits", [[0, 3, 4]], r"`splits\.0` is"),
+        ("backbone", "heads", [{}, {}], "holds 1 splits, 2 heads"),
+        ("training", "position", {"task": "detector", "within": {"epoch": -1}}, r"`position\.within\.epoch` is -1"),
+        ("training", "position", {"task": "detector", "within": {"else": 1}}, r"`position\.within\.else` is 1"),
+    ],
+)
+def test_values_are_validated(tmp_path: Path, kind: str, key: str, value: object, what: str) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"kind": kind, "splits": [[0, 3]], key: value}, path)
+    with pytest.raises(UserError, match=what) as error:
+        checkpoint.load(path, kind)
+    assert "\n" not in str(error.value)
+
+
+def test_a_position_has_what_the_loop_notes() -> None:
+    assert set(Within.model_fields) == {field.name for field in fields(Position)}
+
+
+def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "a.pt", {"kind": "detector"})
+    with pytest.raises(UserError, match=r"a\.pt: has no `decode`: an older version wrote it"):
+        load_yolov3(tmp_path / "a.pt")
 
 
 def test_missing_and_other_kinds(tmp_path: Path) -> None:

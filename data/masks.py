@@ -1,0 +1,180 @@
+"""Masks of a split: which class each pixel of its images is of; from files, or from outlines in a json.
+
+A mask file is a PNG of class numbers, with a palette as Pascal VOC's `SegmentationClass` or in grey: 0 is the
+background, n the n-th name, 255 does not count.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data.images import THREADS, attempt, readable
+from data.listing import Folders
+from data.lists import split_images
+from data.records import Description, Mask, Notice, Problem, Record, Split, make_record
+from utils.errors import UserError
+from utils.images import opened
+from utils.letterbox import IGNORED
+
+BACKGROUND = "background"
+SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
+OFFICIAL = "SegmentationClass"  # Pascal VOC's folder, beside that of the images
+Masks = list[Mask | Problem | None]
+
+
+def mask_names(names: Sequence[str]) -> list[str]:
+    """What the numbers in a mask are called, from 0."""
+    return [BACKGROUND, *names]
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask in a file of its own."""
+
+    path: Path
+
+    def pixels(self, size_hw: tuple[int, int]) -> np.ndarray:
+        """[H, W] uint8 class numbers.
+
+        Raises:
+            ValueError: it is of another size than its picture.
+        """
+        found = read_mask(self.path)
+        if found.shape != size_hw:
+            raise ValueError("the mask is of {1}×{0}, its picture of {3}×{2}".format(*found.shape, *size_hw))
+        return found
+
+    def identity(self) -> bytes:
+        """Name and bytes of the file."""
+        return f"{self.path.name} {self.path.stat().st_size}".encode()
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """[H, W] uint8 of a file of class numbers.
+
+    Raises:
+        OSError, ValueError: missing, damaged, or a picture in colours.
+    """
+    with opened(path) as image:
+        if image.mode not in ("P", "L", "1"):
+            raise ValueError(f"colours ({image.mode}) in place of class numbers; save it with a palette, or in grey")
+        return np.array(image, np.uint8)
+
+
+def with_masks(split: Split, *, strict: bool = False) -> Split:
+    """The split with masks on its records; pictures without, or with a damaged one, are left out, counted and named.
+
+    Args:
+        strict: the first damaged mask is an error instead of being left out.
+
+    Raises:
+        UserError: the data have none; a mask has a number beyond the names.
+    """
+    found = masks_of(split)
+    problems = [own for own in found if isinstance(own, Problem)]
+    if strict and problems:
+        raise problems[0].error()
+    pairs = list(zip(split.records, found, strict=True))
+    records = [replace(record, mask=own) for record, own in pairs if own is not None and not isinstance(own, Problem)]
+    without = [str(record.image) for record, own in pairs if own is None]
+    if not records:
+        why = f"{problems[0].where}: {problems[0].what}" if problems else "not one picture has a mask"
+        mend = "correct it" if problems else "name their folder with `masks:`, or give --task detect"
+        raise UserError(f"`{split.name}` has no masks: {why}", where=split.description.yaml, mend=mend)
+    notices = [Notice(f"of {len(pairs)} pictures have no mask and are left out", without)] if without else []
+    return replace(split, records=records, problems=[*split.problems, *problems], notices=[*split.notices, *notices])
+
+
+def masks_of(split: Split) -> Masks:
+    """The mask of each record, what is wrong with it, or None where there is none.
+
+    Raises:
+        UserError: nothing says where masks are.
+    """
+    own = split.description
+    if (folder := own.masks) is not None:
+        return file_masks(split, lambda image: ends_in(folder, image, own.root))
+    if own.format.masks is None:
+        what = f"the format `{own.format.name}` has no masks"
+        mend = "name a folder of mask files with `masks:`, or give --task detect"
+        raise UserError(what, where=own.yaml, mend=mend)
+    return own.format.masks(split)
+
+
+def official_masks(split: Split) -> Masks:
+    """Those of a tree of Pascal VOC."""
+    return file_masks(split, lambda image: [image.parent.parent / OFFICIAL / image.stem])
+
+
+def ends_in(folder: Path, image: Path, root: Path) -> list[Path]:
+    """Where in a folder an image's mask may be, without suffix: the image's path, then that without first folders."""
+    parts = (image.relative_to(root) if image.is_relative_to(root) else Path(image.name)).with_suffix("").parts
+    return [folder.joinpath(*parts[start:]) for start in range(len(parts))]
+
+
+def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> Masks:
+    """Masks in files of their own: each is read once, to see to it that it fits.
+
+    Raises:
+        UserError: a mask has a number beyond the names.
+    """
+    folders = Folders()
+
+    def find(record: Record) -> MaskFile | None:
+        stems = (stem.with_name(stem.name + suffix) for stem in places(record.image) for suffix in SUFFIXES)
+        path = next(filter(None, map(folders.find, stems)), None)
+        return MaskFile(path) if path else None
+
+    files = [find(record) for record in split.records]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda mask, record: checked(mask, record, split.description), files, split.records))
+
+
+def checked(mask: MaskFile | None, record: Record, description: Description) -> Mask | Problem | None:
+    """A mask file that fits its picture, or what is wrong with it.
+
+    Raises:
+        UserError: it has a number beyond the names.
+    """
+    if mask is None:
+        return None
+    found = attempt(lambda _: mask.pixels(record.size_hw), mask.path)
+    if isinstance(found, Problem):
+        what = found.what.replace("damaged image", "damaged mask")
+        return replace(found, what=what, mend="replace the mask, or take its picture off the list")
+    numbers = np.unique(found)
+    highest = int(numbers[numbers != IGNORED].max(initial=0))
+    if highest > len(description.names):
+        what = f"class number {highest} in a mask, and {len(description.names)} names (0 is the background)"
+        raise UserError(what, where=mask.path, mend=f"correct the mask, or `names:` in {description.yaml}")
+    return mask
+
+
+def read_masked(description: Description, split: str) -> Split:
+    """Read one split of a folder of pictures with a folder of masks; an image has the classes that its mask shows.
+
+    Raises:
+        UserError: neither folder nor list of images; no folder of masks; a number beyond the names.
+    """
+    if description.masks is None:
+        raise UserError("key `masks` is missing", where=description.yaml, mend="name the folder of the masks with it")
+    paths, notices = split_images(description, split)
+    problems: list[Problem] = []
+    sizes = readable(paths, problems)
+    plain = [make_record(path, size) for path, size in zip(paths, sizes, strict=True) if size is not None]
+    masks = masks_of(Split(split, description, plain))
+    records = [
+        replace(record, classes=shown_classes(own, record.size_hw)) for record, own in zip(plain, masks, strict=True)
+    ]
+    return Split(split, description, records, problems, notices)
+
+
+def shown_classes(mask: Mask | Problem | None, size_hw: tuple[int, int]) -> np.ndarray:
+    """[m] int64 indices of the classes that a mask shows; none where it cannot be read."""
+    if mask is None or isinstance(mask, Problem):
+        return np.zeros(0, np.int64)
+    numbers = np.unique(mask.pixels(size_hw))
+    return (numbers[(numbers > 0) & (numbers != IGNORED)] - 1).astype(np.int64)

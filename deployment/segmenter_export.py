@@ -1,0 +1,145 @@
+"""Writing a segmenter for other programs, and comparing what was written with PyTorch."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data.description import load_description
+from data.formats import read_split
+from data.levels import with_levels
+from data.records import Record
+from deployment.delivery import say
+from deployment.export import IR_VERSION, RANDOM, export_scripted, export_traced, random_pictures, real_batch
+from models.onnx_detector import digest
+from models.segmenter import Segmenter, load_segmenter
+from utils.errors import UserError
+from utils.files import make_folder, written_whole
+
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript"}
+TOLERANCE = 1e-3  # of the probabilities
+EXTRA = 32  # columns that make an input wider than high
+
+
+class Probabilities(nn.Module):
+    """images [B, 3, H, W] in 0–1 → output0 [B, 1 + classes, H, W]: the probability of each class, background first."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.model(images).softmax(1)
+        return found
+
+
+def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path | None) -> Path:
+    """Write a segmenter, run the file on held-out pictures beside PyTorch, print how far it is off.
+
+    Args:
+        path: its checkpoint.
+        file: where to write [beside the checkpoint].
+        data: data yaml of the pictures to compare on [that of the training, or random ones where it is gone].
+
+    Raises:
+        UserError: it would differ from PyTorch, the format is another, or the file cannot be written.
+    """
+    if format not in SUFFIXES:
+        mend = f"give {' or '.join(SUFFIXES)}"
+        raise UserError(f"a segmenter is not written as {format}", where="--format", mend=mend)
+    own = load_segmenter(path)
+    target = file or path.with_suffix(SUFFIXES[format])
+    records = pictures_for(own, data)
+    network = Probabilities(own.model).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    make_folder(target.parent)
+    with written_whole(target) as temporary, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        write(network, own, temporary, format)
+    say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+    compare(network, own, target, records)
+    return target
+
+
+def pictures_for(segmenter: Segmenter, data: Path | None) -> list[Record]:
+    """Held-out pictures to compare on, or random ones, which is said.
+
+    Raises:
+        UserError: the data that somebody asks for cannot be read.
+    """
+    try:
+        description = with_levels(load_description(data or segmenter.data), segmenter.levels)
+        return read_split(description, description.held_out).records
+    except UserError as error:
+        if data is not None:
+            raise
+        say(f"compared on {RANDOM} random pictures, since there are no others: {error}")
+        return random_pictures(segmenter.imgsz)
+
+
+def write(network: nn.Module, segmenter: Segmenter, path: Path, format: str) -> None:
+    """The file, of any batch and size; ONNX with what it says of itself."""
+    example = torch.rand(2, 3, segmenter.imgsz, segmenter.imgsz)  # a batch of 1 would be taken for a constant
+    if format == "torchscript":
+        torch.jit.trace(network, example).save(str(path))  # type: ignore[no-untyped-call]
+        return
+    try:
+        export_traced(network, example, path, any_size=True)
+    except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
+        say(f"TorchScript exporter, since torch.export failed: {error}")
+        export_scripted(network, example, path, any_size=True)
+    describe(path, segmenter)
+
+
+def describe(path: Path, segmenter: Segmenter) -> None:
+    """Put into an ONNX file what whoever opens it wants to know; onnx' full check."""
+    import onnx
+
+    model = onnx.load(str(path))
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    properties = {
+        "description": f"{segmenter.head} on a cascade-learned backbone",
+        "task": "segment",
+        "names": dict(enumerate(["background", *segmenter.names])),
+        "imgsz": [segmenter.imgsz, segmenter.imgsz],
+        "stride": EXTRA,
+        "commit": segmenter.commit,
+        "license": "AGPL-3.0",
+        **({"levels": segmenter.levels.pair} if segmenter.levels else {}),
+    }
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
+    model.metadata_props.add(key="sha256", value=digest(model))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def compare(network: nn.Module, segmenter: Segmenter, path: Path, records: list[Record]) -> None:
+    """Run the file beside PyTorch: batches of 1 and 3, the trained size and a wider one.
+
+    Raises:
+        UserError: they differ by more than TOLERANCE.
+    """
+    worst = 0.0
+    for batch in (1, 3):
+        for extra in (0, EXTRA):
+            images = real_batch(records, batch, segmenter.imgsz, extra)
+            with torch.inference_mode():
+                wanted = network(images).numpy()
+            off = float(np.abs(run(path, images) - wanted).max())
+            worst = max(worst, off)
+            say(f"  batch {batch}, {images.shape[2]}×{images.shape[3]}: probabilities differ by {off:.1e}")
+    if not worst <= TOLERANCE:
+        mend = f"do not use it: more than {TOLERANCE:g}; report the versions in requirements.txt"
+        raise UserError(f"differs from PyTorch by {worst:.1e}", where=path, mend=mend)
+    say(f"largest difference {worst:.1e}, allowed {TOLERANCE:g}")
+
+
+def run(path: Path, images: Tensor) -> np.ndarray:
+    """What a written file makes of images."""
+    if path.suffix != ".onnx":
+        return np.asarray(torch.jit.load(str(path))(images).detach())
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"images": images.numpy()})[0])

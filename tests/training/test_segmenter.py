@@ -1,0 +1,174 @@
+"""A segmenter from its training to its pictures, by the real scripts."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Once, Script, same_weights, write_yaml
+from PIL import Image
+from test_kill import Dying, dying, one_thread, ranks, started
+
+import detect
+import export
+import train
+import val
+from models.segmenter import is_segmenter, load_segmenter
+from training.finished import Run
+from training.start import train as train_in_python
+from utils.config import Recipe
+from utils.errors import UserError
+from utils.palette import palette
+from utils.recipes import LATER
+
+__all__ = ["dying", "one_thread", "started"]  # fixtures of the tests of killed processes
+FLAGS = ("--task", "segment", "--width", 0.0625, "--imgsz", 64, "--batch-size", 2, "--device", "cpu", "--precision",
+         "fp32", "--workers", 0)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def segmented(scenes: Path, once: Once) -> Path:
+    """Project folder with a run that learnt some of its 8 training scenes, cascade first."""
+
+    def fill(project: Path) -> None:
+        data = write_yaml(project / "s.yaml", path=str(scenes), val="train", test=None)
+        train_in_python(
+            None, data=data, task="segment", cl_splits=3, pretrain_epochs=1, width=0.125, imgsz=96, epochs=16,
+            batch_size=4, lr=5e-3, val_every=8, device="cpu", precision="fp32", workers=0, project=project,
+            augment_crop=0, augment_fliplr=0, augment_photometric=0, quiet=True,
+        )  # fmt: skip
+
+    return once("segmented", fill)
+
+
+def test_it_learns_from_a_cascaded_backbone(
+    segmented: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = segmented / "train" / "exp"
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["task"] == "segment"
+    assert len(metrics["pretrain"]["cl3"]) == 3
+    script(val, "--segment", "--project", segmented, "--bootstrap", 20, "--json", segmented / "figures.json")
+    figures = json.loads((segmented / "figures.json").read_text())
+    assert figures["split"] == "val"
+    assert figures["miou"] == pytest.approx(metrics["miou"], abs=1e-3)
+    assert figures["per_class"]["background"]["iou"] > 0.75
+    assert figures["accuracy"] > 0.75 > 0.72, "all background would be right at 72 %"
+    assert figures["miou"] > 0.15 > 0.066, "and have this mean IoU"
+    low, high = figures["intervals"]["miou"]
+    assert low <= figures["miou"] <= high or low < high
+    out = capsys.readouterr().out
+    assert "mean IoU" in out
+    assert "n/(n+e)" in out
+    folder = sorted((segmented / "val").iterdir())[-1]
+    assert {path.name for path in folder.iterdir()} == {
+        "metrics.json",
+        "summary.txt",
+        "confusion.png",
+        "predictions.jpg",
+    }
+
+
+def test_its_masks_are_drawn_and_written(segmented: Path, scenes: Path, tmp_path: Path, script: Script) -> None:
+    picture = scenes / "JPEGImages" / "train_00003.jpg"
+    weights = segmented / "train" / "exp" / "weights" / "best.pt"
+    script(detect, "--weights", weights, "--source", picture, "--save-mask", "--project", tmp_path)
+    folder = tmp_path / "detect" / "exp"
+    with Image.open(folder / "masks" / "train_00003.png") as mask:
+        assert mask.getpalette() == palette().ravel().tolist()
+        found = np.asarray(mask)
+    segmenter = Run.open(segmented / "train" / "exp").segmenter
+    assert load_segmenter(weights).names == segmenter.names
+    own = segmenter.predict(picture)
+    assert np.array_equal(own.mask, found)
+    assert set(np.unique(found)) > {0}
+    assert set(own.shares) == {segmenter.names[number - 1] for number in np.unique(found) if number}
+    drawn, plain = (np.asarray(Image.open(path), np.int16) for path in (folder / "train_00003.jpg", picture))
+    far = np.abs(drawn - plain).max(-1) > 40
+    assert far[found > 0].mean() > 4 * far[found == 0].mean()
+
+
+@pytest.mark.usefixtures("older_exporter")
+def test_its_onnx_file_says_the_same(
+    segmented: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = segmented / "train" / "exp" / "weights" / "best.pt"
+    for format_ in ("onnx", "torchscript"):
+        script(export, "--weights", weights, "--file", tmp_path / f"s.{format_}", "--format", format_)
+        out = capsys.readouterr().out
+        assert "batch 3, 96×128" in out
+        assert float(out.split("largest difference ")[1].split(",")[0]) < 1e-4
+
+
+def test_what_does_not_go_together(segmented: Path, scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    weights = segmented / "train" / "exp" / "weights" / "best.pt"
+    assert is_segmenter(weights)
+    assert not is_segmenter(tmp_path / "none.pt")
+    for module, flags, what in (
+        (detect, ["--save-txt"], "--save-txt: .* is a segmenter, which finds no boxes"),
+        (export, ["--nms"], "--nms: .* is a segmenter, which finds no boxes"),
+        (export, ["--format", "darknet"], "a segmenter is not written as darknet"),
+        (val, ["--map"], "holds `segmenter`, not `detector`"),
+        (val, ["--segment", "--conf-thres", "0.5"], "is for --map, and this is --segment"),
+    ):
+        with pytest.raises(UserError, match=what):
+            script(module, "--weights", weights, *flags, *([] if module is export else ["--project", tmp_path]))
+    for flags, what in (
+        (["--backbone", "cnn6"], "fcn8s reads features at stride 32, 16, 8; the backbone has 0 taps"),
+        (["--fcn", "fcn4s"], "no fully convolutional head `fcn4s`"),
+        (["--fcn", "fcn8s:thawed"], "no option `thawed`"),
+        (["--task", "paint"], "'paint'"),
+        (["--data", write_yaml(tmp_path / "d.yaml", path=str(scenes_yaml.parent), masks="no")], "no"),
+    ):
+        with pytest.raises(UserError, match=what):
+            script(train, *FLAGS, "--data", scenes_yaml, "--project", tmp_path, *flags)
+    assert not (tmp_path / "train").exists()
+    assert not (tmp_path / "val").exists()
+
+
+def test_digests_of_former_recipes_stay() -> None:
+    assert {key: Recipe.model_fields[key].default for key in ("task", "fcn")} == {
+        key: LATER[key] for key in ("task", "fcn")
+    }
+
+
+RUN = (*FLAGS, "--cl-splits", 0, "--epochs", 2, "--val-every", 2, "--nominal-batch", 4)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_killed_and_resumed_is_bit_equal(scenes_yaml: Path, tmp_path: Path, script: Script, dying: Dying) -> None:
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *RUN, "--augment-zoom-out", 0.5]
+    script(train, *flags, "--name", "whole")
+    assert dying("step", 7, *flags, "--name", "cut").returncode == -signal.SIGKILL  # amid the second epoch
+    script(train, "--resume", tmp_path / "train" / "cut")
+    assert same_weights(*(tmp_path / "train" / name / "weights" / "best.pt" for name in ("whole", "cut")))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_are_one_with_the_same_batch(
+    scenes_yaml: Path, tmp_path: Path, script: Script, dying: Dying
+) -> None:
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *RUN, "--optimizer", "sgd", "--lr", 1e-4, "--fcn", "fcn16s"]
+    script(train, *flags, "--name", "one")
+    ended = dying("step", 10**6, *ranks(*flags), "--name", "two")
+    assert ended.returncode == 0, ended.stderr
+    one, two = (
+        torch.load(tmp_path / "train" / name / "weights" / "best.pt", weights_only=True) for name in ("one", "two")
+    )
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, atol=1e-4, rtol=1e-3, msg=name)
+    assert two["metrics"]["miou"] == pytest.approx(one["metrics"]["miou"], abs=0.02)
+
+
+def test_masks_of_another_size_stop_a_strict_run(scenes: Path, tmp_path: Path, script: Script) -> None:
+    shutil.copytree(scenes, tmp_path / "scenes")
+    Image.new("P", (9, 9)).save(tmp_path / "scenes" / "SegmentationClass" / "train_00000.png")
+    data = write_yaml(tmp_path / "d.yaml", path=str(tmp_path / "scenes"))
+    with pytest.raises(
+        UserError, match=r"train_00000.png: damaged mask \(the mask is of 9×9, its picture of 256×256\)"
+    ):
+        script(train, *RUN, "--data", data, "--project", tmp_path, "--strict")
+    assert not (tmp_path / "train").exists()

@@ -1,0 +1,38 @@
+"""Pictures that could not be read any more while a network learns: left out, named, counted."""
+
+from typing import Any
+
+from data.images import UnreadableError
+from training.ranks import mean_over_ranks
+
+
+class Lost:
+    """What batches have lost.
+
+    Attributes:
+        count: times that a picture could not be read in this epoch.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.named: set[str] = set()
+
+    def tell(self, batch: Any) -> None:
+        """Count what a batch says that it does without; name each picture once.
+
+        Raises:
+            UserError: nothing is left of the batch.
+        """
+        lost = getattr(batch, "lost", ())
+        self.count += len(lost)
+        for where, what in lost:
+            if where not in self.named:
+                print(f"left out {where}: {what}")
+                self.named.add(where)
+        if lost and not len(batch.index):
+            raise UnreadableError(*lost[0])
+
+    def figures(self, fabric: Any) -> dict[str, float]:
+        """`lost`: the count of all ranks; nothing where it is 0."""
+        count = round(mean_over_ranks(fabric, {"lost": float(self.count)})["lost"] * fabric.world_size)
+        return {"lost": count} if count else {}

@@ -1,0 +1,126 @@
+"""Training of a segmenter, from pre-trained, given or random weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from data.loader import make_loader
+from data.mask_set import MaskBatch, MaskSet, join_masks
+from data.records import Split
+from data.transforms import segment_transform
+from evaluation.segmentation import count_all, overall, segment_split
+from models.backbones import make_backbone
+from models.fcn import FCN, FCNS
+from models.segmenter import KIND
+from training.backbone import reuse_backbone, reused_count
+from training.features import batch_images
+from training.job import Job
+from training.logs import Logs
+from training.ranks import agree
+from utils import checkpoint
+from utils.config import Loss, Recipe
+from utils.console import console
+from utils.device import keep_memory
+from utils.errors import Stopped
+from utils.flags import spelling
+from utils.letterbox import IGNORED
+from utils.stop import Stop
+
+
+@dataclass(frozen=True)
+class SegmentationTask:
+    """Training of an FCN with the cross-entropy of every pixel that counts."""
+
+    model: FCN
+    val: Split
+    imgsz: int
+    fabric: Any
+    stop: Stop
+    name: str = KIND
+    fitness: str = "miou"
+
+    def inputs(self, batch: MaskBatch) -> Tensor:
+        """The images."""
+        return batch_images(batch)
+
+    def watch(self, outputs: Tensor, batch: MaskBatch) -> dict[str, Tensor]:
+        """Share of the pixels that are right."""
+        counted = batch.masks != IGNORED
+        right = (outputs.argmax(1) == batch.masks) & counted
+        return {"accuracy": right.sum() / counted.sum().clamp(min=1)}
+
+    def loss(self, outputs: Tensor, batch: MaskBatch) -> dict[str, Tensor]:
+        """Cross-entropy, mean over the pixels that count; 0 where none does."""
+        total = cross_entropy(outputs.float(), batch.masks, ignore_index=IGNORED, reduction="sum")
+        return {"loss": total / (batch.masks != IGNORED).sum().clamp(min=1)}
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Figures of evaluation.segmentation on the validation images, in their own pixels."""
+        model.eval()
+        own = self.val.records[self.fabric.global_rank :: self.fabric.world_size]
+        total = np.zeros((self.model.classes, self.model.classes), np.int64)
+        found = segment_split(model, own, self.imgsz, device=self.fabric.device, autocast=self.fabric.autocast)
+        for matrix in count_all(own, found, self.model.classes):
+            total += matrix
+            if self.stop.asked:
+                break
+        if number := agree(self.fabric, self.stop.asked):
+            raise Stopped(number)
+        if self.fabric.world_size > 1:
+            total = self.fabric.all_reduce(torch.from_numpy(total), reduce_op="sum").cpu().numpy()
+        return overall(total)
+
+
+def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
+    """Train to the end; weights/best.pt of the run holds the averaged weights of best mean IoU on the validation split.
+
+    Args:
+        pretrained: the backbone's file; None for the weights that the run begins with, or random ones.
+
+    Returns:
+        The figures of best.pt.
+    """
+    recipe = job.recipe
+    model = FCN(make_backbone(recipe.backbone, recipe.width), len(job.names) + 1, FCNS.choose(recipe.fcn))
+    if pretrained is not None:
+        reuse_backbone(model.backbone, pretrained, recipe)
+    elif job.begins is not None:
+        reuse_backbone(model.backbone, job.begins.path, recipe, job.begins.content)
+    for line in unread(recipe):
+        console.print(line)
+    task = SegmentationTask(model, job.val, recipe.imgsz, job.fabric, job.stop)
+    extra, best = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}, job.weights / "best.pt"
+
+    def improved(network: nn.Module, metrics: dict[str, float]) -> None:
+        job.save(best, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
+
+    if recipe.device == "cpu":
+        keep_memory()
+    if recipe.compile:
+        model.compile()  # in place: names in checkpoints stay as they are
+    dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
+    order = job.order(len(dataset), recipe.seed)
+    loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks, leave_out=True)
+    logs = Logs(job.folder, "results.csv", job.services)
+    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
+    if not job.trained:
+        network, metrics = job.fit(
+            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
+        )
+        job.save(job.last, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
+    job.fabric.barrier()
+    return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
+
+
+def unread(recipe: Recipe) -> list[str]:
+    """A line on what the recipe says and a segmenter does not look at."""
+    keys = [f"loss.{key}" for key, value in recipe.loss if value != Loss.model_fields[key].default]
+    keys += [f"augment.{key}" for key in ("mosaic", "mixup") if getattr(recipe.augment, key)]
+    keys += [key for key in ("anchors", "multi_scale") if getattr(recipe, key)]
+    flags = spelling()
+    return [f"a segmenter does not look at {', '.join(flags[key] for key in keys)}"] if keys else []
