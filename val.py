@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from data.records import Split
     from data.views import View
+    from maps.plan import Plan
     from utils.levels import Levels
 
 DRAWS = 1000
