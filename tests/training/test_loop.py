@@ -61,6 +61,7 @@ def make_loop(
     torch.manual_seed(0)
     loader = DataLoader(Echo(), phase.batch_size, sampler=EpochSampler(22, 0), collate_fn=rows)
     hooks = Hooks(lambda state: None if saved is None else saved.append(deepcopy(state)))
+    folder.mkdir(parents=True, exist_ok=True)
     fabric, logs = Fabric(accelerator="cpu", plugins=precision), Logs(folder, "r.csv")
     task, own = Line(nn.Linear(2, 1)), stop or Stop()
     return Loop(fabric, task, phase, loader, logs, hooks, own, seed=0, state=state or {})
