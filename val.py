@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from data.records import Split
     from data.views import View
+    from maps.plan import Plan
     from utils.levels import Levels
 
 DRAWS = 1000
@@ -230,17 +231,45 @@ def localise(arguments: argparse.Namespace) -> None:
     if are_detectors(weights):
         for_detectors(arguments)
         localise_detectors(arguments, weights)
-        return
-    for_backbones(arguments)
-    from data.objects import BACKGROUND
-    from evaluation.accuracy import own_data, read_backbones
+    else:
+        for_backbones(arguments)
+        localise_backbones(arguments, weights)
+
+
+def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> None:
+    """Explain with every classifier of the backbone files, or compare ways to get boxes; write the report, print."""
     from evaluation.accuracy_report import shown_command
-    from maps.defaults import KINDS
     from maps.localise import run
-    from maps.prepare import prepare
     from maps.regions import propose
     from maps.report import write_report
     from maps.summary import summarise
+
+    plan = backbone_plan(arguments, weights)
+    if arguments.method:
+        from wsol.report import compare_and_report, wanted
+
+        methods = wanted(plan, arguments.method)
+    if checked_only(arguments, plan.split):
+        return
+    files, command = report_files(arguments), shown_command(sys.argv[1:])
+    with result_folder(arguments) as folder:
+        if arguments.method:
+            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
+            return
+        from studies.claims import judged
+
+        summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
+        claims = judged(summary) if arguments.claims else ()
+        print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
+    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
+    """What is explained, of which images, as the flags say."""
+    from data.objects import BACKGROUND
+    from evaluation.accuracy import own_data, read_backbones
+    from maps.defaults import KINDS
+    from maps.prepare import prepare
     from utils.device import pick_device
 
     device = pick_device(arguments.device)
@@ -251,7 +280,7 @@ def localise(arguments: argparse.Namespace) -> None:
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
     split = read_data(arguments, own, names, backbones[0].path, backbones[0].levels, backbones[0].view)
-    plan = prepare(
+    return prepare(
         backbones,
         split,
         kinds=arguments.maps or KINDS,
@@ -265,23 +294,6 @@ def localise(arguments: argparse.Namespace) -> None:
         device=device,
         batch_size=arguments.batch_size,
     )
-    if arguments.method:
-        from wsol.report import compare_and_report, wanted
-
-        methods = wanted(plan, arguments.method)
-    if checked_only(arguments, split):
-        return
-    files, command = report_files(arguments), shown_command(sys.argv[1:])
-    with result_folder(arguments) as folder:
-        if arguments.method:
-            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
-            return
-        from studies.claims import judged
-
-        summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
-        claims = judged(summary) if arguments.claims else ()
-        print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
-    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
 def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:

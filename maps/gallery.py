@@ -18,7 +18,7 @@ from maps.overlay import FOUND, as_uri, masked, outlined, overlaid, picture, wri
 from maps.shown import Exhibit, Group, Strip
 from maps.summary import Summary
 
-EACH = 4  # cases of a group
+EACH = 3  # cases of a group
 ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
 SMALLEST, LIME = "The smallest boxes", "LIME"
 MAPS_ABOUT = "Maps of each network after a block; red is the box around what lies above a fifth of the map's maximum."

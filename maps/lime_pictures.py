@@ -15,7 +15,7 @@ from maps.overlap import region_iou
 from maps.overlay import as_uri, masked, outlined, picture, written
 from maps.shown import Strip
 
-SHOWN = 4  # cases
+SHOWN = 3  # cases
 EXAMPLES = 3  # perturbed images of the pipeline
 
 

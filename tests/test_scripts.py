@@ -16,7 +16,6 @@ from pycocotools.cocoeval import COCOeval
 from warm import Warm
 
 import detect
-import export
 import train
 import val
 from utils.errors import UserError
@@ -47,7 +46,7 @@ assert not set({HEAVY}) & set(sys.modules)
 USER_ERRORS = [
     (["train.py", "--cl-splits", "24", "--dry-run"], "give 1 (end to end) to 23"),
     (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
-    (["val.py", "--project", "nowhere"], "no finished training run"),
+    (["val.py", "--weights", "zoo:nothing"], "no weights `nothing`"),
     (["train.py", "--data", "data/none.yaml"], "cannot be read"),
 ]
 
@@ -312,10 +311,7 @@ def test_flags_that_modes_share(monkeypatch: pytest.MonkeyPatch) -> None:
         assert given.given == {"conf_thres", "iou_thres", "max_det"}
 
 
-def test_no_finished_run(script: Script, tmp_path: Path) -> None:
-    for module in (val, detect, export):
-        with pytest.raises(UserError, match="no finished training run"):
-            script(module, "--project", tmp_path)
+def test_no_unfinished_run(script: Script, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no unfinished training run"):
         script(train, "--resume", "--project", tmp_path)
 

@@ -17,6 +17,7 @@ from maps.granulometry import radii_for
 from maps.levels import LEVEL, Level, sentence, spans, widened
 from maps.localise import Study, run
 from maps.networks import untrained_files
+from maps.overlay import TRUE, masked, outlined, written
 from maps.plan import Plan
 from maps.prepare import prepare
 from maps.statistics import Resamples
@@ -58,7 +59,8 @@ def test_coarse_layers_are_shown_and_not_judged(written: Writer, scenes_yaml: Pa
     assert {cut for own in summary.levels for cut in own.cuts} == {1, 2, 3, 4, 5}
     assert "Grad-CAM of cl6, e2e after b6 has fewer than 4 × 4 cells" in heading(summary)
     text = markdown(summary, (), "python val.py", [])
-    rows = [row for row in text.splitlines() if row.startswith(("| b5 |", "| b6 |"))]
+    _, _, table = text.partition("| IoU with the box |")
+    rows = [row for row in table.splitlines() if row.startswith(("| b5 |", "| b6 |"))]
     assert "| (0." in rows[1]
     assert "(" not in rows[0]
     assert "| IoU with the box | cl6 | e2e | untrained (2 seeds) | mean box |" in text
@@ -127,3 +129,17 @@ def test_a_network_that_learnt_nothing_is_not_above_itself(written: Writer, scen
     found = summarise(Study(study.plan, study.columns, study.cases, study.shares), 50).levels
     level = next(one for one in found if (one.measure, one.rival) == ("iou", "untrained"))
     assert level.not_above == [2, 3, 4, 5]
+
+
+def test_drawing_leaves_the_picture_as_it_was() -> None:
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    boxed, said = outlined(grey, np.array([[2, 2, 6, 6]]), 10), written(grey, "IoU 0.50")
+    assert (grey == 128).all()
+    assert (boxed[20, 20:60] == TRUE).all()
+    assert (boxed[30:50, 30:50] == 128).all()
+    assert {0, 255} <= set(said[90:, :60].ravel().tolist())
+    region = np.zeros((10, 10), bool)
+    region[2:6, 2:6] = True
+    dark = masked(grey, region)
+    assert (dark[25:55, 25:55] == 128).all()
+    assert dark[80, 80].tolist() == [38] * 3
