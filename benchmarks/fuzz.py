@@ -217,11 +217,11 @@ def seen(path: Path) -> str:
 def dicom(folder: Path) -> Case:
     """A DICOM file of 12 bits."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+    from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
     path, meta, values = folder / "a.dcm", FileMetaDataset(), pixels(1, np.uint16) * 16
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, "1.2.3"
     file.PhotometricInterpretation, file.PixelRepresentation, file.SamplesPerPixel = "MONOCHROME2", 0, 1
