@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: install demo test check docs gallery clean
+.PHONY: install demo test check docs reference gallery clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,13 @@ check: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet
 	$(RUN) docs/readability.py
+
+# Pages that are made from the code: after a change of flags, recipe keys or tables.
+reference: $(VENV)/.installed
+	$(RUN) -m studies.reference names > .names.json && mv .names.json utils/names.json
+	$(RUN) -m studies.reference > docs/reference.md
+	$(RUN) -m studies.reference_flags flags > .flags.md && mv .flags.md docs/flags.md
+	$(RUN) -m studies.reference_flags recipe > .keys.md && mv .keys.md docs/recipe_keys.md
 
 # Keeps what the newest demo run gave: results/sample.
 gallery:

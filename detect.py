@@ -11,7 +11,8 @@ from utils.errors import Stopped, UserError, run_cli
 from utils.flags import add_precision, add_threshold_flags, input_size, positive, refuse_flags
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import new_run, newest_detector
+from utils.runs import located, new_run, newest_detector
+from utils.version import add_version_flag
 
 if TYPE_CHECKING:
     from data.sources import Frame
@@ -55,6 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parser.parse_args()
 
 
@@ -105,20 +107,30 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
     return found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
 
 
+def weights_of(arguments: argparse.Namespace) -> Path:
+    """The detector's file."""
+    if arguments.weights:
+        return located(arguments.weights, arguments.project)
+    return newest_detector(arguments.project)
+
+
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
-    weights = arguments.weights or newest_detector(arguments.project)
+    weights = weights_of(arguments)
     from deployment.detections import Sink
     from utils.stop import Stop
 
     pairs = found_by(arguments, weights)
     first = next(pairs, None)  # a source that is not there shows before there is a folder
-    folder = new_run(arguments.project, "detect", arguments.name)
     kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
-    sink = Sink(folder, not arguments.nosave, **kinds, masks=arguments.save_mask)
     images = things = 0
-    with Stop().listening() as stop, stop.deferred(once=True), contextlib.closing(sink):
+    with (
+        new_run(arguments.project, "detect", arguments.name) as folder,
+        Stop().listening() as stop,
+        stop.deferred(once=True),
+        contextlib.closing(Sink(folder, not arguments.nosave, **kinds, masks=arguments.save_mask)) as sink,
+    ):
         for frame, found in itertools.chain([first] if first else [], pairs):
             sink.write(frame, found)
             images, things = images + 1, things + len(found)

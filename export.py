@@ -7,7 +7,8 @@ from utils.errors import run_cli
 from utils.flags import add_precision, add_threshold_flags, refuse_flags
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import newest_detector
+from utils.runs import located, newest_detector
+from utils.version import add_version_flag
 
 FORMATS = ("onnx", "torchscript", "darknet")
 
@@ -38,13 +39,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     """Load, write, compare."""
     arguments = parse()
-    weights = arguments.weights or newest_detector(arguments.project)
+    project = arguments.project
+    weights = located(arguments.weights, project) if arguments.weights else newest_detector(project)
     from deployment import export_detector
     from deployment.segmenter_export import export_segmenter
     from models.segmenter import is_segmenter

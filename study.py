@@ -3,9 +3,13 @@
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from studies.recipe import Cell, Study, read_study
 from utils.errors import UserError, run_cli
+from utils.version import add_version_flag
+
+if TYPE_CHECKING:
+    from studies.recipe import Cell, Study
 
 
 def parse() -> argparse.Namespace:
@@ -32,6 +36,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
+    add_version_flag(parser)
     return parser.parse_args()
 
 
@@ -46,6 +51,8 @@ def share(text: str) -> tuple[int, int]:
 def main() -> None:
     """Run what is left, then write the page."""
     arguments = parse()
+    from studies.recipe import read_study
+
     study = read_study(arguments.study, arguments.project, arguments.publish)
     number, of = arguments.cells
     cells = study.share(number, of, arguments.methods)
@@ -56,6 +63,7 @@ def main() -> None:
     if arguments.dry_run:
         from studies.estimate import plan_table
 
+        check_data(study)
         print(plan_table(study, cells))
         return
     failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
@@ -65,7 +73,7 @@ def main() -> None:
         raise UserError(what, where=where, mend="read their logs, mend it, and start the study again")
 
 
-def write(study: Study, folder: Path | None) -> str:
+def write(study: "Study", folder: Path | None) -> str:
     """Write the page of what is done so far, with a copy in a folder to publish, if there is one; gives its text."""
     from studies.page import publish, write_page
 
@@ -75,13 +83,13 @@ def write(study: Study, folder: Path | None) -> str:
     return text
 
 
-def run_all(study: Study, cells: list[Cell], folder: Path | None) -> list[str]:
+def run_all(study: "Study", cells: "list[Cell]", folder: Path | None) -> list[str]:
     """The cells, then the reports; gives the names of those that failed."""
     check_data(study)
     return [*run_cells(study, cells, folder), *tell(study)]
 
 
-def run_cells(study: Study, cells: list[Cell], folder: Path | None = None) -> list[str]:
+def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -> list[str]:
     """Train and judge what is left of the cells, and publish after each; gives the names of those that failed."""
     from studies.execute import run_cell
     from studies.runs import State, lacking, log_file, state
@@ -103,7 +111,7 @@ def run_cells(study: Study, cells: list[Cell], folder: Path | None = None) -> li
     return failed
 
 
-def tell(study: Study) -> list[str]:
+def tell(study: "Study") -> list[str]:
     """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
     from studies.execute import write_report
     from studies.runs import State, state
@@ -124,7 +132,7 @@ def tell(study: Study) -> list[str]:
     return failed
 
 
-def check_data(study: Study) -> None:
+def check_data(study: "Study") -> None:
     """Refuse before the first run what would stop a later one: data that are not there."""
     from data.description import load_description
 

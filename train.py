@@ -9,13 +9,12 @@ from utils.errors import run_cli
 from utils.flags import add_recipe_flags, spelling
 from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
 from utils.plugins import from_arguments
+from utils.version import add_version_flag
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     """Own flags; and the recipe's as key to value, for those given."""
     from_arguments()
-    from training.check import NAMED
-
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
     )
@@ -24,7 +23,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     )
     parser.add_argument("--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags go before")
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, check data and weights, and stop")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -39,22 +38,33 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     add_limit_flags(parser, PICTURE, UNPACKED, CHECKPOINT)
-    add_recipe_flags(parser, NAMED)
+    add_recipe_flags(parser)
+    add_version_flag(parser)
     arguments = parser.parse_args()
     return arguments, {key: value for key in spelling() if (value := getattr(arguments, key)) is not None}
 
 
 def main() -> None:
-    """Parse, plan, launch, train."""
+    """Parse, then train, with all that is said kept for the run folder."""
     arguments, given = parse()
+    from training.console_log import noted
+
+    with noted():
+        carry_out(arguments, given)
+
+
+def carry_out(arguments: argparse.Namespace, given: dict[str, str]) -> None:
+    """Plan, launch, train."""
     from training.fabric import first_speaks
-    from training.start import begin, choose, show_plan
+    from training.start import begin, choose, rehearse, show_plan
 
     begun = choose(arguments.recipe, given, preset=arguments.preset, resume=arguments.resume, project=arguments.project)
     begun = replace(begun, accept_changed=arguments.accept_changed_data)
     first_speaks(begun.recipe)
     show_plan(begun.recipe)
-    if not arguments.dry_run:
+    if arguments.dry_run:
+        rehearse(begun, download=arguments.download)
+    else:
         begin(begun, project=arguments.project, name=arguments.name, download=arguments.download)
 
 

@@ -1,27 +1,30 @@
 """Figures and pictures on held-out images: of a detector, a segmenter, or the classifiers of pre-trained backbones."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
-from utils.files import make_folder
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import new_run, newest_detector, newest_run
-from utils.tables import shown
+from utils.runs import located, made, new_run, newest_backbones, newest_detector
+from utils.tables import listed
+from utils.version import add_version_flag
+from utils.zoo import FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from data.records import Split
     from data.views import View
-    from models import Detector
+    from maps.plan import Plan
     from utils.levels import Levels
 
 DRAWS = 1000
+FIRST_IMAGES = 40  # explained by the weights that ship
 
 
 def parse() -> argparse.Namespace:
@@ -67,12 +70,14 @@ def parse() -> argparse.Namespace:
         help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
+    parser.add_argument("--dry-run", action="store_true", help="read weights and data, say what they are, and stop")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
     groups = add_mode_flags(parser)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
+    add_version_flag(parser)
     return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS, "segment": ("imgsz",)})
 
 
@@ -84,8 +89,6 @@ def mode_of(arguments: argparse.Namespace) -> str:
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
     """What only one of the modes looks at, by mode."""
     from maps.flags import add_map_flags
-    from maps.measures import MEASURES
-    from wsol.methods import METHODS
 
     boxes = parser.add_argument_group("with --map")
     boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
@@ -95,8 +98,8 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._Argum
     boxes.add_argument(
         "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
     )
-    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(MEASURES)}")
-    add_map_flags(maps, ", ".join(map(shown, METHODS.values())))
+    maps = parser.add_argument_group("with --localise", f"measures: {', '.join(listed('measure'))}")
+    add_map_flags(maps, ", ".join(listed("method")))
     return {"map": boxes, "localise": maps}
 
 
@@ -119,7 +122,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     """Find boxes with a detector, draw, write, print; with several detectors, compare them on the same images."""
     weights = arguments.weights or [newest_detector(arguments.project)]
     from evaluation.average_precision import Finding, judge, write_metrics
-    from evaluation.comparison import lines_of
+    from evaluation.comparison import lines_of, same_classes
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
@@ -138,35 +141,32 @@ def average_precision(arguments: argparse.Namespace) -> None:
         arguments.precision,
     )
     same_classes([detector, *others])
-    folder = new_run(arguments.project, "val", arguments.name)
-    if arguments.json:
-        make_folder(arguments.json.parent)
-    if others:
-        from evaluation.comparison import compare, write_comparison
-
-        draws = draws_of(arguments)
-        named = [(*lines[own.path], own) for own in (detector, *others)]
-        found, told = compare(named, split, finding, draws, resize=arguments.imgsz is None)
-        print(write_comparison(found, told, split, draws, folder, arguments.json))
-        print(f"\ncomparison.json, comparison.md and comparison.png in {folder}")
+    if checked_only(arguments, split):
         return
-    metrics = judge(detector, split, finding, folder, arguments.bootstrap or 0)
-    if arguments.json:
-        write_metrics(metrics, arguments.json)
-    print((folder / "summary.txt").read_text(), end="")
+    with result_folder(arguments) as folder:
+        if others:
+            from evaluation.comparison import compare, write_comparison
+
+            draws = draws_of(arguments)
+            named = [(*lines[own.path], own) for own in (detector, *others)]
+            found, told = compare(named, split, finding, draws, resize=arguments.imgsz is None)
+            print(write_comparison(found, told, split, draws, folder, arguments.json))
+            print(f"\ncomparison.json, comparison.md and comparison.png in {folder}")
+            return
+        metrics = judge(detector, split, finding, folder, arguments.bootstrap or 0)
+        if arguments.json:
+            write_metrics(metrics, arguments.json)
+        print((folder / "summary.txt").read_text(), end="")
 
 
-def same_classes(detectors: "Sequence[Detector]") -> None:
-    """Refuse detectors of other classes: their figures could not be compared.
-
-    Raises:
-        UserError: one is.
-    """
-    first = detectors[0]
-    for own in detectors[1:]:
-        if own.names != first.names:
-            what = f"classes {own.names} are not those of {first.path}: {first.names}"
-            raise UserError(what, where=own.path, mend="compare detectors of the same classes")
+@contextlib.contextmanager
+def result_folder(arguments: argparse.Namespace) -> "Iterator[Path]":
+    """A new run folder, and folders for the other files that were asked for; what stays empty goes if this fails."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(new_run(arguments.project, "val", arguments.name))
+        for path in filter(None, (arguments.json, arguments.report)):
+            stack.enter_context(made(path.parent))
+        yield folder
 
 
 def segment(arguments: argparse.Namespace) -> None:
@@ -185,14 +185,14 @@ def segment(arguments: argparse.Namespace) -> None:
     whole, split = len(split.records), with_masks(split, strict=arguments.strict)
     if len(split.records) < whole:
         print(split.summary())
-    folder = new_run(arguments.project, "val", arguments.name)
-    if arguments.json:
-        make_folder(arguments.json.parent)
+    if checked_only(arguments, split):
+        return
     imgsz, draws = arguments.imgsz or segmenter.imgsz, arguments.bootstrap or 0
-    metrics = judge_segmenter(segmenter, split, folder, imgsz=imgsz, batch_size=arguments.batch_size, draws=draws)
-    if arguments.json:
-        write_metrics(metrics, arguments.json)
-    print((folder / "summary.txt").read_text(), end="")
+    with result_folder(arguments) as folder:
+        metrics = judge_segmenter(segmenter, split, folder, imgsz=imgsz, batch_size=arguments.batch_size, draws=draws)
+        if arguments.json:
+            write_metrics(metrics, arguments.json)
+        print((folder / "summary.txt").read_text(), end="")
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -206,18 +206,22 @@ def accuracy(arguments: argparse.Namespace) -> None:
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
     split = read_data(arguments, own, backbones[0].names, backbones[0].path, backbones[0].levels, backbones[0].view)
-    folder = new_run(arguments.project, "val", arguments.name)
-    for path in filter(None, (arguments.json, arguments.report)):
-        make_folder(path.parent)
-    study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
-    write_study(study, shown_command(sys.argv[1:]), folder, figures=arguments.json, report=arguments.report)
+    if checked_only(arguments, split):
+        return
+    with result_folder(arguments) as folder:
+        study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
+        command = shown_command(sys.argv[1:])
+        written = write_study(study, command, folder, figures=arguments.json, report=arguments.report)
     print(terminal_table(study))
-    print(f"\ntables and curve in {folder}: accuracy.json, accuracy.md, accuracy.png")
+    print(f"\ntables and curves in {folder}: {', '.join(written)}")
 
 
 def localise(arguments: argparse.Namespace) -> None:
     """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
+    if weights[0].parent == FOLDER and arguments.images is None:
+        print(f"{FIRST_IMAGES} images, for a first look; --images says how many")
+        arguments.images = FIRST_IMAGES
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
             raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
@@ -227,17 +231,45 @@ def localise(arguments: argparse.Namespace) -> None:
     if are_detectors(weights):
         for_detectors(arguments)
         localise_detectors(arguments, weights)
-        return
-    for_backbones(arguments)
-    from data.objects import BACKGROUND
-    from evaluation.accuracy import own_data, read_backbones
+    else:
+        for_backbones(arguments)
+        localise_backbones(arguments, weights)
+
+
+def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> None:
+    """Explain with every classifier of the backbone files, or compare ways to get boxes; write the report, print."""
     from evaluation.accuracy_report import shown_command
-    from maps.flags import KINDS
     from maps.localise import run
-    from maps.prepare import prepare
     from maps.regions import propose
     from maps.report import write_report
     from maps.summary import summarise
+
+    plan = backbone_plan(arguments, weights)
+    if arguments.method:
+        from wsol.report import compare_and_report, wanted
+
+        methods = wanted(plan, arguments.method)
+    if checked_only(arguments, plan.split):
+        return
+    files, command = report_files(arguments), shown_command(sys.argv[1:])
+    with result_folder(arguments) as folder:
+        if arguments.method:
+            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
+            return
+        from studies.claims import judged
+
+        summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
+        claims = judged(summary) if arguments.claims else ()
+        print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
+    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+
+
+def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
+    """What is explained, of which images, as the flags say."""
+    from data.objects import BACKGROUND
+    from evaluation.accuracy import own_data, read_backbones
+    from maps.defaults import KINDS
+    from maps.prepare import prepare
     from utils.device import pick_device
 
     device = pick_device(arguments.device)
@@ -248,7 +280,7 @@ def localise(arguments: argparse.Namespace) -> None:
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
     split = read_data(arguments, own, names, backbones[0].path, backbones[0].levels, backbones[0].view)
-    plan = prepare(
+    return prepare(
         backbones,
         split,
         kinds=arguments.maps or KINDS,
@@ -258,33 +290,22 @@ def localise(arguments: argparse.Namespace) -> None:
         lime=arguments.lime,
         images=arguments.images,
         stretched=arguments.stretch,
+        untrained=arguments.untrained,
         device=device,
         batch_size=arguments.batch_size,
     )
-    if arguments.method:
-        from wsol.report import compare_and_report, wanted
-
-        methods = wanted(plan, arguments.method)
-    folder, files = report_places(arguments)
-    command = shown_command(sys.argv[1:])
-    if arguments.method:
-        print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
-        return
-    from studies.claims import judged
-
-    summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
-    claims = judged(summary) if arguments.claims else ()
-    print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
-    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
-def report_places(arguments: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
-    """The new run folder, and where else the report goes, with folders for it."""
-    folder = new_run(arguments.project, "val", arguments.name)
-    files: dict[str, Any] = {"published": arguments.report, "figures": arguments.json}
-    for path in filter(None, files.values()):
-        make_folder(path.parent)
-    return folder, files
+def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:
+    """Whether weights and data were to be read only; if so, says what they are."""
+    if arguments.dry_run:
+        print(f"{split.description.yaml.name} {split.summary()}\nweights and data: checked")
+    return bool(arguments.dry_run)
+
+
+def report_files(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Where the report goes besides the run folder."""
+    return {"published": arguments.report, "figures": arguments.json}
 
 
 def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> None:
@@ -298,14 +319,16 @@ def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> No
     from utils.device import pick_device
 
     device = pick_device(arguments.device)
-    files = read_detectors(weights)
-    first = files[0].detector
+    detectors = read_detectors(weights)
+    first = detectors[0].detector
     split = read_data(arguments, first.data, first.names, first.path, first.levels)
-    plan = planned(arguments, files, split, device)
-    folder, places = report_places(arguments)
-    summary = summarise(run_detectors(plan), draws_of(arguments))
-    command = shown_command(sys.argv[1:])
-    print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **places))
+    plan = planned(arguments, detectors, split, device)
+    if checked_only(arguments, split):
+        return
+    files, command = report_files(arguments), shown_command(sys.argv[1:])
+    with result_folder(arguments) as folder:
+        summary = summarise(run_detectors(plan), draws_of(arguments))
+        print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
@@ -314,24 +337,13 @@ def draws_of(arguments: argparse.Namespace) -> int:
     return DRAWS if arguments.bootstrap is None else int(arguments.bootstrap)
 
 
-def newest_backbones(project: Path) -> list[Path]:
-    """All backbone files of the newest finished run.
-
-    Raises:
-        UserError: it has none.
-    """
-    run = newest_run(project)
-    found = sorted((run / "weights").glob("backbone_*.pt"))
-    if not found:
-        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
-    return found
-
-
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
     if arguments.bootstrap is not None and arguments.bootstrap < 0:
         raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
+    if arguments.weights:
+        arguments.weights = [located(path, arguments.project) for path in arguments.weights]
     modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}
     modes[mode_of(arguments)](arguments)
 

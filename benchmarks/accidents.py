@@ -1,11 +1,12 @@
 """What becomes of files: bytes changed, lost, doubled, inserted, cut off; values of another type."""
 
 import re
+from typing import Any
 
 import numpy as np
 
 ODD = (b"nan", b"inf", b"-1", b"1e999", b"", b"99999999999999999999", b"0x10", b"\xff\xfe", b"null", b"<", b"{", b"[]")
-OTHER: tuple[object, ...] = (None, "x", -1, 1e30, [], {}, [1, 2], True, float("nan"), "1", "../x", 2**70)
+OTHER: tuple[Any, ...] = (None, "x", -1, 1e30, [], {}, [1, 2], True, float("nan"), "1", "../x", 2**70)
 
 
 def mutated(content: bytes, draw: np.random.Generator) -> bytes:

@@ -25,11 +25,12 @@ from benchmarks.workload import CLASSES, make_detector, random_truth
 from deployment.export import write_onnx
 from models.backbones import make_backbone
 from models.decode import Decoder
+from models.detectors import DETECTORS, Settings
 from models.inference import for_inference
 from models.loss import YOLOLoss
 from models.onnx_detector import load_onnx
+from models.trained import TrainedDetector
 from models.yolov3 import YOLOv3, scaled_anchors
-from models.yolov3_detector import YOLOv3Detector
 from utils.boxes import Truth, xyxy_to_cxcywh
 from utils.device import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_memory
 from utils.errors import run_cli
@@ -171,7 +172,9 @@ def inference(repeats: int, size: Size) -> None:
     fused, decoder = peer.fuse(verbose=False).eval(), Decoder(scaled_anchors(imgsz))
     quick = {name: for_inference(model, name) for name in ("bf16", "fp32")}
     names = [str(index) for index in range(CLASSES)]
-    detector = YOLOv3Detector(Path("x"), names, imgsz, None, "cpu", quick["fp32"], decoder, {}, "benchmark")
+    settings = Settings(CLASSES, imgsz, tuple(scaled_anchors(imgsz)))
+    about = (Path("x"), names, imgsz, None, "cpu")
+    detector = TrainedDetector(*about, quick["fp32"], decoder, {}, "benchmark", DETECTORS["yolov3"], settings)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         path = Path(folder) / "x.onnx"
         with torch.inference_mode(mode=False):

@@ -42,13 +42,19 @@ def show(
     print(json.dumps({**found, "against": f"{against}; {where}", "processor": processor(), **more}), flush=True)
 
 
-def in_turns(sides: Mapping[str, Turn], repeats: int, *, warm_up: bool = True) -> dict[str, float]:
-    """Median seconds of each side; a first turn of each only warms up."""
+def in_turns(
+    sides: Mapping[str, Turn],
+    repeats: int,
+    *,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Median seconds of each side by a clock; a first turn of each only warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(0 if warm_up else 1, repeats + 1):
         for name, turn in sides.items():
-            began = time.perf_counter()
+            began = clock()
             turn()
             if repeat:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return {name: statistics.median(own) for name, own in seconds.items()}

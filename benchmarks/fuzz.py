@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from models.yolov3_detector import load_yolov3
 from PIL import Image
 
 from benchmarks.accidents import mutated, structured
@@ -37,7 +38,6 @@ from models.decode import DECODE_TYPE
 from models.onnx_detector import load_onnx
 from models.weights_files import read_weights
 from models.yolov3 import YOLOv3, scaled_anchors
-from models.yolov3_detector import load_yolov3
 from studies.recipe import read_study
 from training.start import choose
 from utils import checkpoint

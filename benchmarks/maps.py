@@ -33,6 +33,7 @@ from maps.granulometry import disk, radii_for, spectrum
 from maps.kinds import Explained, grad_cams
 from maps.lime import BATCH, SAMPLES, Perturbations, explain, superpixels
 from maps.localise import Study, run
+from maps.plan import Plan
 from maps.prepare import prepare
 from models.backbones import make_backbone
 from models.heads import make_head
@@ -160,7 +161,7 @@ def granulometry(given: argparse.Namespace) -> None:
     radii = radii_for(side)
 
     def theirs() -> np.ndarray:
-        disks = [disk(radius).astype(bool) for radius in range(radii)]
+        disks = [disk(radius).astype(bool) for radius in radii]
         return np.array([[ndimage.binary_opening(one, own).sum() for own in disks] for one in regions])
 
     same = bool(np.array_equal(spectrum(regions, radii), theirs()))
@@ -232,7 +233,7 @@ def whole_study(images: int, widths: Sequence[float], repeats: int) -> None:
         for width in widths:
             own = {count: in_process(count, width, folder, repeats) for count in (images // 4, images)}
             seconds = own[images]["seconds"] * CASES / own[images]["cases"]
-            floor = len(MODELS) * CASES * multiplications(width) / own[images]["speed"]
+            floor = (len(MODELS) + Plan.untrained) * CASES * multiplications(width) / own[images]["speed"]
             title = f"study, cnn6 ×{width:g}, seconds for {CASES} maps a layer and model"
             show(title, seconds, 240, "–", least=False, floor=round(floor, 1))
             ratio = own[images]["bytes"] / own[images // 4]["bytes"]

@@ -1,8 +1,10 @@
 """Figures of a benchmark as a Markdown table: `python -m benchmarks.table results/cascade.json`."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
+
+from utils.errors import UserError, run_cli
 
 
 def table(lines: list[str]) -> str:
@@ -15,5 +17,18 @@ def table(lines: list[str]) -> str:
     return "\n".join(rows)
 
 
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Figures of a benchmark as a Markdown table.")
+    parser.add_argument("file", type=Path, help="JSON lines of a benchmark, as in results/cascade.json")
+    path = parser.parse_args().file
+    try:
+        text = table(path.read_text().splitlines())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        mend = "give a file that a benchmark wrote, one JSON line for each figure"
+        raise UserError("has no figures of a benchmark", where=path, mend=mend) from error
+    print(text)
+
+
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1]).read_text().splitlines()))
+    run_cli(main)

@@ -38,7 +38,12 @@ def main() -> None:
     splits = read_all(description, strict=arguments.strict)
     if unread := files_below(description.root, UNREAD):
         print(f"{len(unread)} pictures of kinds that are not read, the first is {unread[0]}: save them as JPEG or PNG")
-    folder = new_run(arguments.project, "check", arguments.name)
+    with new_run(arguments.project, "check", arguments.name) as folder:
+        show(splits, folder)
+
+
+def show(splits: list[Split], folder: Path) -> None:
+    """Print what is in the splits; draw some of it, and write what was left out, into a folder."""
     for split in splits:
         print("\n".join([split.summary(), *sizes(split), *histogram(split), *values(split)]))
         save_page(labelled_pictures(split), folder / f"{split.name}.jpg")

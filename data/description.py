@@ -217,6 +217,26 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     )
 
 
+def made_on_first_use(path: Path, *, download: bool) -> str | None:
+    """What of a data set is still to be made, unpacked or fetched, as a line; None where all of it is there.
+
+    Raises:
+        UserError: the yaml is not right, or an archive is missing that may not be fetched.
+    """
+    content = build(DataYaml, read_yaml(path), path)
+    root = (path.parent / content.path).resolve()
+    if is_folder(root) or not (content.scenes or content.archives):
+        return None
+    if content.scenes:
+        return f"the built-in scenes are made in {root}"
+    files = [(path.parent / archive.file).resolve() for archive in content.archives]
+    missing = [archive for archive, file in zip(content.archives, files, strict=True) if not file.is_file()]
+    for archive in missing:
+        if archive.url is None or not download:
+            present(archive, path, download=False)  # raises
+    return f"{len(files)} archives are unpacked into {root}" + (f", {len(missing)} of them fetched" if missing else "")
+
+
 def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     """Path of an archive that is there, or that was fetched.
 

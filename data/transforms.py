@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -82,6 +83,29 @@ def train_transform(imgsz: int, augment: Augment) -> nn.Module:
     )
 
 
+class PCAColour(nn.Module):
+    """Adds one colour to a whole image: a normal share of each axis on which RGB values vary, as widely as they do.
+
+    Krizhevsky et al. (NeurIPS 2012, §4.1), standard deviation 0.1 there. Axes and spread are those of ImageNet's
+    training images as fb.resnet.torch has them, values in 0–1.
+    """
+
+    SPREAD = (0.2175, 0.0188, 0.0045)  # the eigenvalues of the covariance there
+    AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))  # columns
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def extra_repr(self) -> str:
+        return f"{self.std:g}"
+
+    def forward(self, image: Tensor, *others: Any) -> Any:
+        shift = torch.tensor(self.AXES) @ (torch.randn(3) * self.std * torch.tensor(self.SPREAD))
+        changed = (image.as_subclass(Tensor) + 255 * shift[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+        return tv_tensors.Image(changed), *others
+
+
 def segment_transform(imgsz: int, augment: Augment) -> nn.Module:
     """Picture and mask: zoom-out, a crop of a third of the picture or more, mirror and photometric, in a letterbox."""
     fills: dict[Any, Any] = {tv_tensors.Image: FILL, tv_tensors.Mask: IGNORED}
@@ -101,4 +125,5 @@ def segment_transform(imgsz: int, augment: Augment) -> nn.Module:
 def last(imgsz: int, augment: Augment) -> list[nn.Module]:
     """Photometric on an image that has its size already, where it costs least; then the border, which it spares."""
     photometric = v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric)
-    return [photometric, ToSize(letterboxed, imgsz)]
+    colour = [PCAColour(augment.pca)] if augment.pca else []
+    return [photometric, *colour, ToSize(letterboxed, imgsz)]

@@ -9,8 +9,8 @@ from models.darknet_weights import read_darknet, write_darknet
 from models.decode import Thresholds
 from models.detector import Detector
 from models.inference import for_inference
+from models.trained import TrainedDetector, load_trained
 from models.yolov3 import YOLOv3
-from models.yolov3_detector import YOLOv3Detector, load_yolov3
 from utils.console import console
 from utils.errors import UserError
 
@@ -79,7 +79,7 @@ def export_detector(
         UserError: it would differ from PyTorch, the keywords do not go together, or the file cannot be written.
     """
     wish = Wish(format, layout, Thresholds(conf_thres, iou_thres, max_det) if nms else None, precision)
-    own = load_yolov3(detector.path if isinstance(detector, Detector) else Path(detector))
+    own = load_trained(detector.path if isinstance(detector, Detector) else Path(detector))
     path = own.path.with_suffix(SUFFIXES[format]) if file is None else Path(file)
     if format == "darknet":
         write_weights(own, path)
@@ -88,27 +88,28 @@ def export_detector(
     return path
 
 
-def write_weights(detector: YOLOv3Detector, path: Path) -> None:
+def write_weights(detector: TrainedDetector, path: Path) -> None:
     """Write a weight file of darknet, read it back, and say what its cfg must hold.
 
     Raises:
         UserError: the backbone is none of darknet's.
     """
-    content = detector.model.backbone
-    whole = YOLOv3(DarkNet(), len(detector.names))
-    if [t.shape for t in whole.state_dict().values()] != [t.shape for t in detector.model.state_dict().values()]:
-        what = f"{type(content).__name__} of this width is no network of darknet's"
-        raise UserError(what, where=detector.path, mend="darknet has the DarkNet-53 of full width only")
-    write_darknet(path, detector.model)
+    own, whole = detector.model, YOLOv3(DarkNet(), len(detector.names))
+    shapes = [[tensor.shape for tensor in network.state_dict().values()] for network in (own, whole)]
+    if not isinstance(own, YOLOv3) or shapes[0] != shapes[1]:
+        what = f"{detector.entry.name} on {type(own.backbone).__name__} of this width is no network of darknet's"
+        mend = "darknet has YOLOv3 on the DarkNet-53 of full width only"
+        raise UserError(what, where=detector.path, mend=mend)
+    write_darknet(path, own)
     read_darknet(path, whole)
-    anchors = ", ".join(f"{w:g},{h:g}" for w, h in detector.decoder.anchors.tolist())
+    anchors = ", ".join(f"{w:g},{h:g}" for w, h in detector.settings.anchors)
     say(f"wrote {path} ({path.stat().st_size:,} bytes), and read it back. In yolov3.cfg set")
     say(f"  width={detector.imgsz} height={detector.imgsz} classes={len(detector.names)}")
     say(f"  filters={3 * (5 + len(detector.names))} before each [yolo]\n  anchors={anchors}")
 
 
 def write_and_compare(
-    detector: YOLOv3Detector, path: Path, wish: Wish, data: Path | None, pictures: Path | None
+    detector: TrainedDetector, path: Path, wish: Wish, data: Path | None, pictures: Path | None
 ) -> None:
     """Write ONNX or TorchScript, run it on held-out images beside PyTorch in fp32, print how far it is off.
 

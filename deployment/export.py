@@ -20,11 +20,11 @@ from data.loader import read_image
 from data.records import Record, make_record
 from data.sources import read_image as frame_of
 from data.transforms import eval_transform
-from models.decode import DECODE_TYPE, Thresholds, suppress
+from models.decode import Thresholds, suppress
 from models.onnx_detector import boxes_and_scores, digest, load_onnx
 from models.test_time import Outputs
+from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
-from models.yolov3_detector import YOLOv3Detector
 from utils.boxes import Detections
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
@@ -85,7 +85,7 @@ class Exported(nn.Module):
     The default layout is [B, 4 + classes, N], objectness · class; that of YOLOv5 [B, N, 5 + classes].
     """
 
-    def __init__(self, detector: YOLOv3Detector, layout: str = "default") -> None:
+    def __init__(self, detector: TrainedDetector, layout: str = "default") -> None:
         super().__init__()
         self.model, self.decoder, self.layout = detector.model, detector.decoder, layout
 
@@ -96,14 +96,14 @@ class Exported(nn.Module):
         return torch.cat([boxes, objectness * classes], -1).transpose(1, 2)
 
 
-def prepared(detector: YOLOv3Detector, layout: str) -> tuple[nn.Module, Tensor]:
+def prepared(detector: TrainedDetector, layout: str) -> tuple[nn.Module, Tensor]:
     """The module to write, and an example of its input."""
     network = Exported(detector, layout)
     network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return network, torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
 
 
-def write_torchscript(detector: YOLOv3Detector, path: Path, layout: str = "default") -> None:
+def write_torchscript(detector: TrainedDetector, path: Path, layout: str = "default") -> None:
     """Write a traced module, any batch and size.
 
     Raises:
@@ -117,9 +117,9 @@ def write_torchscript(detector: YOLOv3Detector, path: Path, layout: str = "defau
 
 
 def write_onnx(
-    detector: YOLOv3Detector, path: Path, layout: str = "default", suppression: Thresholds | None = None
+    detector: TrainedDetector, path: Path, layout: str = "default", suppression: Thresholds | None = None
 ) -> str:
-    """Write the detector with dynamic batch and size; says which of torch's exporters did it.
+    """Write the detector with dynamic batch, and size if it takes any; says which of torch's exporters did it.
 
     Args:
         suppression: with it, the file itself suppresses, and puts out [B, max_det, 6]: x1 y1 x2 y2, score, class.
@@ -129,27 +129,28 @@ def write_onnx(
     """
     network, example = prepared(detector, layout)
     make_folder(path.parent)
-    exporter = "torch.export"
+    exporter, any_size = "torch.export", not detector.entry.one_size
     with written_whole(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            export_traced(network, example, temporary)
+            export_traced(network, example, temporary, any_size=any_size)
         except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
             exporter = f"TorchScript exporter, since torch.export failed: {error}"
-            export_scripted(network, example, temporary)
+            export_scripted(network, example, temporary, any_size=any_size)
         finish(temporary, detector, layout, suppression)
     return exporter
 
 
-def export_traced(network: nn.Module, example: Tensor, path: Path) -> None:
+def export_traced(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> None:
     """torch.export's ONNX, weights inside the file."""
-    shapes = ({0: Dim("batch"), 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    shapes = ({0: Dim("batch"), **({2: Dim.DYNAMIC, 3: Dim.DYNAMIC} if any_size else {})},)
     export(network, example, path, dynamo=True, external_data=False, dynamic_shapes=shapes, verbose=False)
 
 
-def export_scripted(network: nn.Module, example: Tensor, path: Path) -> None:
+def export_scripted(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> None:
     """The older exporter's ONNX."""
-    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "boxes"}}
+    sides, boxes = ({2: "height", 3: "width"}, {2: "boxes"}) if any_size else ({}, {})
+    axes = {"images": {0: "batch", **sides}, "output0": {0: "batch", **boxes}}
     export(network, example, path, dynamo=False, dynamic_axes=axes)
 
 
@@ -159,7 +160,7 @@ def export(network: nn.Module, example: Tensor, path: Path, **options: Any) -> N
     torch.onnx.export(network, (example,), str(path), opset_version=OPSET, **names, **options)
 
 
-def finish(path: Path, detector: YOLOv3Detector, layout: str, suppression: Thresholds | None) -> None:
+def finish(path: Path, detector: TrainedDetector, layout: str, suppression: Thresholds | None) -> None:
     """Suppression, if asked for; what ultralytics and whoever opens the file later wants to know; onnx' full check."""
     import onnx
 
@@ -171,7 +172,7 @@ def finish(path: Path, detector: YOLOv3Detector, layout: str, suppression: Thres
             model, onnx.parser.parse_model(text), io_map=[("output0", "output0")], prefix2="nms_"
         )
     properties = metadata(detector) | {
-        "args": {"dynamic": True, "nms": bool(suppression)},
+        "args": {"dynamic": not detector.entry.one_size, "nms": bool(suppression)},
         "end2end": bool(suppression),
         "layout": "nms" if suppression else layout,
     }
@@ -181,18 +182,19 @@ def finish(path: Path, detector: YOLOv3Detector, layout: str, suppression: Thres
     onnx.save(model, str(path))
 
 
-def metadata(detector: YOLOv3Detector) -> dict[str, Any]:
+def metadata(detector: TrainedDetector) -> dict[str, Any]:
     """Of any layout: names, sizes, and where it comes from."""
     return {
-        "description": "YOLOv3 on a cascade-learned backbone",
+        "description": f"{detector.entry.title}, on a cascade-learned backbone",
         "task": "detect",
         "names": dict(enumerate(detector.names)),
         "stride": max(STRIDES),
         "imgsz": [detector.imgsz, detector.imgsz],
         "batch": 1,
         "channels": 3,
-        "decode": DECODE_TYPE,
-        "anchors": detector.decoder.anchors.tolist(),
+        "detector": detector.entry.name,
+        "decode": detector.entry.decode,
+        **({"anchors": [list(own) for own in detector.settings.anchors]} if detector.entry.anchored else {}),
         "commit": detector.commit,
         "license": "AGPL-3.0",
         **({"levels": detector.levels.pair} if detector.levels else {}),
@@ -209,7 +211,7 @@ class Difference:
     score: float
 
 
-def pictures_for(detector: YOLOv3Detector, data: Path | None, folder: Path | None) -> list[Record]:
+def pictures_for(detector: TrainedDetector, data: Path | None, folder: Path | None) -> list[Record]:
     """What a written file is compared on: held-out pictures, those of a folder, or random ones, which is said.
 
     Args:
@@ -250,12 +252,12 @@ def random_pictures(imgsz: int) -> list[Record]:
 
 
 def compare(
-    detector: YOLOv3Detector, path: Path, records: list[Record], layout: str, suppression: Thresholds | None = None
+    detector: TrainedDetector, path: Path, records: list[Record], layout: str, suppression: Thresholds | None = None
 ) -> Iterator[Difference]:
-    """A written file against PyTorch on real images: batches of 1 and 3, the trained size and a wider one."""
+    """A written file beside PyTorch on real images: batches of 1 and 3, the trained size, perhaps a wider one too."""
     find = reader(path, layout, len(detector.names))
     for batch in (1, 3):
-        for extra in (0, max(STRIDES)):
+        for extra in (0,) if detector.entry.one_size else (0, max(STRIDES)):
             images = real_batch(records, batch, detector.imgsz, extra)
             with torch.inference_mode():
                 wanted, got = detector.outputs(images), find(images)

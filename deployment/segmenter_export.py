@@ -85,10 +85,10 @@ def write(network: nn.Module, segmenter: Segmenter, path: Path, format: str) -> 
         torch.jit.trace(network, example).save(str(path))  # type: ignore[no-untyped-call]
         return
     try:
-        export_traced(network, example, path)
+        export_traced(network, example, path, any_size=True)
     except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
         say(f"TorchScript exporter, since torch.export failed: {error}")
-        export_scripted(network, example, path)
+        export_scripted(network, example, path, any_size=True)
     describe(path, segmenter)
 
 

@@ -16,14 +16,17 @@ from data.seen import learnt_by
 from data.views import View
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import figures, groups_of, why_not
+from evaluation.rates import rate_curves
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
+from utils.config import ROOT
 from utils.console import progress
 from utils.errors import UserError
 from utils.levels import Levels
+from utils.recipes import LATER
 
 SEED = 0  # of the resamples: the same ones for every classifier
 PROBED = "_probed"  # how the name of a method with fresh heads ends
@@ -97,7 +100,7 @@ class BackboneFile:
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
                 trained=trained,
-                data=Path(trained["data"] or content["recipe"]["data"]),
+                data=ROOT / (trained["data"] or content["recipe"]["data"]),
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
@@ -146,6 +149,7 @@ class Row:
         block: 1-based block after which it stands.
         metrics, intervals: by the names of evaluation.classification, fractions.
         beside: the figures of evaluation.learnt: what chance and the majority class reach, and whether it lies above.
+        curves: ROC and precision over recall, as evaluation.rates has them.
     """
 
     file: Path
@@ -157,6 +161,7 @@ class Row:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     beside: dict[str, float]
+    curves: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,8 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
         what = f"{line} with seed {first.seed}, as {first.path}"
         raise UserError(what, where=second.path, mend="give one file for each method and seed")
     for key in sorted(first.trained.keys() | second.trained.keys()):
-        own, other = second.trained.get(key), first.trained.get(key)
+        unsaid = LATER.get(f"pretrain.{key}")  # of files that are older than the key
+        own, other = (file.trained.get(key, unsaid) for file in (second, first))
         if own != other:
             what = f"{line} with pretrain.{key} {own}, but {other} in {first.path}"
             raise UserError(what, where=second.path, mend="compare seeds of one recipe")
@@ -277,7 +283,8 @@ def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch
             metrics = classification_metrics(own, targets, file.single_label)
             intervals = bootstrap(own, targets, file.single_label, draws, SEED, groups=groups)
             beside = figures(own, targets, file.single_label, groups)
-            rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals, beside))
+            curves = rate_curves(own, targets, file.single_label)
+            rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals, beside, curves))
     if not any(row.metrics for row in rows):
         raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, mend="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)

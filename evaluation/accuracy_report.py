@@ -12,6 +12,7 @@ import numpy as np
 from evaluation.accuracy import Row, Study
 from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
+from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
 from utils.text import as_markdown, as_terminal
@@ -164,6 +165,24 @@ def save_curve(study: Study, path: Path) -> None:
     pyplot.close(figure)
 
 
+def save_curves(study: Study, folder: Path) -> list[str]:
+    """ROC and precision over recall of every classifier, a panel for each block; the names of the files."""
+    made = []
+    for kind, (_, _, area) in KINDS.items():
+        panels: dict[str, list[tuple[str, list[np.ndarray]]]] = {}
+        for block in sorted({row.block for row in study.rows}):
+            for line, groups in study.lines.items():
+                rows = [row for row in groups.get(block, []) if kind in row.curves]
+                if rows:
+                    label = f"{line}, {METRICS[area].short} {np.mean([row.metrics[area] for row in rows]):.3f}"
+                    own = (label, [row.curves[kind] for row in rows])
+                    panels.setdefault(f"features after b{block}", []).append(own)
+        if panels:
+            made.append(f"{kind}.png")
+            save_rates(kind, panels, folder / made[-1])
+    return made
+
+
 def band_note(study: Study, groups: dict[int, list[Row]]) -> str:
     """What the band of a line shows."""
     seeds = max(map(len, groups.values()))
@@ -172,8 +191,8 @@ def band_note(study: Study, groups: dict[int, list[Row]]) -> str:
     return "one seed" + (", 95 % bootstrap" if study.draws else "")
 
 
-def write_study(study: Study, command: str, folder: Path, *, figures: Path | None, report: Path | None) -> None:
-    """Write accuracy.json, accuracy.md and accuracy.png.
+def write_study(study: Study, command: str, folder: Path, *, figures: Path | None, report: Path | None) -> list[str]:
+    """Write accuracy.json, accuracy.md, accuracy.png, roc.png and precision_recall.png; the names of what was written.
 
     Args:
         figures: a further place for the JSON.
@@ -189,6 +208,7 @@ def write_study(study: Study, command: str, folder: Path, *, figures: Path | Non
         with written_whole(report.with_suffix(".png")) as temporary:
             shutil.copyfile(curve, temporary)
         write_text(report, markdown(study, command, report.with_suffix(".png").name))
+    return ["accuracy.json", "accuracy.md", curve.name, *save_curves(study, folder)]
 
 
 def shown_command(arguments: Sequence[str]) -> str:

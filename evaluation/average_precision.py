@@ -135,8 +135,8 @@ def judge(detector: Detector, split: Split, finding: Finding, folder: Path | Non
         if finding.keep:
             write_for_others(split, own.found, folder)
         write_metrics(own.metrics, folder / "metrics.json")  # before any picture may fail
-        write_text(folder / "summary.txt", summary(own.metrics, split, detector, folder))
         save_pictures(own.evaluation, split, own.found, folder, SURE, PAGE)
+        write_text(folder / "summary.txt", summary(own.metrics, split, detector, folder))
     return own.metrics
 
 

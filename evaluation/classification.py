@@ -77,7 +77,8 @@ METRICS = Table(
     (
         Metric("accuracy", "top-1 accuracy", lambda own: own.best(1), "top-1"),
         Metric("top5", "top-5 accuracy", lambda own: own.best(5), "top-5", classes=6),
-        Metric("balanced_error", "balanced error", lambda own: own.error, "error", lower=True),
+        Metric("error", "error rate", lambda own: 1 - own.best(1), "error", lower=True),
+        Metric("balanced_error", "balanced error", lambda own: own.error, "balanced error", lower=True),
         Metric("auc", "macro AUC", lambda own: own.ranking[0], "AUC"),
         Metric("map", "mAP", lambda own: own.ranking[1], "mAP"),
     ),
@@ -90,6 +91,7 @@ def classification_metrics(scores: Array, targets: Array, single_label: bool) ->
     - `accuracy`: share of the images with the class scored best among their classes, of the images that have a class.
     - `top5`: the same, any of the five classes scored best; only with more than five classes. Equal scores go by the
       order of the classes in both.
+    - `error`: the error rate, 1 − `accuracy`.
     - `balanced_error`, single-label: 1 − mean recall, over the classes that occur. Multi-label: mean over the classes
       of (share of misses + share of false alarms) / 2, where a class is said to be there if its logit is above 0
       (its probability above 0.5); over the classes that some images have and others have not.

@@ -68,6 +68,19 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     return found
 
 
+def same_classes(detectors: Sequence[Detector]) -> None:
+    """Refuse detectors of other classes: their figures could not be compared.
+
+    Raises:
+        UserError: one is.
+    """
+    first = detectors[0]
+    for own in detectors[1:]:
+        if own.names != first.names:
+            what = f"classes {own.names} are not those of {first.path}: {first.names}"
+            raise UserError(what, where=own.path, mend="compare detectors of the same classes")
+
+
 def compare(
     detectors: Sequence[tuple[str, str, Detector]], split: Split, finding: Finding, draws: int, *, resize: bool
 ) -> tuple[list[Line], list[dict[str, Any]]]:
@@ -134,8 +147,25 @@ def write_comparison(
     Args:
         figures: a further place for the JSON.
     """
+    content = summed_up(lines, told, split, draws)
+    for path in filter(None, (folder / "comparison.json", figures)):
+        write_text(path, json_text(content, 1))
+    rows = table(lines, SHOWN)
+    write_text(folder / "comparison.md", as_markdown(rows) + "\n")
+    save_plot(lines, folder / "comparison.png")
+    return f"{about(lines, split)}\n\n{as_terminal(rows)}"
+
+
+def about(lines: Sequence[Line], split: Split) -> str:
+    """On what the lines were judged, and what their intervals are over."""
+    note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
+    return f"{split.description.yaml.name} `{split.name}`, {len(split.records)} images; {note}"
+
+
+def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
+    """What comparison.json holds: figures of each line, differences from the first, and what was told of each run."""
     first = lines[0]
-    content = {
+    return {
         "data": split.description.yaml.name,
         "split": split.name,
         "images": len(split.records),
@@ -145,13 +175,6 @@ def write_comparison(
         "differences": {line.name: plain(difference(line, first)) for line in lines[1:]},
         "runs": told,
     }
-    for path in filter(None, (folder / "comparison.json", figures)):
-        write_text(path, json_text(content, 1))
-    rows = table(lines, SHOWN)
-    write_text(folder / "comparison.md", as_markdown(rows) + "\n")
-    save_plot(lines, folder / "comparison.png")
-    note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
-    return f"{content['data']} `{split.name}`, {content['images']} images; {note}\n\n{as_terminal(rows)}"
 
 
 def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:

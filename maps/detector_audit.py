@@ -26,6 +26,7 @@ class Audit:
     """What one detector answered.
 
     Attributes:
+        strides: of its heads, pixels of a cell.
         answers: a row for each explained answer.
         detections: a row for each detection, and for each true box that was missed; only if detections are explained.
     """
@@ -33,6 +34,7 @@ class Audit:
     line: str
     seed: int
     map50: float | None
+    strides: tuple[int, ...]
     answers: list[Row] = field(default_factory=list)
     detections: list[Row] = field(default_factory=list)
 
@@ -47,7 +49,7 @@ class Audit:
 
 def audit(plan: DetectorPlan, network: ExplainedDetector, line: str, file: DetectorFile) -> Audit:
     """Ask a detector once more for its answers; for maps only where detections are explained."""
-    found = Audit(line, file.seed, file.map50)
+    found = Audit(line, file.seed, file.map50, network.model.strides)
     for cases in plan.cases(plan.split.records, f"answers of {line}"):
         with torch.no_grad():
             answers: Answers = network(cases.images.to(plan.device))

@@ -37,7 +37,7 @@ def brief_table(content: dict[str, Any]) -> list[list[str]]:
 def cell(line: dict[str, Any], measure: str, place: int) -> str:
     """The mean of a measure at one cut."""
     mean = line["measures"][measure]["mean"][place]
-    return NOTHING if mean != mean else f"{mean:.3f}"
+    return NOTHING if mean is None else f"{mean:.3f}"
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 
 from data.records import Split
+from maps.defaults import DETECTOR_KINDS as KINDS
+from maps.defaults import EXPLAINED, MASKS
 from maps.detector_kinds import DETECTOR_MAPS
-from maps.detector_plan import EXPLAINED, SURE, DetectorFile, DetectorPlan, prepare_detectors
-from maps.drise import MASKS
+from maps.detector_plan import SURE, DetectorFile, DetectorPlan, prepare_detectors
 from maps.kinds import MAPS
 from models.decode import Thresholds
 from utils.errors import UserError
@@ -14,18 +15,6 @@ from utils.flags import THRESHOLDS
 
 ONLY_BACKBONES = ("lime", "regions", "explain", "method", "view", "claims")
 ONLY_DETECTORS = ("explain_boxes", "masks", *THRESHOLDS)
-KINDS = ("gradcam", "layercam")
-
-
-def add_detector_flags(group: argparse._ArgumentGroup) -> None:
-    """What decides which answers of a detector are explained."""
-    group.add_argument(
-        "--explain-boxes",
-        choices=EXPLAINED,
-        help="of detectors: each class of each image by the best answer to its true boxes, or each true box by the "
-        "detection that hits it [true]",
-    )
-    group.add_argument("--masks", type=int, metavar="N", help=f"masked images behind a map by D-RISE [{MASKS}]")
 
 
 def for_backbones(arguments: argparse.Namespace) -> None:
@@ -77,6 +66,7 @@ def planned(arguments: argparse.Namespace, files: Sequence[DetectorFile], split:
         masks=arguments.masks or MASKS,
         thresholds=Thresholds(least, arguments.iou_thres, arguments.max_det, multi_label=False),
         stretched=arguments.stretch,
+        untrained=arguments.untrained,
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -11,8 +11,7 @@ from torch.nn.functional import logsigmoid
 from maps.explained import STRETCH
 from maps.frame import Frame
 from maps.receptive import frames
-from models.decode import Decoder, flatten_maps
-from models.yolov3 import STRIDES, YOLOv3
+from models.network import DetectorNetwork, RawDecoder
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import UserError
 
@@ -51,7 +50,7 @@ class ExplainedDetector(nn.Module):
         aligned: maps know where their cells lie in the image; else they are stretched over it.
     """
 
-    def __init__(self, model: YOLOv3, decoder: Decoder, *, aligned: bool = True) -> None:
+    def __init__(self, model: DetectorNetwork, decoder: RawDecoder, *, aligned: bool = True) -> None:
         super().__init__()
         self.model, self.decoder, self.aligned = model, decoder, aligned
         self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
@@ -61,7 +60,17 @@ class ExplainedDetector(nn.Module):
     @property
     def taps(self) -> tuple[int, ...]:
         """1-based blocks whose outputs the neck reads, fine to coarse."""
-        return self.model.backbone.taps
+        return self.model.taps
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    def cells(self, imgsz: int) -> list[int]:
+        """Cells along a side of each tap, of an image of imgsz × imgsz pixels."""
+        with torch.no_grad():
+            return [own.shape[-1] for own in self.read(torch.zeros(1, 3, imgsz, imgsz, device=self.device))]
 
     def frame(self, place: int, size: Sequence[int]) -> Frame | None:
         """Where the cells of a tap lie in images of height and width; None: they share it out evenly.
@@ -75,7 +84,7 @@ class ExplainedDetector(nn.Module):
             return None
         height, width = key = tuple(size)
         if key not in self._frames:
-            self._frames[key] = frames(self.read, height, width, self.decoder.anchors.device)
+            self._frames[key] = frames(self.read, height, width, self.device)
         found = self._frames[key][place]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.taps[place]}", mend=STRETCH)
@@ -88,31 +97,30 @@ class ExplainedDetector(nn.Module):
         Found by a backward pass from each head; in YOLOv3's pyramid a tap reaches its own head and all finer ones.
         """
         with torch.enable_grad():
-            pixels = torch.zeros(1, 3, 2 * STRIDES[-1], 2 * STRIDES[-1], device=self.decoder.anchors.device)
+            pixels = torch.zeros(1, 3, self.model.side, self.model.side, device=self.device)
             leaves = [own.detach().requires_grad_() for own in self.read(pixels)]
             raw = self.raw(leaves)
             found = [torch.autograd.grad(own.sum(), leaves, retain_graph=True, allow_unused=True) for own in raw]
         return {
-            tap: tuple(stride for stride, own in zip(STRIDES, found, strict=True) if own[place] is not None)
+            tap: tuple(stride for stride, own in zip(self.model.strides, found, strict=True) if own[place] is not None)
             for place, tap in enumerate(self.taps)
         }
 
     def read(self, images: Tensor) -> list[Tensor]:
         """[B, C, h, w] at each tap, of images [B, 3, H, W] in 0–1."""
-        features: list[Tensor] = self.model.backbone(images)
-        return features
+        return self.model.backbone.at(images, self.taps)
 
     def raw(self, taps: list[Tensor]) -> list[Tensor]:
-        """The maps of the three heads, of what the neck reads."""
-        return [head(own) for head, own in zip(self.model.heads, self.model.neck(taps), strict=True)]
+        """The maps of all heads, of what the neck reads."""
+        return self.model.raw(taps)
 
     def answers(self, taps: list[Tensor]) -> Answers:
         """What the detector answers to what its neck reads."""
         raw = self.raw(taps)
-        grid = self.decoder.grid(raw)
-        flat = flatten_maps(raw).float()
-        boxes = cxcywh_to_xyxy(self.decoder.boxes_cxcywh(flat, grid))
-        return Answers(boxes, flat[..., 4], flat[..., 5:], grid[1][:, 0])
+        own = self.decoder.predictions(raw)
+        counts = torch.tensor(self.decoder.counts(raw), device=self.device)
+        strides = torch.tensor(self.model.strides, device=self.device).repeat_interleave(counts)
+        return Answers(cxcywh_to_xyxy(own.boxes_cxcywh), own.objectness, own.classes, strides)
 
     def forward(self, images: Tensor) -> Answers:
         return self.answers(self.read(images))

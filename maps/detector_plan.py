@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data.formats import read_split
 from data.parsing import class_index
@@ -13,21 +13,22 @@ from data.seen import learnt_by
 from data.views import View
 from evaluation.accuracy import line_names
 from maps.cases import Cases, batches, boxed
+from maps.cells import Cells, coarse_cuts, short_sides
+from maps.defaults import MASKS
+from maps.defaults import Answers as Explained
 from maps.detector_cases import BoxCases, Choose, best_assigned, detected, detector_cases
 from maps.detector_kinds import DETECTOR_MAPS
-from maps.drise import MASKS
 from maps.measures import Rule
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, aimed_at, sample
 from maps.seen import explained_images, seen_by
 from models.darknet_weights import is_darknet
 from models.decode import Thresholds
-from models.yolov3_detector import YOLOv3Detector, load_yolov3
+from models.trained import TrainedDetector, load_trained
+from models.yolov3 import STRIDES
 from utils import checkpoint
 from utils.errors import UserError
 
-Explained = Literal["true", "detections"]
-EXPLAINED: tuple[Explained, ...] = ("true", "detections")
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
 LITTLE = 0.01  # mAP50 on its own validation images below which a detector has learnt nothing to speak of
 
@@ -46,7 +47,7 @@ class DetectorFile:
     method: str
     seed: int
     map50: float | None
-    detector: YOLOv3Detector
+    detector: TrainedDetector
     learnt: frozenset[int] | None = None
 
     @classmethod
@@ -56,7 +57,7 @@ class DetectorFile:
         Raises:
             UserError: it is neither.
         """
-        detector = load_yolov3(path)
+        detector = load_trained(path)
         content = {"metrics": {}} if is_darknet(path) else checkpoint.load(path, "detector")
         recipe, map50 = detector.recipe, content["metrics"].get("map50")
         method = method_of(recipe) or path.stem
@@ -76,7 +77,7 @@ class DetectorFile:
     def settings(self) -> tuple[str, ...]:
         """What may differ between files besides method and seed, in the words of a legend."""
         recipe = self.detector.recipe
-        return (recipe.get("backbone", "darknet53"), f"width {recipe.get('width', 1):g}")
+        return (recipe.get("backbone", "darknet53"), f"width {recipe.get('width', 1):g}", self.detector.entry.name)
 
 
 def method_of(recipe: dict[str, Any]) -> str | None:
@@ -163,6 +164,14 @@ class DetectorPlan(Plan):
         case = "image and class" if self.explain_boxes == "true" else "true box"
         return f"({case}) of {len(self.split.records)} images, shown as {self.view.about}"
 
+    def coarse_taps(self, taps: Sequence[int]) -> frozenset[int]:
+        """The taps that have too few cells inside most pictures to be judged."""
+        cells = {
+            tap: Cells(self.view.imgsz // stride, stride, (stride - 1) / 2)
+            for tap, stride in zip(taps, STRIDES[-len(taps) :], strict=True)
+        }
+        return coarse_cuts(cells, short_sides(self.view, self.split.records), self.view.imgsz)
+
     def doubts(self) -> list[str]:
         poor = [file for file in self.detectors if file.map50 is not None and file.map50 < LITTLE]
         return [f"{file.method}, seed {file.seed}: found next to nothing (mAP50 {file.map50:.3f})" for file in poor]
@@ -190,6 +199,7 @@ def prepare_detectors(
     masks: int = MASKS,
     thresholds: Thresholds = SURE,
     stretched: bool = False,
+    untrained: int = 3,
     device: str = "cpu",
     batch_size: int = 16,
 ) -> DetectorPlan:
@@ -211,6 +221,7 @@ def prepare_detectors(
         DetectorPlan, files=(), split=few, kinds=tuple(kinds), rule=Rule(percentile), device=device,
         batch_size=batch_size, stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
         unboxed=len(split.records) - len(boxes), thresholds=thresholds, notes=notes,
+        untrained=untrained,
     )  # fmt: skip
     if split.name == "train" or "train" not in own.splits:
         return plan()

@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 
 from data.records import Record
+from maps.cells import FEWEST as FEWEST_CELLS
 from maps.detector_audit import MISSED, OWN_BOX, Audit
 from maps.detector_cases import OUTCOMES, OVERLAP
 from maps.detector_kinds import DETECTOR_MAPS
 from maps.detector_network import ExplainedDetector
 from maps.detector_plan import DetectorPlan
 from maps.localise import Beside, Row
-from models.yolov3 import STRIDES
 from utils.letterbox import Letterbox
 
-FEWEST_CELLS = 4  # in each direction, below which a map can hardly point at anything
 NOTHING = "–"
 Table = list[list[str]]
 
@@ -53,9 +52,6 @@ def notes(plan: DetectorPlan, taps: Sequence[Row]) -> list[str]:
         "Finer heads answer for smaller boxes, so that a tap's cases are its own: compare it with `untrained`, which "
         "has the first detector's answers, and not with the baselines, which are over all cases",
     ]
-    for row in taps:
-        if coarse := row[FEW]:
-            said.append(f"{row['tap']}: coarse, fewer than {FEWEST_CELLS} × {FEWEST_CELLS} cells on {coarse} pictures")
     if plan.unboxed:
         said.append(f"{plan.unboxed} images without a box are left out, and so is whatever was found there")
     return said
@@ -70,12 +66,13 @@ def tap_rows(plan: DetectorPlan, network: ExplainedDetector) -> list[Row]:
     fits = [Letterbox.fit(record.size_hw, imgsz) for record in records]
     sides = np.concatenate([narrow_sides(own) * fit.scale for own, fit in zip(records, fits, strict=True)])
     rows: list[Row] = []
-    for tap, stride in zip(network.taps, STRIDES, strict=True):
+    for tap, cells in zip(network.taps, network.cells(imgsz), strict=True):
+        stride = imgsz // cells
         rows.append(
             {
                 "tap": f"b{tap}",
                 "pixels a cell": stride,
-                "cells": f"{imgsz // stride} × {imgsz // stride}",
+                "cells": f"{cells} × {cells}",
                 "reaches heads": ", ".join(f"/{own}" for own in network.reach[tap]),
                 FEW: sum(min(fit.size_hw) < FEWEST_CELLS * stride for fit in fits),
                 "boxes narrower than a cell": int((sides < stride).sum()),
@@ -97,10 +94,11 @@ def as_table(rows: Sequence[Row]) -> Table:
 
 def answer_table(audits: Sequence[Audit]) -> Table:
     """Of each detector which heads gave the explained answers, and how sure they are."""
-    heads = [f"at the /{stride} head" for stride in STRIDES]
+    strides = sorted({stride for own in audits for stride in own.strides})
+    heads = [f"at the /{stride} head" for stride in strides]
     table = [["detector", "seed", "mAP50 in training", "explained", *heads, "median score"]]
     for own in audits:
-        counts = [str(own.at_head(stride)) for stride in STRIDES]
+        counts = [str(own.at_head(stride)) if stride in own.strides else NOTHING for stride in strides]
         median = f"{np.median([row['score'] for row in own.answers]):.3f}" if own.answers else NOTHING
         map50 = NOTHING if own.map50 is None else f"{own.map50:.3f}"
         table.append([own.line, str(own.seed), map50, str(len(own.answers)), *counts, median])
@@ -136,7 +134,7 @@ def mean_of(rows: Sequence[Row], name: str) -> str:
 def in_numbers(own: Audit) -> dict[str, Any]:
     """An audit for the JSON file."""
     counts = {kind: len(own.of(kind)) for kind in (*OUTCOMES, MISSED)} if own.detections else {}
-    heads = {f"/{stride}": own.at_head(stride) for stride in STRIDES}
+    heads = {f"/{stride}": own.at_head(stride) for stride in own.strides}
     scores = [float(row["score"]) for row in own.answers]
     median = float(np.median(scores)) if scores else None
     about = {"line": own.line, "seed": own.seed, "map50": own.map50, "explained": len(scores)}

@@ -12,7 +12,6 @@ from maps.detector_network import Answers
 
 CELLS = 16  # of a mask in each direction, as in the paper
 SHOWN = 0.5  # share of the cells that a mask shows, as in the paper
-MASKS = 500  # the paper takes 5,000
 BATCH = 32  # masked images that go through the detector at once
 
 

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maps.binary import PERCENTILES
 from maps.kinds import title_of
+from maps.lines import Line, shown_name
 from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
+from maps.plotting import DASHES, MARKERS, Chart, canvas, deviation, line_chart, ticks
+from maps.regions import CONSTANT
 from maps.statistics import mean_known
-from maps.summary import IOU_THRESHOLDS, Line, Pair, Summary
-from utils.files import csv_text, write_text, written_whole
+from maps.summary import IOU_THRESHOLDS, Pair, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 REGIONS = {"miou": "mIoU", "map50": "mAP50"}
-MARKERS = "osD^vP"
-DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A plot: the name of its files, what stands under it, its numbers."""
-
-    name: str
-    caption: str
-    figure: Figure
-    rows: list[Row]
 
 
 def charts(summary: Summary) -> Iterator[Chart]:
@@ -63,6 +49,10 @@ def region_curve(summary: Summary, measure: str) -> Chart:
     def draw(axis: Axes) -> list[Row]:
         rows: list[Row] = []
         for number, (line, cuts) in enumerate(summary.runs(measure).items()):
+            if line == CONSTANT:
+                axis.axhline(cuts[0][0], color="0.5", linewidth=1, linestyle="--", label=line)
+                rows.append({"line": line, "mean": cuts[0][0]})
+                continue
             means, spreads = ([float(f(runs)) for runs in cuts.values()] for f in (np.mean, deviation))
             colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
             axis.plot(
@@ -74,7 +64,7 @@ def region_curve(summary: Summary, measure: str) -> Chart:
                 {"line": line, "cut": f"b{cut}", "mean": mean, "sd": spread}
                 for cut, mean, spread in zip(cuts, means, spreads, strict=True)
             ]
-        ticks(axis, sorted({region.cut for region in summary.regions}))
+        ticks(axis, sorted({region.cut for region in summary.regions} - {0}))
         axis.set_ylabel(REGIONS[measure])
         return rows
 
@@ -82,57 +72,6 @@ def region_curve(summary: Summary, measure: str) -> Chart:
         f"Boxes from frozen features, one convolution trained on each: {REGIONS[measure]}, mean ± deviation of runs."
     )
     return line_chart(f"regions_{measure}", caption, draw)
-
-
-def deviation(values: Sequence[float]) -> float:
-    """Standard deviation (n − 1), 0 of one."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def save(chart: Chart, folder: Path) -> str:
-    """Write name.png, name.svg and name.csv; gives the SVG as text."""
-    from matplotlib import pyplot, rc_context
-
-    with written_whole(folder / f"{chart.name}.png") as temporary:
-        chart.figure.savefig(temporary, format="png", dpi=110)
-    text = io.StringIO()
-    # Neither dates nor random ids: the same numbers give the same file.
-    with rc_context({"svg.hashsalt": chart.name, "svg.fonttype": "none"}):
-        chart.figure.savefig(text, format="svg", metadata={"Date": None})
-    pyplot.close(chart.figure)
-    write_text(folder / f"{chart.name}.svg", text.getvalue())
-    write_text(folder / f"{chart.name}.csv", as_csv(chart.rows))
-    return text.getvalue()
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """Rows under a header of all their keys."""
-    return csv_text([{key: rounded(value) for key, value in row.items()} for row in rows])
-
-
-def rounded(value: str | int | float) -> str | int:
-    """Six digits are more than any of these numbers has."""
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
-def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4.4)) -> tuple[Figure, Any]:
-    """A figure with its axes in an array."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    return figure, axes
-
-
-def line_chart(name: str, caption: str, draw: Callable[[Axes], list[Row]]) -> Chart:
-    """A chart of one plot with a grid and a legend."""
-    figure, axes = canvas()
-    rows = draw(axes[0, 0])
-    axes[0, 0].grid(alpha=0.3)
-    axes[0, 0].legend(fontsize=8)
-    return Chart(name, caption, figure, rows)
 
 
 def points(axis: Axes, pair: Pair, cut: int) -> list[Row]:
@@ -157,7 +96,8 @@ def scatter(pair: Pair, name: str) -> Chart:
     axes[0, 0].set(xlabel=f"IoU, {pair.second.name}", ylabel=f"IoU, {pair.first.name}")
     last = next(row for row in pair.of("iou") if row.cut == pair.cuts[-1]).values
     caption = (
-        f"{title_of(pair.kind)} after the last block: IoU of each case, {pair.first.name} against {pair.second.name}. "
+        f"{title_of(pair.kind)} after b{pair.cuts[-1]}: IoU of each case, {pair.first.name} against "
+        f"{pair.second.name}. "
         f"{last.above:.1%} lie above the diagonal, {last.ties:.1%} are ties and not counted."
     )
     return Chart(name, caption, figure, rows)
@@ -202,12 +142,6 @@ def differences(pair: Pair, name: str) -> Chart:
     return line_chart(name, caption, draw)
 
 
-def ticks(axis: Axes, cuts: Sequence[int]) -> None:
-    """Blocks below the axis."""
-    axis.set_xticks(list(cuts), [f"b{cut}" for cut in cuts])
-    axis.set_xlabel("features after block")
-
-
 def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> Chart:
     """A measure by depth, a line each, with 95 % intervals; baselines as dashed levels (4c, 4d, 5, 7, 9c, 9d)."""
 
@@ -233,11 +167,15 @@ def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarra
     colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
     means = line.mean(measure) if only is None else mean_known(line.values[measure][:, only], (0, 1))
     seeds = f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
-    axis.plot(line.cuts, means, color=colour, marker=marker, label=f"{line.name}{seeds}")
+    if line.coarse:  # shown, and not judged
+        axis.plot(line.cuts, means, color="0.8", marker=marker, markerfacecolor="white", zorder=1)
+    known = [own if cut in line.judged else np.nan for cut, own in zip(line.cuts, means, strict=True)]
+    axis.plot(line.cuts, known, color=colour, marker=marker, label=f"{line.name}{seeds}")
     rows = by_cut(line, means)
     if only is None:
         low, high = line.intervals[measure]
-        axis.fill_between(line.cuts, low, high, color=colour, alpha=0.18, linewidth=0)
+        places = [line.cuts.index(cut) for cut in line.judged]
+        axis.fill_between(line.judged, low[places], high[places], color=colour, alpha=0.18, linewidth=0)
         for row, a, b in zip(rows, low, high, strict=True):
             row |= {"low": float(a), "high": float(b)}
     return rows
@@ -256,22 +194,25 @@ def draw_levels(axis: Axes, summary: Summary, kind: str, measure: str, only: np.
     for line in summary.of(kind):
         if not line.trained:
             means = mean_known(line.values[measure][:, slice(None) if only is None else only], (0, 1))
-            axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=line.name)
+            axis.plot(line.cuts, means, color="0.3", linewidth=1, linestyle=":", marker=".", label=shown_name(line))
+            if only is None:
+                axis.fill_between(line.cuts, *line.intervals[measure], color="0.5", alpha=0.12, linewidth=0)
             rows += [
                 {"line": line.name, "cut": f"b{c}", "mean": float(m)} for c, m in zip(line.cuts, means, strict=True)
             ]
     for dashes, line in zip(DASHES, summary.of(BASELINE), strict=False):
-        if MEASURES[measure].higher is None or kind == "lime":
+        chosen = summary.of(kind)[0].chosen if only is None else only
+        if MEASURES[measure].higher is None or measure not in line.values:
             continue
-        level = float(line.values[measure][:, slice(None) if only is None else only].mean())
+        level = float(mean_known(line.values[measure][:, slice(None) if chosen is None else chosen], None))
         axis.axhline(level, color="0.5", linewidth=1, linestyle=dashes, label=line.name)
         rows.append({"line": line.name, "mean": level})
     return rows
 
 
 def last_cut(line: Line, values: np.ndarray) -> np.ndarray:
-    """Mean over seeds and cases at the last cut, of values [seeds, cases, cuts, …]."""
-    return mean_known(values[:, :, -1], (0, 1))
+    """Mean over seeds and cases at the last cut that is judged, of values [seeds, cases, cuts, …]."""
+    return mean_known(values[:, :, line.ends[1]], (0, 1))
 
 
 def swept(
@@ -285,7 +226,7 @@ def swept(
         for number, line in enumerate(summary.of(kind)):
             style = {"color": f"C{number % 10}"} if line.trained else {"color": "0.4", "linestyle": ":"}
             values = [float(value) for value in of(line)]
-            axis.plot(xs, values, marker=".", label=f"{line.name}, b{line.cuts[-1]}", **style)  # type: ignore[arg-type]
+            axis.plot(xs, values, marker=".", label=f"{line.name}, b{line.cuts[line.ends[1]]}", **style)  # type: ignore[arg-type]
             rows += [
                 {"line": line.name, labels[0]: float(x), labels[1]: value} for x, value in zip(xs, values, strict=True)
             ]
@@ -297,9 +238,9 @@ def swept(
 
 def thresholds(summary: Summary, kind: str) -> Chart:
     """Localisation accuracy over the IoU that it asks for."""
-    caption = f"{title_of(kind)} after the last block: share of the cases with an IoU above a threshold."
+    caption = f"{title_of(kind)} after the last judged block: share of the cases with an IoU above a threshold."
     labels = ("IoU threshold", "localisation accuracy")
-    values = [(lambda line, t=t: line.localised_at(t)[-1]) for t in IOU_THRESHOLDS]
+    values = [(lambda line, t=t: line.localised_at(t)[line.ends[1]]) for t in IOU_THRESHOLDS]
     return swept(
         summary, kind, f"thresholds_{kind}", caption, IOU_THRESHOLDS, lambda line: [own(line) for own in values], labels
     )
@@ -307,12 +248,24 @@ def thresholds(summary: Summary, kind: str) -> Chart:
 
 def percentiles(summary: Summary, kind: str) -> Chart:
     """Mean IoU over the percentile above which pixels count."""
-    caption = f"{title_of(kind)} after the last block: mean IoU if another percentile had been chosen."
+    what = f"{title_of(kind)} after the last judged block: mean IoU if another percentile had been chosen."
+    caption = f"{what} {at_best(summary, kind)}"
 
     def of(line: Line) -> list[float]:
         return [float(last_cut(line, line.values[f"iou_{p}"])) for p in PERCENTILES]
 
     return swept(summary, kind, f"percentiles_{kind}", caption, PERCENTILES, of, ("percentile", "mean IoU"))
+
+
+def at_best(summary: Summary, kind: str) -> str:
+    """Which percentile would be best for each trained line, and whether it lies at the edge of what was tried."""
+    words = []
+    for line in summary.of(kind):
+        if line.trained:
+            best = max(PERCENTILES, key=lambda p: float(last_cut(line, line.values[f"iou_{p}"])))
+            edge = " (at the edge: a better one may lie beyond)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
+            words.append(f"{best} for {line.name}{edge}")
+    return f"Best on these cases: {', '.join(words)}."
 
 
 def spectra(summary: Summary, kind: str) -> Chart:
@@ -321,16 +274,17 @@ def spectra(summary: Summary, kind: str) -> Chart:
     def draw(axis: Axes) -> list[Row]:
         rows: list[Row] = []
         for number, line in enumerate(line for line in summary.of(kind) if line.trained):
-            for place, style in ((0, "--"), (-1, "-")):
+            radii = summary.study.plan.rule.radii or range(line.values["survivors"].shape[-1])
+            for place, style in zip(line.ends, ("--", "-"), strict=True):
                 left = mean_known(line.values["survivors"][:, :, place], (0, 1))
                 share, cut = left / left[0], f"b{line.cuts[place]}"
-                axis.plot(share, color=f"C{number % 10}", linestyle=style, label=f"{line.name}, {cut}")
+                axis.plot(radii, share, color=f"C{number % 10}", linestyle=style, label=f"{line.name}, {cut}")
                 rows += [
                     {"line": line.name, "cut": cut, "radius": radius, "share": float(own)}
-                    for radius, own in enumerate(share)
+                    for radius, own in zip(radii, share, strict=True)
                 ]
         axis.set(xlabel="radius of the disk, pixels", ylabel="share of pixels that survive", ylim=(0, 1.02))
         return rows
 
-    caption = f"{title_of(kind)}: granulometric spectrum after the first (dashed) and the last block (solid)."
+    caption = f"{title_of(kind)}: granulometric spectrum after the first (dashed) and the last judged block (solid)."
     return line_chart(f"spectrum_{kind}", caption, draw)

@@ -2,12 +2,10 @@
 
 import argparse
 
-from maps.detector_flags import KINDS as OF_DETECTORS
-from maps.detector_flags import add_detector_flags
-from maps.detector_kinds import DETECTOR_MAPS
-from maps.kinds import MAPS
-
-KINDS = ("gradcam", "saliency")  # of backbones, unless others are asked for
+from maps.binary import PERCENTILES
+from maps.defaults import DETECTOR_KINDS, EXPLAINED, KINDS, MASKS
+from utils.flags import positive
+from utils.tables import listed
 
 
 def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
@@ -20,14 +18,15 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         "--maps",
         nargs="+",
         metavar="KIND",
-        help=f"of {', '.join(MAPS)} [{' '.join(KINDS)}]; of detectors {', '.join(DETECTOR_MAPS)} "
-        f"[{' '.join(OF_DETECTORS)}]",
+        help=f"of {', '.join(listed('map'))} [{' '.join(KINDS)}]; of detectors "
+        f"{', '.join(listed('map of a detector'))} [{' '.join(DETECTOR_KINDS)}]",
     )
     maps.add_argument(
         "--percentile",
         type=percentile,
         default=80,
-        help="pixels above it are a map's region: 50, 55 … 95, or auto: best for end-to-end maps of val [80]",
+        help="pixels above it are a map's region: 5, 10 … 95, 97, 98, 99, or auto: best for end-to-end maps of images "
+        "that no network has learnt from [80]",
     )
     maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
     maps.add_argument(
@@ -60,6 +59,13 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         help="stretch maps over the image, as libraries do [put where their cells lie]",
     )
     maps.add_argument(
+        "--untrained",
+        type=positive,
+        default=3,
+        metavar="N",
+        help="networks without training to explain beside those of each architecture, with N seeds [3]",
+    )
+    maps.add_argument(
         "--claims",
         action="store_true",
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
@@ -68,10 +74,21 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 
+def add_detector_flags(group: argparse._ArgumentGroup) -> None:
+    """What decides which answers of a detector are explained."""
+    group.add_argument(
+        "--explain-boxes",
+        choices=EXPLAINED,
+        help="of detectors: each class of each image by the best answer to its true boxes, or each true box by the "
+        "detection that hits it [true]",
+    )
+    group.add_argument("--masks", type=int, metavar="N", help=f"masked images behind a map by D-RISE [{MASKS}]")
+
+
 def percentile(text: str) -> int | None:
     """A percentile that is measured, or None for auto."""
     if text == "auto":
         return None
-    if text not in map(str, range(50, 100, 5)):
-        raise argparse.ArgumentTypeError(f"{text} is none of 50, 55 … 95, auto")
+    if text not in map(str, PERCENTILES):
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(map(str, PERCENTILES))}, auto")
     return int(text)

@@ -1,58 +1,33 @@
 """Pictures of some cases with the maps of every line at every cut, for the report."""
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from maps.boxes_from_maps import RULES, boxes_from_maps
 from maps.cases import Cases
 from maps.evidence import NO_INFLUENCE, NOT_FOUND, Evidence
 from maps.gradient_maps import smoothed
 from maps.kinds import MAPS
-from maps.localise import BASELINE, UNTRAINED, Column, Study
-from maps.measures import Rule, measure
-from maps.overlay import outlined, overlaid, picture
+from maps.lime_pictures import lime_strips
+from maps.localise import BASELINE, Column, Study
+from maps.measures import Measured, Rule
+from maps.networks import is_untrained
+from maps.overlap import region_iou
+from maps.overlay import FOUND, as_uri, masked, outlined, overlaid, picture, written
+from maps.shown import Exhibit, Group, Strip
 from maps.summary import Summary
 
-EACH = 4  # cases of a group
+EACH = 3  # cases of a group
 ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Maps of a line at all cuts, side by side in one picture.
-
-    Attributes:
-        ious: IoU at each cut.
-        picture: a data URI.
-    """
-
-    line: str
-    kind: str
-    cuts: tuple[int, ...]
-    ious: list[float]
-    picture: str
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """One case: its picture with the boxes as a data URI, its class, and maps of it."""
-
-    picture: str
-    name: str
-    share: float
-    strips: list[Strip]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cases that were chosen for a reason."""
-
-    title: str
-    exhibits: list[Exhibit]
+SMALLEST, LIME = "The smallest boxes", "LIME"
+MAPS_ABOUT = "Maps of each network after a block; red is the box around what lies above a fifth of the map's maximum."
+MASKS_ABOUT = (
+    "What is measured: the highest pixels of each map, the rest dark, and the IoU of that region with the boxes."
+)
+LIME_ABOUT = (
+    "The superpixels that add most to the probability of the class, the rest dark, with the IoU of that region."
+)
 
 
 def choose(summary: Summary) -> dict[str, list[int]]:
@@ -66,9 +41,11 @@ def choose(summary: Summary) -> dict[str, list[int]]:
         order = np.argsort(other - one, kind="stable")
         order = order[~np.isnan((other - one)[order])]
         names = f"{pair.first.name} above {pair.second.name}"
-        chosen[f"Best for {pair.first.name}: largest difference of the IoU, {names}"] = order[:EACH].tolist()
+        chosen[f"Best for {pair.first.name}: largest difference of the IoU after b{pair.cuts[-1]}, {names}"] = order[
+            :EACH
+        ].tolist()
         chosen[f"Worst for {pair.first.name}"] = order[::-1][:EACH].tolist()
-    chosen["The smallest boxes"] = np.argsort(summary.study.shares, kind="stable")[:EACH].tolist()
+    chosen[SMALLEST] = np.argsort(summary.study.shares, kind="stable")[:EACH].tolist()
     chosen["Drawn at random"] = np.sort(drawn).tolist()
     return chosen
 
@@ -78,44 +55,84 @@ def galleries(summary: Summary) -> list[Group]:
     study, chosen = summary.study, choose(summary)
     columns = shown_columns(study.columns)
     indices = sorted({index for own in chosen.values() for index in own})
-    drawn = {index: exhibit(study, index, case, columns) for index, case in study.again(indices, "pictures").items()}
-    return [Group(title, [drawn[index] for index in own]) for title, own in chosen.items()]
+    again = study.again(indices, "pictures")
+    makers = dict.fromkeys(column.explain for column in columns if column.explain)
+    groups = []
+    for title, own in chosen.items():
+        draw, about = (mask_strip, MASKS_ABOUT) if title == SMALLEST else (strip, MAPS_ABOUT)
+        exhibits = []
+        for index in own:
+            case = again[index]
+            found = {make: make(case) for make in makers}  # all kinds of maps of a network at once
+            strips = [
+                draw(column, case, found[column.explain][column.kind], study.plan.rule)
+                for column in columns
+                if column.explain
+            ]
+            exhibits.append(exhibit(study, index, case, strips))
+        groups.append(Group(title, about, exhibits))
+    explained = [exhibit(study, own.index, own.case, lime_strips(own)) for own in study.lime]
+    return [*groups, Group(LIME, LIME_ABOUT, explained)] if explained else groups
 
 
-def exhibit(study: Study, index: int, case: Cases, columns: Sequence[Column]) -> Exhibit:
+def exhibit(study: Study, index: int, case: Cases, strips: list[Strip]) -> Exhibit:
     """One case with its maps."""
     names = study.plan.split.description.names
     label = names[int(case.labels[0])] if study.plan.explain is None else ""
-    strips = [strip(column, case, study.plan.rule) for column in columns]
-    return Exhibit(as_uri(with_boxes(picture_of(case), case)), label, float(study.shares[index]), strips)
+    return Exhibit(as_uri(with_boxes(picture(case.images[0]), case)), label, float(study.shares[index]), strips)
 
 
 def shown_columns(columns: Sequence[Column]) -> list[Column]:
     """The first seed of each trained line, the kinds of map of one line beside each other."""
     found: dict[tuple[str, str], Column] = {}
     for column in sorted(columns, key=lambda own: own.seed):
-        if column.explain and column.line != UNTRAINED and column.kind != BASELINE:
+        if column.explain and not is_untrained(column.line) and column.kind != BASELINE:
             found.setdefault((column.line, column.kind), column)
     return [found[key] for key in sorted(found, key=lambda key: key[0])]
 
 
-def strip(column: Column, case: Cases, rule: Rule) -> Strip:
-    """The maps of a column, over the picture and with the boxes; saliency is smoothed as in the paper's figure 2."""
-    found = column.explain(case)[column.kind]  # type: ignore[misc]
-    ious = [float(measure(one, case.truth, case.boxes, rule)["iou"][0]) for one in found]
-    image = picture_of(case)
-    pictures = [with_boxes(laid_over(image, one, column.kind, case), case) for one in found]
-    return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)))
+def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
+    """The maps of a column over the picture; saliency is smoothed as in the paper's figure 2, coarse maps are grey."""
+    image, ious, pictures = picture(case.images[0]), [], []
+    for cut, one in zip(column.cuts, found, strict=True):
+        own = Measured(one, case.truth, case.boxes, rule)
+        ious.append(iou_of(own))
+        drawn = laid_over(image, one, column.kind, case, grey=cut in column.coarse)
+        pictures.append(with_boxes(drawn, case, own))
+    return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
 
-def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases) -> np.ndarray:
+def mask_strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
+    """The regions that are measured, with their IoU (figure 8)."""
+    image, ious, pictures = picture(case.images[0]), [], []
+    for one in found:
+        own = Measured(one, case.truth, case.boxes, rule)
+        ious.append(iou_of(own))
+        absent = is_absent(one)
+        drawn = laid_over(image, one, column.kind, case) if absent else masked(image, own.region[0])
+        pictures.append(with_boxes(drawn if absent else written(drawn, f"IoU {ious[-1]:.2f}"), case))
+    return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
+
+
+def is_absent(one: Evidence) -> bool:
+    """Whether there is no map of the first case."""
+    return one.absent is not None and bool(one.absent[0])
+
+
+def iou_of(own: Measured) -> float:
+    """Of the first case; NaN where there is no map."""
+    if is_absent(own.evidence):
+        return float("nan")
+    return 0.0 if own.broken[0] else float(region_iou(own.region, own.truth)[0])
+
+
+def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases, *, grey: bool = False) -> np.ndarray:
     """A map over a picture; where there is none, the picture in grey, with the reason."""
-    if one.absent is None or not one.absent[0]:
-        return overlaid(picture, shown_map(one, kind, case))
+    if not is_absent(one):
+        return overlaid(picture, shown_map(one, kind, case), "gray" if grey else "inferno")
+    assert one.absent is not None
     found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):  # readable on light and dark
-        cv2.putText(found, ABSENT[int(one.absent[0])], (6, len(found) - 8), FONT, 0.5, colour, thickness, cv2.LINE_AA)
-    return found
+    return written(found, ABSENT[int(one.absent[0])])
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:
@@ -125,17 +142,11 @@ def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:
     return (smoothed(sized) if kind in MAPS and MAPS[kind].smooth else sized)[0].float().cpu().numpy()
 
 
-def picture_of(case: Cases) -> np.ndarray:
-    """[H, W, 3] uint8 RGB of the first case, enlarged by a whole number where it is small."""
-    return picture(case.images[0])
-
-
-def with_boxes(image: np.ndarray, case: Cases) -> np.ndarray:
-    """The picture with the true boxes of the first case."""
-    return outlined(image, case.boxes[0], case.truth.shape[1])
-
-
-def as_uri(picture: np.ndarray) -> str:
-    """A JPEG as a data URI."""
-    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return "data:image/jpeg;base64," + base64.b64encode(content.tobytes()).decode()
+def with_boxes(image: np.ndarray, case: Cases, own: Measured | None = None) -> np.ndarray:
+    """The picture with the true boxes of the first case, and the one made from a map of it, if there is one."""
+    height = case.truth.shape[1]
+    found = outlined(image, case.boxes[0], height)
+    if own is None or is_absent(own.evidence) or own.broken[0]:
+        return found
+    box = boxes_from_maps(own.maps, RULES["cam20"])[0]
+    return found if box is None else outlined(found, np.array([box]), height, FOUND)

@@ -5,17 +5,26 @@ Wang & Farrahi (arXiv 2311.12704, §3.5) plot one number a map; the first author
 pixels that survive.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
 
 RADII, SIDE = 15, 256  # as many radii for images of this side; fewer for smaller ones
+LEAST = 6  # radii where they are further apart than a pixel
 
 
-def radii_for(side: int) -> int:
-    """How many radii, from 0 on, suit images of a side."""
-    return max(2, round(RADII * side / SIDE))
+def radii_for(side: int, cell: float = 1.0) -> tuple[int, ...]:
+    """Radii, ascending from 0, that suit images of a side and maps with cells of so many pixels.
+
+    What a map marks is no smaller than a cell: where disks stay smaller, everything survives and nothing is measured.
+    Larger cells have as many radii further apart, up to that of a cell.
+    """
+    count = max(2, round(RADII * side / SIDE))
+    if cell < count:
+        return tuple(range(count))
+    return tuple(np.unique(np.linspace(0, np.ceil(cell), max(count, LEAST)).round().astype(int)).tolist())
 
 
 @cache
@@ -25,18 +34,18 @@ def disk(radius: int) -> np.ndarray:
     return (reach[:, None] + reach[None] <= radius**2).astype(np.uint8)
 
 
-def spectrum(regions: np.ndarray, radii: int) -> np.ndarray:
-    """[N, radii] pixels of bool regions [N, H, W] that survive an opening by a disk of each radius from 0 on.
+def spectrum(regions: np.ndarray, radii: Sequence[int]) -> np.ndarray:
+    """[N, radii] pixels of bool regions [N, H, W] that survive an opening by a disk of each radius.
 
     Outside the image there is nothing.
     """
     count, _, width = regions.shape
     # One below the other, with rows of nothing in between, they are one image: an opening adds no pixel to any of them.
-    apart = np.pad(regions, ((0, 0), (0, radii), (0, 0))).reshape(-1, width).view(np.uint8)
-    found = np.empty((count, radii), np.int64)
-    for radius in range(radii):
+    apart = np.pad(regions, ((0, 0), (0, max(radii)), (0, 0))).reshape(-1, width).view(np.uint8)
+    found = np.empty((count, len(radii)), np.int64)
+    for place, radius in enumerate(radii):
         left = cv2.morphologyEx(apart, cv2.MORPH_OPEN, disk(radius), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        found[:, radius] = np.count_nonzero(left.reshape(count, -1), axis=1)
+        found[:, place] = np.count_nonzero(left.reshape(count, -1), axis=1)
     return found
 
 
@@ -45,7 +54,10 @@ def coarseness(survivors: np.ndarray) -> np.ndarray:
     return survivors.mean(1)
 
 
-def mean_size(survivors: np.ndarray) -> np.ndarray:
-    """[N] sum over the radii of the share that survives: the mean size, in radii, of what a region is made of."""
-    whole = survivors[:, :1]
-    return np.where(whole[:, 0] > 0, (survivors / np.maximum(whole, 1)).sum(1), np.nan)
+def mean_size(survivors: np.ndarray, radii: Sequence[int]) -> np.ndarray:
+    """[N] sum over all radii of the share that survives: the mean radius, in pixels, of what a region is made of.
+
+    What survives a radius is taken to survive up to the next one.
+    """
+    whole, steps = survivors[:, :1], np.diff(radii, append=2 * radii[-1] - radii[-2])
+    return np.where(whole[:, 0] > 0, (survivors / np.maximum(whole, 1) * steps).sum(1), np.nan)

@@ -3,31 +3,28 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from data.records import Record
-from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads
-from maps import baselines, lime
+from maps import baselines
 from maps.cases import Cases
 from maps.evidence import Evidence
-from maps.explained import Explained
-from maps.kinds import explanations
-from maps.measures import Rule, measure, measure_regions
+from maps.kinds import MAPS, explanations
+from maps.measures import Rule, measure
+from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
-from models.backbone import Backbone
-from models.backbones import make_backbone
-from models.heads import make_head
-from models.inference import fold_batchnorm
-from utils.console import progress
 from utils.device import keep_memory, side_by_side
-from utils.seed import mixed_seed, seed_process
+from utils.seed import mixed_seed
 
-BASELINE, UNTRAINED = "baseline", "untrained"
-SEED = 0  # of all that is drawn: untrained weights, random maps, LIME's perturbations
+if TYPE_CHECKING:
+    from maps.lime_pictures import Explanation
+
+BASELINE = "baseline"
+MEAN_BOX = "mean box"
+SEED = 0  # of all that is drawn: random maps, LIME's perturbations
 
 
 Row = dict[str, str | int | float]
@@ -42,6 +39,8 @@ class Column:
         explain: what gives its maps, among them perhaps other kinds, whose columns have the same one.
         parts: measure → [cases, cuts] of each batch.
         chosen: which cases it has; None for all.
+        coarse: cuts whose maps have too few cells to be judged.
+        untrained: the line of the networks that are like it and learnt nothing.
     """
 
     line: str
@@ -51,6 +50,8 @@ class Column:
     explain: Explainer | None = None
     parts: dict[str, list[np.ndarray]] = field(default_factory=dict)
     chosen: np.ndarray | None = None
+    coarse: frozenset[int] = frozenset()
+    untrained: str = UNTRAINED
 
     def add(self, values: Sequence[dict[str, np.ndarray]]) -> None:
         """Append some cases, measured at every cut."""
@@ -61,6 +62,11 @@ class Column:
     def values(self) -> dict[str, np.ndarray]:
         """All cases together."""
         return {name: np.concatenate(parts) for name, parts in self.parts.items()}
+
+    def judged(self, name: str) -> np.ndarray:
+        """[cases, cuts] of a measure, of the cuts that are not too coarse; of all where all are."""
+        own = [place for place, cut in enumerate(self.cuts) if cut not in self.coarse]
+        return self.values[name][:, own or slice(None)]
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Study:
     Attributes:
         cases: [n, 2] index of the image among them and class of each case.
         shares: [n] share of the image that the boxes take.
+        lime: what LIME made of some cases, to be drawn.
     """
 
     plan: Plan
@@ -94,6 +101,7 @@ class Study:
     cases: np.ndarray
     shares: np.ndarray
     beside: Beside = field(default_factory=Beside)
+    lime: list["Explanation"] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
@@ -121,11 +129,14 @@ class Study:
 def run(plan: Plan) -> Study:
     """Explain and measure; memory does not grow with the images but by their values."""
     keep_memory()
-    networks = [load_explained(file, plan) for file in plan.files]
-    columns = [*network_columns(plan, networks), *untrained_columns(plan), *baseline_columns(mean_boxes(plan))]
+    networks = [*trained_networks(plan), *untrained_networks(plan)]
+    columns = [column for own in networks for column in columns_of(plan, own)]
+    columns += baseline_columns(mean_boxes(plan))
     pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
     study = Study(plan, columns, pairs, shares)
     if plan.lime:
+        from maps.lime_columns import lime_columns  # which is built on this
+
         columns += lime_columns(study, networks)
     return study
 
@@ -149,24 +160,20 @@ def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple
     return np.concatenate(pairs), np.concatenate(shares)
 
 
-def network_columns(plan: Plan, networks: Sequence[Explained]) -> list[Column]:
-    """A column for each file and kind of map."""
-    rows = zip(plan.files, line_names(plan.files), networks, strict=True)
-    return [column for file, line, network in rows for column in columns_of(plan, network, line, file.seed)]
-
-
-def untrained_columns(plan: Plan) -> list[Column]:
-    """The network of the first file before it learned anything."""
-    return columns_of(plan, load_untrained(plan), UNTRAINED, SEED)
-
-
-def columns_of(plan: Plan, network: Explained, line: str, seed: int) -> list[Column]:
+def columns_of(plan: Plan, named: Named) -> list[Column]:
     """A column for each kind of map of a network."""
 
     def explain(cases: Cases) -> dict[str, list[Evidence]]:
-        return explanations(network, cases.images.to(plan.device), cases.labels.to(plan.device), plan.kinds)
+        return explanations(named.network, cases.images.to(plan.device), cases.labels.to(plan.device), plan.kinds)
 
-    return [Column(line, seed, kind, network.cuts, explain) for kind in plan.kinds]
+    coarse = named.coarse(plan)
+    return [
+        Column(
+            named.line, named.seed, kind, named.network.cuts, explain,
+            coarse=coarse if MAPS[kind].layered else frozenset(), untrained=named.untrained,
+        )
+        for kind in plan.kinds
+    ]  # fmt: skip
 
 
 def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
@@ -185,7 +192,7 @@ def baseline_columns(mean_box: np.ndarray | None) -> list[Column]:
 
     own: dict[str, Callable[[Cases], np.ndarray]] = {"random": random, "centre": centre, "edges": edges}
     if mean_box is not None:
-        own["mean box"] = lambda cases: same_for_all(cases, mean_box)
+        own[MEAN_BOX] = lambda cases: same_for_all(cases, mean_box)
     return [Column(name, SEED, BASELINE, (0,), partial(baseline, make)) for name, make in own.items()]
 
 
@@ -203,71 +210,3 @@ def mean_boxes(plan: Plan) -> np.ndarray | None:
     """[H, W] the share of training images whose boxes hold a pixel; None where there are none."""
     masks = [cases.truth for cases in plan.images(plan.training, "mean box")] if plan.training else []
     return np.concatenate(masks).mean(0) if masks else None
-
-
-def lime_columns(study: Study, networks: Sequence[Explained]) -> list[Column]:
-    """Explanations by LIME of some cases, spread evenly over all; every classifier sees the same perturbed images."""
-    plan, count = study.plan, len(study.cases)
-    chosen = np.unique(np.linspace(0, count - 1, min(plan.lime, count)).round().astype(int))
-    columns = [
-        Column(line, file.seed, "lime", tuple(file.cuts), chosen=chosen)
-        for file, line in zip(plan.files, line_names(plan.files), strict=True)
-    ]
-    classify = partial(probabilities, plan, networks, first_alike(networks))
-    cases = study.again(chosen.tolist(), "images for LIME").values()
-    with side_by_side() as pool:
-        for values in progress(pool.map(partial(lime_values, plan, columns, classify), cases), "LIME", len(cases)):
-            for column, own in zip(columns, values, strict=True):
-                column.add(own)
-    return columns
-
-
-def probabilities(plan: Plan, networks: Sequence[Explained], twins: Sequence[int], images: Tensor) -> list[Tensor]:
-    """[B, classes] of every classifier of every network; those of the same features share their arithmetic."""
-    own = images.to(plan.device)
-    features = {twin: networks[twin].features(own) for twin in set(twins)}
-    logits = [one for network, twin in zip(networks, twins, strict=True) for one in network.logits(features[twin])]
-    return [one.softmax(1) if plan.files[0].single_label else one.sigmoid() for one in logits]
-
-
-def first_alike(networks: Sequence[Explained]) -> list[int]:
-    """For each network the first one of the same features: fresh classifiers on them share their arithmetic."""
-    return [next(place for place, first in enumerate(networks) if first.sees_like(own)) for own in networks]
-
-
-def lime_values(
-    plan: Plan, columns: Sequence[Column], classify: lime.Classifiers, case: Cases
-) -> list[list[dict[str, np.ndarray]]]:
-    """One case explained for every classifier, and measured: column → cut → measure."""
-    image, label = case.images[0], int(case.labels[0])
-    segments = lime.superpixels(image.permute(1, 2, 0).numpy())
-    perturbed = lime.Perturbations.draw(segments, seed=SEED)
-    batch_size = lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH
-    found = iter(lime.explain(classify, image, label, perturbed, batch_size=batch_size))
-    regions = [[lime.explanation(next(found), segments)[None] for _ in column.cuts] for column in columns]
-    return [[measure_regions(region, case.truth) for region in own] for own in regions]
-
-
-def load_explained(file: BackboneFile, plan: Plan) -> Explained:
-    """The network of a file with its classifiers, ready to be explained."""
-    return ready(file, *load_backbone_and_heads(file), plan)
-
-
-def load_untrained(plan: Plan) -> Explained:
-    """The network of the first file with new weights, the same in every run."""
-    return ready(plan.files[0], *new_layers(plan), plan)
-
-
-def new_layers(plan: Plan) -> tuple[Backbone, list[nn.Module]]:
-    """Its backbone and classifiers."""
-    file = plan.files[0]
-    seed_process(SEED)
-    heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
-    return make_backbone(file.backbone, file.width), heads
-
-
-def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:
-    """A network where it computes, in the order of memory that suits convolutions, BatchNorm folded into them."""
-    fold_batchnorm(backbone)
-    network = Explained(backbone, file.cuts, heads, aligned=not plan.stretched, single_label=file.single_label)
-    return network.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -18,15 +18,23 @@ from maps.granulometry import coarseness, mean_size, radii_for, spectrum
 from maps.overlap import LOCALISED, coverage, mass_accuracy, pointing, precision, rank_accuracy, region_iou
 from utils.tables import Entry, Table
 
+FOUND = 0.5  # the IoU from which on a box counts as found (Pascal VOC)
 SWEEP = tuple(f"iou_{percentile}" for percentile in PERCENTILES)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How maps are measured: above which of PERCENTILES a pixel counts, and the seed that decides among equal ones."""
+    """How maps are measured.
+
+    Attributes:
+        percentile: of PERCENTILES, above which a pixel counts.
+        seed: decides among equal pixels.
+        radii: of the disks of granulometry; () for those that suit the image's size.
+    """
 
     percentile: int = 80
     seed: int = 0
+    radii: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,12 @@ class Measured:
     @cached_property
     def survivors(self) -> np.ndarray:
         """[N, radii] pixels of the region that survive openings."""
-        return spectrum(self.region, radii_for(max(self.truth.shape[1:])))
+        return spectrum(self.region, self.radii)
+
+    @property
+    def radii(self) -> tuple[int, ...]:
+        """Of the disks of these openings."""
+        return self.rule.radii or radii_for(max(self.truth.shape[1:]))
 
 
 Place = Literal["table", "chart", "region chart", "baselines", "values", "compared", "differences"]
@@ -95,6 +108,7 @@ class MeasureEntry(Entry):
     """A measure of maps.
 
     Attributes:
+        about: a sentence on what it says, for whoever reads a report.
         of: Measured maps → [N], a number each. One that is for regions looks at `region` and `truth` alone.
         broken: what a map counts that shows nothing; None: what `of` gives.
         digits: behind the point, in tables.
@@ -117,6 +131,7 @@ class MeasureEntry(Entry):
     regions: bool = False
     absences: bool = False
     places: tuple[Place, ...] = SHOWN
+    about: str = ""
 
     def __post_init__(self) -> None:
         if self.name in (*SWEEP, "survivors", "advantage"):
@@ -138,6 +153,11 @@ def is_localised(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return (region_iou(regions, truth) > LOCALISED).astype(float)
 
 
+def is_found(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """[N] 1 where the IoU is what a detection needs to count as right."""
+    return (region_iou(regions, truth) >= FOUND).astype(float)
+
+
 MEASURES = Table(
     "measure",
     "measures",
@@ -145,51 +165,73 @@ MEASURES = Table(
         MeasureEntry(
             "iou", "IoU with the box", of_region(region_iou), regions=True,
             places=(*SHOWN, "region chart", "compared", "differences"),
+            about="Intersection over union of the region, the highest pixels of a map, with all pixels in the "
+            "true boxes of its class.",
         ),
         MeasureEntry(
             "localised", f"localisation accuracy (IoU > {LOCALISED})", of_region(is_localised), regions=True,
             places=("table", "chart", "baselines"),
+            about="Share of the cases whose IoU lies above 0.2: the paper's localisation accuracy.",
+        ),
+        MeasureEntry(
+            "found", f"IoU criterion (IoU ≥ {FOUND})", of_region(is_found), regions=True, places=("values",),
         ),
         MeasureEntry(
             "box_iou", "IoU of the box made from the map",
             lambda own: best_ious(boxes_from_maps(own.maps, RULES["cam20"]), own.boxes), places=("chart", "values"),
+            about="IoU of one box, around the largest connected part of what lies above a fifth of the map's "
+            "maximum, with the true box that it fits best.",
         ),
         MeasureEntry(
             "coverage", "share of the box that is covered", of_region(coverage), regions=True,
             places=("table", "region chart", "baselines", "values", "compared"),
+            about="Share of the pixels in the true boxes that the region holds.",
         ),
         MeasureEntry(
             "precision", "share of the region inside the box", of_region(precision), maps=False, regions=True,
             places=("region chart", "values"),
+            about="Share of the region's pixels that lie in a true box.",
         ),
-        MeasureEntry("pointing", "pointing game", lambda own: pointing(own.maps, own.truth)),
+        MeasureEntry(
+            "pointing", "pointing game", lambda own: pointing(own.maps, own.truth),
+            about="Share of the cases whose highest pixel lies in a true box.",
+        ),
         MeasureEntry(
             "mass", "share of the evidence inside the box", lambda own: mass_accuracy(own.maps, own.truth),
             places=("table", "values"),
+            about="Share of all positive values of a map that lies in the true boxes.",
         ),
         MeasureEntry(
             "rank", "relevance rank accuracy",
             lambda own: rank_accuracy(above(own.ranks, own.truth.sum((1, 2))), own.truth), places=("values",),
+            about="Share that lies in the true boxes of as many highest pixels as these boxes have.",
         ),
         MeasureEntry(
             "coarseness", "granulometry: mean surviving pixels", lambda own: coarseness(own.survivors),
             broken=None, digits=0, higher=None, places=("table", "chart", "values", "compared", "differences"),
+            about="Pixels of the region that survive openings by disks, a mean over their radii: more is coarser.",
         ),
         MeasureEntry(
-            "mean_size", "granulometry: mean size in radii", lambda own: mean_size(own.survivors),
+            "mean_size", "granulometry: mean radius", lambda own: mean_size(own.survivors, own.radii),
             broken=None, higher=None, places=(),
+            about="Mean radius of the disks that a region's pixels survive, in pixels.",
         ),
         MeasureEntry(
             "degenerate", "share of the maps that are empty", lambda own: own.broken.astype(float),
             broken=None, higher=False, places=("table", "values"),
+            about="Share of the maps that are the same all over or hold numbers that are not finite; they count "
+            "as wrong.",
         ),
         MeasureEntry(
             "no_influence", "share of the cases that the features have no influence on", that_are(NO_INFLUENCE),
             higher=None, maps=False, absences=True, places=("table", "values"),
+            about="Share of the cases in which the features of a layer cannot change what is explained; they are "
+            "not measured.",
         ),
         MeasureEntry(
             "not_found", "share of the cases that were not found", that_are(NOT_FOUND),
             higher=False, maps=False, absences=True, places=("table", "values"),
+            about="Share of the true boxes that no detection hits; they are not measured.",
         ),
     ),
 )  # fmt: skip
@@ -203,7 +245,7 @@ def shown_in(place: Place) -> list[MeasureEntry]:
 def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], rule: Rule) -> dict[str, np.ndarray]:
     """Values [N] of each of MEASURES, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
 
-    `iou` is that of the rule's percentile, `iou_50` … of the others; `box_iou` is that of a box made from the map
+    `iou` is that of the rule's percentile, `iou_5` … of the others; `box_iou` is that of a box made from the map
     (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
     Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong. What is
     absent is not measured, NaN, but counted: `no_influence`, `not_found`.

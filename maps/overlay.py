@@ -1,22 +1,28 @@
-"""Maps over pictures."""
+"""Maps, regions and boxes over pictures; boxes in the paper's colours, the true ones green, those found red."""
+
+import base64
 
 import cv2
 import numpy as np
 from torch import Tensor
 
-SIDE = 168  # pixels of a picture, at least
-BOX_COLOUR = (255, 64, 64)
+SIDE = 144  # pixels of the longer side of a picture: a page of four networks stays below 5 MB
+TRUE, FOUND = (0, 190, 60), (235, 45, 45)
 OPACITY = 0.55
+DIMMED = 0.3  # of what is outside a region
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+QUALITY = 55  # of WebP
 
 
 def picture(image: Tensor) -> np.ndarray:
-    """[H, W, 3] uint8 RGB of an image [3, H, W] in 0–1, enlarged by a whole number where it is small."""
+    """[h, w, 3] uint8 RGB of an image [3, H, W] in 0–1, the longer side SIDE."""
     pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    times = -(-SIDE // max(pixels.shape[:2]))
-    return cv2.resize(pixels, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) if times > 1 else pixels
+    scale = SIDE / max(pixels.shape[:2])
+    how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how))
 
 
-def overlaid(picture: np.ndarray, one: np.ndarray) -> np.ndarray:
+def overlaid(picture: np.ndarray, one: np.ndarray, colours: str = "inferno") -> np.ndarray:
     """A map from its lowest to its highest value in colours, over a picture in grey."""
     import matplotlib
 
@@ -24,14 +30,47 @@ def overlaid(picture: np.ndarray, one: np.ndarray) -> np.ndarray:
     level = (one - one.min()) / span if span > 0 else np.zeros_like(one)
     height, width = picture.shape[:2]
     sized = cv2.resize(level.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    colours = matplotlib.colormaps["inferno"](sized)[..., :3] * 255
+    coloured = matplotlib.colormaps[colours](sized)[..., :3] * 255
     grey = picture.mean(2, keepdims=True)
-    return np.asarray((OPACITY * colours + (1 - OPACITY) * grey).round().astype(np.uint8))
+    return np.asarray((OPACITY * coloured + (1 - OPACITY) * grey).round().astype(np.uint8))
 
 
-def outlined(picture: np.ndarray, boxes_xyxy: np.ndarray, height: int) -> np.ndarray:
+def masked(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """The picture as it is inside a region [h, w] bool, dark outside, with the region's edge in white."""
+    height, width = picture.shape[:2]
+    sized = cv2.resize(region.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    found = np.where(sized[..., None] > 0, picture, (DIMMED * picture).astype(np.uint8))
+    edges, _ = cv2.findContours(sized, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.ascontiguousarray(found), edges, -1, (255, 255, 255), 1))
+
+
+def outlined(
+    picture: np.ndarray, boxes_xyxy: np.ndarray, height: int, colour: tuple[int, int, int] = TRUE
+) -> np.ndarray:
     """The picture with boxes [n, 4], in pixels of an image of that height."""
-    found = np.ascontiguousarray(picture)
+    found = np.array(picture, order="C")
     for x1, y1, x2, y2 in np.round(boxes_xyxy * (picture.shape[0] / height)).astype(int).tolist():
-        cv2.rectangle(found, (x1, y1), (x2 - 1, y2 - 1), BOX_COLOUR, 2)
+        cv2.rectangle(found, (x1, y1), (x2 - 1, y2 - 1), colour, 2)
     return found
+
+
+def written(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture with a few words in its lower left corner, white on black."""
+    found = np.array(picture, order="C")
+    (width, height), below = cv2.getTextSize(text, FONT, 0.5, 1)
+    bottom = len(found)
+    cv2.rectangle(found, (0, bottom - height - below - 4), (width + 6, bottom), (0, 0, 0), -1)
+    cv2.putText(found, text, (3, bottom - below - 1), FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    return found
+
+
+def as_uri(picture: np.ndarray) -> str:
+    """A WebP as a data URI."""
+    _, content = cv2.imencode(".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
+    return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode()
+
+
+def as_jpeg(picture: np.ndarray) -> bytes:
+    """The picture as a file."""
+    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return content.tobytes()

@@ -1,11 +1,12 @@
 """What a localisation study explains, and how it measures it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data.records import Record, Split
 from evaluation.accuracy import BackboneFile, doubts, untaught
 from maps.cases import Cases, batches
+from maps.cells import Cells, Structure, coarse_cuts, short_sides
 from maps.measures import Rule
 
 
@@ -22,6 +23,8 @@ class Plan:
         training: images whose mean box is a baseline, and from which regions are learned.
         stretched: maps are stretched over the image instead of put where their cells lie.
         notes: what the report says of the choice of images.
+        cells: structure → cut → cells of its maps.
+        untrained: seeds of the networks of each architecture that learnt nothing.
     """
 
     files: Sequence[BackboneFile]
@@ -35,11 +38,18 @@ class Plan:
     batch_size: int = 16
     stretched: bool = False
     notes: Sequence[str] = ()
+    cells: Mapping[Structure, Mapping[int, Cells]] = field(default_factory=dict)
+    untrained: int = 3
 
     @property
     def about(self) -> str:
         """What a case is, and how its image is shown, for the heading of a report."""
         return f"(image and class) of {len(self.split.records)} images, shown as {self.files[0].view.about}"
+
+    def coarse(self, structure: Structure) -> frozenset[int]:
+        """The cuts of a network whose maps have too few cells inside the pictures to be judged."""
+        view = self.files[0].view
+        return coarse_cuts(self.cells.get(structure, {}), short_sides(view, self.split.records), view.imgsz)
 
     def doubts(self) -> list[str]:
         """A line for each network, or classifier, whose maps say little because it learnt nothing."""

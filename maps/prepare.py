@@ -5,8 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
-from torch import nn
 
 from data.formats import read_split
 from data.objects import BACKGROUND
@@ -16,13 +14,14 @@ from data.seen import unseen
 from evaluation.accuracy import BackboneFile
 from maps.binary import PERCENTILES
 from maps.cases import boxed
-from maps.explained import Explained
+from maps.cells import layer_cells
+from maps.granulometry import radii_for
 from maps.kinds import MAPS
-from maps.localise import SEED, fill, load_explained, network_columns
+from maps.localise import SEED, columns_of, fill
 from maps.measures import Rule
+from maps.networks import trained_networks
 from maps.plan import Plan
 from maps.seen import Seen, explained_images, seen_by
-from models.backbones import make_backbone
 from models.heads import HEADS
 from utils.errors import UserError
 
@@ -41,6 +40,7 @@ def prepare(
     lime: int = 0,
     images: int | None = None,
     stretched: bool = False,
+    untrained: int = 3,
     device: str = "cpu",
     batch_size: int = 16,
 ) -> Plan:
@@ -53,6 +53,7 @@ def prepare(
         targets: only boxes of these classes count; () for all.
         images: draw so many of the images with boxes; None for all.
         stretched: stretch maps over the image instead of putting them where their cells lie.
+        untrained: networks of each architecture that learnt nothing, to be explained beside the others.
 
     Raises:
         UserError: the files want images of different sizes or cannot give these maps, or maps with a
@@ -60,7 +61,7 @@ def prepare(
     """
     same_view(files)
     check_kinds(files, kinds)
-    check_frames(files, stretched)
+    cells = layer_cells(files, stretched=stretched)
     own = split.description
     aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
@@ -68,7 +69,11 @@ def prepare(
     seen = seen_by(files)
     known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen)
     few = replace(split, records=sample(known, images))
-    plan = Plan(files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes)
+    plan = Plan(
+        files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes, cells,
+        untrained,
+    )  # fmt: skip
+    plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, largest_cell(plan))))
     if percentile is None:
         plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
     if split.name == "train" or "train" not in own.splits:
@@ -140,31 +145,22 @@ def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
                 raise UserError(what, where=file.path, mend=mend)
 
 
-def check_frames(files: Sequence[BackboneFile], stretched: bool) -> None:
-    """Refuse networks whose cells do not lie evenly in the image, unless maps are stretched.
-
-    Raises:
-        UserError: there is one.
-    """
-    structures = {} if stretched else {(own.backbone, own.width, *own.cuts, own.imgsz): own for own in files}
-    for file in structures.values():
-        with torch.random.fork_rng(devices=[]):  # its weights are drawn in vain
-            backbone = make_backbone(file.backbone, file.width)
-        network = Explained(backbone, file.cuts, [nn.Identity()] * len(file.cuts))
-        for layer in range(len(file.cuts)):
-            network.frame(layer, (file.imgsz, file.imgsz))
+def largest_cell(plan: Plan) -> float:
+    """Pixels of the largest cell of a layer that is judged; 1 where none is."""
+    own = [(cells, plan.coarse(structure)) for structure, cells in plan.cells.items()]
+    return max((one.stride for cells, coarse in own for cut, one in cells.items() if cut not in coarse), default=1.0)
 
 
 def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
 
-    Cascaded networks have no say in it: a choice that suits them would favour them.
+    Cascaded networks have no say in it, nor have layers that are too coarse: what suits them would favour them.
     """
     files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
-    columns = network_columns(asked, [load_explained(file, plan) for file in files])
+    columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
     fill(columns, asked.cases(records, "percentile"), plan.rule)
-    means = {p: np.mean([column.values[f"iou_{p}"].mean() for column in columns]) for p in PERCENTILES}
+    means = {p: np.mean([column.judged(f"iou_{p}") for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
 
 
@@ -181,7 +177,9 @@ def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> 
     chosen = choose_percentile(plan, own := sample(records, TUNED_ON))
     count = len({record.image for record in own})
     what = f"The percentile {chosen} was chosen on {count} images of `{name}` that no network has learnt from"
-    return replace(plan, rule=Rule(chosen), notes=(*plan.notes, what))
+    if chosen in (PERCENTILES[0], PERCENTILES[-1]):
+        what += ", at the edge of what was tried: a better one may lie beyond"
+    return replace(plan, rule=replace(plan.rule, percentile=chosen), notes=(*plan.notes, what))
 
 
 def held_out(split: Split, shown: Callable[[Split], Split], seen: Seen) -> tuple[str, list[Record]]:

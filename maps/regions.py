@@ -4,22 +4,23 @@ Features of every cut are brought to the same cells, so that layers differ in wh
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from data.records import Record, make_record
-from evaluation.accuracy import BackboneFile, line_names
 from evaluation.detection_figures import mean_or_none
 from evaluation.evaluate import coco_evaluation
 from maps.boxes_from_maps import box_iou
 from maps.frame import Frame
-from maps.localise import load_explained
+from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import sample
 from models.yolov1 import CellTruth, YOLOv1Loss, cell_truth, decode
@@ -30,6 +31,7 @@ from utils.errors import UserError
 from utils.seed import mixed_seed, seed_process
 
 CELLS, FINE = 7, 4  # cells along a side as in YOLOv1, and points of a feature map that are averaged to one
+CONSTANT = "constant box"
 RUNS = 3  # at least so many a line, over files and seeds
 EPOCHS, BATCH, RATE = 20, 64, 2e-3
 JUDGED = 2000  # images at most: COCO's evaluation comes once for every cut, file and run
@@ -42,6 +44,9 @@ class Region:
     Attributes:
         miou: mean over the images of the IoU of the surest box with the true box that it fits best.
         map50: average precision at IoU 0.5, of boxes of any class.
+        cut: 0 of the constant box, which stands at every cut.
+        ious: [N] of each image.
+        untrained: the line of the networks that are like it and learnt nothing.
     """
 
     line: str
@@ -50,6 +55,8 @@ class Region:
     cut: int
     miou: float
     map50: float
+    ious: np.ndarray = field(repr=False)
+    untrained: str = UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -73,24 +80,42 @@ def propose(plan: Plan) -> list[Region]:
         raise UserError(
             "no training images with boxes beside those that are explained", where=own, mend="leave out --regions"
         )
-    found, lines, judged_on = [], line_names(plan.files), sample(plan.split.records, JUDGED)
-    for file, line in zip(plan.files, lines, strict=True):
-        train, test = (grid(plan, file, records) for records in (plan.training, judged_on))
-        for run in range(math.ceil(RUNS / lines.count(line))):
-            seeds = [mixed_seed(file.seed, run, cut) for cut in file.cuts]
-            layers = [fresh(features, seed) for features, seed in zip(train.features, seeds, strict=True)]
-            with side_by_side() as pool:
-                fits = pool.map(partial(fit, truth=train.truth), layers, train.features, seeds)
-                list(progress(fits, f"{line}: regions", len(layers)))
-            rows = zip(layers, test.features, file.cuts, strict=True)
-            found += [Region(line, file.seed, run, cut, *judged(layer, own, test)) for layer, own, cut in rows]
-    return found
+    judged_on = sample(plan.split.records, JUDGED)
+    named = [*trained_networks(plan), *untrained_networks(plan)]
+    count = Counter(own.line for own in named)
+    found: list[Region] = []
+    for network in named:
+        train, test = (grid(plan, network, records) for records in (plan.training, judged_on))
+        for run in range(math.ceil(RUNS / count[network.line])):
+            found += fitted(network, run, train, test)
+    return [*found, constant_box(train, test)]
+
+
+def fitted(named: Named, run: int, train: Grid, test: Grid) -> list[Region]:
+    """A convolution on every cut of a network, trained and judged."""
+    cuts = named.file.cuts
+    seeds = [mixed_seed(named.seed, run, cut) for cut in cuts]
+    layers = [fresh(features, seed) for features, seed in zip(train.features, seeds, strict=True)]
+    with side_by_side() as pool:
+        fits = pool.map(partial(fit, truth=train.truth), layers, train.features, seeds)
+        list(progress(fits, f"{named.line}: regions", len(layers)))
+    rows = zip(layers, test.features, cuts, strict=True)
+    about = (named.line, named.seed, run)
+    return [Region(*about, cut, *judged(found_by(layer, own, test), test), named.untrained) for layer, own, cut in rows]
+
+
+def constant_box(train: Grid, test: Grid) -> Region:
+    """The mean of the largest boxes of the training images, for every image: what looks at nothing."""
+    largest = [own[((own[:, 2] - own[:, 0]) * (own[:, 3] - own[:, 1])).argmax()] for own in train.boxes]
+    box = torch.stack(largest).mean(0)[None]
+    one = Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.long))
+    return Region(CONSTANT, 0, 0, 0, *judged([one] * len(test.boxes), test))
 
 
 @torch.no_grad()
-def grid(plan: Plan, file: BackboneFile, records: Sequence[Record]) -> Grid:
+def grid(plan: Plan, named: Named, records: Sequence[Record]) -> Grid:
     """The features of some images at every cut, in half precision to spare memory."""
-    network = load_explained(file, plan)
+    network, file = named.network, named.file
     parts: list[list[Tensor]] = [[] for _ in file.cuts]
     boxes: list[Tensor] = []
     for cases in plan.images(records, "features"):
@@ -147,16 +172,20 @@ class Standardise(nn.Module):
 
 
 @torch.no_grad()
-def judged(layer: nn.Module, features: Tensor, test: Grid) -> tuple[float, float]:
-    """Mean IoU and AP50 on held-out images, of which these are the features at the layer's cut."""
-    found: list[Detections] = []
-    for part in features.split(BATCH):
-        found += decode(layer(part.float()), test.side)
-    ious = [
-        float(box_iou(own.boxes_xyxy[own.scores.argmax()].numpy(), boxes.numpy()).max())
-        for own, boxes in zip(found, test.boxes, strict=True)
-    ]
+def found_by(layer: nn.Module, features: Tensor, test: Grid) -> list[Detections]:
+    """Boxes in held-out images, of which these are the features at the layer's cut."""
+    return [own for part in features.split(BATCH) for own in decode(layer(part.float()), test.side)]
+
+
+def judged(found: Sequence[Detections], test: Grid) -> tuple[float, float, np.ndarray]:
+    """Mean IoU, AP50, and the IoU of each held-out image."""
+    ious = np.array(
+        [
+            box_iou(own.boxes_xyxy[own.scores.argmax()].numpy(), boxes.numpy()).max()
+            for own, boxes in zip(found, test.boxes, strict=True)
+        ]
+    )
     size = (test.side, test.side)
     records = [make_record(Path(f"{n}"), size, boxes.tolist(), [0] * len(boxes)) for n, boxes in enumerate(test.boxes)]
-    evaluation = coco_evaluation(records, found, ["object"])
-    return sum(ious) / len(ious), mean_or_none(evaluation.eval["precision"][0, :, :, 0, -1]) or 0.0
+    evaluation = coco_evaluation(records, list(found), ["object"])
+    return float(ious.mean()), mean_or_none(evaluation.eval["precision"][0, :, :, 0, -1]) or 0.0, ious

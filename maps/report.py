@@ -1,18 +1,33 @@
 """The study as one page that opens offline, and its files in a folder."""
 
 import base64
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
-from maps.figures import charts, save
-from maps.gallery import Group, galleries
-from maps.sheet import sheet
+from markupsafe import Markup, escape
+
+from maps.figures import charts
+from maps.gallery import galleries
+from maps.kinds import title_of
+from maps.lime_pictures import pipeline
+from maps.lines import shown_name
+from maps.localise import Study
+from maps.measures import MEASURES
+from maps.overlay import as_jpeg, as_uri
+from maps.plotting import save
+from maps.sheet import in_a_row, sheet
+from maps.shown import Group
 from maps.summary import Summary
-from maps.tables import Claim, as_json, heading, markdown, tables, terminal, write_values
+from maps.tables import Claim, as_json, heading, markdown, tables, terminal
+from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
 
+CODE = re.compile(r"`([^`]+)`")
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -35,7 +50,7 @@ def write_report(
     published: Path | None = None,
     figures: Path | None = None,
 ) -> str:
-    """Write localise.json, localise.md, values/, figures/, report.html, drawn.jpg; gives what is to be printed.
+    """Write localise.json, localise.md, values/, figures/, report.html and pictures; gives what is to be printed.
 
     Args:
         claims: of a paper, judged on these maps.
@@ -53,7 +68,10 @@ def write_report(
     groups = galleries(summary) if pictures else []
     write_text(folder / "report.html", page(summary, claims, command, plots, groups))
     if groups:
-        (folder / "drawn.jpg").write_bytes(sheet(groups[-1]))
+        drawn = [group for group in groups if group.exhibits[0].strips[0].kind != "lime"]
+        (folder / "drawn.jpg").write_bytes(sheet(drawn[-1]))
+    if groups and summary.study.lime:
+        (folder / "lime_pipeline.jpg").write_bytes(as_jpeg(in_a_row(pipeline(summary.study.lime[0]))))
     if published:
         beside = make_folder(published.with_suffix(""))
         for plot in plots:
@@ -83,14 +101,46 @@ def page(summary: Summary, claims: Sequence[Claim], command: str, plots: list[Pl
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"text": as_html, "plain": without_marks, "titled": title_of}
     template = environment.from_string(TEMPLATE.read_text())
-    cuts = max((line.cuts for line in summary.lines if line.trained), key=len)
+    trained, about = [line for line in summary.lines if line.trained], heading(summary).split("\n")
     return template.render(
-        about=heading(summary),
+        title=f"Where features look: {summary.study.plan.split.description.yaml.stem}",
+        subtitle=subtitle(summary),
+        about=about[:2],
+        remarks=about[2:],
         claims=claims,
         command=command,
-        cuts=cuts,
+        cuts=max((line.cuts for line in trained), key=len),
         groups=groups,
+        pipeline=lime_steps(summary.study) if groups else None,
         plots=plots,
         tables=tables(summary),
+        measures=[own for own in MEASURES.values() if own.about and any(own.name in line.values for line in trained)],
     )
+
+
+def subtitle(summary: Summary) -> str:
+    """Networks, split and date."""
+    split = summary.study.plan.split
+    names = dict.fromkeys(shown_name(line) for line in summary.lines if line.trained)
+    return f"{', '.join(names)} on {len(summary.study.records)} images of {split.name}, {date.today():%-d %B %Y}"
+
+
+def lime_steps(study: Study) -> dict[str, Any] | None:
+    """How LIME explains the first case that is shown; None where nothing was explained by it."""
+    if not study.lime:
+        return None
+    own = study.lime[0]
+    steps = [(caption, as_uri(drawn)) for caption, drawn in pipeline(own)]
+    return {"line": own.columns[0].line, "steps": steps}
+
+
+def as_html(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def without_marks(text: str) -> str:
+    """Text for where there is no markup."""
+    return text.replace("`", "")

@@ -1,13 +1,15 @@
 """A group of the gallery as one picture, for pages that cannot hold a slider."""
 
 import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from maps.gallery import FONT, Group, Strip
+from maps.overlay import FONT, as_jpeg
+from maps.shown import Group, Strip
 
-SIDE = 168  # of a tile, pixels
+SIDE, WIDE = 168, 240  # of a tile, pixels; of one with a longer caption
 HEAD = 22  # above each row of tiles, for what it shows
 GAP = 4
 
@@ -20,8 +22,14 @@ def sheet(group: Group) -> bytes:
         tiles = [tile(exhibit.picture, 1), *(tile(strip.picture, len(strip.cuts)) for strip in exhibit.strips)]
         rows.append(beside(tiles))
     picture = np.concatenate([part for row in rows for part in (row, blank(GAP, row.shape[1]))])
-    _, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return content.tobytes()
+    return as_jpeg(picture)
+
+
+def in_a_row(steps: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    """[H, W, 3] pictures side by side, each under its caption."""
+    tiles = [cv2.resize(own, (WIDE, WIDE), interpolation=cv2.INTER_AREA) for _, own in steps]
+    captions = [said(text, WIDE) for text, _ in steps]
+    return np.concatenate([beside(captions), beside(tiles)])
 
 
 def titles(strips: list[Strip]) -> np.ndarray:
@@ -32,11 +40,11 @@ def titles(strips: list[Strip]) -> np.ndarray:
     return beside(parts)
 
 
-def said(text: str) -> np.ndarray:
-    """[HEAD, SIDE, 3] a few words, made narrow enough."""
-    found = blank(HEAD, SIDE)
+def said(text: str, side: int = SIDE) -> np.ndarray:
+    """[HEAD, side, 3] a few words, made narrow enough."""
+    found = blank(HEAD, side)
     width = cv2.getTextSize(text, FONT, 0.42, 1)[0][0]
-    scale = 0.42 * min(1, (SIDE - 6) / width)
+    scale = 0.42 * min(1, (side - 6) / width)
     cv2.putText(found, text, (2, HEAD - 7), FONT, scale, (40, 40, 40), 1, cv2.LINE_AA)
     return found
 

@@ -63,7 +63,8 @@ class Resamples:
         sums = np.stack([self._of_clusters(own * weights) for own in np.where(known, values, 0)])
         sizes = np.stack([self._of_clusters(own) for own in each])
         bounds = t_bounds(sums, sizes, level) if len(sums) > 1 else self._bootstrap(sums[0], sizes[0], level)
-        return np.clip(bounds, 0, 1) if np.nanmin(values) >= 0 and np.nanmax(values) <= 1 else bounds
+        fractions = (np.nanmin(values, (0, 1)) >= 0) & (np.nanmax(values, (0, 1)) <= 1)
+        return np.where(fractions, np.clip(bounds, 0, 1), bounds)
 
     def _bootstrap(self, sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
         """[2, columns] BCa bounds of sums [clusters, columns] over sizes of the same shape."""

@@ -7,52 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluation.accuracy import PROBED
-from maps.localise import BASELINE, UNTRAINED, Column, Study
+from maps.levels import Level, levels, region_levels
+from maps.lines import Line, bounds_together, lines_of
+from maps.localise import BASELINE, Study
 from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
-from maps.statistics import Comparison, Resamples, compare, holm, mcnemar, mean_known
+from maps.statistics import Comparison, compare, holm, mcnemar, mean_known
 
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes
-
-
-@dataclass(frozen=True)
-class Line:
-    """The files of one line, of several seeds perhaps, with one kind of map.
-
-    Attributes:
-        values: measure → [seeds, cases, cuts].
-        chosen: which cases it has; None for all.
-        intervals: measure → [2, cuts] bounds of the mean, 95 %.
-    """
-
-    name: str
-    kind: str
-    seeds: tuple[int, ...]
-    cuts: tuple[int, ...]
-    values: dict[str, np.ndarray]
-    chosen: np.ndarray | None = None
-    intervals: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def trained(self) -> bool:
-        """Neither a baseline nor an untrained network."""
-        return self.kind != BASELINE and self.name != UNTRAINED
-
-    def mean(self, measure: str) -> np.ndarray:
-        """[cuts] over seeds and cases."""
-        return mean_known(self.values[measure], (0, 1))
-
-    def deviation(self, measure: str) -> np.ndarray | None:
-        """[cuts] standard deviation (n − 1) over the seeds' means; None of one seed."""
-        own = mean_known(self.values[measure], 1)
-        return np.asarray(own.std(0, ddof=1)) if len(own) > 1 else None
-
-    def localised_at(self, threshold: float) -> np.ndarray:
-        """[cuts] share of the cases with an IoU above a threshold."""
-        return mean_known(above(self.values["iou"], threshold), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -107,13 +72,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Summary:
-    """All lines with their intervals, the pairs, and what was learned on frozen features if that was asked for."""
+    """All lines with their intervals, the pairs, what was learned on frozen features, and what costs no training."""
 
     study: Study
     lines: list[Line]
     pairs: list[Pair]
     bounds: dict[str, float]
     regions: list[Region]
+    levels: list[Level] = field(default_factory=list)
+    region_levels: list[Level] = field(default_factory=list)
 
     @property
     def kinds(self) -> list[str]:
@@ -156,7 +123,8 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     taught = study.plan.untaught() is None
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
-    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions))
+    beside, boxes = levels(study, lines, draws), region_levels(regions, draws)
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes)
 
 
 def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:
@@ -173,22 +141,6 @@ def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
     return Pair(first, second, against(first, second, found, groups), overall)
 
 
-def above(values: np.ndarray, threshold: float) -> np.ndarray:
-    """1 where a value lies above a threshold, else 0; NaN where there is none."""
-    return np.where(np.isnan(values), np.nan, values > threshold)
-
-
-def lines_of(columns: Sequence[Column]) -> list[Line]:
-    """Columns of one line and kind together, in the order of their seeds."""
-    found = []
-    for name, kind in dict.fromkeys((column.line, column.kind) for column in columns):
-        own = sorted((c for c in columns if (c.line, c.kind) == (name, kind)), key=lambda column: column.seed)
-        values = [column.values for column in own]
-        stacked = {measure: np.stack([each[measure] for each in values]) for measure in values[0]}
-        found.append(Line(name, kind, tuple(column.seed for column in own), own[0].cuts, stacked, own[0].chosen))
-    return found
-
-
 def reference(lines: Sequence[Line], first: Line) -> Line:
     """What a line is held against: one trained end to end, with heads of the same kind if it can be; else the last."""
     own = [line for line in lines if line.kind == first.kind and line.trained]
@@ -203,8 +155,8 @@ def comparable(first: Line, second: Line) -> bool:
 
 
 def common_cuts(first: Line, second: Line) -> list[int]:
-    """The cuts that both have."""
-    return [cut for cut in first.cuts if cut in second.cuts]
+    """The cuts that both have, and at which neither is too coarse to be judged."""
+    return [cut for cut in first.judged if cut in second.judged]
 
 
 def intervals(
@@ -223,13 +175,9 @@ def intervals(
         for measure, own in values.items():
             wanted[len(own), key].append((owner, measure, own))
     found: dict[object, dict[str, np.ndarray]] = defaultdict(dict)
-    groups = np.array(study.groups)
     for (_, key), parts in wanted.items():
-        own = groups if (rows := chosen[key]) is None else groups[rows]
-        resamples = Resamples(len(own), own.tolist(), draws=draws, seed=study.plan.rule.seed)
-        both = resamples.interval(np.concatenate([values for *_, values in parts], 2))
-        ends = np.cumsum([values.shape[2] for *_, values in parts])[:-1]
-        for (owner, measure, _), bound in zip(parts, np.split(both, ends, axis=1), strict=True):
+        bounds = bounds_together(study, [values for *_, values in parts], chosen[key], draws)
+        for (owner, measure, _), bound in zip(parts, bounds, strict=True):
             found[owner][measure] = bound
     return found
 

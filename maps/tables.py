@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maps.figures import REGIONS, as_csv, deviation
+from evaluation.accuracy import BackboneFile, line_names
+from evaluation.classification import METRICS
+from evaluation.learnt import judged_by
+from maps.cells import FEWEST
+from maps.figures import REGIONS
 from maps.kinds import title_of
-from maps.localise import BASELINE, Row, Study
+from maps.levels import Level, sentence
+from maps.lines import Line, shown_name
+from maps.localise import BASELINE, MEAN_BOX
 from maps.measures import MEASURES, shown_in
-from maps.summary import Line, Pair, Summary
-from utils.files import make_folder, write_text
+from maps.networks import is_untrained
+from maps.plotting import deviation
+from maps.regions import Region
+from maps.statistics import mean_known
+from maps.summary import Pair, Summary
 from utils.text import as_markdown, as_terminal
 
 NOTHING = "–"
@@ -30,6 +38,15 @@ class Claim:
     verdict: str
 
 
+@dataclass(frozen=True)
+class Titled:
+    """A table under its title, header first, and the sentence under it."""
+
+    title: str
+    rows: list[list[str]]
+    note: str = ""
+
+
 def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str, Any]:
     """Everything but the values by image."""
     study = summary.study
@@ -40,11 +57,13 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "images": len(study.records),
         "cases": len(study.cases),
         "percentile": study.plan.rule.percentile,
+        "radii": list(study.plan.rule.radii),
         "box_share": float(study.shares.mean()),
         **summary.bounds,
         "lines": [line_json(line) for line in summary.lines],
         "pairs": [pair_json(pair) for pair in summary.pairs],
-        "regions": [vars(region) for region in summary.regions],
+        "levels": [level_json(level) for level in summary.levels],
+        "regions": [region_json(region) for region in summary.regions],
         "untaught": study.plan.untaught(),
         "notes": list(study.plan.notes),
         **study.beside.figures,
@@ -64,7 +83,20 @@ def line_json(line: Line) -> dict[str, Any]:
                 measures[name]["seeds_sd"] = deviation.tolist()
     degenerate = float(np.nansum(line.values["degenerate"])) if "degenerate" in line.values else 0.0
     about = {"line": line.name, "map": line.kind, "seeds": list(line.seeds), "cuts": list(line.cuts)}
+    about["coarse"] = sorted(line.coarse)
     return {**about, "cases": line.values["iou"].shape[1], "degenerate_maps": int(degenerate), "measures": measures}
+
+
+def level_json(level: Level) -> dict[str, Any]:
+    """A line against what costs no training, cut by cut."""
+    low, high = level.bounds.tolist()
+    about = {"line": level.line, "map": level.kind, "measure": level.measure, "against": level.rival}
+    return {**about, "cuts": list(level.cuts), "low": low, "high": high, "not_above": level.not_above}
+
+
+def region_json(region: Region) -> dict[str, Any]:
+    """What was learned on frozen features, without the values by image."""
+    return {name: value for name, value in vars(region).items() if name != "ious"}
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
@@ -76,56 +108,13 @@ def pair_json(pair: Pair) -> dict[str, Any]:
     return {"map": pair.kind, "first": pair.first.name, "second": pair.second.name, "rows": rows}
 
 
-def write_values(study: Study, folder: Path) -> None:
-    """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
-    names = study.plan.split.description.names
-    make_folder(folder)
-    for name, rows in study.beside.sheets.items():
-        write_text(folder / f"{name}.csv", as_csv(rows))
-    for measure in (own.name for own in shown_in("values")):
-        columns = {
-            f"{column.kind}/{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
-            for column in study.columns
-            if column.chosen is None and measure in column.values
-            for place, cut in enumerate(column.cuts)
-        }
-        if columns:
-            write_text(folder / f"{measure}.csv", as_csv(case_rows(study, names, columns)))
-    for measure in (own.name for own in shown_in("values") if own.regions):
-        own = [column for column in study.columns if column.chosen is not None]
-        if own:
-            columns = {
-                f"{column.line}/seed{column.seed}/b{cut}": column.values[measure][:, place]
-                for column in own
-                for place, cut in enumerate(column.cuts)
-            }
-            write_text(folder / f"lime_{measure}.csv", as_csv(case_rows(study, names, columns, own[0].chosen)))
-
-
-def case_rows(
-    study: Study, names: list[str], columns: dict[str, np.ndarray], chosen: np.ndarray | None = None
-) -> list[Row]:
-    """What each case is, and its values."""
-    rows: list[Row] = []
-    indices = range(len(study.cases)) if chosen is None else chosen.tolist()
-    explained = study.plan.explain is None
-    for place, index in enumerate(indices):
-        image, label = study.cases[index]
-        row: Row = {
-            "image": study.records[image].image.name,
-            "class": names[label] if explained else "",
-            "box_share": float(study.shares[index]),
-        }
-        rows.append(row | {name: float(values[place]) for name, values in columns.items()})
-    return rows
-
-
 def heading(summary: Summary) -> str:
     """What was measured on what, and what could be reached, in two lines; one more a doubtful classifier."""
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
-    warned = "".join(f"\n{line}." for line in (*study.plan.doubts(), *study.plan.notes, *study.beside.notes))
+    said = (*study.plan.doubts(), *study.plan.notes, *coarse_notes(summary), *study.beside.notes)
+    warned = "".join(f"\n{line}." for line in said)
     return (
         f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases {study.plan.about}; seeds: {lines}. "
         f"Regions are the highest {100 - rule.percentile} % of a map.\n"
@@ -133,6 +122,19 @@ def heading(summary: Summary) -> str:
         f"{own['iou_ceiling']:.3f}, chance gives about {own['iou_chance']:.3f}, and {own['localisable']:.1%} of the "
         f"cases can have an IoU above 0.2 at all.{warned}"
     )
+
+
+def coarse_notes(summary: Summary) -> list[str]:
+    """A line for each network and kind of map that has layers which are not judged."""
+    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for line in summary.lines:
+        if line.coarse and not is_untrained(line.name):
+            found.setdefault((line.kind, tuple(sorted(line.coarse))), []).append(line.name)
+    few = f"fewer than {FEWEST} × {FEWEST} cells inside most pictures: shown in brackets and grey, judged nowhere"
+    return [
+        f"{title_of(kind)} of {', '.join(names)} after {', '.join(f'b{cut}' for cut in cuts)} has {few}"
+        for (kind, cuts), names in found.items()
+    ]
 
 
 def first_kind(summary: Summary) -> list[Line]:
@@ -147,17 +149,34 @@ def cell(line: Line, measure: str, place: int) -> str:
     if np.isnan(line.mean(measure)[place]):
         return NOTHING
     mean = f"{line.mean(measure)[place]:.{digits}f}"
-    return mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+    found = mean if np.isnan(low) else f"{mean} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"({found})" if line.cuts[place] in line.coarse else found
 
 
 def measure_table(summary: Summary, kind: str, measure: str) -> list[list[str]]:
-    """A row a cut, a column a line; header first. Baselines are rows below, where they apply."""
-    lines = summary.of(kind)
-    table = [[MEASURES[measure].title, *(line.name for line in lines)]]
+    """A row a cut, a column a line, untrained networks and the mean box among them; header first."""
+    lines, level = summary.of(kind), mean_box(summary, kind, measure)
+    table = [[MEASURES[measure].title, *map(shown_name, lines), *([MEAN_BOX] if level else [])]]
     for cut in sorted({cut for line in lines for cut in line.cuts}):
         row = [cell(line, measure, line.cuts.index(cut)) if cut in line.cuts else NOTHING for line in lines]
-        table.append([f"b{cut}", *row])
+        table.append([f"b{cut}", *row, *([level] if level else [])])
     return table
+
+
+def mean_box(summary: Summary, kind: str, measure: str) -> str:
+    """What the mean box has of a measure on the cases of a kind of map; nothing where the measure has no better end."""
+    own = next((line for line in summary.of(BASELINE) if line.name == MEAN_BOX and measure in line.values), None)
+    if own is None or not MEASURES[measure].higher:
+        return ""
+    chosen = summary.of(kind)[0].chosen
+    if chosen is None:
+        return cell(own, measure, 0)
+    return f"{mean_known(own.values[measure][:, chosen, 0], None):.{MEASURES[measure].digits}f}"
+
+
+def note_of(summary: Summary, kind: str, measure: str) -> str:
+    """The sentence under a table of maps: which rows do not beat what costs no training."""
+    return sentence([level for level in summary.levels if (level.kind, level.measure) == (kind, measure)])
 
 
 def baseline_table(summary: Summary) -> list[list[str]]:
@@ -191,7 +210,8 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
 def region_table(summary: Summary, measure: str) -> list[list[str]]:
     """Mean and deviation over runs on frozen features: a row a cut, a column a line."""
     runs = summary.runs(measure)
-    cuts = sorted({region.cut for region in summary.regions})
+    cuts = sorted({region.cut for region in summary.regions} - {0})
+    runs = {line: own if 0 not in own else dict.fromkeys(cuts, own[0]) for line, own in runs.items()}
     rows = [
         [
             f"b{cut}",
@@ -218,21 +238,50 @@ def shown(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
 
 
-def tables(summary: Summary) -> list[tuple[str, list[list[str]]]]:
-    """Title and table, in the order of reading."""
-    found = list(summary.study.beside.tables)
+def tables(summary: Summary) -> list[Titled]:
+    """Every table, in the order of reading."""
+    found = [Titled(title, rows) for title, rows in summary.study.beside.tables]
+    if rows := known_table(summary.study.plan.files):
+        found.append(Titled("What the classifiers know", rows, "On the validation images of their training."))
     for kind in summary.kinds:
         measures = [own.name for own in shown_in("table") if own.name in summary.of(kind)[0].values]
-        found += [(title_of(kind), measure_table(summary, kind, measure)) for measure in measures]
+        found += [
+            Titled(title_of(kind), measure_table(summary, kind, name), note_of(summary, kind, name))
+            for name in measures
+        ]
         for pair in (pair for pair in summary.pairs if pair.kind == kind):
             title = f"{title_of(kind)}: {pair.first.name} minus {pair.second.name}"
             found += [
-                (f"{title}, {own.title}", pair_table(pair, own.name))
+                Titled(f"{title}, {own.title}", pair_table(pair, own.name), note_of(summary, kind, own.name))
                 for own in shown_in("differences")
                 if pair.of(own.name)
             ]
-    regions = [("Boxes from frozen features", region_table(summary, own)) for own in REGIONS if summary.regions]
-    return [*found, *regions, ("Without training", baseline_table(summary))]
+    regions = [
+        Titled("Boxes from frozen features", region_table(summary, own), region_note(summary, own))
+        for own in REGIONS
+        if summary.regions
+    ]
+    return [*found, *regions, Titled("Without training", baseline_table(summary))]
+
+
+def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
+    """How well each classifier told its validation images apart, beside chance and the majority class; [] if unsaid."""
+    if not files or any("low" not in stage for file in files for stage in file.stages):
+        return []
+    name = judged_by(files[0].single_label)
+    lines = [f"{line}, seed {file.seed}" for line, file in zip(line_names(files), files, strict=True)]
+    table = [[METRICS[name].title, *lines, "majority class", "chance"]]
+    for cut in sorted({cut for file in files for cut in file.cuts}):
+        stages = [file.stages[file.cuts.index(cut)] if cut in file.cuts else None for file in files]
+        first = next(own for own in stages if own)
+        row = [f"{own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]" if own else NOTHING for own in stages]
+        table.append([f"b{cut}", *row, f"{first['majority']:.3f}", f"{first['chance']:.3f}"])
+    return table
+
+
+def region_note(summary: Summary, measure: str) -> str:
+    """Which features give no better boxes than untrained ones and the constant box."""
+    return sentence(summary.region_levels) if measure == "miou" else ""
 
 
 def terminal(summary: Summary, claims: Sequence[Claim]) -> str:
@@ -240,13 +289,14 @@ def terminal(summary: Summary, claims: Sequence[Claim]) -> str:
     parts = [heading(summary)]
     parts += [part for title, table in summary.study.beside.tables for part in (title, as_terminal(table))]
     for kind in summary.kinds:
-        parts += [title_of(kind), as_terminal(measure_table(summary, kind, "iou"))]
+        parts += [title_of(kind), as_terminal(measure_table(summary, kind, "iou")), note_of(summary, kind, "iou")]
         parts += [as_terminal(pair_table(pair)) for pair in summary.pairs if pair.kind == kind]
-    parts += [as_terminal(region_table(summary, measure)) for measure in REGIONS if summary.regions]
+    for measure in REGIONS if summary.regions else ():
+        parts += [as_terminal(region_table(summary, measure)), region_note(summary, measure)]
     parts.append(as_terminal([row[:2] for row in baseline_table(summary)]))
     if claims:
         parts.append(as_terminal([[claim.verdict, claim.claim] for claim in claims]))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def markdown(summary: Summary, claims: Sequence[Claim], command: str, pictures: list[tuple[str, str]]) -> str:
@@ -255,6 +305,6 @@ def markdown(summary: Summary, claims: Sequence[Claim], command: str, pictures: 
     if claims:
         parts += ["## The paper's claims", as_markdown(claim_table(claims))]
     parts += ["## Plots", *(f"![{caption}]({path})\n{caption}" for path, caption in pictures), "## Tables"]
-    for title, table in tables(summary):
-        parts += [f"**{title}**", as_markdown(table)]
-    return "\n\n".join(parts) + "\n"
+    for own in tables(summary):
+        parts += [f"**{own.title}**", as_markdown(own.rows), own.note]
+    return "\n\n".join(filter(None, parts)) + "\n"

@@ -11,7 +11,7 @@ from models.detector import Detector
 from models.found import Found
 from models.inference import for_inference
 from models.onnx_detector import load_onnx
-from models.yolov3_detector import load_yolov3
+from models.trained import load_trained
 
 __all__ = ["Detector", "Found", "Thresholds", "load_detector"]
 
@@ -30,5 +30,5 @@ def load_detector(
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         return load_onnx(path, device)
-    detector = load_yolov3(path, device)
+    detector = load_trained(path, device)
     return replace(detector, model=for_inference(detector.model, precision))

@@ -1,6 +1,6 @@
 """A backbone that can be cut: what cascade learning, the detector and the measurements ask of a network."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Self
 
 from torch import Tensor, nn
@@ -53,8 +53,17 @@ class Backbone(nn.Module):
         self.blocks[: self.frozen].eval()
         return self
 
+    def at(self, images: Tensor, places: Collection[int]) -> list[Tensor]:
+        """What some blocks, counted from 1, put out for images [B, 3, H, W], RGB in 0–1; all blocks run."""
+        features, x = [], images
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x)
+            if number in places:
+                features.append(x)
+        return features
+
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features at the taps.
+        """Features that a detector reads.
 
         Args:
             images: [B, 3, H, W], RGB in 0–1, H and W multiples of 32.
@@ -62,9 +71,4 @@ class Backbone(nn.Module):
         Returns:
             [B, C, H/s, W/s] for s = 8, 16, 32.
         """
-        features, x = [], images
-        for number, block in enumerate(self.blocks, start=1):
-            x = block(x)
-            if number in self.taps:
-                features.append(x)
-        return features
+        return self.at(images, self.taps)

@@ -14,6 +14,7 @@ from models.backbone import Backbone
 from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
 from models.lenet import LeNet5
+from models.monster import Monster
 from models.nin import NIN
 from utils.errors import UserError
 from utils.tables import Entry, Family, Table
@@ -26,10 +27,12 @@ class BackboneEntry(Entry):
     Attributes:
         make: width → freshly initialised network.
         scales: whether it comes in other widths than 1.
+        lender: the network, of width 1, whose first block it begins with, where it is given a file of that one.
     """
 
     make: Callable[[float], Backbone]
     scales: bool = False
+    lender: str | None = None
 
 
 def of_timm(model: str) -> BackboneEntry:
@@ -59,6 +62,9 @@ BACKBONES = Table(
         BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
         BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
         BackboneEntry("lenet5", "LeNet-5", LeNet5, scales=True),
+        BackboneEntry(
+            "monster", "sixteen residual blocks on AlexNet's first layer", Monster, scales=True, lender="alexnet"
+        ),
         BackboneEntry("nin", "Network in Network", NIN, scales=True),
     ),
     (

@@ -107,7 +107,7 @@ class StageNet(nn.Module):
         self.prefix = nn.Sequential(*backbone.blocks[: start if drifting else 0]).requires_grad_(False)
         self.part = nn.Sequential(*backbone.blocks[start:stop]).requires_grad_(True)
         self.head = head.requires_grad_(True)
-        self.recompute = recompute
+        self.recompute, self.start = recompute, start
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of images [B, 3, H, W] if start is 0 or the prefix drifts, else of features [B, C, H', W']."""

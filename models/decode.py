@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
+from models.network import Predictions, RawDecoder
 from models.yolov3 import ANCHORS_PER_SCALE, STRIDES
 from utils.boxes import Detections, cxcywh_to_xyxy
 from utils.errors import UserError
@@ -25,7 +26,7 @@ def flatten_maps(raw_maps: list[Tensor]) -> Tensor:
     return torch.cat(flat, 1)
 
 
-class Decoder(nn.Module):
+class Decoder(RawDecoder):
     """Darknet decode: centre = (cell + sigmoid(t_xy)) · stride, size = anchor · exp(t_wh) (YOLOv3, fig. 2).
 
     Args:
@@ -63,15 +64,16 @@ class Decoder(nn.Module):
         size = flat[..., 2:4].clamp(max=MAX_LOG_SIZE).exp() * anchors
         return torch.cat([centre, size], -1)
 
-    def forward(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Boxes [B, N, 4] as centre and size in pixels, scores [B, N, classes] = objectness · class."""
-        boxes, objectness, classes = self.parts(raw_maps)
-        return boxes, objectness * classes
+    def counts(self, raw_maps: list[Tensor]) -> list[int]:
+        return [ANCHORS_PER_SCALE * raw.shape[2] * raw.shape[3] for raw in raw_maps]
+
+    def predictions(self, raw_maps: list[Tensor]) -> Predictions:
+        flat = flatten_maps(raw_maps).float()
+        return Predictions(self.boxes_cxcywh(flat, self.grid(raw_maps)), flat[..., 4], flat[..., 5:])
 
     def parts(self, raw_maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes [B, N, 4], centre and size in pixels; objectness [B, N, 1] and class probabilities [B, N, classes]."""
         flat = flatten_maps(raw_maps).float()
-        probabilities = flat[..., 4:].sigmoid()
+        probabilities = flat[..., 4:].sigmoid()  # in one piece: in two, the last bit may differ
         return self.boxes_cxcywh(flat, self.grid(raw_maps)), probabilities[..., :1], probabilities[..., 1:]
 
 

@@ -20,6 +20,7 @@ from utils.errors import UserError
 from utils.levels import Levels
 from utils.limits import MODEL
 from utils.memory import GIB
+from utils.recipes import anchor_paths, read_yaml
 
 LAYOUTS = {
     "default": "[B, 4 + classes, N]: centre and size in pixels, objectness · class",
@@ -90,7 +91,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         path,
         names,
         imgsz,
-        None,
+        data_of_run(path),
         torch.device("cpu"),
         session,
         layout,
@@ -98,6 +99,16 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         fixed,
         levels=read_levels(properties, path),
     )
+
+
+def data_of_run(path: Path) -> Path | None:
+    """The data yaml of the run in whose folder a file is; None where it is in none."""
+    recipe = path.parent.parent / "recipe.yaml"
+    if path.parent.name != "weights" or not recipe.is_file():
+        return None
+    values = read_yaml(recipe)
+    anchor_paths(values, recipe.parent)
+    return values.get("data")
 
 
 def checked(path: Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from models.fcn import FCN, FCNS
 from models.inference import for_inference
 from models.segmented import Segmented
 from utils import checkpoint
+from utils.config import ROOT
 from utils.letterbox import Letterbox, letterboxed
 from utils.levels import Levels
 from utils.pictures import Picture
@@ -116,7 +117,7 @@ def load_segmenter(path: str | Path, device: torch.device | str = "cpu", *, quic
         path,
         names,
         content["imgsz"],
-        Path(recipe["data"]),
+        ROOT / recipe["data"],
         device,
         model,
         recipe,

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from models.anatomy import Dissected
 from models.backbone import Backbone
-from models.backbones import make_backbone
+from models.backbones import BACKBONES, make_backbone
 from models.darknet import DarkNet
 from models.darknet_weights import is_darknet, read_darknet
 from models.torchvision_backbones import FILES, names_in_torchvision
-from models.yolov3_detector import load_darknet
+from models.trained import load_darknet
 from utils import checkpoint
 from utils.contents import check_tensor, checked
 from utils.errors import UserError
@@ -70,12 +70,30 @@ def read_weights(path: Path, name: str, width: float = 1.0) -> Content:
     """
     if not path.is_file():
         raise UserError("no such weight file", where=path, mend="check the path")
+    lender = BACKBONES.pick(name).lender
+    if lender and not is_own(path, name):
+        return lent(path, lender, name, width)
     reader = next(reader for reader in READERS.values() if reader.fits(path))
     content = reader.read(path, name, width)
     for key, wanted in (("backbone", name), ("width", width)):
         if content[key] != wanted:
             raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, mend=f"give --{key} {content[key]}")
     return content
+
+
+def is_own(path: Path, name: str) -> bool:
+    """Whether a file is a checkpoint of this project of a backbone."""
+    return path.suffix == ".pt" and checkpoint.load_tensors(path).get("backbone") == name
+
+
+def lent(path: Path, lender: str, name: str, width: float) -> Content:
+    """The first block of another network, for one that begins with it.
+
+    Raises:
+        UserError: the file is none of that network.
+    """
+    model = {key: own for key, own in read_weights(path, lender)["model"].items() if key.startswith("blocks.0.")}
+    return whole_backbone(name, "elsewhere", model, width)
 
 
 def whole_backbone(name: str, method: str, model: Mapping[str, Tensor], width: float = 1.0) -> Content:
@@ -114,10 +132,10 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     kind = content.get("kind")
     if kind is None:
         return of_names(content, path, name, width)
-    if kind in ("detector", "backbone"):
+    if kind in ("detector", "segmenter", "backbone"):
         content = checked(content, kind, path)
-    if kind == "detector":
-        return of_detector(content["model"], content["backbone"], content["width"], "detector")
+    if kind in ("detector", "segmenter"):
+        return of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
         raise UserError(f"holds `{kind}`, not `backbone`", where=path, mend="give a backbone or detector checkpoint")
     return content

@@ -36,7 +36,7 @@ def cell_truth(truth: Truth, batch: int, cells: int, side: int) -> CellTruth:
     """
     boxes = box_convert(truth.boxes_xyxy, "xyxy", "cxcywh") / side
     order = boxes[:, 2:].prod(1).argsort()  # the largest is written last
-    boxes, sample, label = boxes[order], truth.sample[order], truth.labels[order]
+    boxes, sample, label = boxes[order].cpu(), truth.sample[order].cpu(), truth.labels[order].cpu()
     place = (boxes[:, :2] * cells).clamp(0, cells - 1e-4)
     column, row = place.long().unbind(1)
     found = CellTruth(
@@ -49,7 +49,8 @@ def cell_truth(truth: Truth, batch: int, cells: int, side: int) -> CellTruth:
         found.has[at] = True
         found.boxes[at] = torch.cat([place[index] - place[index].floor(), boxes[index, 2:]])
         found.labels[at] = label[index]
-    return found
+    device = truth.boxes_xyxy.device
+    return CellTruth(found.has.to(device), found.boxes.to(device), found.labels.to(device))
 
 
 class YOLOv1Loss(nn.Module):
@@ -106,6 +107,24 @@ class YOLOv1Loss(nn.Module):
         return inter / (predicted[..., 2:].prod(-1) + true[..., 2:].prod(-1) - inter)
 
 
+def cells_of(raw: Tensor, boxes: int) -> tuple[Tensor, Tensor]:
+    """Raw predictions [B, 5·boxes + classes, S, S] → boxes [B, S, S, boxes, 5] and classes [B, S, S, classes]."""
+    cells = raw.permute(0, 2, 3, 1)
+    predicted = torch.stack([cells[..., BOX * box : BOX * (box + 1)] for box in range(boxes)], 3)
+    return predicted, cells[..., BOX * boxes :]
+
+
+def image_boxes(predicted: Tensor) -> Tensor:
+    """[B, N, 4] corners as shares of the image, within it, of boxes [B, S, S, boxes, 5]; N: row, column, box."""
+    size = predicted.shape[1]
+    places = torch.arange(size, device=predicted.device)
+    rows, columns = torch.meshgrid(places, places, indexing="ij")
+    corner = torch.stack([columns, rows], -1)[:, :, None]
+    centres = (predicted[..., :2] + corner) / size
+    xyxy = box_convert(torch.cat([centres, predicted[..., 2:4].clamp(min=0).square()], -1), "cxcywh", "xyxy")
+    return xyxy.clamp(0, 1).flatten(1, 3)
+
+
 def decode(raw: Tensor, side: int, *, boxes: int = 2, iou_threshold: float = 0.5) -> list[Detections]:
     """Boxes of each image after non-maximum suppression; the score is the confidence, times the class's if there are.
 
@@ -113,15 +132,9 @@ def decode(raw: Tensor, side: int, *, boxes: int = 2, iou_threshold: float = 0.5
         raw: [B, 5·boxes + classes, S, S].
         side: of the images in pixels.
     """
-    cells = raw.detach().permute(0, 2, 3, 1).float().cpu()
-    count, size = len(cells), cells.shape[1]
-    predicted = cells[..., : BOX * boxes].unflatten(-1, (boxes, BOX))
-    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    corner = torch.stack([columns, rows], -1)[:, :, None]
-    centres = (predicted[..., :2] + corner) / size
-    xyxy = box_convert(torch.cat([centres, predicted[..., 2:4].clamp(min=0).square()], -1), "cxcywh", "xyxy")
-    xyxy = xyxy.clamp(0, 1).reshape(count, -1, 4) * side
-    scores, labels = scored(cells[..., BOX * boxes :], predicted[..., 4])
+    predicted, classes = cells_of(raw.detach().float().cpu(), boxes)
+    xyxy = image_boxes(predicted) * side
+    scores, labels = scored(classes, predicted[..., 4])
     found = []
     for box, score, label in zip(xyxy, scores, labels, strict=True):
         keep = batched_nms(box, score, label, iou_threshold)

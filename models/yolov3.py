@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.backbone import Backbone
 from models.layers import ConvNormAct, init_leaky
+from models.network import DetectorNetwork
 from utils.errors import UserError
 
 STRIDES = (8, 16, 32)
@@ -76,37 +77,40 @@ class Head(nn.Sequential):
             bias.view(ANCHORS_PER_SCALE, -1)[:, 4] = math.log(OBJECTNESS_PRIOR / (1 - OBJECTNESS_PRIOR))
 
 
-class YOLOv3(nn.Module):
-    """Detector; returns raw maps, in training and in evaluation alike.
+def tapped(backbone: Backbone) -> list[int]:
+    """Channels of the backbone's taps at strides 8, 16 and 32.
+
+    Raises:
+        UserError: it has none.
+    """
+    if len(backbone.taps) != len(STRIDES):
+        raise UserError(
+            f"{type(backbone).__name__} has no features at strides 8, 16 and 32, which the detector reads",
+            where="--backbone",
+            mend="give one that has, such as darknet53, or --pretrain-only",
+        )
+    return [backbone.channels[tap - 1] for tap in backbone.taps]
+
+
+class YOLOv3(DetectorNetwork):
+    """A feature pyramid over three taps and a head on each of its levels.
 
     Raises:
         UserError: the backbone has no taps.
     """
 
     def __init__(self, backbone: Backbone, classes: int) -> None:
-        super().__init__()
-        if len(backbone.taps) != len(STRIDES):
-            raise UserError(
-                f"{type(backbone).__name__} has no features at strides 8, 16 and 32, which the detector reads",
-                where="--backbone",
-                mend="give one that has, such as darknet53, or --pretrain-only",
-            )
-        channels = [backbone.channels[tap - 1] for tap in backbone.taps]
-        self.classes = classes
-        self.backbone = backbone
+        channels = tapped(backbone)
+        super().__init__(backbone, classes, backbone.taps, STRIDES, 2 * STRIDES[-1])
         self.neck = Neck(channels)
         self.heads = nn.ModuleList(Head(c // 2, classes) for c in channels)
         self.neck.apply(init_leaky)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
+    def raw(self, features: list[Tensor]) -> list[Tensor]:
         """Raw predictions of the three scales.
-
-        Args:
-            images: [B, 3, H, W], RGB in 0–1, H and W multiples of 32.
 
         Returns:
             [B, 3·(5 + classes), H/s, W/s] for s = 8, 16, 32; per anchor x, y, w, h, objectness, classes,
             all before their activation.
         """
-        features = self.neck(self.backbone(images))
-        return [head(feature) for head, feature in zip(self.heads, features, strict=True)]
+        return [head(own) for head, own in zip(self.heads, self.neck(features), strict=True)]

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import stats
 
 from evaluation.accuracy import BackboneFile, untaught
-from maps.statistics import cluster_means, sign_test
-from maps.summary import Against, Line, Pair, Summary
+from maps.lines import Line
+from maps.statistics import cluster_means, mean_known, sign_test
+from maps.summary import Against, Pair, Summary
 from maps.tables import SEEDS_BY, Claim, shown
 
 REPRODUCED, DIRECTION, NOT_SEEN = "reproduced", "direction only", "not seen"
@@ -142,19 +143,21 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
     if pair is None:
         return Claim("7", claim, rule, "no such maps", UNTESTED)
     falls = [fall(line) for line in (pair.first, pair.second)]
+    first, last = pair.first.ends
     low, high = pair.first.intervals["coarseness"]
     texts = [
-        f"{line.name} {' '.join(f'{own:.0f}' for own in line.mean('coarseness'))}" for line in (pair.first, pair.second)
+        f"{line.name} {' '.join(f'{own:.0f}' for own in mean_known(line.at_judged('coarseness'), (0, 1)))}"
+        for line in (pair.first, pair.second)
     ]
-    own = verdict(low[0] - high[-1], high[0] - low[-1], abs(falls[0]) >= 2 * abs(falls[1]))
+    own = verdict(low[first] - high[last], high[first] - low[last], abs(falls[0]) >= 2 * abs(falls[1]))
     own = NOT_SEEN if own == DIRECTION and falls[0] >= falls[1] else own
     return Claim("7", claim, rule, "; ".join(texts), own)
 
 
 def fall(line: Line) -> float:
     """Change of the granulometry from the first cut to the last, as a share of the first."""
-    means = line.mean("coarseness")
-    return float(means[-1] / means[0] - 1)
+    means, (first, last) = line.mean("coarseness"), line.ends
+    return float(means[last] / means[first] - 1)
 
 
 def small_boxes(pair: Pair | None, summary: Summary) -> Claim:

@@ -14,10 +14,9 @@ from data.formats import read_split
 from data.records import Split
 from data.views import View, settled
 from models.backbones import make_backbone
-from models.decode import Decoder
-from models.loss import YOLOLoss
+from models.detectors import DETECTORS, Settings
 from models.plan import SubModule, joined, make_plan
-from models.yolov3 import YOLOv3, scaled_anchors
+from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
 from studies.runs import State, state
 from training.fabric import make_fabric, settle
@@ -43,14 +42,14 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
     backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
-    if backbone.taps and not recipe.pretrain_only:
-        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, with_head=True)
+    if (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
+        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, recipe.detector)
         seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
     if recipe.pretrains:
         recipe, pictures = settled_on_data(recipe)
         imgsz = View.of(recipe.stage).imgsz
         plan = make_plan(backbone, recipe.cl_splits, imgsz)
-        step = timed(recipe, imgsz, recipe.stage.batch_size, with_head=False)
+        step = timed(recipe, imgsz, recipe.stage.batch_size)
         seconds += pictures * step * pretraining_macs(recipe, plan) / (3 * joined(plan).macs)
     return seconds
 
@@ -68,10 +67,10 @@ def settled_on_data(recipe: Recipe) -> tuple[Recipe, int]:
     return recipe, len(View.of(recipe.stage).shown(split)[0].records)
 
 
-def timed(recipe: Recipe, imgsz: int, batch: int, *, with_head: bool) -> float:
-    """Seconds of a training step on one image of its batch."""
+def timed(recipe: Recipe, imgsz: int, batch: int, detector: str | None = None) -> float:
+    """Seconds of a training step on one image of its batch; of the backbone alone where no detector is named."""
     step = partial(step_seconds, recipe.backbone, recipe.width, recipe.device, recipe.precision)
-    return step(imgsz, batch, with_head=with_head) / batch
+    return step(imgsz, batch, detector) / batch
 
 
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
@@ -91,16 +90,17 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
 
 @cache
 def step_seconds(
-    name: str, width: float, device: str, precision: str, imgsz: int, batch: int, *, with_head: bool
+    name: str, width: float, device: str, precision: str, imgsz: int, batch: int, detector: str | None
 ) -> float:
     """One training step of the detector, or of its backbone alone, after one that warms up."""
     keep_memory()
     fabric = make_fabric(settle(Recipe.model_validate({"device": device, "precision": precision})))
     backbone = make_backbone(name, width)
-    made = YOLOv3(backbone, CLASSES) if with_head else nn.Sequential(*backbone.blocks)
+    settings = Settings(CLASSES, imgsz, tuple(scaled_anchors(imgsz)))
+    made = DETECTORS[detector].network(backbone, settings) if detector else nn.Sequential(*backbone.blocks)
     model = fabric.to_device(made.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     images = fabric.to_device(torch.rand(batch, 3, imgsz, imgsz))
-    loss = detection_loss(imgsz, batch, images.device) if with_head else torch.mean
+    loss = detection_loss(detector, settings, batch) if detector else torch.mean
     for _ in range(2):
         began = time.perf_counter()
         with fabric.autocast():
@@ -110,10 +110,11 @@ def step_seconds(
     return seconds
 
 
-def detection_loss(imgsz: int, batch: int, device: torch.device) -> Callable[[Any], Tensor]:
+def detection_loss(detector: str, settings: Settings, batch: int) -> Callable[[Any], Tensor]:
     """The detector's loss against boxes drawn at random."""
-    criterion = YOLOLoss(Decoder(scaled_anchors(imgsz)))
-    corners = torch.rand(BOXES * batch, 2) * imgsz / 2
+    entry = DETECTORS[detector]
+    criterion = entry.criterion(entry.decoder(settings), settings)
+    corners = torch.rand(BOXES * batch, 2) * settings.imgsz / 2
     sample = torch.arange(batch).repeat(BOXES)
-    truth = Truth(torch.cat([corners, corners + imgsz / 4], 1), torch.zeros_like(sample), sample)
+    truth = Truth(torch.cat([corners, corners + settings.imgsz / 4], 1), torch.zeros_like(sample), sample)
     return lambda found: torch.stack(list(criterion(found, truth).values())).sum()

@@ -16,7 +16,7 @@ from maps.gradient_maps import layer_cam
 from maps.overlay import overlaid
 from models import load_detector
 from models.inference import fold_batchnorm
-from models.yolov3_detector import YOLOv3Detector
+from models.trained import TrainedDetector
 from utils.errors import UserError, run_cli
 from utils.files import written_whole
 from utils.pictures import pixels_of
@@ -24,7 +24,7 @@ from utils.pictures import pixels_of
 DEPTHS = ("fine features", "middle features", "coarse features")
 
 
-def maps_of(detector: YOLOv3Detector, image: Tensor) -> list[np.ndarray]:
+def maps_of(detector: TrainedDetector, image: Tensor) -> list[np.ndarray]:
     """LayerCAM [h, w] at each tap, of the best answer, with the gradient of the whole network behind the tap.
 
     Args:
@@ -45,7 +45,7 @@ def maps_of(detector: YOLOv3Detector, image: Tensor) -> list[np.ndarray]:
     return found
 
 
-def draw(detector: YOLOv3Detector, path: Path, out: Path) -> None:
+def draw(detector: TrainedDetector, path: Path, out: Path) -> None:
     """Five panels: the photograph, three maps, the boxes.
 
     Raises:
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/front.png"), help="[results/front.png]")
     arguments = parser.parse_args()
     detector = load_detector(arguments.weights)
-    if not isinstance(detector, YOLOv3Detector):
+    if not isinstance(detector, TrainedDetector):
         raise UserError("no checkpoint", where=arguments.weights, mend="an exported file has no gradients")
     draw(detector, arguments.picture, arguments.out)
     print(arguments.out)

@@ -23,14 +23,13 @@ from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.names import PathName, checked_name, is_name
 from utils.plugins import load
-from utils.recipes import anchor_paths, build, merged, read_yaml
+from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
 FROM = "from"
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
-LATER: dict[str, Any] = {"imports": [], "init": None, "init_freeze": False, "task": "detect", "fcn": "fcn8s"}
+ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
 
@@ -94,6 +93,8 @@ class Report(Section):
     targets: tuple[str, ...] = ()
     images: int | None = Field(None, ge=1)
     stretch: bool = False
+    view: Literal["learnt", "pictures"] | None = None
+    untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
     batch_size: int | None = Field(None, ge=1)
 
@@ -123,7 +124,7 @@ class StudyYaml(Section):
         seeds: every method is trained with each.
         changes: laid over the recipe for all methods.
         methods: name → changes; `from: method/backbone_x.pt` takes the weights that another method's run of the same
-            seed has left.
+            seed has left; `{seed}` in a path of `init` stands for the seed.
         table: None where nothing is asked of single runs.
         reports: name → what is asked of all runs together.
     """
@@ -289,8 +290,9 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
-        values = cell.recipe.model_dump(mode="json", exclude=unused) | {"source": found.get(cell.source or "")}
-        values = {key: value for key, value in values.items() if key not in LATER or value != LATER[key]}
+        left_out = ELSEWHERE | (unused or set())
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
+        without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
@@ -308,6 +310,8 @@ def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: 
     for over in (settings.changes, changes):
         anchor_paths(over, path.parent)
         values = merged(values, over)
+    if values.get("init"):
+        values["init"] = str(values["init"]).replace("{seed}", str(seed))
     if source:
         values |= {"weights": folder / "train" / cell_name(source, seed) / "weights" / file, "baselines": []}
     where = f"{path}, method {method}"

@@ -1,5 +1,9 @@
 """What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
 
+import argparse
+import json
+from collections.abc import Callable
+
 from data.formats import FORMATS
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
@@ -7,13 +11,17 @@ from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
 from models.backbones import BACKBONES
+from models.detectors import DETECTORS
 from models.fcn import FCNS
 from models.heads import HEADS
+from training.loggers import LOGGERS
+from utils.errors import run_cli
 from utils.tables import Table, shown
 from wsol.methods import METHODS
 
 TABLES: dict[str, Table] = {
     "Backbones": BACKBONES,
+    "Detectors": DETECTORS,
     "Classifiers of a stage": HEADS,
     "Classes of pixels from a backbone": FCNS,
     "Maps of evidence": MAPS,
@@ -23,6 +31,7 @@ TABLES: dict[str, Table] = {
     "Figures of detectors": FIGURES,
     "Ways to find a box": METHODS,
     "Data formats": FORMATS,
+    "Where figures go": LOGGERS,
 }
 WHERE = {
     "measure": "`val.py --localise`",
@@ -47,5 +56,22 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def names() -> str:
+    """What help lists of each kind, as JSON, for utils.tables.listed."""
+    return json.dumps({table.kind: table.listed for table in TABLES.values()}, indent=1, sort_keys=True) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"page": page, "names": names}
+
+
+def main() -> None:
+    """Print the page, or the names."""
+    parser = argparse.ArgumentParser(description="What there is of each kind, from the tables.")
+    parser.add_argument(
+        "what", nargs="?", choices=PAGES, default="page", help="docs/reference.md, or utils/names.json [page]"
+    )
+    print(PAGES[parser.parse_args().what](), end="")
+
+
 if __name__ == "__main__":
-    print(page(), end="")
+    run_cli(main)

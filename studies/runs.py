@@ -81,7 +81,11 @@ def check_made(study: Study, cell: Cell) -> None:
     if not path.exists():
         return
     made = load_recipe(path, {})
-    free = {key for key in Recipe.model_fields if getattr(cell.recipe, key) == AUTO} | {"devices", "num_nodes"}
+    free = {key for key in Recipe.model_fields if getattr(cell.recipe, key) == AUTO} | {
+        "devices",
+        "num_nodes",
+        "logger",
+    }
     wanted = cell.recipe.model_copy(update={key: getattr(made, key) for key in free})
     if wanted.pretrain.source == AUTO:
         settled = wanted.pretrain.model_copy(update={"source": made.pretrain.source})

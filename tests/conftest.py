@@ -157,7 +157,7 @@ def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
 def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch.export fails, and its predecessor writes; within two seconds instead of ten."""
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise RuntimeError("not today")
 
     monkeypatch.setattr("deployment.export.export_traced", fails)
@@ -166,7 +166,7 @@ def older_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What torch.export makes of that detector is not made again."""
-    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path: shutil.copyfile(exported, path))
+    monkeypatch.setattr("deployment.export.export_traced", lambda _, __, path, **___: shutil.copyfile(exported, path))
 
 
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage

@@ -17,6 +17,7 @@ from studies import reference, reference_flags
 from studies.verdicts import verdict_table
 from utils.errors import UserError
 from utils.flags import recipe_flags
+from utils.tables import NAMES
 from utils.text import as_markdown
 
 DOCS = ROOT / "docs"
@@ -78,6 +79,7 @@ def test_maps_of_detectors_are_those_of_the_report() -> None:
 
 def test_reference_is_made_from_tables_and_models() -> None:
     assert PAGES["reference.md"] == reference.page()
+    assert NAMES.read_text() == reference.names()
     assert PAGES["flags.md"] == reference_flags.flags_page()
     assert PAGES["recipe_keys.md"] == reference_flags.recipe_page()
 

@@ -1,6 +1,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +16,13 @@ from pycocotools.cocoeval import COCOeval
 from warm import Warm
 
 import detect
-import export
 import train
 import val
 from utils.errors import UserError
+from utils.recipes import load_recipe, save_recipe
 
-SCRIPTS = ("train.py", "val.py", "detect.py", "export.py")
-LARGE = ("ultralytics", "matplotlib", "sklearn", "timm")
-# What a script's help needs no more than is there: the tables of networks and maps are torch's.
-HEAVY = {
-    "train.py": LARGE,
-    "val.py": LARGE,
-    "detect.py": ("torch", "cv2", *LARGE),
-    "export.py": ("torch", "cv2", *LARGE),
-}
+SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "study.py")
+HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -40,7 +34,7 @@ try:
     runpy.run_path("{name}", run_name="__main__")
 except SystemExit as end:
     assert end.code == 0
-assert not set({HEAVY[name]}) & set(sys.modules)
+assert not set({HEAVY}) & set(sys.modules)
 """
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=home, capture_output=True, text=True, check=False)
@@ -52,7 +46,7 @@ assert not set({HEAVY[name]}) & set(sys.modules)
 USER_ERRORS = [
     (["train.py", "--cl-splits", "24", "--dry-run"], "give 1 (end to end) to 23"),
     (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
-    (["val.py", "--project", "nowhere"], "no finished training run"),
+    (["val.py", "--weights", "zoo:nothing"], "no weights `nothing`"),
     (["train.py", "--data", "data/none.yaml"], "cannot be read"),
 ]
 
@@ -261,6 +255,27 @@ def test_detect_with_onnx_and_without_pictures(
 
 
 @pytest.mark.usefixtures("unpictured")
+def test_an_exported_file_is_found_by_its_name(
+    overfitted: Path, exported: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the newest run, whose data it takes as best.pt does."""
+    own = overfitted / "train" / "exp"
+    beside = tmp_path / "train" / "exp"
+    (beside / "weights").mkdir(parents=True)
+    shutil.copyfile(exported, beside / "weights" / "best.onnx")
+    save_recipe(load_recipe(own / "recipe.yaml", {}), beside / "recipe.yaml")
+    shutil.copyfile(own / "metrics.json", beside / "metrics.json")
+    script(detect, "--project", tmp_path, "--weights", "best.onnx")
+    shown = capsys.readouterr().out
+    assert f"best.onnx: {beside / 'weights' / 'best.onnx'}\n" in shown
+    assert "on 8 images" in shown
+    script(val, "--project", tmp_path, "--weights", "best.onnx", "--json", tmp_path / "m.json")
+    assert json.loads((tmp_path / "m.json").read_text())["map50"] > 0.9
+    with pytest.raises(UserError, match=r"^worst\.onnx: no such file"):
+        script(val, "--project", tmp_path, "--weights", "worst.onnx")
+
+
+@pytest.mark.usefixtures("unpictured")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: Path, precision: str) -> None:
     script(val, "--project", overfitted, "--precision", precision, "--json", tmp_path / "m.json", "--augment")
@@ -296,10 +311,7 @@ def test_flags_that_modes_share(monkeypatch: pytest.MonkeyPatch) -> None:
         assert given.given == {"conf_thres", "iou_thres", "max_det"}
 
 
-def test_no_finished_run(script: Script, tmp_path: Path) -> None:
-    for module in (val, detect, export):
-        with pytest.raises(UserError, match="no finished training run"):
-            script(module, "--project", tmp_path)
+def test_no_unfinished_run(script: Script, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no unfinished training run"):
         script(train, "--resume", "--project", tmp_path)
 

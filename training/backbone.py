@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from models.backbone import Backbone
+from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
-from models.yolov3 import YOLOv3
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
@@ -31,7 +31,7 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
             trained to stand alone.
     """
     content, whole = content or load_backbone(path, recipe), len(backbone.blocks)
-    count = whole if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
+    count = reused_count(recipe, backbone)
     cuts = [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else list(range(1, whole + 1))
     if len(cuts) > 1 and count not in cuts:
         reached = ", ".join(f"b{cut}" for cut in cuts)
@@ -43,7 +43,12 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
         backbone.freeze(count)
 
 
-def begin_detector(model: YOLOv3, path: Path, recipe: Recipe, content: Content) -> None:
+def reused_count(recipe: Recipe, backbone: Backbone) -> int:
+    """How many first blocks keep the weights that they were given."""
+    return len(backbone.blocks) if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
+
+
+def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: Content) -> None:
     """Load the backbone, and of a detector's file also neck and heads; what predicts other classes starts afresh."""
     reuse_backbone(model.backbone, path, recipe, content)
     if not (rest := content.get("rest")):

@@ -85,7 +85,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
     """
     recipe = job.recipe
     plan = make_plan(cascade, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
-    logs = Logs(job.folder, "pretrain.csv")
+    logs = Logs(job.folder, "pretrain.csv", job.services)
     for name in recipe.baselines:
         if name != "probed":
             train_baseline(job, cascade, name, plan, logs)
@@ -132,7 +132,11 @@ def probe_beginning(job: Job, backbone: Backbone) -> Path:
     recipe = job.recipe
     plan = make_plan(backbone, recipe.cl_splits, job.view.imgsz, recipe.balance, batch=recipe.stage.batch_size)
     return save_backbone(
-        job, INIT, backbone, plan, *run_probes(job, backbone, plan, INIT, Logs(job.folder, "pretrain.csv"))
+        job,
+        INIT,
+        backbone,
+        plan,
+        *run_probes(job, backbone, plan, INIT, Logs(job.folder, "pretrain.csv", job.services)),
     )
 
 

@@ -14,6 +14,7 @@ from models.backbone import Backbone
 from models.cascade import StageNet
 from models.heads import make_head
 from models.plan import SubModule, make_plan
+from training.backbone import block_number
 from training.features import Feed, Feeder
 from training.job import Job
 from training.logs import Logs
@@ -130,7 +131,7 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
     recipe, phase = job.recipe, job.recipe.stage
     k = recipe.cl_splits
     plan = make_plan(backbone, k, job.view.imgsz, recipe.balance, batch=phase.batch_size)
-    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv")
+    feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv", job.services)
     heads, metrics = [], []
     for number, part in enumerate(plan, start=1):
         epochs = (phase.epochs or 0) + phase.epochs_step * (number - 1)
@@ -173,7 +174,8 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     feed = feeder.stage(part, seed, drifting=drifting)
     groups = groups_of(job.pretrain_splits[1].records)
     task = StageTask(stage.name, net, feed, job.lesson.single_label, groups, job.fabric, job.stop)
-    averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+    hold = begun(job, backbone, part)
+    averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0], hold=hold)
     net.load_state_dict(averaged.state_dict())
     metrics |= at_detector_size(task, feeder, part.start, drifting=drifting)
     logs.amend(stage.name, metrics)
@@ -182,6 +184,13 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": metrics})
     job.fabric.barrier()
     return metrics
+
+
+def begun(job: Job, backbone: Backbone, part: SubModule) -> list[nn.Module]:
+    """The blocks of a sub-module that the run has given weights from elsewhere."""
+    names = job.begins.content["model"] if job.begins else ()
+    given = {block_number(name) for name in names}
+    return [backbone.blocks[number - 1] for number in range(part.start + 1, part.stop + 1) if number in given]
 
 
 def at_detector_size(task: StageTask, feeder: Feeder, start: int, *, drifting: bool) -> Metrics:

@@ -1,20 +1,15 @@
 """A recipe beside the tables: whether what it names is there, and takes the sizes that it asks for."""
 
 from functools import lru_cache
-from typing import Any
 
 from models.backbones import BACKBONES, make_backbone
+from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
+from training.update import layer_name, layer_of
 from utils.config import Recipe
 from utils.errors import UserError
-from utils.tables import Table
-
-NAMED: dict[str, Table[Any]] = {
-    "backbone": BACKBONES,
-    "fcn": FCNS,
-    "pretrain.head": HEADS,
-}  # recipe key → what its value names
+from utils.tables import near
 
 
 def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
@@ -26,12 +21,51 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     Raises:
         UserError: something is not, or the backbone has not what the head reads.
     """
-    BACKBONES.pick(recipe.backbone, where)
+    lender = BACKBONES.pick(recipe.backbone, where).lender
+    if lender and recipe.init_freeze:
+        what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
+        raise UserError(what, where="--init-freeze", mend="give --pretrain-freeze-epochs, which fixes that block alone")
+    DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
     if recipe.task == "segment" and not recipe.pretrain_only:
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
+    check_rates(recipe)
     return recipe
+
+
+def check_rates(recipe: Recipe) -> None:
+    """Refuse learning rates of layers that there are not.
+
+    Raises:
+        UserError: names the layer, and the parts that there are.
+    """
+    for flag, rates, pretrains in (
+        ("--rates", recipe.train.rates, False),
+        ("--pretrain-rates", recipe.pretrain.rates, True),
+    ):
+        names = layers_of(recipe, pretrains=pretrains) if rates else []
+        for layer in rates:
+            if not any(layer_of(name, [layer]) for name in names):
+                parts = list(dict.fromkeys(name.partition(".")[0] for name in names))
+                mend = f"{near(layer, parts)}there is backbone, {', '.join(parts)}, and what is in them"
+                raise UserError(f"no layer `{layer[:60]}`", where=flag, mend=mend)
+
+
+def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
+    """Names, as `rates` has them, of the parameters of a stage's network, or of what is trained on the backbone."""
+    import torch
+
+    with torch.device("meta"):
+        backbone = make_backbone(recipe.backbone, recipe.width)
+        if pretrains:
+            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), "head"]
+        model: torch.nn.Module
+        if recipe.task == "segment":
+            model = FCN(backbone, 1, FCNS.choose(recipe.fcn))
+        else:
+            model = DETECTORS[recipe.detector].network(backbone, Settings(1, recipe.imgsz))
+    return [layer_name(model, name) for name, _ in model.named_parameters()]
 
 
 @lru_cache(maxsize=64)
@@ -47,30 +81,72 @@ def check_taps(name: str, width: float, head: str) -> None:
         FCN(make_backbone(name, width), 1, FCNS.choose(head))
 
 
+def check_batches(recipe: Recipe, processes: int) -> None:
+    """Refuse batches that the processes of a run cannot share out.
+
+    Raises:
+        UserError: one is no multiple of them.
+    """
+    sizes = {"--batch-size": recipe.train.batch_size}
+    if recipe.pretrains:
+        sizes["--pretrain-batch-size"] = recipe.stage.batch_size
+    for flag, size in sizes.items():
+        if size % processes:
+            what = f"{size} images a step for {processes} processes"
+            raise UserError(what, where=flag, mend="give a multiple of the processes")
+
+
 def check_sizes(recipe: Recipe) -> None:
     """Send a batch without content through the networks of a recipe, each at its size.
 
     Raises:
         UserError: one of them cannot take it, or makes so little of it that BatchNorm has a single value to look at;
-            names the block.
+            names the block. Or the detector is not made for it, or for this backbone.
     """
     stage = recipe.stage
     sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size)}
     if recipe.pretrains:
         sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
     for flag, (side, batch) in sizes.items():
-        detects = flag == "--imgsz" and recipe.task == "detect" and not recipe.pretrain_only
-        if fault := why_not(recipe.backbone, recipe.width, side, batch, detects=detects):
+        detector = recipe.detector if flag == "--imgsz" and detects(recipe) else None
+        if fault := why_not(recipe.backbone, recipe.width, side, batch, detector):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
             raise UserError(what, where=flag, mend="give a larger size, or a larger batch")
 
 
-@lru_cache(maxsize=64)
-def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) -> str | None:
-    """Why a backbone, or the detector on it, cannot take images [batch, 3, side, side]; None where it can."""
-    import torch  # the command lines' help needs none of this
+def detects(recipe: Recipe) -> bool:
+    """Whether a detector is to be trained. YOLOv3 is not where pre-training is all that the backbone allows.
 
-    from models.yolov3 import YOLOv3
+    Raises:
+        UserError: one that takes a single size is to be trained at several.
+    """
+    entry = DETECTORS[recipe.detector]
+    if recipe.pretrain_only or recipe.task != "detect":
+        return False
+    if entry.one_size and recipe.multi_scale:
+        what = f"{recipe.detector} takes images of one size only"
+        raise UserError(what, where="--multi-scale", mend="leave it out, or take another --detector")
+    may_end_before = recipe.detector == Recipe.model_fields["detector"].default and recipe.pretrains
+    return not may_end_before or bool(taps_of(recipe.backbone, recipe.width))
+
+
+@lru_cache(maxsize=64)
+def taps_of(name: str, width: float) -> tuple[int, ...]:
+    """Blocks of a backbone at strides 8, 16 and 32."""
+    import torch
+
+    with torch.device("meta"):
+        return make_backbone(name, width).taps
+
+
+@lru_cache(maxsize=64)
+def why_not(name: str, width: float, side: int, batch: int, detector: str | None) -> str | None:
+    """Why a backbone, or a detector on it, cannot take images [batch, 3, side, side]; None where it can.
+
+    Raises:
+        UserError: the detector cannot be made on this backbone at this size.
+    """
+    import torch  # the command lines' help needs none of this
 
     with torch.device("meta"):  # shapes, and no arithmetic
         backbone, x = make_backbone(name, width).train(), torch.empty(batch, 3, side, side)
@@ -81,8 +157,8 @@ def why_not(name: str, width: float, side: int, batch: int, *, detects: bool) ->
             except (RuntimeError, ValueError, AssertionError) as error:
                 return f"{place}: {str(error)[:120]}"
         try:
-            if detects and backbone.taps:
-                YOLOv3(backbone, 1).train()(torch.empty(batch, 3, side, side))
+            if detector:
+                DETECTORS[detector].network(backbone, Settings(1, side)).train()(torch.empty(batch, 3, side, side))
         except (RuntimeError, ValueError) as error:
-            return f"the detector's neck: {str(error)[:120]}"
+            return f"the detector: {str(error)[:120]}"
     return None

@@ -18,27 +18,31 @@ from data.transforms import MIN_BOX_PIXELS, train_transform
 from evaluation.detection_figures import detection_metrics
 from evaluation.evaluate import coco_evaluation
 from evaluation.predict import predict_split
-from models.decode import DECODE_TYPE, Decoder, Thresholds
-from models.loss import YOLOLoss, YOLOLossConfig
-from models.yolov3 import STRIDES, YOLOv3, scaled_anchors
+from models.decode import Thresholds
+from models.detectors import DETECTORS, Settings
+from models.loss import YOLOLossConfig
+from models.network import DetectorNetwork
+from models.yolov3 import STRIDES, scaled_anchors
+from training.backbone import reused_count
 from training.features import batch_images
 from training.job import Job
 from training.logs import Logs
 from training.ranks import agree, interleaved
 from utils import checkpoint
-from utils.config import Recipe
+from utils.config import Loss, Recipe
 from utils.console import console
 from utils.device import keep_memory
 from utils.errors import Stopped
+from utils.flags import spelling
 from utils.stop import Stop
 
 
 @dataclass(frozen=True)
 class DetectionTask:
-    """Training of YOLOv3 with the darknet criterion."""
+    """Training of a detector; the criterion has its decoder."""
 
-    model: YOLOv3
-    criterion: YOLOLoss
+    model: DetectorNetwork
+    criterion: Any
     val: Split
     imgsz: int
     fabric: Any
@@ -59,8 +63,9 @@ class DetectionTask:
         return {}
 
     def loss(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Box, objectness and class terms."""
-        return self.criterion(outputs, batch.truth)
+        """The terms of the criterion."""
+        found: dict[str, Tensor] = self.criterion(outputs, batch.truth)
+        return found
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """AP on the validation split."""
@@ -85,23 +90,21 @@ class DetectionTask:
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
 
 
-def train_detector(job: Job, model: YOLOv3) -> dict[str, float | None]:
+def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
     """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP.
 
     Returns:
         The figures of best.pt on the validation split; None where that has no box to find.
     """
-    recipe = job.recipe
-    anchors = choose_anchors(job)
-    console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
-    for line in warnings(job):
+    recipe, entry = job.recipe, DETECTORS[job.recipe.detector]
+    settings = settled_detector(job)
+    for line in [*unread(recipe), *warnings(job)]:
         console.print(line)
-    decoder = Decoder(anchors).to(job.fabric.device)
-    config = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
-    weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
-    criterion = YOLOLoss(decoder, config, weights).to(job.fabric.device)
+    criterion = entry.criterion(entry.decoder(settings), settings).to(job.fabric.device)
     task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
-    extra = {"anchors": [list(anchor) for anchor in anchors], "decode": DECODE_TYPE, "imgsz": recipe.imgsz}
+    extra: dict[str, Any] = {"detector": entry.name, "decode": entry.decode, "imgsz": recipe.imgsz}
+    if entry.anchored:
+        extra["anchors"] = [list(anchor) for anchor in settings.anchors]
     best = job.weights / "best.pt"
 
     def improved(network: nn.Module, metrics: dict[str, float]) -> None:
@@ -113,11 +116,38 @@ def train_detector(job: Job, model: YOLOv3) -> dict[str, float | None]:
         model.compile()  # in place: names in checkpoints stay as they are
     transform = train_transform(recipe.imgsz, recipe.augment)
     dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
-    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
+    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv", job.services)
+    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
+    if not job.trained:
+        network, metrics = job.fit(
+            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
+        )
+        job.save(job.last, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     metrics = checkpoint.load(best, "detector")["metrics"]
     return metrics if demanded(job.val) else dict.fromkeys(metrics)
+
+
+def settled_detector(job: Job) -> Settings:
+    """What the detector of a run is made of; says how its anchors fit, if it has any."""
+    recipe = job.recipe
+    if not DETECTORS[recipe.detector].anchored:
+        return Settings(len(job.names), recipe.imgsz)
+    anchors = choose_anchors(job)
+    console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
+    loss = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
+    weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
+    return Settings(len(job.names), recipe.imgsz, tuple(anchors), loss, weights)
+
+
+def unread(recipe: Recipe) -> list[str]:
+    """A line on what the recipe says and its detector does not look at."""
+    if DETECTORS[recipe.detector].anchored:
+        return []
+    keys = [f"loss.{key}" for key, value in recipe.loss if value != Loss.model_fields[key].default]
+    keys += ["anchors"] if recipe.anchors is not None else []
+    flags = spelling()
+    return [f"{recipe.detector} does not look at {', '.join(flags[key] for key in keys)}"] if keys else []
 
 
 def demanded(split: Split) -> int:

@@ -1,4 +1,4 @@
-"""A training run's folder, read back: its figures, its detector, its backbones."""
+"""A training run's folder, read back: its figures, its detector or segmenter, its backbones."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from evaluation.accuracy import BackboneFile
 from evaluation.average_precision import Options, evaluate_detector
 from models import Detector, load_detector
+from models.segmenter import Segmenter, load_segmenter
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import hushed
@@ -63,6 +64,17 @@ class Run:
         if not (self.folder / BEST).is_file():
             raise UserError("has no detector", where=self.folder, mend="train one without --pretrain-only, on boxes")
         return load_detector(self.folder / BEST, pick_device("auto"))
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """The segmenter of the best epoch, on the fastest device that there is.
+
+        Raises:
+            UserError: the run has trained none, or its file is damaged.
+        """
+        if not (self.folder / BEST).is_file():
+            raise UserError("has no segmenter", where=self.folder, mend="train one with --task segment")
+        return load_segmenter(self.folder / BEST, pick_device("auto"))
 
     @cached_property
     def backbones(self) -> dict[str, BackboneFile]:

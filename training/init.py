@@ -8,7 +8,7 @@ from typing import Any
 
 from data.archives import fetch
 from models.backbone import Backbone
-from models.backbones import make_backbone
+from models.backbones import BACKBONES, make_backbone
 from models.torchvision_backbones import FILES
 from models.weights_files import Beginning, read_weights
 from training.job import Job
@@ -42,7 +42,8 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
     """
     if recipe.init is None:
         return None
-    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, recipe.backbone, download=download)
+    giver = BACKBONES.pick(recipe.backbone).lender or recipe.backbone
+    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, giver, download=download)
     content = read_weights(path, recipe.backbone, recipe.width)
     return Beginning(path, sha256_of(path), content)
 
@@ -50,6 +51,16 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
 def reused(recipe: Recipe) -> dict[str, str]:
     """What checkpoints say of the file whose weights a recipe reuses; empty where it reuses none."""
     return {"file": recipe.weights.name, "sha256": sha256_of(recipe.weights)} if recipe.weights else {}
+
+
+def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
+    """What a run is going to fetch to begin with; None where it is here, or where nothing is to be fetched."""
+    if recipe.init is None or isinstance(recipe.init, Path) or not download:
+        return None
+    published = PUBLISHERS[recipe.init](model_of(recipe.init, recipe.backbone))
+    if (FOLDER / recipe.init / published.name).exists():
+        return None
+    return f"{published.name} is fetched from {published.url}"
 
 
 def located(source: str, backbone: str, *, download: bool) -> Path:
@@ -162,5 +173,7 @@ def fresh_backbone(job: Job) -> Backbone:
     """The recipe's backbone, with random weights or those that the run begins with."""
     backbone = make_backbone(job.recipe.backbone, job.recipe.width)
     if job.begins is not None:
-        checkpoint.load_state(backbone, job.begins.content["model"], job.begins.path)
+        lent = BACKBONES.pick(job.recipe.backbone).lender  # then the file may hold the first block alone
+        own = backbone.state_dict() if lent else {}
+        checkpoint.load_state(backbone, own | job.begins.content["model"], job.begins.path)
     return backbone

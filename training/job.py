@@ -1,6 +1,6 @@
 """One training run: what all its phases share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,14 @@ from data.seen import KEY
 from data.views import View
 from models.batchnorm import globalise
 from models.weights_files import Beginning
+from training.held import Held
+from training.loggers import Services
 from training.logs import Logs
 from training.loop import Hooks, Loop, Task
 from training.same_data import Identity
 from utils import checkpoint
 from utils.config import Phase, Recipe
-from utils.errors import UserError
+from utils.console import console
 from utils.stop import Stop
 
 SHOWN = 8  # images of a batch that an error names
@@ -39,6 +41,7 @@ class Job:
         data_identity: of what it reads.
         reused: of the file whose weights the detector's backbone takes; empty for none.
         learnt: kind of checkpoint → numbers of the pictures that it has learnt from (data/seen.py).
+        services: loggers that are open, on the first rank.
     """
 
     fabric: Any
@@ -53,6 +56,7 @@ class Job:
     data_identity: Identity = field(default_factory=dict)
     reused: dict[str, str] = field(default_factory=dict)
     learnt: dict[str, Tensor] = field(default_factory=dict)
+    services: Services = ()
 
     @property
     def names(self) -> list[str]:
@@ -65,6 +69,16 @@ class Job:
         return self.folder / "weights"
 
     @property
+    def last(self) -> Path:
+        """The checkpoint to go on from; when the detector is trained, its weights of the last epoch and no more."""
+        return self.weights / "last.pt"
+
+    @property
+    def trained(self) -> bool:
+        """Whether the detector or segmenter was trained before this process began."""
+        return self.resumed.get("kind") in ("detector", "segmenter")
+
+    @property
     def lesson(self) -> Description:
         """The data set that the backbone learns from, as it sees it: its classes, and whether one excludes another."""
         return self.pretrain_splits[0].description
@@ -75,16 +89,8 @@ class Job:
         return View.of(self.recipe.stage)
 
     def rank_batch(self, phase: Phase) -> int:
-        """Images per step of each rank.
-
-        Raises:
-            UserError: the ranks do not divide the batch.
-        """
-        share, rest = divmod(phase.batch_size, self.fabric.world_size)
-        if rest:
-            what = f"{phase.batch_size} images a step for {self.fabric.world_size} processes"
-            raise UserError(what, where="--batch-size", mend="give a multiple of the processes")
-        return share
+        """Images per step of each rank."""
+        return int(phase.batch_size // self.fabric.world_size)
 
     def order(self, images: int, seed: int, views: int = 0) -> EpochSampler:
         """This rank's share of a random order of so many images."""
@@ -125,18 +131,18 @@ class Job:
         *,
         seed: int,
         split: Split | None = None,
-        keep: bool = False,
         extra: dict[str, Any] | None = None,
         improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None,
+        hold: Sequence[nn.Module] = (),
     ) -> tuple[nn.Module, dict[str, float]]:
         """Run the training loop, or the rest of it; last.pt is the resumable checkpoint.
 
         Args:
             loader: training batches.
             split: the images that the batches' indices count [the training split].
-            keep: write last.pt at the end too.
             extra: goes into last.pt.
             improved: told whenever the validation figure is the best so far.
+            hold: modules that are fixed for as many epochs as the phase says.
 
         Returns:
             The averaged network and its last validation figures.
@@ -149,11 +155,12 @@ class Job:
 
         if self.fabric.world_size > 1:
             globalise(task.model)
-        last = self.weights / "last.pt"
-        hooks = Hooks(lambda state: self.save(last, {"kind": "training", **(extra or {}), **state}), improved, describe)
+        hooks = Hooks(
+            lambda state: self.save(self.last, {"kind": "training", **(extra or {}), **state}), improved, describe
+        )
         state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
-        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state)
-        found = loop.fit()
-        if keep:
-            loop.save()
-        return found
+        held = Held.of(hold, phase, several=self.fabric.world_size > 1)
+        if held:
+            console.print(f"{task.name}: {len(hold)} blocks are fixed for {held.until} of {phase.epochs} epochs")
+        loop = Loop(self.fabric, task, phase, loader, logs, hooks, self.stop, seed=seed, state=state, held=held)
+        return loop.fit()

@@ -1,8 +1,9 @@
-"""What a run writes down while it trains: a CSV, TensorBoard events and lines."""
+"""What a run writes down while it trains: a CSV, lines, and whatever loggers it has."""
 
 import csv
 from pathlib import Path
 
+from training.loggers import Services
 from utils.console import console
 from utils.files import csv_text, write_text
 
@@ -33,15 +34,12 @@ class Table:
 
 
 class Logs:
-    """One row an epoch, to the CSV, to TensorBoard and to the terminal; nothing on ranks other than the first."""
+    """One row an epoch, to the CSV, the loggers and the terminal; nothing on ranks other than the first."""
 
-    def __init__(self, folder: Path, table: str) -> None:
-        if console.quiet:
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.table = Table(folder / table)
-        self.events = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: Path, table: str, services: Services = ()) -> None:
+        self.services = services
+        if not console.quiet:
+            self.table = Table(folder / table)
 
     def forget(self, task: str, epoch: int) -> None:
         """Drop what is noted of a task's epochs after this one: those are about to run again."""
@@ -53,9 +51,10 @@ class Logs:
         if console.quiet:
             return
         self.table.add({"task": task, "epoch": epoch, **{key: f"{value:.6g}" for key, value in values.items()}})
-        for key, value in values.items():
-            self.events.add_scalar(f"{task}/{key}", value, epoch)
-        self.events.flush()
+        named = {f"{task}/{key.replace('@', '_at_')}": value for key, value in values.items()}  # MLflow takes no @
+        for service in self.services:
+            service.do("log_metrics", named, epoch)
+            service.do("save")
         shown = "  ".join(f"{key.removeprefix('train/')} {value:.4g}" for key, value in values.items() if key != "lr")
         console.print(f"{task} {epoch}/{epochs}  {shown}")
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
+from training.held import Held
 from training.logs import Logs
 from training.lost import Lost
 from training.ranks import agree, mean_over_ranks
@@ -107,6 +108,7 @@ class Loop:
         loader: training batches, over an EpochSampler.
         seed: of what the network itself draws, in dropout.
         state: a former `save` of the same task to go on from, or empty.
+        held: what is fixed at first.
     """
 
     def __init__(
@@ -121,7 +123,9 @@ class Loop:
         *,
         seed: int,
         state: dict[str, Any],
+        held: Held | None = None,
     ) -> None:
+        self.held = held
         self.fabric, self.task, self.phase, self.loader = fabric, task, phase, loader
         self.logs, self.hooks, self.stop, self.seed = logs, hooks, stop, seed
         self.position = Position(**state["position"]["within"]) if state else Position()
@@ -247,6 +251,8 @@ class Loop:
         self.loader.sampler.epoch = at.epoch
         self.loader.sampler.skip = at.batch * (self.loader.batch_size or 1)
         self.model.train()
+        if self.held:
+            self.held.begin(at.epoch)
         began = asked = time.monotonic()
         waited, self.lost.count = 0.0, 0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
@@ -297,6 +303,8 @@ class Loop:
 
     def _update(self) -> None:
         """Clip, step, average."""
+        if self.held:
+            self.held.before_update(self.position.epoch)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         if math.isfinite(self.phase.clip):
             clip_gradients(self.optimizer.optimizer, self.phase.clip)

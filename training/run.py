@@ -7,23 +7,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from data.records import Split
-from data.seen import KEY, numbers_of
 from evaluation.learnt import judged_by
 from models.backbones import make_backbone
-from models.weights_files import Beginning
-from models.yolov3 import YOLOv3
-from training.backbone import begin_detector, load_backbone, reuse_backbone
+from models.detectors import DETECTORS, Settings
+from training.backbone import begin_detector, reuse_backbone
 from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
-from training.check import check_sizes
+from training.check import check_batches
+from training.console_log import note_in
 from training.detector import train_detector
-from training.init import beginning, fresh_backbone, reused
+from training.init import fresh_backbone
+from training.inputs import Inputs, gather, has_boxes, read_resumed
 from training.job import Job
-from training.reading import CACHE, IMAGES, Pair, lessons, read_pairs, settle_source, tell, with_pixels
-from training.same_data import Identity, identity, refuse_changed
+from training.loggers import opened
+from training.reading import CACHE, IMAGES, Pair, lessons, with_pixels
 from training.segmenter import train_segmenter
 from utils import checkpoint
 from utils.claim import claimed
@@ -31,7 +28,7 @@ from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
 from utils.files import json_text, make_folder, remove_unfinished, write_text
-from utils.recipes import build, refuse_differences, save_recipe
+from utils.recipes import save_recipe
 from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
 from utils.stop import Stop
@@ -66,39 +63,19 @@ def carry_out(
         UserError: the data, the weights or the run to go on with are not what the recipe asks for.
         Stopped: by a signal.
     """
-    if recipe.weights is not None:
-        load_backbone(recipe.weights, recipe)
-    with fabric.rank_zero_first(local=True):  # the first one makes or unpacks what is missing
-        begins = beginning(recipe, download=download)
-        pairs = read_pairs(recipe, download=download)
-    tell(pairs)
-    recipe = settle_source(recipe, pairs)
-    check_sizes(recipe)
-    lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
-    for line in lines:
-        console.print(line)
-    refuse_nothing(recipe, pairs[0][0])
-    own_data = identity(named_splits(recipe, pairs))
-    run_folder = folder or fabric.broadcast(new_run(project, "train", name) if fabric.is_global_zero else None)
-    with alone(fabric, run_folder):
-        taken = reused(recipe)
-        resumed = read_resumed(run_folder, recipe, begins, taken, {} if accept_changed else own_data) if folder else {}
-        if fabric.is_global_zero:
-            make_folder(run_folder / "weights")
-            save_recipe(recipe, run_folder / "recipe.yaml")
-        console.print(f"run folder {run_folder}, {recipe.device}, {recipe.precision}")
-        learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins) if fabric.is_global_zero else {}
-        began, detector = time.monotonic(), pairs[0]
-        if recipe.cache_images != "off":
-            detector, lesson = kept_pairs(recipe, pairs, fabric, run_folder / IMAGES)
-        job = Job(fabric, recipe, *detector, run_folder, resumed, stop, lesson, begins, own_data, taken, learnt)
-        metrics = run(job)
-        fabric.barrier()
-        if fabric.local_rank == 0:
-            shutil.rmtree(run_folder / CACHE, ignore_errors=True)
-        if fabric.is_global_zero:
-            finish(job, metrics, time.monotonic() - began)
-    return run_folder
+    check_batches(recipe, fabric.world_size)
+    found = gather(recipe, download=download, one_by_one=fabric.rank_zero_first(local=True))
+    with ExitStack() as stack:
+        if folder is None:
+            made = stack.enter_context(new_run(project, "train", name)) if fabric.is_global_zero else None
+            own = fabric.broadcast(made)
+        else:
+            own = folder
+        stack.enter_context(alone(fabric, own))
+        data = {} if accept_changed else found.data_identity
+        resumed = read_resumed(own, found, data) if folder else {}
+        train_in(own, found, resumed, fabric, stop)
+    return Path(own)
 
 
 @contextmanager
@@ -117,40 +94,38 @@ def alone(fabric: Any, folder: Path) -> Iterator[None]:
         yield
 
 
-def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
-    """What the run reads, by name."""
-    found = dict(zip(("train", "val"), pairs[0], strict=True))
-    return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
-
-
-def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
-    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
-
-    Args:
-        detector, lesson: training splits.
-    """
-    paths = [begins.path if begins else None, recipe.weights]
-    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
-    backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
-    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
-
-
-def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor what stands on it.
-
-    Raises:
-        UserError: it would.
-    """
-    segments = recipe.task == "segment"
-    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
-        what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
-        mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
-        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
-
-
-def has_boxes(train: Split) -> bool:
-    """Whether a detector has something to learn from."""
-    return train.description.boxed and any(record.asked.any() for record in train.records)
+def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, stop: Stop) -> None:
+    """Train with what was read; everything goes into the folder."""
+    recipe, lesson, detector = found.recipe, found.lesson, found.pairs[0]
+    if fabric.is_global_zero:
+        make_folder(folder / "weights")
+        save_recipe(recipe, folder / "recipe.yaml")
+        note_in(folder)
+    console.print(f"run folder {folder}, {recipe.device}, {recipe.precision}")
+    began = time.monotonic()
+    if recipe.cache_images != "off":
+        detector, lesson = kept_pairs(recipe, found.pairs, fabric, folder / IMAGES)
+    with opened(recipe, folder) as services:
+        job = Job(
+            fabric,
+            recipe,
+            *detector,
+            folder,
+            resumed,
+            stop,
+            lesson,
+            begins=found.begins,
+            data_identity=found.data_identity,
+            reused=found.reused,
+            learnt=found.learnt,
+            services=services,
+        )
+        metrics = run(job)
+    fabric.barrier()
+    if fabric.local_rank == 0:
+        shutil.rmtree(folder / CACHE, ignore_errors=True)
+    if fabric.is_global_zero:
+        finish(job, metrics, time.monotonic() - began)
 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
@@ -162,38 +137,11 @@ def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Pa
     return detector, lessons(recipe, backbone)[0]
 
 
-def read_resumed(
-    folder: Path, recipe: Recipe, begins: Beginning | None, taken: dict[str, str], data: Identity
-) -> dict[str, Any]:
-    """The checkpoint to go on from, or nothing where a run has none yet.
-
-    Raises:
-        UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights,
-            or other data.
-    """
-    last = folder / "weights" / "last.pt"
-    if not last.exists():
-        return {}
-    resumed = checkpoint.load(last, "training")
-    # Another number of processes goes on just as well, and so does another place of the same data.
-    kept = {"devices": recipe.devices, "num_nodes": recipe.num_nodes, "data": recipe.data}
-    made = build(Recipe, resumed["recipe"], last)
-    kept["pretrain"] = made.pretrain.model_copy(update={"data": recipe.pretrain.data})
-    made = made.model_copy(update=kept)
-    refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
-    if begins and begins.identity != resumed.get("init"):
-        raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
-    if recipe.weights and resumed.get("reused", taken) != taken:
-        raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
-    refuse_changed(data, resumed.get("data_identity", {}), last)
-    return resumed
-
-
 def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
     """The reason to stop after pre-training, if there is one."""
     if job.recipe.pretrain_only:
         return "--pretrain-only"
-    if not taps:
+    if not taps and DETECTORS[job.recipe.detector].tapped:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
     return None if has_boxes(job.train) else "the training images have no boxes"
 
@@ -215,7 +163,8 @@ def run(job: Job) -> dict[str, Any]:
         console.print(f"no detector: {reason}")
         return taught
     seed_process(recipe.seed, DETECTOR_SEED)
-    model = YOLOv3(make_backbone(recipe.backbone, recipe.width), len(job.names))
+    settings = Settings(len(job.names), recipe.imgsz)
+    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width), settings)
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:
@@ -234,10 +183,10 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run goes on from is of no use any more, unless it is the detector as it ended.
     """
-    if not (job.weights / "best.pt").exists():
-        (job.weights / "last.pt").unlink(missing_ok=True)
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
+    if "map" not in metrics:
+        job.last.unlink(missing_ok=True)
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         known = metrics["map"] is not None

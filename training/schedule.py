@@ -64,6 +64,6 @@ def exhausted(phase: Phase, history: Sequence[float]) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The same rate for all parameters."""
+    """The rate for all parameters, times the factor of those with one of their own."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("factor", 1.0)

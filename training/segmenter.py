@@ -17,7 +17,7 @@ from evaluation.segmentation import count_all, overall, segment_split
 from models.backbones import make_backbone
 from models.fcn import FCN, FCNS
 from models.segmenter import KIND
-from training.backbone import reuse_backbone
+from training.backbone import reuse_backbone, reused_count
 from training.features import batch_images
 from training.job import Job
 from training.logs import Logs
@@ -106,8 +106,13 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
     loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks, leave_out=True)
-    logs = Logs(job.folder, "results.csv")
-    job.fit(task, recipe.train, loader, logs, seed=recipe.seed, keep=True, extra=extra, improved=improved)
+    logs = Logs(job.folder, "results.csv", job.services)
+    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
+    if not job.trained:
+        network, metrics = job.fit(
+            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
+        )
+        job.save(job.last, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
 

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from models.backbones import make_backbone
+from models.detectors import DETECTORS
 from models.plan import make_plan, plan_table
-from training.check import check_names
+from training import inputs
+from training.check import check_batches, check_names
+from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
+from training.loggers import check_loggers
 from training.ranks import watched
 from training.run import carry_out
 from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
@@ -18,7 +22,7 @@ from utils.console import console, hushed
 from utils.errors import UserError
 from utils.flags import keys_of, spelling
 from utils.recipes import load_recipe, refuse_differences
-from utils.runs import FINISHED, newest_run
+from utils.runs import BEST, FINISHED, newest_run
 from utils.stop import Stop
 from utils.tables import near
 
@@ -75,7 +79,7 @@ def train(
         Stopped: by a signal; `resume` goes on with it.
     """
     source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
-    with hushed(quiet):
+    with hushed(quiet), noted():
         begun = choose(source, keys_of(changes), preset=preset, resume=resume, project=project)
         first_speaks(begun.recipe)
         show_plan(begun.recipe)
@@ -111,10 +115,14 @@ def choose(
         raise UserError("a resumed run keeps its recipe", where="--resume", mend="leave --recipe and --preset away")
     folder = newest_run(project, finished=False) if resume is True else Path(resume)
     if (folder / FINISHED).exists():
-        raise UserError("this run is finished", where=folder, mend="start a new one without --resume")
+        mend = "start a new one without --resume"
+        if (folder / BEST).exists():
+            mend += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
+        raise UserError("this run is finished", where=folder, mend=mend)
     recipe = load_recipe(folder / "recipe.yaml", {})
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
-    moved = {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
+    moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on
+    moved |= {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
     recipe = recipe.model_copy(update=moved)  # the same pictures in another place are the same data
     refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags away, or start a new run")
     return Begun(recipe, folder)
@@ -123,6 +131,7 @@ def choose(
 def show_plan(recipe: Recipe) -> None:
     """Print what each sub-module will hold and cost; refuses a k that the backbone has not."""
     check_names(recipe)
+    check_loggers(recipe)
     backbone = make_backbone(recipe.backbone, recipe.width)
     if recipe.pretrains:
         plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
@@ -131,11 +140,11 @@ def show_plan(recipe: Recipe) -> None:
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
+        size = f"{recipe.data.name}, {recipe.imgsz} px"
         if recipe.task == "segment" and not recipe.pretrain_only:
-            size = f"{recipe.data.name}, {recipe.imgsz} px"
             console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
-        elif backbone.taps and not recipe.pretrain_only:
-            console.print(f"detector: {recipe.data.name}, {recipe.imgsz} px, epochs {recipe.train.epochs}")
+        elif (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
+            console.print(f"detector: {recipe.detector}, {size}, epochs {recipe.train.epochs}")
 
 
 def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:
@@ -158,6 +167,17 @@ def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:
             download=download,
             accept_changed=begun.accept_changed,
         )
+
+
+def rehearse(begun: Begun, *, download: bool) -> None:
+    """Check all that a run would read, and make nothing: the end of `train.py --dry-run`.
+
+    Raises:
+        UserError: as in train, for everything that shows before the first step.
+    """
+    recipe = settle(begun.recipe)
+    check_batches(recipe, recipe.devices * recipe.num_nodes)
+    inputs.rehearse(recipe, folder=begun.folder, download=download, accept_changed=begun.accept_changed)
 
 
 def refuse_several(recipe: Recipe) -> None:

@@ -4,7 +4,8 @@ All three only read and write memory, as fast as it can be read and written: wha
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from itertools import chain
 from typing import Any
@@ -14,24 +15,58 @@ from torch import Tensor, nn
 
 from utils.config import Phase
 
+BLOCK = re.compile(r"b[1-9][0-9]*\.")
 YOUNG = 10  # times `every`: until then the average looks back on fewer updates than one pass would take in
 
 
 def make_optimizer(model: nn.Module, phase: Phase, *, scaled: bool = False) -> torch.optim.Optimizer:
     """SGD or AdamW over the trainable parameters; weight decay on matrices only, unless the phase says on all.
 
+    Layers with a rate of their own are in groups of their own, whose `factor` training.schedule looks at.
+
     Where the loss is scaled, for fp16, torch's fused optimisers are left out: Fabric does not unscale their gradients,
     and SGD would go on from momentum that was never set if the first step overflows.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": phase.weight_decay * phase.decay_all},
-    ]
+    groups: list[dict[str, Any]] = []
+    for factor, trainable in by_factor(model, phase.rates).items():
+        own = {"factor": factor} if phase.rates else {}
+        matrices, others = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
+        groups += [
+            {"params": matrices, "weight_decay": phase.weight_decay, **own},
+            {"params": others, "weight_decay": phase.weight_decay * phase.decay_all, **own},
+        ]
     if phase.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=phase.lr, betas=(phase.momentum, 0.999), fused=not scaled)
     nesterov = phase.optimizer == "nesterov"
-    return torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=not scaled)
+    fused = not scaled and not phase.freeze_epochs  # it cannot take in weights that have no momentum yet beside others
+    return torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=fused)
+
+
+def by_factor(model: nn.Module, rates: Mapping[str, float]) -> dict[float, list[nn.Parameter]]:
+    """Trainable parameters by the factor on their learning rate, 1 for those that no layer of `rates` holds."""
+    found: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            layer = layer_of(layer_name(model, name), rates)
+            found.setdefault(rates[layer] if layer else 1.0, []).append(parameter)
+    return found
+
+
+def layer_name(model: nn.Module, name: str) -> str:
+    """What a parameter is called in `rates`: blocks of the backbone are b1, b2 and so on, whatever holds them."""
+    first, _, rest = name.removeprefix("backbone.").partition(".")
+    number, _, rest = rest.partition(".")
+    if first not in ("blocks", "part", "prefix"):
+        return name
+    return f"b{int(number) + 1 + (getattr(model, 'start', 0) if first == 'part' else 0)}.{rest}"
+
+
+def layer_of(name: str, layers: Iterable[str]) -> str | None:
+    """The innermost of some layers that a parameter belongs to; `backbone` holds all blocks."""
+    own = [layer for layer in layers if f"{name}.".startswith(f"{layer}.")]
+    if not own and "backbone" in layers and BLOCK.match(name):
+        return "backbone"
+    return max(own, key=len, default=None)
 
 
 def clip_gradients(optimizer: torch.optim.Optimizer, bound: float) -> Tensor:

@@ -45,8 +45,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
             raise
 
 
-def load(path: Path, kind: str) -> dict[str, Any]:
-    """Read a checkpoint of a kind: `backbone`, `stage`, `detector` or `training`.
+def load(path: Path, *kinds: str) -> dict[str, Any]:
+    """Read a checkpoint of one of some kinds: `backbone`, `stage`, `detector` or `training`.
 
     Raises:
         UserError: missing, damaged, a pickle, too large once unpacked, of another kind, or with values that are not
@@ -54,11 +54,12 @@ def load(path: Path, kind: str) -> dict[str, Any]:
     """
     content = load_tensors(path)
     found = content.get("kind")
-    if found != kind:
+    if found not in kinds:
+        wanted = " or ".join(kinds)
         raise UserError(
-            f"holds `{found or 'no known kind'}`, not `{kind}`", where=path, mend=f"give a {kind} checkpoint"
+            f"holds `{found or 'no known kind'}`, not `{wanted}`", where=path, mend=f"give a {wanted} checkpoint"
         )
-    return checked(content, kind, path)
+    return checked(content, str(found), path)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

@@ -15,10 +15,18 @@ SOURCES = ("timm", "torchvision")  # whose own weights a run may begin with
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
-Baselines = Annotated[
-    tuple[Baseline, ...],
-    BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value),
-]
+Listed = BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value)
+Baselines = Annotated[tuple[Baseline, ...], Listed]
+
+
+def as_rates(value: object) -> object:
+    """A flag's `b1=0,backbone=0.1` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    return dict(pair.strip().partition("=")[::2] for pair in value.split(",") if pair.strip())
+
+
+Rates = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(as_rates)]
 
 
 class Section(BaseModel):
@@ -52,6 +60,13 @@ class Phase(Section):
         10, ge=1, description="updates that the average takes in at a time; one at first, and the rest to validate"
     )
     val_every: int = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
+    freeze_epochs: Share = Field(
+        0.0, description="share of the epochs in which blocks with weights from elsewhere are fixed; then they learn"
+    )
+    rates: Rates = Field(
+        {},
+        description="factors on the learning rate by layer, as in backbone=0.1,b1=0: blocks, or other parts",
+    )
     patience: int | None = Field(
         None, ge=1, description="stop after so many validations without a better one; plateau: epochs before a verdict"
     )
@@ -117,6 +132,11 @@ class Augment(Section):
     zoom_out: Share = Field(0.0, description="image on a grey canvas up to three times as wide (SSD); detector only")
     mosaic: Share = Field(0.0, description="four images in one (YOLOv4); detector only")
     mixup: Share = Field(0.0, description="two images on top of each other; detector only")
+    pca: float = Field(
+        0.0,
+        ge=0,
+        description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
+    )
     closing: Share = Field(0.1, description="last share of the detector's epochs without mosaic and mixup")
 
 
@@ -127,6 +147,7 @@ class Recipe(Section):
     imports: tuple[Path, ...] = Field((), description="python files that add to what there is (docs/extending.md)")
     backbone: str = Field("darknet53", description="network to split, pre-train and detect with")
     width: Annotated[float, Field(gt=0, le=4)] = Field(1.0, description="factor on all channel counts")
+    detector: str = Field("yolov3", description="what finds boxes on the backbone")
     task: Literal["detect", "segment"] = Field(
         "detect", description="what is trained on the backbone: a detector, or a class for every pixel"
     )
@@ -180,6 +201,9 @@ class Recipe(Section):
     num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")
     workers: int = Field(1, ge=0, description="processes that read images, for each device")
     seed: int = Field(0, ge=0, description="seed of weights, order and augmentation")
+    logger: Annotated[tuple[str, ...], Listed] = Field(
+        ("tensorboard",), description="where figures go besides the CSV files, comma-separated"
+    )
     strict: bool = Field(False, description="damaged images or labels stop the run instead of being left out")
     pretrain: Pretrain = Pretrain()
     train: Phase = Phase()
@@ -200,6 +224,10 @@ class Recipe(Section):
             raise ValueError("init_freeze puts classifiers on fixed weights: give init and cl_splits, and no baselines")
         if self.freeze and not (self.weights or self.init) and self.cl_splits == 0:
             raise ValueError("freeze would fix random weights; give weights, init or cl_splits")
+        if self.train.freeze_epochs and (self.freeze or not (self.weights or self.init or self.cl_splits)):
+            raise ValueError("freeze_epochs is for weights from elsewhere: give weights, init or cl_splits, no freeze")
+        if self.pretrain.freeze_epochs and (not self.init or self.init_freeze):
+            raise ValueError("pretrain.freeze_epochs is for weights that init gives, without init_freeze")
         return self
 
     @property
@@ -230,7 +258,7 @@ class Recipe(Section):
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         moves = self.pretrain.jitter > 0 if self.pretrain.source == "objects" else self.pretrain.crop < 1
-        return moves or self.augment.fliplr > 0 or self.augment.photometric > 0
+        return moves or any(own > 0 for own in (self.augment.fliplr, self.augment.photometric, self.augment.pca))
 
     @property
     def views(self) -> int:

@@ -16,11 +16,20 @@ T = TypeVar("T")
 
 
 class Plain(Console):
-    """A console on which no text can steer the terminal."""
+    """A console on which no text can steer the terminal.
+
+    Attributes:
+        copy: gets all that is printed too; None for nobody.
+    """
+
+    copy: Console | None = None
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print with control characters spelt out."""
-        super().print(*(printable(own) if isinstance(own, str) else own for own in objects), **options)
+        shown = [printable(own) if isinstance(own, str) else own for own in objects]
+        super().print(*shown, **options)
+        if self.copy and not self.quiet:
+            self.copy.print(*shown, **options)
 
     def on_broken_pipe(self) -> None:
         """Leave it to whoever ends the process: rich would end it with a code of its own."""

@@ -96,8 +96,13 @@ def leave(code: int) -> NoReturn:
 def run_cli(main: Callable[[], None]) -> NoReturn:
     """Run an entry script: user errors become one line and exit code 2, a signal 128 and its number."""
     prepare_output()
+    from utils import version  # which few processes want
+
     try:
-        main()
+        if sys.argv[1:] == [version.FLAG]:
+            print(version.named())
+        else:
+            main()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         leave(2)

@@ -11,7 +11,15 @@ from pydantic.fields import FieldInfo
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.plugins import FLAG, add_import_flag
-from utils.tables import Table, near
+from utils.tables import listed, near
+
+NAMED = {
+    "backbone": "backbone",
+    "detector": "detector",
+    "pretrain.head": "head",
+    "fcn": "fully convolutional head",
+    "logger": "logger",
+}  # recipe key → kind of what it names
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
@@ -47,12 +55,8 @@ def keys_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {keys[keyword]: value for keyword, value in keywords.items()}
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Table[Any]]) -> None:
-    """One flag for each recipe key; values are checked by the recipe, not here.
-
-    Args:
-        named: key → the table of what it may name.
-    """
+def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag for each recipe key; values are checked by the recipe, not here."""
     groups: dict[str | None, argparse._ArgumentGroup] = {}
     for flag, section, key, field in recipe_flags():
         if section not in groups:
@@ -62,8 +66,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser, named: Mapping[str, Table[
         options: dict[str, Any] = {"dest": name, "default": None}
         if field.annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
-        elif name in named:
-            options["metavar"] = "{" + ",".join(named[name].spellings) + "}"
+        elif name in NAMED:
+            options["metavar"] = "{" + ",".join(listed(NAMED[name])) + "}"
         elif get_origin(field.annotation) is Literal:
             options["metavar"] = "{" + ",".join(get_args(field.annotation)) + "}"
         else:

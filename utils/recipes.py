@@ -1,21 +1,37 @@
 """Recipes and other yaml files: read, laid over each other, checked, compared, written."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from utils.config import SOURCES, Recipe
+from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
+from utils.zoo import PREFIX, weight_file
 
 HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "init", "pretrain.data", "imports")
+# Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
+LATER: dict[str, Any] = {
+    "imports": [],
+    "init": None,
+    "init_freeze": False,
+    "task": "detect",
+    "fcn": "fcn8s",
+    "detector": "yolov3",
+    "train.freeze_epochs": 0.0,
+    "train.rates": {},
+    "pretrain.freeze_epochs": 0.0,
+    "pretrain.rates": {},
+    "augment.pca": 0.0,
+}
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -129,15 +145,16 @@ def flag_yaml(value: str, where: Path | str) -> object:
         raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, mend=error.mend) from error
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by `key` or `section.key`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
     """Keys in which two recipes disagree, with both values, as `train.epochs is 3, not 5`."""
-
-    def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        return found
-
     one, two = flat(recipe.model_dump(mode="json")), flat(other.model_dump(mode="json"))
     return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
 
@@ -154,17 +171,51 @@ def refuse_differences(recipe: Recipe, other: Recipe, where: Path, mend: str) ->
 
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:
     """Make the recipe's relative paths absolute, in place: a run must be found again from any folder."""
+    change_paths(values, lambda path: (folder / path).resolve())
+
+
+def relate_paths(values: dict[str, Any], folder: Path) -> None:
+    """Make paths relative to the folder of the recipe, in place, where both are in one project.
+
+    That is this repository, or the folder in which the folder of the runs is: PROJECT/runs/train/exp. Whoever moves or
+    sends all of it sends what still fits together. Other paths stay absolute.
+    """
+    homes = [home for home in (ROOT, *folder.parents[2:3]) if folder.is_relative_to(home) and home.parent != home]
+
+    def related(path: str | Path) -> str:
+        near = any(Path(path).is_relative_to(home) for home in homes)
+        return Path(os.path.relpath(path, folder)).as_posix() if near else str(path)
+
+    change_paths(values, related)
+
+
+def change_paths(values: dict[str, Any], change: Callable[[str | Path], str | Path]) -> None:
+    """Put what a function makes of each path of a recipe in its place."""
     for name in PATHS:
         section, _, key = name.rpartition(".")
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
             if name == "init" and value in SOURCES:
                 continue
+            if isinstance(value, str) and value.startswith(PREFIX):
+                own[key] = weight_file(value)
+                continue
             given = [value] if isinstance(value, str | Path) else value
-            paths = [(folder / each).resolve() if isinstance(each, str | Path) else each for each in given]
+            paths = [change(each) if isinstance(each, str | Path) else each for each in given]
             own[key] = paths[0] if isinstance(value, str | Path) else paths
 
 
+def without_later(values: dict[str, Any]) -> None:
+    """Drop, in place, the keys of LATER of which a recipe says nothing."""
+    for name, unused in LATER.items():
+        section, _, key = name.rpartition(".")
+        own = values.get(section, {}) if section else values
+        if own.get(key) == unused:
+            own.pop(key, None)
+
+
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the merged recipe, ready for load_recipe."""
-    write_text(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    """Write the merged recipe, ready for load_recipe; paths within one project are relative to the file."""
+    values = recipe.model_dump(mode="json")
+    relate_paths(values, path.parent.resolve())
+    write_text(path, yaml.safe_dump(values, sort_keys=False))

@@ -1,22 +1,53 @@
 """Run folders: runs/<kind>/exp, exp2, exp3…; a finished training run holds metrics.json."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from utils.errors import UserError
 from utils.files import first_free, make_folder
 from utils.names import checked_name
+from utils.zoo import PREFIX, shipped, weight_file
 
 FINISHED = "metrics.json"
-BEST = "weights/best.pt"
+WEIGHTS = "weights"
+BEST = f"{WEIGHTS}/best.pt"
+NOTES = ("recipe.yaml", "console.log", "events.out.tfevents*")  # files that alone are not worth a folder
 
 
-def new_run(project: Path, kind: str, name: str = "exp") -> Path:
-    """Create the next free run folder, project/kind/name{,2,3…}.
+def new_run(project: Path, kind: str, name: str = "exp") -> contextlib.AbstractContextManager[Path]:
+    """The next free run folder, project/kind/name{,2,3…}, as made by `made`.
 
     Raises:
-        UserError: it cannot be called so, or be created.
+        UserError: it cannot be called so.
     """
-    return make_folder(first_free(lambda candidate: project / kind / candidate, checked_name(name, "--name")))
+    return made(first_free(lambda candidate: project / kind / candidate, checked_name(name, "--name")))
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[Path]:
+    """A folder for the block; where it was made for it, it goes again if the block fails with nothing to keep.
+
+    Raises:
+        UserError: it cannot be created or written.
+    """
+    new = [own for own in (folder, *folder.parents) if not own.exists()]
+    try:
+        yield make_folder(folder)
+    except BaseException:
+        if new and not worth_keeping(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        for own in new:
+            with contextlib.suppress(OSError):  # it holds something
+                own.rmdir()
+        raise
+
+
+def worth_keeping(folder: Path) -> bool:
+    """Whether a run folder holds a result, or a checkpoint to go on from."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return any(not any(path.match(note) for note in NOTES) for path in files)
 
 
 def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.yaml") -> Path:
@@ -37,9 +68,51 @@ def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.y
 
 
 def newest_detector(project: Path) -> Path:
-    """The detector of the newest finished run that trained one.
+    """The detector of the newest finished run that trained one; where no run has finished, the one that ships."""
+    try:
+        return newest_run(project, holding=BEST) / BEST
+    except UserError:
+        return said(project, shipped("detector")[:1])[0]
+
+
+def newest_backbones(project: Path) -> list[Path]:
+    """All backbone files of the newest finished run; where no run has finished, those that ship.
 
     Raises:
-        UserError: there is none.
+        UserError: the run has none.
     """
-    return newest_run(project, holding=BEST) / BEST
+    try:
+        run = newest_run(project)
+    except UserError:
+        return said(project, shipped("backbone"))
+    if not (found := sorted((run / WEIGHTS).glob("backbone_*.pt"))):
+        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
+    return found
+
+
+def said(project: Path, files: list[Path]) -> list[Path]:
+    """The files, after a line that they are taken."""
+    names, folder = ", ".join(path.name for path in files), files[0].parent.name
+    print(f"no finished run in {project / 'train'}: {names}, see {folder}/README.md")
+    return files
+
+
+def located(path: Path, project: Path) -> Path:
+    """A weight file as given; one that is not there and has no folder is looked up in the newest run that has it.
+
+    `zoo:NAME` is a file that ships.
+
+    Raises:
+        UserError: no such file, and no finished run holds one of this name.
+    """
+    if str(path).startswith(PREFIX):
+        return weight_file(str(path))
+    if path.exists() or path.name != str(path):
+        return path
+    try:
+        found = newest_run(project, holding=f"{WEIGHTS}/{path}") / WEIGHTS / path
+    except UserError:
+        what = f"no such file, and no finished run in {project / 'train'} has one of this name"
+        raise UserError(what, where=path, mend="check the name, or give the path") from None
+    print(f"{path}: {found}")
+    return found

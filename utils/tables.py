@@ -5,14 +5,17 @@ A name may be followed by options: a word after a colon, `key=value` after a col
 """
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from utils.errors import UserError
 
+NAMES = Path(__file__).with_name("names.json")  # made by `python -m studies.reference names`
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 E = TypeVar("E", bound="Entry")
 SHARE = "share"  # the option that @ gives
@@ -116,6 +119,7 @@ class Table(dict[str, E], Generic[E]):
         super().__init__()
         self.kind, self.flag = kind, flag
         self.families = {family.name: family for family in families}
+        LOADED[kind] = self
         for entry in entries:
             self.add(entry)
 
@@ -158,6 +162,11 @@ class Table(dict[str, E], Generic[E]):
     def spellings(self) -> list[str]:
         """What may be typed: each name, and how those of a family are spelt."""
         return [*self, *(f"{family}/MODEL" for family in self.families)]
+
+    @property
+    def listed(self) -> list[str]:
+        """How all that there is is typed, with options, as help lists it."""
+        return [*map(shown, self.values()), *self.spellings[len(self) :]]
 
     def choose(self, text: str, where: str | None = None) -> Chosen[E]:
         """The entry of a name with options.
@@ -220,3 +229,17 @@ def spelt(entry: Entry) -> list[str]:
 def shown(entry: Entry) -> str:
     """A name with its options, for help: `cam[@0.2]`."""
     return entry.name + "".join(f"[{option}]" for option in spelt(entry))
+
+
+LOADED: dict[str, Table[Any]] = {}  # by kind, those that this process has imported
+
+
+def listed(kind: str) -> list[str]:
+    """What there is of a kind, for help that answers at once: tables and what they name take seconds to import.
+
+    A table that is loaded, as by a file of --import that adds to it, is asked itself.
+    """
+    if kind in LOADED:
+        return LOADED[kind].listed
+    found: list[str] = json.loads(NAMES.read_text())[kind]
+    return found

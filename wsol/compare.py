@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.accuracy import line_names, load_backbone_and_heads
+from evaluation.accuracy import load_backbone_and_heads
 from maps.boxes_from_maps import box_iou, gt_known_accuracy
 from maps.cases import Cases
 from maps.kinds import Explained
-from maps.localise import SEED, UNTRAINED, load_explained, load_untrained, new_layers
+from maps.networks import UNTRAINED, Named, new_layers, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import TUNED_ON, sample
 from models.backbone import Backbone
@@ -23,6 +23,7 @@ from wsol.cost import milliseconds, peak_bytes
 from wsol.localiser import Subject
 from wsol.map_values import Levels, MapValues
 from wsol.methods import METHODS, Method, localiser
+from wsol.mined_pictures import MinedCase, mined_cases
 
 NO_NETWORK = "–"
 Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
@@ -41,6 +42,7 @@ class Trial:
         maps: of methods that cut maps off.
         milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
         bytes: that are taken at most for an image by itself.
+        mined: cases to show the steps of mining on.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Trial:
     maps: MapValues | None
     milliseconds: float
     bytes: int
+    mined: Sequence[MinedCase] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Network:
         layers: gives it once more, free to be trained.
         ranks: [cases] how many classes are held likelier than the right one.
         forward: milliseconds of a plain pass over an image by itself.
+        untrained: the line of the networks that are like it and learnt nothing.
     """
 
     line: str
@@ -69,6 +73,7 @@ class Network:
     layers: Layers
     ranks: np.ndarray
     forward: float
+    untrained: str = UNTRAINED
 
 
 @dataclass(frozen=True)
@@ -90,33 +95,34 @@ class Comparison:
 def compare(plan: Plan, names: Sequence[str]) -> Comparison:
     """Fit and judge methods, one after another."""
     probe = next(iter(plan.cases(plan.split.records[:1], "first image"))).at([0])
-    named = zip(plan.files, line_names(plan.files), strict=True)
     networks = [
-        looked_at(plan, line, file.seed, load_explained(file, plan), partial(load_backbone_and_heads, file), probe)
-        for file, line in named
+        looked_at(plan, own, partial(load_backbone_and_heads, own.file), probe) for own in trained_networks(plan)
     ]
-    untrained = looked_at(plan, UNTRAINED, SEED, load_untrained(plan), partial(new_layers, plan), probe)
+    untrained = [
+        looked_at(plan, own, partial(new_layers, own.file, own.seed), probe) for own in untrained_networks(plan)
+    ]
     trials, known = [], Known()
     for own in map(METHODS.choose, names):
         if own.entry.network:
-            asked = networks if own.slow or own.entry.slow else [*networks, untrained]
+            asked = networks if own.slow or own.entry.slow else [*networks, *untrained]
             trials += [trial(plan, own, network, probe, known) for network in asked]
         else:
-            trials.append(trial(plan, own, replace(untrained, line=NO_NETWORK), probe, known))
+            trials.append(trial(plan, own, replace(networks[0], line=NO_NETWORK, seed=0), probe, known))
     found = [
         (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
         for own in plan.cases(plan.split.records, "cases")
     ]
     pairs, counts = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Comparison(plan, pairs, counts, [*networks, untrained], trials)
+    return Comparison(plan, pairs, counts, [*networks, *untrained], trials)
 
 
-def looked_at(plan: Plan, line: str, seed: int, network: Explained, layers: Layers, probe: Cases) -> Network:
+def looked_at(plan: Plan, named: Named, layers: Layers, probe: Cases) -> Network:
     """A network with what its last classifier says, and the time of a plain pass."""
     images = probe.images.to(plan.device)
     with torch.inference_mode():
-        forward = milliseconds(lambda: network(images))
-    return Network(line, seed, network, layers, ranks_of(plan, network), forward)
+        forward = milliseconds(lambda: named.network(images))
+    own = ranks_of(plan, named.network)
+    return Network(named.line, named.seed, named.network, layers, own, forward, named.untrained)
 
 
 def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, known: Known) -> Trial:
@@ -131,11 +137,12 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     )
     localise = localiser(method, subject)
     key = (localise.source, network.line, network.seed)
-    boxes, ious, levels = [], [], Levels()
+    boxes, ious, pairs, levels = [], [], [], Levels()
     for cases in plan.cases(plan.split.records, title):
         maps = localise.maps(cases.images, cases.labels)
         boxes.append(localise.boxes(maps))
         ious.append(ious_of(boxes[-1], cases))
+        pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
         if localise.source and key not in known:
             levels.add(maps, cases)
     if localise.source and key not in known:
@@ -150,7 +157,8 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     own = np.concatenate(ious), np.concatenate(boxes), known.get(key), milliseconds(one), peak_bytes(one)
     right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
     console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
-    return Trial(method.text, network.line, network.seed, *own)
+    mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
+    return Trial(method.text, network.line, network.seed, *own, mined)
 
 
 def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:

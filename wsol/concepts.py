@@ -20,9 +20,9 @@ from data.levels import with_levels
 from data.parsing import class_index
 from data.records import Record
 from evaluation.accuracy import read_backbones
-from maps.gallery import overlaid, picture_of
 from maps.kinds import Explained, cams, is_mapped
-from maps.localise import load_explained
+from maps.networks import load_explained
+from maps.overlay import overlaid, picture
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
@@ -81,7 +81,7 @@ def drawn(network: Explained, plan: Plan, own: Concept, features: np.ndarray) ->
         raw = torch.einsum("d,bdhw->bhw", torch.from_numpy(own.weights).to(maps), maps)
         size = case.images.shape[2:]
         seen = network.evidence(raw, -1, size, pooled=True).at(*size).maps
-        yield overlaid(picture_of(case), seen[0].cpu().numpy())
+        yield overlaid(picture(case.images[0]), seen[0].cpu().numpy())
 
 
 def objects_under_maps(network: Explained, plan: Plan) -> dict[int, list[tuple[int, float]]]:

@@ -23,7 +23,7 @@ from evaluation.accuracy import read_backbones
 from maps.boxes_from_maps import above_share, boxes_from_maps
 from maps.cases import Cases
 from maps.kinds import Explained
-from maps.localise import load_explained
+from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.errors import UserError, run_cli

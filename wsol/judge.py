@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maps.localise import UNTRAINED
+from maps.networks import is_untrained
 from maps.statistics import Resamples
 from wsol.compare import NO_NETWORK, Comparison, Network, Trial
 from wsol.map_values import IOUS
@@ -128,9 +128,9 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     if all(trial.maps for trial in own):
         plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
         found |= findings(comparison, own)
-    rivals = [*((name, NO_NETWORK) for name in BASELINES), (method, UNTRAINED)]
+    rivals = [*((name, NO_NETWORK) for name in BASELINES), *((method, network.untrained) for network in networks[:1])]
     hits = [correct(trials[rival]).mean(0) for rival in rivals if rival in trials]
-    if hits and method not in BASELINES and line != UNTRAINED:
+    if hits and method not in BASELINES and not is_untrained(line):
         plain[AHEAD] = correct(own) - max(hits, key=np.mean)
     if method != CAM and (CAM, line) in trials:
         plain[OVER_CAM] = correct(own) - correct(trials[CAM, line])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from maps.boxes_from_maps import above_share, boxes_from_maps
 from maps.cases import Cases
+from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
 from models.backbone import Backbone
@@ -178,12 +179,32 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
         images = Images([*others, *plan.split.records], file.view, len(file.names))
         if upsampling:
             network = aggregated(network, images, own, upsampling, plan.device)
-        networks = mine(network, images, own, plan.device)
-
-        def maps(images: Tensor, labels: Tensor) -> np.ndarray:
-            found = mined(networks, images.to(plan.device), labels.to(plan.device)).heatmap()
-            return Evidence(found, frame=frame).at(*images.shape[2:]).maps.numpy()
-
-        return maps
+        return MinedMaps(mine(network, images, own, plan.device), frame, plan.device)
 
     return of
+
+
+@dataclass(frozen=True)
+class MinedMaps:
+    """Maps of the networks of all steps of mining.
+
+    Attributes:
+        frame: where their cells lie in the image; None: they share it out evenly.
+    """
+
+    networks: Sequence[ClassMaps]
+    frame: Frame | None
+    device: str
+
+    def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
+        return self.steps(images, labels)[-1]
+
+    def steps(self, images: Tensor, labels: Tensor) -> list[np.ndarray]:
+        """[B, H, W] of each step, and at the end the mean of all, filled in where earlier ones had erased."""
+        own = mined(self.networks, images.to(self.device), labels.to(self.device))
+        return [self._sized(one, images) for one in (*own.maps, own.heatmap())]
+
+    def _sized(self, maps: Tensor, images: Tensor) -> np.ndarray:
+        """At the size of the images."""
+        found: np.ndarray = Evidence(maps, frame=self.frame).at(*images.shape[2:]).maps.numpy()
+        return found

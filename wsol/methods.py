@@ -3,7 +3,7 @@
 To add one, write a function that takes a Subject and gives a Localiser (wsol/localiser.py), and add it to METHODS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,6 +30,8 @@ from wsol.localiser import (
     saliency_maps,
 )
 from wsol.mining.train import STEPS, Mining
+from wsol.overfeat import overfeat
+from wsol.windows import classified
 
 Predict = Callable[[np.ndarray], np.ndarray]
 FITS: dict[str, Callable[[np.ndarray, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
@@ -47,7 +49,15 @@ MINED = {
 }
 
 
-def always(plan: Plan) -> None:
+WINDOWS = {"cut": Option(0, low=0, high=1000)}  # counted from 1; 0: the last
+OVERFEAT = {
+    "boxes": Option("class", ("class", "shared")),
+    **WINDOWS,
+    "negatives": Option("hard", ("hard", "random", "none")),
+}
+
+
+def always(plan: Plan, options: Mapping[str, Any]) -> None:
     """Nothing stands in the way."""
 
 
@@ -59,20 +69,22 @@ class Method(Entry):
         make: a subject, and options as keywords → what finds boxes.
         network: whether it looks at the network; else it has one row, not one for each network.
         slow: it is not among all, only had by name, and of trained networks alone.
+        named: it is not among all, only had by name.
         baseline: it is always there, asked for or not.
         also: options with which it is among all once more.
-        obstacle: why it cannot be had of the networks and data of a plan; None if it can.
+        obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
     make: Callable[..., Localiser]
     network: bool = True
     slow: bool = False
+    named: bool = False
     baseline: bool = False
     also: tuple[str, ...] = ()
-    obstacle: Callable[[Plan], str | None] = always
+    obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
 
 
-def no_class_maps(plan: Plan) -> str | None:
+def no_class_maps(plan: Plan, options: Mapping[str, Any]) -> str | None:
     """Why there is no CAM."""
     if all(HEADS.pick(file.head).mapped for file in plan.files):
         return None
@@ -80,7 +92,13 @@ def no_class_maps(plan: Plan) -> str | None:
     return f"wants a global pool and a linear layer: pre-train with --pretrain-head {' or '.join(heads)}"
 
 
-def no_mining(plan: Plan) -> str | None:
+def no_cut(plan: Plan, options: Mapping[str, Any]) -> str | None:
+    """Why there are no windows at a cut."""
+    fewest = min(len(file.cuts) for file in plan.files)
+    return None if options["cut"] <= fewest else f"wants cut {options['cut']}, and a network has {fewest}"
+
+
+def no_mining(plan: Plan, options: Mapping[str, Any]) -> str | None:
     """Why nothing can be mined."""
     if any(file.head != "gap" for file in plan.files):
         return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
@@ -115,6 +133,8 @@ METHODS = Table(
         Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
         Method("cam", "CAM, cut off", partial(cut_off, cam_maps), obstacle=no_class_maps, also=FIFTH, options=CUT),
         Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
+        Method("windows", "sliding windows, merged", classified, named=True, obstacle=no_cut, options=WINDOWS),
+        Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
         Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED),
     ),
 )

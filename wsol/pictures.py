@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
+from maps.overlay import FOUND, outlined
 from utils.draw import save_page
 from utils.files import written_whole
-from utils.ultralytics_parts import draw_boxes
 from wsol.compare import Comparison
 from wsol.judge import Row
 
 PICTURES, METHODS_SHOWN, SIDE = 6, 5, 256
 SEED = 0  # of the choice of images
-TRUE, FOUND = 2, 0  # colours of the palette
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:
@@ -58,12 +57,10 @@ def save_boxes(comparison: Comparison, path: Path) -> None:
 
 
 def with_boxes(pixels: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """An image, enlarged, with its true boxes and the one that was found, if one was."""
-    scale = max(1, round(SIDE / pixels.shape[0]))
-    large = pixels.repeat(scale, 0).repeat(scale, 1)
-    boxes, names, colours = true * scale, ["true"] * len(true), [TRUE] * len(true)
-    if not np.isnan(found).any():
-        height, width = large.shape[:2]
-        boxes = np.concatenate([boxes, (found * [width, height, width, height])[None]])
-        names, colours = [*names, "found"], [*colours, FOUND]
-    return draw_boxes(np.ascontiguousarray(large), boxes.astype(np.float32), names, colours)
+    """An image, enlarged, with its true boxes in green and the one that was found, if one was, in red."""
+    scale, (height, width) = max(1, round(SIDE / pixels.shape[0])), pixels.shape[:2]
+    large, box = (
+        outlined(pixels.repeat(scale, 0).repeat(scale, 1), true, height),
+        found * [width, height, width, height],
+    )
+    return large if np.isnan(box).any() else outlined(large, box[None], height, FOUND)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from maps.figures import as_csv
 from maps.plan import Plan
+from maps.plotting import as_csv
 from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.text import as_markdown, as_terminal
-from wsol.compare import Comparison, compare
+from wsol.compare import Comparison, Trial, compare
 from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
 from wsol.methods import BASELINES, METHODS
+from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_plot
 
 NOTHING = "–"
@@ -47,10 +48,22 @@ def compare_and_report(
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
     save_boxes(comparison, folder / "boxes.jpg")
+    for number, trial in enumerate(first_mined(comparison)):
+        save_mining(trial.mined, folder / f"mining_{number + 1}.jpg")
     for page in filter(None, (folder / "localisers.md", published)):
         save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
         write_text(page, as_page(comparison, rows, command, f"{page.stem}.png"))
-    return f"{heading(comparison)}\n\n{as_terminal(table(rows))}\n\npictures, plot and every box in {folder}"
+    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
+    return f"{heading(comparison)}\n\n{told}\n\npictures, plot and every box in {folder}"
+
+
+def first_mined(comparison: Comparison) -> list[Trial]:
+    """The first trial of each way of mining."""
+    found: dict[str, Trial] = {}
+    for trial in comparison.trials:
+        if trial.mined:
+            found.setdefault(trial.method, trial)
+    return list(found.values())
 
 
 def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
@@ -61,15 +74,21 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     """
     asked = [name for name in names if name not in BASELINES]
     if asked == ["all"]:
-        quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.obstacle(plan))]
-        asked = [own.name + options for own in quick for options in ("", *own.also)]
+        quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.named)]
+        asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
     for name in asked:
-        if (what := METHODS.choose(name).entry.obstacle(plan)) is not None:
+        if (what := stands(plan, name)) is not None:
             raise UserError(f"{name} {what}", where=METHODS.flag, mend="leave it out, or change that")
     if not plan.training:
         mend = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
     return [*BASELINES, *asked]
+
+
+def stands(plan: Plan, name: str) -> str | None:
+    """What stands in the way of a method with its options."""
+    chosen = METHODS.choose(name)
+    return chosen.entry.obstacle(plan, chosen.options)
 
 
 def about(comparison: Comparison) -> dict[str, object]:
@@ -86,11 +105,11 @@ def about(comparison: Comparison) -> dict[str, object]:
 
 def heading(comparison: Comparison) -> str:
     """The same as a sentence."""
-    own = about(comparison)
+    own, notes = about(comparison), "".join(f"\n{line}." for line in comparison.plan.notes)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
         f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: share of right boxes "
-        "less that of the best row without a trained network."
+        f"minus that of the best row without a trained network.{notes}"
     )
 
 
@@ -112,6 +131,15 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         "MB",
     ]
     return [header, *(cells(row, measures, apart) for row in rows)]
+
+
+def not_ahead(rows: Sequence[Row]) -> str:
+    """Which rows do not beat what needs no trained network, by the interval of the paired difference."""
+    known = [row for row in rows if AHEAD in row.values and not np.isnan(row.values[AHEAD].low)]
+    behind = [f"{row.method} of {row.line}" for row in known if row.values[AHEAD].low <= 0]
+    if not known:
+        return "Without intervals nothing is said of what needs no trained network."
+    return f"Not ahead of it: {', '.join(behind)}." if behind else "All rows of trained networks are ahead of it."
 
 
 def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:
@@ -144,6 +172,7 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
         f"Made by `{command}`.",
         heading(comparison),
         as_markdown(table(rows)),
+        f"*ahead* is over the best row without a trained network. {not_ahead(rows)}",
         note,
         f"![share of right boxes]({plot})",
     ]

@@ -29,6 +29,7 @@ from benchmarks import (
     step,
     study,
     table,
+    windows,
 )
 from benchmarks import families as families_
 from benchmarks.figures import processor
@@ -184,6 +185,12 @@ def test_frames(figures: Figures, tmp_path: Path) -> None:
     assert [own["apart"] for own in rows if "frame" in own] == [0] * 4
     assert all("aligned" not in own["refused"] for own in rows if "refused" in own)
     assert len(rows) == 6
+
+
+def test_windows(figures: Figures) -> None:
+    found = figures(windows, "--side", 387, "--repeats", 1, "--padding", "without")
+    assert [own["windows"] for own in found] == [4, 4, 4]
+    assert found[-1]["holds"], "the same scores"
 
 
 def test_families(figures: Figures) -> None:

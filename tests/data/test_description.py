@@ -12,6 +12,8 @@ from data.formats import FORMATS
 from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
+FETCHED = ("coco", "chestxray", "imagenet", "voc", "voc_segmentation")
+
 
 def describe(folder: Path, **changes: object) -> Description:
     return load_description(write_yaml(folder / "d.yaml", **({"path": str(folder)} | changes)))
@@ -63,7 +65,7 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
         load_description(yaml)
     except UserError as error:
         assert "does not exist" in str(error)  # noqa: PT017
-        assert not SHARED.is_dir() or yaml.stem in ("coco", "chestxray", "imagenet", "voc")  # these have to be fetched
+        assert not SHARED.is_dir() or yaml.stem in FETCHED  # these have to be fetched
 
 
 def test_summary(tmp_path: Path) -> None:

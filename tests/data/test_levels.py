@@ -18,7 +18,7 @@ from data.images import record_rgb
 from deployment.export import metadata
 from models import load_detector
 from models.onnx_detector import read_levels
-from models.yolov3_detector import load_yolov3
+from models.trained import load_trained
 from utils.errors import UserError
 from utils.images import read_rgb, read_values
 from utils.levels import Levels
@@ -93,7 +93,7 @@ def test_the_same_in_training_evaluation_and_export(xrays: Path, tmp_path: Path,
     script(val, "--project", tmp_path, "--device", "cpu")
     told = json.loads((tmp_path / "val/exp/metrics.json").read_text())["found_with"]
     assert told["levels"] == levels.pair
-    written = metadata(load_yolov3(run / "weights/best.pt"))
+    written = metadata(load_trained(run / "weights/best.pt"))
     assert read_levels({key: str(value) for key, value in written.items()}, run) == levels
     script(detect, "--project", tmp_path, "--source", tmp_path / "images/test", "--conf-thres", 0, "--max-det", 3,
            "--save-json", "--device", "cpu")  # fmt: skip

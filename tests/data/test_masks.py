@@ -1,11 +1,13 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import write_yaml
+import yaml
+from conftest import DIGITS, ROOT, write_yaml
 from PIL import Image
 from pycocotools import mask as peer
 from pycocotools.coco import COCO
@@ -106,6 +108,22 @@ def test_without_masks(tmp_path: Path, scenes: Path) -> None:
     Image.new("RGB", (30, 20)).save(tmp_path / "all" / "cat" / "a.png")
     with pytest.raises(UserError, match="the format `folder` has no masks — name a folder of mask files"):
         with_masks(read(tmp_path, format="folder", train="all", val=None, test=None, names=None))
+
+
+def test_the_official_lists_of_voc(scenes: Path, tmp_path: Path) -> None:
+    """The yaml for Pascal VOC's own masks, on a tree of its shape: a list of fewer images than there are."""
+    own = tmp_path / "VOCdevkit" / "VOC2012"
+    shutil.copytree(scenes, own)
+    (own / "ImageSets" / "Segmentation").mkdir()
+    for name, ids in (("train", "train_00001\ntrain_00003\n"), ("val", "val_00000\n")):
+        (own / "ImageSets" / "Segmentation" / f"{name}.txt").write_text(ids)
+    content = yaml.safe_load((ROOT / "data" / "voc_segmentation.yaml").read_text())
+    content |= {"path": "VOCdevkit", "names": DIGITS, "archives": []}
+    (tmp_path / "d.yaml").write_text(yaml.safe_dump(content))
+    description = load_description(tmp_path / "d.yaml")
+    for split, names in (("train", ["train_00001.jpg", "train_00003.jpg"]), ("val", ["val_00000.jpg"])):
+        found = with_masks(read_split(description, split), strict=True)
+        assert [record.image.name for record in found.records] == names
 
 
 def random_outlines(draw: np.random.Generator, height: int, width: int) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ from deployment.export import Exported, compare, pictures_for, write_onnx
 from models import Thresholds, load_detector
 from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
+from models.trained import load_trained
 from models.yolov3 import YOLOv3
-from models.yolov3_detector import load_yolov3
 from utils.errors import UserError
 
 
@@ -36,7 +36,7 @@ def test_valid_single_file_with_metadata(exported: Path) -> None:
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 128, 128), (3, 96, 160), (5, 64, 32)])
 def test_same_numbers_as_pytorch(exported: Path, overfitted: Path, batch: int, height: int, width: int) -> None:
     images = torch.rand(batch, 3, height, width)
-    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    network = Exported(load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
     with torch.inference_mode():
         wanted = network(images).numpy()
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
@@ -50,7 +50,7 @@ def test_opencv_reads_it(exported: Path, overfitted: Path) -> None:
     import cv2
 
     images = torch.rand(1, 3, 128, 128)
-    network = Exported(load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
+    network = Exported(load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")).eval()
     with torch.inference_mode():
         wanted = network(images).numpy()
     reader = cv2.dnn.readNetFromONNX(str(exported))
@@ -77,7 +77,7 @@ def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, sc
 
 @pytest.mark.usefixtures("older_exporter")
 def test_older_exporter_is_the_way_out(overfitted: Path, scenes_yaml: Path, tmp_path: Path) -> None:
-    detector = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    detector = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
     assert "not today" in write_onnx(detector, tmp_path / "a.onnx")
     records = read_split(load_description(scenes_yaml), "test").records
     assert max(max(row.box, row.score) for row in compare(detector, tmp_path / "a.onnx", records, "default")) < 1e-3
@@ -160,7 +160,7 @@ def test_half_precision(overfitted: Path, exported: Path, scenes: Path, script: 
 def test_torchscript(overfitted: Path, script: Script, tmp_path: Path, layout: str) -> None:
     path = written(overfitted, script, tmp_path / "a.torchscript", "--format", "torchscript", "--layout", layout)
     images = torch.rand(1, 3, 96, 64)
-    own = load_yolov3(overfitted / "train" / "exp" / "weights" / "best.pt")
+    own = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
     with torch.inference_mode():
         torch.testing.assert_close(
             torch.jit.load(str(path))(images), Exported(own, layout)(images), rtol=1e-3, atol=1e-3
@@ -285,7 +285,7 @@ def test_a_file_that_lost_its_checksum_is_refused(exported: Path, tmp_path: Path
 def test_without_the_data_it_is_compared_on_other_pictures(
     exported: Path, overfitted: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gone = replace(load_yolov3(overfitted / "train/exp/weights/best.pt"), data=tmp_path / "gone.yaml")
+    gone = replace(load_trained(overfitted / "train/exp/weights/best.pt"), data=tmp_path / "gone.yaml")
     records = pictures_for(gone, None, None)
     assert "compared on 3 random pictures, since there are no others:" in capsys.readouterr().out
     assert len({record.size_hw for record in records}) > 1

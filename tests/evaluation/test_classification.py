@@ -37,6 +37,8 @@ def by_sklearn(scores: np.ndarray, targets: np.ndarray, single_label: bool) -> d
     for name, k in (("accuracy", 1), ("top5", 5)):
         if judged and (k == 1 or scores.shape[1] > 5):
             found[name] = float(np.mean([targets[number, order[number, :k]].any() for number in judged]))
+    if "accuracy" in found:
+        found["error"] = 1 - found["accuracy"]
     if single_label:
         with warnings.catch_warnings():  # it says so when a class is predicted that does not occur
             warnings.simplefilter("ignore")
@@ -129,7 +131,7 @@ def test_top_five() -> None:
     assert found["top5"] == 0.5 == top_k_accuracy_score([3, 2], scores, k=5, labels=range(8))
 
 
-@pytest.mark.parametrize(("targets", "left"), [(np.zeros((3, 2)), set()), (np.ones((3, 2)), {"accuracy"})])
+@pytest.mark.parametrize(("targets", "left"), [(np.zeros((3, 2)), set()), (np.ones((3, 2)), {"accuracy", "error"})])
 def test_what_is_undefined_is_absent(targets: np.ndarray, left: set[str]) -> None:
     scores = np.arange(6.0).reshape(3, 2)
     assert set(classification_metrics(scores, targets, False)) == left

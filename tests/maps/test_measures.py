@@ -106,13 +106,13 @@ def test_ceiling_and_chance() -> None:
 def test_openings_equal_scipy() -> None:
     regions = ndimage.gaussian_filter(DRAW.normal(size=(6, 64, 64)), (0, 2, 2)) > 0
     regions[0], regions[1] = False, True
-    found = spectrum(regions, 8)
+    found = spectrum(regions, range(8))
     for one, own in zip(regions, found, strict=True):
         for radius in range(8):
             assert own[radius] == ndimage.binary_opening(one, disk(radius).astype(bool)).sum()
     assert np.array_equal(coarseness(found), found.mean(1))
-    assert np.isnan(mean_size(found)[0])
-    assert radii_for(256) == 15
+    assert np.isnan(mean_size(found, range(8))[0])
+    assert radii_for(256) == tuple(range(15))
 
 
 def spots(draw: np.random.RandomState, count: int, sigma: float, side: int = 256) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_the_authors_notebook() -> None:
     """Its last line prints [23333. 9936.66666667], for two sets of points after seed 1."""
     draw = np.random.RandomState(1)
     regions = np.stack([spots(draw, 8**2, 256 / 8), spots(draw, 20**2, 256 / 80)])
-    np.testing.assert_allclose(coarseness(spectrum(regions, 15)), [23333.0, 9936 + 2 / 3])
+    np.testing.assert_allclose(coarseness(spectrum(regions, range(15))), [23333.0, 9936 + 2 / 3])
 
 
 def test_boxes_equal_skimage() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,11 @@ from data.formats import read_split
 from data.records import Description, Split
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
+from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
-from maps.localise import Study, first_alike, load_explained, run
+from maps.lime_columns import first_alike
+from maps.localise import Study, run
+from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare, sample
 from maps.regions import propose
@@ -44,7 +48,7 @@ def only(description: Description, name: str) -> Description:
 
 
 def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
-    return prepare(read_backbones(files), split, **changes)
+    return prepare(read_backbones(files), split, **({"untrained": 1} | changes))
 
 
 def perturb_less(patch: pytest.MonkeyPatch) -> None:
@@ -59,7 +63,7 @@ def report(scenes_yaml: Path, once: Once) -> tuple[Path, str]:
     def fill(folder: Path) -> None:
         files = [write_backbone(folder, scenes_yaml, method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
         flags = ["--bootstrap", 50, "--device", "cpu", "--project", folder / "runs"]
-        flags += ["--claims", "--lime", 2, "--images", 3]
+        flags += ["--claims", "--lime", 2, "--images", 3, "--untrained", 2]
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
             perturb_less(patch)
@@ -103,7 +107,13 @@ def test_page_holds_all_it_shows(report: tuple[Path, str]) -> None:
     text = (report[0] / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)
     assert len(sources) > 30
-    assert all(source.startswith("data:image/") for source in sources)
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert all(f'id="{source[1:]}"' in text for source in sources if source.startswith("#"))
+    shown = re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", "", text, flags=re.DOTALL)
+    assert "`" not in shown
+    assert "cl6 (2 seeds), e2e (2 seeds) on 3 images of test" in shown
+    assert text.count("<img ") == len(re.findall(r'<img [^>]*alt="[^"]{10,}', text)), "every picture says what it is"
+    assert (report[0] / "lime_pipeline.jpg").stat().st_size > 10_000
     assert "default-src 'none'; img-src data:;" in text, "the browser itself refuses what comes from elsewhere"
     assert 'type="range"' in text
 
@@ -115,7 +125,7 @@ def test_published_without_pictures_of_the_data(written: Writer, split: Split, t
     write_report(summary, "python val.py", tmp_path, pictures=False, published=published, figures=tmp_path / "f.json")
     for page in (tmp_path / "report.html", tmp_path / "results" / "mine" / "report.html"):
         text = page.read_text()
-        assert "data:image/jpeg" not in text
+        assert "data:image/webp" not in text
         assert 'type="range"' not in text
     linked = re.findall(r"\]\((mine/[^)]+)\)", published.read_text())
     assert len(linked) > 8
@@ -125,7 +135,8 @@ def test_published_without_pictures_of_the_data(written: Writer, split: Split, t
 
 
 def chromium(*flags: str) -> str:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    names = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
+    program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip("no Chromium on this machine")
     own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1400"]
@@ -145,7 +156,7 @@ def test_slider_changes_the_pictures_in_a_browser(report: tuple[Path, str], tmp_
             pictures.append(np.array(image.convert("RGB")).astype(int))
         texts.append(chromium("--dump-dom", path.as_uri()))
     assert pictures[0].std() > 10, "the page is not blank"
-    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.005
+    assert (np.abs(pictures[0] - pictures[1]).max(2) > 30).mean() > 0.002
     assert "(b6)" in texts[0]
     assert "(b1)" in texts[1]
     assert "(b6)" not in texts[1]
@@ -183,7 +194,10 @@ def test_lime_reckons_shared_features_once(written: Writer, split: Split, monkey
     files = [stages, probes, written("e2e", k=3, seed=2)]
     together = plan_of(files, split, kinds=["gradcam"], images=1, lime=1)
     assert first_alike([load_explained(file, together) for file in together.files]) == [0, 0, 2]
-    found = {column.line: column.values["coverage"] for column in run(together).columns if column.kind == "lime"}
+    known = {"cl6", "cl6_probed", "e2e"}
+    columns = [column for column in run(together).columns if column.kind == "lime"]
+    assert {column.line for column in columns} == {*known, "untrained"}
+    found = {column.line: column.values["coverage"] for column in columns if column.line in known}
     for path, line in zip(files, found, strict=True):
         alone = run(replace(together, files=read_backbones([path])))
         own = next(column for column in alone.columns if column.kind == "lime")
@@ -283,8 +297,18 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
     before = [path.read_bytes() for path in files]
     found = propose(plan_of(files, split))
     assert [path.read_bytes() for path in files] == before
-    assert len(found) == 2 * 3 * 3
+    runs = Counter((own.line, own.cut) for own in found)
+    networks = ("cl6", "e2e", "untrained")
+    assert runs == {("constant box", 0): 1} | {
+        (line, cut): 3 for line in networks for cut in read_backbones(files)[0].cuts
+    }
     assert all(0 <= own.miou <= 1 and 0 <= own.map50 <= 1 for own in found)
+    assert all(own.miou == pytest.approx(own.ious.mean()) for own in found)
+    beside = region_levels(found, 50)
+    assert {(own.line, own.rival) for own in beside} == {
+        (line, rival) for line in ("cl6", "e2e") for rival in ("untrained", "constant box")
+    }
+    assert "Not above the constant box: cl6 at " in sentence(beside)
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
 
 

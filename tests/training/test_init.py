@@ -22,14 +22,13 @@ from models.darknet import DarkNet, DarkNetConfig
 from models.families import timm_features, timm_network
 from models.weights_files import read_weights
 from models.yolov3 import YOLOv3
-from studies.recipe import LATER
 from training import init
 from training.backbone import begin_detector
 from training.init import beginning
 from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
-from utils.recipes import load_recipe, save_recipe
+from utils.recipes import LATER, load_recipe, save_recipe
 
 RESNET = "timm/test_resnet"
 FAST = ("--backbone", RESNET, "--cl-splits", 2, "--imgsz", 32, "--pretrain-epochs", 1, "--pretrain-batch-size", 32,

@@ -15,6 +15,7 @@ from training.job import Job
 from training.same_data import identity, refuse_changed
 from utils.claim import claimed
 from utils.errors import UserError
+from utils.recipes import load_recipe
 from utils.runs import FINISHED
 
 SMALL = ("--cl-splits", 0, "--width", 0.125, "--imgsz", 64, "--epochs", 1, "--batch-size", 4, "--device", "cpu",
@@ -42,7 +43,7 @@ def test_a_run_goes_on_where_its_data_lie_now(scenes_yaml: Path, tmp_path: Path,
         script(train, "--resume", run)
     script(train, "--resume", run, "--data", moved)
     assert (run / FINISHED).exists()
-    assert yaml.safe_load((run / "recipe.yaml").read_text())["data"] == str(moved)
+    assert load_recipe(run / "recipe.yaml", {}).data == moved
 
 
 def test_a_run_is_trained_by_one_process(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:

@@ -17,11 +17,12 @@ import export
 import train
 import val
 from models.segmenter import is_segmenter, load_segmenter
-from studies.recipe import LATER
+from training.finished import Run
 from training.start import train as train_in_python
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.palette import palette
+from utils.recipes import LATER
 
 __all__ = ["dying", "one_thread", "started"]  # fixtures of the tests of killed processes
 FLAGS = ("--task", "segment", "--width", 0.0625, "--imgsz", 64, "--batch-size", 2, "--device", "cpu", "--precision",
@@ -79,7 +80,8 @@ def test_its_masks_are_drawn_and_written(segmented: Path, scenes: Path, tmp_path
     with Image.open(folder / "masks" / "train_00003.png") as mask:
         assert mask.getpalette() == palette().ravel().tolist()
         found = np.asarray(mask)
-    segmenter = load_segmenter(weights)
+    segmenter = Run.open(segmented / "train" / "exp").segmenter
+    assert load_segmenter(weights).names == segmenter.names
     own = segmenter.predict(picture)
     assert np.array_equal(own.mask, found)
     assert set(np.unique(found)) > {0}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from models.yolov3_detector import load_yolov3
 
 from models.backbones import make_backbone
 from models.yolov3 import YOLOv3
-from models.yolov3_detector import load_yolov3
 from training.backbone import reuse_backbone
 from training.loop import Position
 from utils import checkpoint

@@ -79,7 +79,11 @@ def test_every_key_has_one_flag() -> None:
 
 
 def test_run_folders_are_numbered(tmp_path: Path) -> None:
-    assert [new_run(tmp_path, "train").name for _ in range(3)] == ["exp", "exp2", "exp3"]
+    names = []
+    for _ in range(3):
+        with new_run(tmp_path, "train") as folder:
+            names.append(folder.name)
+    assert names == ["exp", "exp2", "exp3"]
     assert first_free(lambda name: tmp_path / name, "a").name == "a"
 
 

@@ -11,7 +11,7 @@ from data.description import load_description
 from data.formats import read_split
 from evaluation.accuracy import read_backbones
 from maps.cases import Cases
-from maps.localise import load_explained
+from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
 from utils.errors import UserError

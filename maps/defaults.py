@@ -1,0 +1,9 @@
+"""What is done where nothing is said: constants of the flags, apart from the code that takes seconds to import."""
+
+from typing import Literal
+
+Answers = Literal["true", "detections"]
+KINDS = ("gradcam", "saliency")  # maps of backbones
+DETECTOR_KINDS = ("gradcam", "layercam")  # and of detectors
+EXPLAINED: tuple[Answers, ...] = ("true", "detections")  # which answers of a detector
+MASKS = 500  # behind a map by D-RISE; the paper takes 5,000

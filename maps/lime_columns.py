@@ -1,0 +1,79 @@
+"""Explanations by LIME of some cases of a study; every classifier sees the same perturbed images."""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maps import lime
+from maps.cases import Cases
+from maps.explained import Explained
+from maps.lime_pictures import EXAMPLES, SHOWN, Explanation
+from maps.localise import SEED, Column, Study
+from maps.measures import measure_regions
+from maps.networks import Named
+from maps.plan import Plan
+from utils.console import progress
+from utils.device import side_by_side
+
+KIND = "lime"
+
+
+def lime_columns(study: Study, named: Sequence[Named]) -> list[Column]:
+    """Explanations of some cases, spread evenly over all, by every classifier of every network."""
+    plan, count = study.plan, len(study.cases)
+    chosen = np.unique(np.linspace(0, count - 1, min(plan.lime, count)).round().astype(int))
+    columns = [
+        Column(own.line, own.seed, KIND, own.network.cuts, chosen=chosen, untrained=own.untrained) for own in named
+    ]
+    classify = classifiers(plan, [own.network for own in named])
+    again = study.again(chosen.tolist(), "images for LIME")
+    kept = set(chosen[np.linspace(0, len(chosen) - 1, SHOWN).round().astype(int)].tolist())
+    with side_by_side() as pool:
+        explain = partial(explained, plan, columns, classify)
+        for own in progress(pool.map(explain, again.items()), "LIME", len(again)):
+            for column, rows in zip(columns, own.coefficients, strict=True):
+                regions = [lime.explanation(row, own.segments)[None] for row in rows]
+                column.add([measure_regions(region, own.case.truth) for region in regions])
+            if own.index in kept:
+                study.lime.append(own)
+    return columns
+
+
+def classifiers(plan: Plan, networks: Sequence[Explained]) -> lime.Classifiers:
+    """What gives the probabilities of every classifier of every network."""
+    return partial(probabilities, plan, networks, first_alike(networks))
+
+
+def probabilities(plan: Plan, networks: Sequence[Explained], twins: Sequence[int], images: Tensor) -> list[Tensor]:
+    """[B, classes] of every classifier of every network; those of the same features share their arithmetic."""
+    own = images.to(plan.device)
+    features = {twin: networks[twin].features(own) for twin in set(twins)}
+    logits = [one for network, twin in zip(networks, twins, strict=True) for one in network.logits(features[twin])]
+    return [one.softmax(1) if plan.files[0].single_label else one.sigmoid() for one in logits]
+
+
+def first_alike(networks: Sequence[Explained]) -> list[int]:
+    """For each network the first one of the same features: fresh classifiers on them share their arithmetic."""
+    return [next(place for place, first in enumerate(networks) if first.sees_like(own)) for own in networks]
+
+
+def explained(
+    plan: Plan, columns: Sequence[Column], classify: lime.Classifiers, numbered: tuple[int, Cases]
+) -> Explanation:
+    """One case, explained for every classifier."""
+    index, case = numbered
+    image, label = case.images[0], int(case.labels[0])
+    segments = lime.superpixels(image.permute(1, 2, 0).numpy())
+    perturbed = lime.Perturbations.draw(segments, seed=SEED)
+    batch_size = lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH
+    rows = lime.explain(classify, image, label, perturbed, batch_size=batch_size)
+    ends = np.cumsum([0, *(len(column.cuts) for column in columns)])
+    some = perturbed.apply(image, slice(1, 1 + EXAMPLES))
+    with torch.inference_mode():
+        found = classify(some)[len(columns[0].cuts) - 1][:, label].tolist()
+    own = [rows[a:b] for a, b in pairwise(ends)]
+    return Explanation(index, case, segments, columns, own, some.numpy(), found)

@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models as peers
+
+from models.backbones import make_backbone
+from models.convolutional import convolutionize, shares
+from models.heads import make_head
+from models.plan import shapes_at
+from utils.errors import UserError
+
+
+def disturbed(model: nn.Module) -> nn.Module:
+    """With statistics and biases of their own, in evaluation mode."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+    return model.eval()
+
+
+def on_backbone(head: str, imgsz: int) -> nn.Module:
+    backbone = make_backbone("cnn6", 0.0625)
+    shape = shapes_at(backbone, (imgsz, imgsz))[-1]
+    return disturbed(nn.Sequential(*backbone.blocks, make_head(head, shape, 5)))
+
+
+@pytest.mark.parametrize("head", ["author", "gap", "gmp", "gap1024", "marquez", "1c2f"])
+@torch.no_grad()
+def test_one_window_is_the_original(head: str) -> None:
+    model, images = on_backbone(head, 64), torch.rand(2, 3, 64, 64)
+    dense = convolutionize(model, (64, 64))
+    found = dense(images)
+    assert found.shape == (2, 5, 1, 1)
+    torch.testing.assert_close(found[..., 0, 0], model(images), atol=1e-5, rtol=1e-5)
+    assert not any(isinstance(module, nn.Linear) for module in dense.modules())
+    assert dense(torch.rand(1, 3, 128, 160)).shape[2] > 1
+
+
+@torch.no_grad()
+def test_alexnet_is_the_slides() -> None:
+    """Layers 14, 17 and 19 of the slides: 6×6, 1×1, 1×1."""
+    model = peers.alexnet(num_classes=7).eval()
+    dense, images = convolutionize(model, (224, 224)), torch.rand(1, 3, 224, 224)
+    torch.testing.assert_close(dense(images)[..., 0, 0], model(images), atol=1e-5, rtol=1e-4)
+    made = [own for own in dense.classifier.modules() if isinstance(own, nn.Conv2d)]
+    assert [own.kernel_size for own in made] == [(6, 6), (1, 1), (1, 1)]
+
+
+class Unpadded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d((3, 3))
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(144, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 4)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(images)), 1))
+        return found
+
+
+@torch.no_grad()
+def test_every_window_has_the_scores_of_its_crop() -> None:
+    """Without padding; the classifier moves by the stride of the features, 4 pixels here."""
+    model, window = disturbed(Unpadded()), 37
+    large = torch.rand(1, 3, window + 12, window + 8)
+    found = convolutionize(model, (window, window))(large)
+    assert found.shape[2:] == (4, 3)
+    for row in range(4):
+        for column in range(3):
+            crop = large[..., 4 * row : 4 * row + window, 4 * column : 4 * column + window]
+            torch.testing.assert_close(found[..., row, column], model(crop), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("cells", "to"), [(7, 5), (3, 5), (8, 2)])
+def test_shares_of_a_pool(cells: int, to: int) -> None:
+    x = torch.rand(cells)
+    wanted = nn.functional.adaptive_avg_pool1d(x[None], to)[0]
+    torch.testing.assert_close(shares(cells, to) @ x, wanted)
+
+
+def test_what_cannot_be_followed() -> None:
+    with pytest.raises(UserError, match="it does not flatten its features"):
+        convolutionize(nn.Sequential(nn.Conv2d(3, 4, 3)), (32, 32))
+    odd = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(3600, 4), nn.LayerNorm(4))
+    with pytest.raises(UserError, match=r"`3` \(LayerNorm\) stands behind its features"):
+        convolutionize(odd, (32, 32))
+    with pytest.raises(UserError, match="pools the whole picture amid the features"):
+        convolutionize(peers.efficientnet_b0(num_classes=2), (32, 32))

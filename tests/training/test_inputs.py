@@ -1,0 +1,81 @@
+"""What a run needs is checked before a folder is made, and by --dry-run alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import CASCADE, Script, write_yaml
+
+import train
+import val
+from utils.errors import UserError
+
+SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (("--weights", "none.pt"), "none.pt: no such weight file"),
+        (("--init", "none.pt"), "none.pt: no such weight file"),
+        (("--pretrain-data", "none.yaml"), r"none\.yaml: cannot be read"),
+        (("--data", "none.yaml"), r"none\.yaml: cannot be read"),
+        (("--data", "empty.yaml"), "the data folder .* does not exist"),
+        (("--init", "broken.pt"), "no checkpoint at all"),
+        (("--imgsz", 32, "--batch-size", 1), "cannot take"),
+        (("--precision", "fp16"), "fp16 needs a GPU"),
+        (("--cl-splits", 0, "--pretrain-only"), "nothing to train"),
+    ],
+)
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_what_is_missing_shows_before_a_folder_is_made(
+    flags: tuple[object, ...],
+    what: str,
+    dry: tuple[str, ...],
+    scenes_yaml: Path,
+    script: Script,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_yaml(tmp_path / "empty.yaml", path="nowhere")
+    (tmp_path / "broken.pt").write_text("no weights")
+    with pytest.raises(UserError, match=what):
+        script(train, "--data", scenes_yaml, *SMALL, *flags, *dry)
+    assert {path.name for path in tmp_path.iterdir()} == {"empty.yaml", "broken.pt"}
+
+
+def test_dry_runs_read_everything_and_leave_nothing(
+    scenes_yaml: Path, overfitted: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = overfitted / "train" / "exp" / "weights" / "backbone_cl3.pt"
+    script(train, "--dry-run", "--data", scenes_yaml, *SMALL, "--weights", weights, "--project", tmp_path / "runs")
+    shown = capsys.readouterr().out
+    assert "train: 8 images" in shown
+    assert "data, weights and sizes: checked" in shown
+    script(train, "--dry-run", "--data", scenes_yaml, *CASCADE, "--project", tmp_path / "runs")
+    for mode in ("--map", "--accuracy", "--localise"):
+        script(val, mode, "--dry-run", "--project", overfitted, "--json", tmp_path / "deep" / "figures.json")
+        assert "weights and data: checked" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert not (overfitted / "val" / "dry").exists()
+
+
+def test_a_dry_run_makes_no_scenes(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_yaml(tmp_path / "scenes.yaml", path="scenes", scenes={"train": 4, "val": 2, "test": 2})
+    script(train, "--dry-run", "--data", data, *SMALL, "--project", tmp_path / "runs")
+    assert (
+        f"not checked before the run: the built-in scenes are made in {tmp_path / 'scenes'}" in capsys.readouterr().out
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes.yaml"]
+
+
+def test_the_last_checkpoint_is_a_detector_and_no_more(overfitted: Path, script: Script) -> None:
+    run = overfitted / "train" / "exp"
+    last, best = (torch.load(run / "weights" / name, weights_only=True) for name in ("last.pt", "best.pt"))
+    assert last.keys() == best.keys()
+    assert last["kind"] == "detector"
+    sizes = [(run / "weights" / name).stat().st_size for name in ("last.pt", "best.pt")]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+    with pytest.raises(UserError, match=r"this run is finished — start a new one .*; --init .*best\.pt --cl-splits 0"):
+        script(train, "--resume", run)

@@ -1,0 +1,178 @@
+"""What a run needs before it may begin: weights, data, sizes; all of it read and checked, and no folder made yet."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from data.description import made_on_first_use
+from data.records import Split
+from data.seen import KEY, numbers_of
+from models.weights_files import Beginning
+from training.backbone import load_backbone
+from training.check import check_sizes
+from training.init import beginning, reused, will_fetch
+from training.reading import Pair, lessons, read_pairs, settle_source, tell
+from training.same_data import Identity, identity, refuse_changed
+from utils import checkpoint
+from utils.config import Recipe
+from utils.console import console
+from utils.errors import UserError
+from utils.recipes import build, refuse_differences
+
+STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to go on from, and of what is trained already
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was read for a run.
+
+    Attributes:
+        recipe: with what it left open taken from the data.
+        begins: weights from elsewhere that its networks begin with; None for random ones.
+        pairs: what the detector learns from, and what the backbone does.
+        lesson: the latter as the backbone sees it.
+        data_identity: of both.
+        reused: of the file whose weights the detector's backbone takes; empty for none.
+        learnt: kind of checkpoint → numbers of the pictures that it will have learnt from (data/seen.py).
+    """
+
+    recipe: Recipe
+    begins: Beginning | None
+    pairs: tuple[Pair, Pair]
+    lesson: Pair
+    data_identity: Identity
+    reused: dict[str, str]
+    learnt: dict[str, Tensor]
+
+
+def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager[Any] | None = None) -> Inputs:
+    """Read and check.
+
+    Args:
+        recipe: settled on this machine's device.
+        download: fetch what is missing and published.
+        one_by_one: lets the first process go before the others, as it makes or unpacks what is missing.
+
+    Raises:
+        UserError: the data or the weights are not what the recipe asks for.
+    """
+    if recipe.weights is not None:
+        load_backbone(recipe.weights, recipe)
+    with one_by_one or nullcontext():
+        begins = beginning(recipe, download=download)
+        pairs = read_pairs(recipe, download=download)
+    tell(pairs)
+    recipe = settle_source(recipe, pairs)
+    check_sizes(recipe)
+    lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
+    for line in lines:
+        console.print(line)
+    refuse_nothing(recipe, pairs[0][0])
+    learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)
+    return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe), learnt)
+
+
+def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_changed: bool) -> None:
+    """Read and check as `gather` does, and say what waits for the run itself; nothing is made, unpacked or fetched.
+
+    Args:
+        folder: of the run to go on with, None for a new one.
+        accept_changed: it may go on though the data are not what it began with.
+
+    Raises:
+        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+    """
+    if recipe.weights is not None:
+        load_backbone(recipe.weights, recipe)
+    yamls = [recipe.data, *([recipe.pretrain.data] if recipe.pretrains and recipe.pretrain.data else [])]
+    later = [line for yaml in yamls if (line := made_on_first_use(yaml, download=download))]
+    if waits := will_fetch(recipe, download=download):
+        later.append(waits)
+    if later:
+        if not waits:
+            beginning(recipe, download=False)
+        check_sizes(recipe)
+        for line in later:
+            console.print(f"not checked before the run: {line}", markup=False)
+        return
+    found = gather(recipe, download=False)
+    if folder:
+        read_resumed(folder, found, {} if accept_changed else found.data_identity)
+    console.print("data, weights and sizes: checked")
+
+
+def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
+    """What the run reads, by name."""
+    found = dict(zip(("train", "val"), pairs[0], strict=True))
+    return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
+
+
+def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
+    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
+
+    Args:
+        detector, lesson: training splits.
+    """
+    paths = [begins.path if begins else None, recipe.weights]
+    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
+    backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
+    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
+
+
+def refuse_nothing(recipe: Recipe, train: Split) -> None:
+    """Refuse a run that would train neither a backbone nor what stands on it.
+
+    Raises:
+        UserError: it would.
+    """
+    segments = recipe.task == "segment"
+    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
+        what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
+        mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
+        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
+
+
+def has_boxes(train: Split) -> bool:
+    """Whether a detector has something to learn from."""
+    return train.description.boxed and any(record.asked.any() for record in train.records)
+
+
+def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
+    """Whether two recipes name files that are called the same, in whatever folder: a project may be moved."""
+    own, others = (
+        [Path(file).name for file in ([found] if isinstance(found, str | Path) else found or ())]
+        for found in (getattr(recipe, key), getattr(other, key))
+    )
+    return own == others
+
+
+def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
+    """The checkpoint to go on from, or nothing where a run has none yet.
+
+    Args:
+        data: what its data have to be.
+
+    Raises:
+        UserError: it was made under another recipe; says which fields, and both values. Or it began with other weights,
+            or other data.
+    """
+    last = folder / "weights" / "last.pt"
+    if not last.exists():
+        return {}
+    resumed, recipe, begins = checkpoint.load(last, *STATES), found.recipe, found.begins
+    # Another number of processes goes on just as well, and so does another place of the same data.
+    made = build(Recipe, resumed["recipe"], last)
+    kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
+    kept |= {key: getattr(recipe, key) for key in ("weights", "init", "imports") if same_names(recipe, made, key)}
+    kept["pretrain"] = made.pretrain.model_copy(update={"data": recipe.pretrain.data})
+    made = made.model_copy(update=kept)
+    refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
+    if begins and begins.identity != resumed.get("init"):
+        raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
+    if recipe.weights and resumed.get("reused", found.reused) != found.reused:
+        raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
+    refuse_changed(data, resumed.get("data_identity", {}), last)
+    return resumed
