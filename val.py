@@ -239,9 +239,9 @@ def localise(arguments: argparse.Namespace) -> None:
 def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> None:
     """Explain with every classifier of the backbone files, or compare ways to get boxes; write the report, print."""
     from evaluation.accuracy_report import shown_command
-    from maps.localise import run
     from maps.regions import propose
     from maps.report import write_report
+    from maps.study import run
     from maps.summary import summarise
 
     plan = backbone_plan(arguments, weights)

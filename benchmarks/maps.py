@@ -32,9 +32,10 @@ from evaluation.accuracy import read_backbones
 from maps.granulometry import disk, radii_for, spectrum
 from maps.kinds import Explained, grad_cams
 from maps.lime import BATCH, SAMPLES, Perturbations, explain, superpixels
-from maps.localise import Study, run
+from maps.localise import Study
 from maps.plan import Plan
 from maps.prepare import prepare
+from maps.study import run
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan

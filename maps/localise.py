@@ -1,9 +1,9 @@
-"""The localisation study: every classifier of every backbone file explains the same images, and is measured."""
+"""What a localisation study measures and keeps: columns of values, of each network and kind of map, case by case."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +14,10 @@ from maps.cases import Cases
 from maps.evidence import Evidence
 from maps.kinds import MAPS, explanations
 from maps.measures import Rule, measure
-from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
+from maps.networks import UNTRAINED, Named
 from maps.plan import Plan
-from utils.device import keep_memory, side_by_side
+from utils.device import side_by_side
 from utils.seed import mixed_seed
-
-if TYPE_CHECKING:
-    from maps.lime_pictures import Explanation
 
 BASELINE = "baseline"
 MEAN_BOX = "mean box"
@@ -93,7 +90,7 @@ class Study:
     Attributes:
         cases: [n, 2] index of the image among them and class of each case.
         shares: [n] share of the image that the boxes take.
-        lime: what LIME made of some cases, to be drawn.
+        lime: what LIME made of some cases (maps.lime_pictures.Explanation), to be drawn.
     """
 
     plan: Plan
@@ -101,7 +98,7 @@ class Study:
     cases: np.ndarray
     shares: np.ndarray
     beside: Beside = field(default_factory=Beside)
-    lime: list["Explanation"] = field(default_factory=list)
+    lime: list[Any] = field(default_factory=list)
 
     @property
     def records(self) -> list[Record]:
@@ -124,21 +121,6 @@ class Study:
                 if index in wanted:
                     found[index] = cases.at([number])
         return {index: found[index] for index in indices}
-
-
-def run(plan: Plan) -> Study:
-    """Explain and measure; memory does not grow with the images but by their values."""
-    keep_memory()
-    networks = [*trained_networks(plan), *untrained_networks(plan)]
-    columns = [column for own in networks for column in columns_of(plan, own)]
-    columns += baseline_columns(mean_boxes(plan))
-    pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
-    study = Study(plan, columns, pairs, shares)
-    if plan.lime:
-        from maps.lime_columns import lime_columns  # which is built on this
-
-        columns += lime_columns(study, networks)
-    return study
 
 
 def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:

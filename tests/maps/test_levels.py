@@ -15,12 +15,13 @@ from evaluation.accuracy import read_backbones
 from maps.cells import Cells, coarse_cuts, layer_cells, short_sides
 from maps.granulometry import radii_for
 from maps.levels import LEVEL, Level, sentence, spans, widened
-from maps.localise import Study, run
+from maps.localise import Study
 from maps.networks import untrained_files
 from maps.overlay import TRUE, masked, outlined, written
 from maps.plan import Plan
 from maps.prepare import prepare
 from maps.statistics import Resamples
+from maps.study import run
 from maps.summary import summarise
 from maps.tables import as_json, heading, markdown
 

@@ -26,13 +26,14 @@ from maps.binary import PERCENTILES
 from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
-from maps.localise import Study, run
+from maps.localise import Study
 from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare, sample
 from maps.regions import propose
 from maps.report import write_report
 from maps.statistics import Resamples
+from maps.study import run
 from maps.summary import Line, Pair, against, apart, summarise
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
