@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from models.yolov3_detector import load_yolov3
 from PIL import Image
 
 from benchmarks.accidents import mutated, structured
@@ -36,6 +35,7 @@ from models.darknet import DarkNet, DarkNetConfig
 from models.darknet_weights import read_darknet, write_darknet
 from models.decode import DECODE_TYPE
 from models.onnx_detector import load_onnx
+from models.trained import load_trained
 from models.weights_files import read_weights
 from models.yolov3 import YOLOv3, scaled_anchors
 from studies.recipe import read_study
@@ -253,7 +253,7 @@ def detector(folder: Path) -> Case:
     path, (model, content) = folder / "best.pt", narrow_detector()
     checkpoint.save(path, {"kind": "detector", **content})
     wanted = model.state_dict()
-    return Case(path, lambda: same_weights(load_yolov3(path).model.state_dict(), wanted))
+    return Case(path, lambda: same_weights(load_trained(path).model.state_dict(), wanted))
 
 
 def backbone(folder: Path) -> Case:
@@ -308,7 +308,7 @@ def onnx(folder: Path) -> Case:
 
     detector(folder)
     path = folder / "best.onnx"
-    write_onnx(load_yolov3(folder / "best.pt"), path, "default", None)
+    write_onnx(load_trained(folder / "best.pt"), path, "default", None)
     wanted = library.load(str(path)).SerializeToString(deterministic=True)
 
     def read() -> str:

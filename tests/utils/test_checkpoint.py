@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from models.yolov3_detector import load_yolov3
 
 from models.backbones import make_backbone
+from models.trained import load_trained
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
 from training.loop import Position
@@ -135,7 +135,7 @@ def test_a_position_has_what_the_loop_notes() -> None:
 def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "a.pt", {"kind": "detector"})
     with pytest.raises(UserError, match=r"a\.pt: has no `decode`: an older version wrote it"):
-        load_yolov3(tmp_path / "a.pt")
+        load_trained(tmp_path / "a.pt")
 
 
 def test_missing_and_other_kinds(tmp_path: Path) -> None:
