@@ -64,7 +64,7 @@ def source_frames(source: str | None, detector: "Detector | Segmenter", stride: 
     """Pictures of a source, or a few held-out ones of the data set that the detector was trained on.
 
     Raises:
-        UserError: there are none; no source, and the detector's file does not tell its data set.
+        UserError: there are none; no source, and the detector's file does not name its data set.
     """
     from data.description import load_description
     from data.formats import read_split
@@ -74,7 +74,7 @@ def source_frames(source: str | None, detector: "Detector | Segmenter", stride: 
     if source:
         return open_source(source, stride=stride, levels=detector.levels)
     if detector.data is None:
-        raise UserError("does not tell its data set", where=detector.path, mend="say what to look through: --source")
+        raise UserError("does not name its data set", where=detector.path, hint="say what to look through: --source")
     description = with_levels(load_description(detector.data), detector.levels)
     split = read_split(description, description.held_out)
     return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
@@ -100,7 +100,7 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
             segmenter, source_frames(arguments.source, segmenter, arguments.vid_stride), arguments.imgsz
         )
     if arguments.save_mask:
-        raise UserError("a detector finds no masks", where="--save-mask", mend="leave it out, or give a segmenter")
+        raise UserError("a detector finds no masks", where="--save-mask", hint="leave it out, or give a segmenter")
     detector = load_detector(weights, device, arguments.precision)
     groups = source_frames(arguments.source, detector, arguments.vid_stride)
     keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")

@@ -16,7 +16,7 @@ def parse() -> argparse.Namespace:
     """Flags."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Started again, it goes on where it was: finished runs stay, interrupted ones resume.",
+        epilog="Started again, it continues where it was: finished runs stay, interrupted ones resume.",
     )
     parser.add_argument("study", type=Path, help="study yaml, as in configs/studies")
     parser.add_argument(
@@ -70,7 +70,7 @@ def main() -> None:
     print(f"\n{write(study, arguments.publish)}\nthis page: {study.folder / 'README.md'}")
     if failed:
         what, where = f"{len(failed)} failed: {', '.join(failed)}", study.folder / "logs"
-        raise UserError(what, where=where, mend="read their logs, mend it, and start the study again")
+        raise UserError(what, where=where, hint="read their logs, correct it, and start the study again")
 
 
 def write(study: "Study", folder: Path | None) -> str:

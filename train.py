@@ -19,9 +19,11 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
         description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
     )
     parser.add_argument(
-        "--recipe", type=Path, help="recipe yaml; flags go before it [configs/sample.yaml unless --data is given]"
+        "--recipe", type=Path, help="recipe yaml; flags override it [configs/sample.yaml unless --data is given]"
     )
-    parser.add_argument("--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags go before")
+    parser.add_argument(
+        "--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags override it"
+    )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check data and weights, and stop")
     parser.add_argument(
@@ -30,10 +32,10 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
         const=True,
         default=False,
         metavar="RUN",
-        help="go on with a run folder [newest unfinished]",
+        help="continue with a run folder [newest unfinished]",
     )
     parser.add_argument(
-        "--accept-changed-data", action="store_true", help="with --resume: go on though the data have changed"
+        "--accept-changed-data", action="store_true", help="with --resume: continue though the data have changed"
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")

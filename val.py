@@ -179,7 +179,7 @@ def segment(arguments: argparse.Namespace) -> None:
     from utils.device import pick_device
 
     if len(weights) > 1:
-        raise UserError("several files", where="--weights", mend="give one segmenter")
+        raise UserError("several files", where="--weights", hint="give one segmenter")
     segmenter = load_segmenter(weights[0], pick_device(arguments.device))
     split = read_data(arguments, segmenter.data, segmenter.names, segmenter.path, segmenter.levels)
     whole, split = len(split.records), with_masks(split, strict=arguments.strict)
@@ -224,7 +224,7 @@ def localise(arguments: argparse.Namespace) -> None:
         arguments.images = FIRST_IMAGES
     for flag in ("lime", "images"):
         if (count := getattr(arguments, flag)) is not None and count < (flag == "images"):
-            raise UserError(f"{count}", where=f"--{flag}", mend="give a number of images")
+            raise UserError(f"{count}", where=f"--{flag}", hint="give a number of images")
     from maps.detector_flags import for_backbones, for_detectors
     from maps.detector_plan import are_detectors
 
@@ -341,7 +341,7 @@ def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
     if arguments.bootstrap is not None and arguments.bootstrap < 0:
-        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", mend="give a number of resamples, or 0")
+        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", hint="give a number of resamples, or 0")
     if arguments.weights:
         arguments.weights = [located(path, arguments.project) for path in arguments.weights]
     modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}

@@ -171,8 +171,8 @@ def killed(command: list[str], last: Path, after: float) -> float:
     process, began = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL), time.time()
     while not last.exists() or last.stat().st_mtime < began or time.time() - last.stat().st_mtime < after:
         if process.poll() is not None:
-            mend = "give more --resume-epochs, or less --after"
-            raise UserError(f"it ended before it was killed, with code {process.returncode}", where=last, mend=mend)
+            hint = "give more --resume-epochs, or less --after"
+            raise UserError(f"it ended before it was killed, with code {process.returncode}", where=last, hint=hint)
         time.sleep(0.1)
     saved = last.stat().st_mtime
     os.kill(process.pid, signal.SIGKILL)

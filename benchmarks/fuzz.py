@@ -125,7 +125,7 @@ def data_yaml(root: Path, kind: str) -> Values:
 
 
 def sound(split: Split) -> str:
-    """What became of a split whose boxes lie in their images, with labels that are classes."""
+    """What became of a split whose boxes are in their images, with labels that are classes."""
     for record in split.records:
         (height, width), boxes = record.size_hw, record.boxes_xyxy
         expect(np.isfinite(boxes).all() and (boxes[:, :2] >= 0).all(), "boxes beyond 0")

@@ -1,4 +1,4 @@
-"""Training runs disturbed at random moments and resumed, held against undisturbed ones. Prints a JSON line a scenario.
+"""Training runs disturbed at random moments and resumed, compared with undisturbed ones. Prints a JSON line a scenario.
 
 `python -m benchmarks.interruptions --signals kill --trials 200 --journal runs/kills.jsonl`: SIGKILL up to three times.
 `python -m benchmarks.interruptions --signals pairs --trials 500 --journal runs/pairs.jsonl`: two signals that ask to
@@ -94,7 +94,7 @@ class Running:
         if not self.ended(wait=WAIT_S):
             self.send(signal.SIGKILL)
             self.ended(wait=WAIT_S)
-            raise UserError(f"no end after {WAIT_S} s", where=self.log, mend="read it")
+            raise UserError(f"no end after {WAIT_S} s", where=self.log, hint="read it")
         return [self.codes[pid] for pid in self.pids]
 
 
@@ -173,7 +173,7 @@ class Place:
         began = time.monotonic()
         running = begin((*flags, "--name", "whole"), folder / "log.txt", every_step=False)
         if any(running.finish()):
-            raise UserError("failed undisturbed", where=running.log, mend="read it")
+            raise UserError("failed undisturbed", where=running.log, hint="read it")
         return cls(folder, flags, time.monotonic() - began, left(folder / "train" / "whole"))
 
 
@@ -207,7 +207,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def resumed(place: Place, run: Path) -> tuple[object, ...]:
-    """Flags of the next start of a run: from its beginning, where it has left nothing to go on from."""
+    """Flags of the next start of a run: from its beginning, where it has left nothing to continue from."""
     if (run / "recipe.yaml").exists():
         return ("--resume", run, *(("--num-nodes", 2) if "--num-nodes" in place.flags else ()))
     shutil.rmtree(run, ignore_errors=True)

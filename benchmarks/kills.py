@@ -1,4 +1,4 @@
-"""A study killed at random moments and started again, held against one that nobody disturbed. Prints a JSON line.
+"""A study killed at random moments and started again, compared with one that nobody disturbed. Prints a JSON line.
 
 `python -m benchmarks.kills configs/studies/table1_sample.yaml --seeds 1`
 """
@@ -60,7 +60,7 @@ def finish(study: Path, project: Path) -> dict[str, bytes]:
     with start(study, project) as process:
         output = process.communicate()[0].decode()
     if process.returncode:
-        raise UserError(f"the study failed: {output.splitlines()[-1]}", where=study, mend="run it by hand")
+        raise UserError(f"the study failed: {output.splitlines()[-1]}", where=study, hint="run it by hand")
     folder = project / "studies" / study.stem
     return {name: (folder / name).read_bytes() for name in (PAGE, RUNS, FIGURE)}
 

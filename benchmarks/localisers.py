@@ -1,4 +1,4 @@
-"""Speed of the other papers' localisers, in one run with what they are held against. Prints JSON lines.
+"""Speed of the other papers' localisers, in one run with what they are compared with. Prints JSON lines.
 
 `python -m benchmarks.localisers`
 """

@@ -43,7 +43,7 @@ from utils import checkpoint
 from utils.errors import run_cli
 
 LAYERS, CLASSES = 6, 10
-CASES = 2000  # that the time of the study is told for
+CASES = 2000  # that the time of the study is given for
 MODELS = ("cl6", "e2e")
 
 

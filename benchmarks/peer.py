@@ -42,7 +42,7 @@ def write_yolo(splits: list[Split], folder: Path) -> Path:
 
 
 def as_yolo(record: Record) -> str:
-    """A line a box: class cx cy w h, shares of the image."""
+    """A line a box: class cx cy w h, fractions of the image."""
     height, width = record.size_hw
     shares = xyxy_to_cxcywh(torch.from_numpy(record.boxes_xyxy)) / torch.tensor([width, height, width, height])
     rows = zip(record.labels.tolist(), shares.tolist(), strict=True)
@@ -73,7 +73,7 @@ def read_predictions(path: Path, records: list[Record]) -> list[Detections]:
 
 
 def train(folder: Path, model: str, shared: list[str], epochs: int) -> Path:
-    """The best checkpoint of a training in folder/train; one that was interrupted goes on, a finished one stays."""
+    """The best checkpoint of a training in folder/train; one that was interrupted continues, a finished one stays."""
     best, last, finished = (folder / "train" / name for name in ("weights/best.pt", "weights/last.pt", "finished"))
     if finished.exists():
         return best

@@ -32,7 +32,7 @@ from utils.ultralytics_parts import ultralytics
 
 
 def waiting(data: Path | None, imgsz: int, width: float, images: int) -> None:
-    """Share of an epoch that the network waits for images: train.py with batch 4, two workers, second epoch."""
+    """Fraction of an epoch that the network waits for images: train.py with batch 4, two workers, second epoch."""
     with tempfile.TemporaryDirectory() as folder:
         if data is None:
             data = write_scenes(Path(folder) / "scenes", images, 4, 1)
@@ -45,7 +45,7 @@ def waiting(data: Path | None, imgsz: int, width: float, images: int) -> None:
             table = Path(folder) / "train" / name.split()[0] / "results.csv"
             row = list(csv.DictReader(table.read_text().splitlines()))[1]
             share = float(row["data_seconds"]) / float(row["seconds"])
-            figure = f"share of training that waits for images, {data.stem}, {name}, {imgsz} px, batch 4, 2 workers"
+            figure = f"fraction of training that waits for images, {data.stem}, {name}, {imgsz} px, batch 4, 2 workers"
             show(figure, share, 0.05, "the whole epoch", least=False, seconds=float(row["seconds"]))
 
 

@@ -21,7 +21,7 @@ from wsol.cost import peak_bytes
 
 CLASSES = 20
 KINDS = {"bf16": "bfloat16", "fp32": "float32"}
-MATRIX = 2048  # rows and columns of the product that tells how fast the machine multiplies
+MATRIX = 2048  # rows and columns of the product that states how fast the machine multiplies
 
 
 def one_step(model: YOLOv3, criterion: YOLOLoss, images: torch.Tensor, truth: Truth, *, bf16: bool) -> None:

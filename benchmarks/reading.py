@@ -114,7 +114,7 @@ def measured(inside: str, yaml: Path, cache: Path) -> dict[str, float]:
 
 
 def measure(inside: str, yaml: Path) -> None:
-    """Read once in this process; the last line tells seconds and GiB."""
+    """Read once in this process; the last line states seconds and GiB."""
     from data import check
     from training.reading import read_pair, tell
     from utils.config import Recipe

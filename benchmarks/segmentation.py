@@ -1,7 +1,7 @@
 """FCN-32s, -16s and -8s on the built-in scenes, from the same cascaded backbone. Prints JSON lines.
 
 `python -m benchmarks.segmentation` trains configs/segment_scenes.yaml with each head, FCN-8s with its pre-training, and
-judges them on the test split. Runs that are there are not made again, and unfinished ones go on.
+judges them on the test split. Runs that are there are not made again, and unfinished ones continue.
 """
 
 import argparse

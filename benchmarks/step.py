@@ -1,4 +1,4 @@
-"""What a training step of the detector does beside its network, as a share of the step. Prints JSON lines.
+"""What a training step of the detector does beside its network, as a fraction of the step. Prints JSON lines.
 
 `python -m benchmarks.step`: clipping, optimiser and average of the weights; as training does them, and as torch's own
 functions do, in turns. Only the network's part grows with the images: the smaller they are, the more the rest weighs.
@@ -111,7 +111,7 @@ def tell(parts: dict[str, float], title: str, least_bytes: int, rate: float) -> 
     """Print the share of what is not the network's; the floor is AdamW at the memory's bandwidth."""
     total, least = sum(parts.values()), least_bytes / rate
     shown = {part: round(1000 * own, 2) for part, own in parts.items()}
-    figure, share = f"share of a training step beside the network, {title}", 1 - parts["network"] / total
+    figure, share = f"fraction of a training step beside the network, {title}", 1 - parts["network"] / total
     show(figure, share, TARGET, "the whole step", least=False,
          floor=round(least / (parts["network"] + least), 4), milliseconds=shown,
          gigabytes_a_second=round(rate / 1e9, 1))  # fmt: skip

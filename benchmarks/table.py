@@ -25,8 +25,8 @@ def main() -> None:
     try:
         text = table(path.read_text().splitlines())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        mend = "give a file that a benchmark wrote, one JSON line for each figure"
-        raise UserError("has no figures of a benchmark", where=path, mend=mend) from error
+        hint = "give a file that a benchmark wrote, one JSON line for each figure"
+        raise UserError("has no figures of a benchmark", where=path, hint=hint) from error
     print(text)
 
 

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.windows --json results/windows.json`: torchvision's AlexNet with random weights, 1,000 classes, a
 picture of 512 px, in seconds of the processor. Without padding each window has the scores of its crop; with padding, as
-AlexNet has it, a window sees its surroundings in the place of zeros, and the difference is told. Windows lie 32 pixels
+AlexNet has it, a window sees its surroundings in the place of zeros, and the difference is given. Windows lie 32 pixels
 apart, as the features do.
 """
 
@@ -46,7 +46,7 @@ def crops(picture: Tensor, window: int, places: tuple[int, int]) -> Tensor:
 
 @torch.inference_mode()
 def compare(side: int, repeats: int, *, padded: bool) -> None:
-    """Time both, one picture at a time, and hold the scores of each window against those of its crop."""
+    """Time both, one picture at a time, and compare the scores of each window with those of its crop."""
     model, window = network(padded=padded), WINDOW if padded else BARE_WINDOW
     with torch.inference_mode(mode=False):
         dense = convolutionize(model, (window, window))

@@ -27,14 +27,14 @@ DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOF
 def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     """Download a file; it takes its name when it is whole, and what was published.
 
-    What came is kept beside it until then, and the next try, of this call or of another one, goes on from there.
+    What came is kept beside it until then, and the next try, of this call or of another one, continues from there.
 
     Raises:
         UserError: no such server or file, silence for TIMEOUT seconds in each of TRIES, another content, a full disk.
     """
     console.print(f"fetching {redacted(url)} to {path}", markup=False)
     part = path.with_name(f".{path.name}.part")
-    mend = f"try again, or fetch it yourself to {path}"
+    hint = f"try again, or fetch it yourself to {path}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in reversed(range(TRIES)):
@@ -45,13 +45,13 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
                 if not left:
                     raise
     except (OSError, ValueError) as error:  # requests' own errors are OSErrors
-        raise UserError(f"cannot fetch {path.name} ({error})", where=url, mend=mend) from error
+        raise UserError(f"cannot fetch {path.name} ({error})", where=url, hint=hint) from error
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 is not None and found != sha256:
         part.unlink()
         what = f"cannot fetch {path.name} (its sha256 is {found}, not {sha256})"
-        raise UserError(what, where=url, mend=mend)
+        raise UserError(what, where=url, hint=hint)
     return part.replace(path)
 
 
@@ -98,7 +98,7 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
             settle(fresh, folder)
     except OSError as error:
         what = f"cannot write ({error.strerror or error})"
-        raise UserError(what, where=folder, mend=f"free it, or choose another `path:` in {yaml}") from error
+        raise UserError(what, where=folder, hint=f"free it, or choose another `path:` in {yaml}") from error
 
 
 def settle(fresh: Path, folder: Path) -> None:
@@ -135,7 +135,7 @@ def unpack_one(archive: Path, folder: Path) -> None:
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; a decompressor sets no errno
             raise
-        raise UserError(f"is no whole tar or zip file ({error})", where=archive, mend="fetch it again") from error
+        raise UserError(f"is no whole tar or zip file ({error})", where=archive, hint="fetch it again") from error
 
 
 class Room:
@@ -153,7 +153,7 @@ class Room:
         self.taken += size
         what = UNPACKED.too_much(self.taken / GIB)
         if what and self.taken > SUSPECT * self.archive.stat().st_size:
-            raise UserError(f"unpacks to {what}", where=self.archive, mend="do so only if you trust it")
+            raise UserError(f"unpacks to {what}", where=self.archive, hint="do so only if you trust it")
 
     def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
         self.take(member.size)
@@ -183,4 +183,4 @@ def check_member(name: str, archive: Path) -> None:
 
 def leads_out(what: str, archive: Path) -> UserError:
     """The error for an archive that reaches out of its folder."""
-    return UserError(f"a member leads out of the folder: {what}", where=archive, mend="do not use this archive")
+    return UserError(f"a member leads out of the folder: {what}", where=archive, hint="do not use this archive")

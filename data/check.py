@@ -49,7 +49,7 @@ def show(splits: list[Split], folder: Path) -> None:
         save_page(labelled_pictures(split), folder / f"{split.name}.jpg")
     for line in [*in_two_splits(splits), *in_no_split(splits)]:
         print(line)
-    problems = [f"{problem.where}: {problem.what} — {problem.mend}\n" for split in splits for problem in split.problems]
+    problems = [f"{problem.where}: {problem.what} — {problem.hint}\n" for split in splits for problem in split.problems]
     notices = [f"{place}: {notice.what}\n" for split in splits for notice in split.notices for place in notice.places]
     write_text(folder / "problems.txt", "".join(problems + notices))
     print(f"labelled pictures, and all {len(problems)} that were left out, in {folder}")

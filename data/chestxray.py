@@ -45,8 +45,8 @@ def read_chestxray(description: Description, split: str) -> Split:
     classes = {image: finding_indices(found, description.names, where) for image, found, where in read_table(root)}
     boxes = read_boxes(root)
     if boxes and boxes.keys().isdisjoint(classes):
-        what, mend = f"none of its {len(boxes)} images is in the table of findings", "give both of one release"
-        raise UserError(what, where=root / BOXES, mend=mend)
+        what, hint = f"none of its {len(boxes)} images is in the table of findings", "give both of one release"
+        raise UserError(what, where=root / BOXES, hint=hint)
     problems = [
         Problem(f"{listing}:{number}", f"`{name}` is not in the table of findings", "take it off the list")
         for number, name in listed
@@ -84,16 +84,16 @@ def read_table(root: Path) -> Iterator[tuple[str, list[str], str]]:
     """
     found = sorted(root.glob("Data_Entry_2017*.csv"))
     if len(found) != 1:
-        mend = "have the one Data_Entry_2017*.csv there, or correct `path:`"
-        raise UserError(f"{len(found)} tables of findings instead of one", where=root, mend=mend)
+        hint = "have the one Data_Entry_2017*.csv there, or correct `path:`"
+        raise UserError(f"{len(found)} tables of findings instead of one", where=root, hint=hint)
     rows = csv_rows(found[0])
     header, where = next(rows, ([], str(found[0])))
     if IMAGE not in header or FINDINGS not in header:
-        raise UserError(f"no columns `{IMAGE}` and `{FINDINGS}`", where=where, mend=REPLACE)
+        raise UserError(f"no columns `{IMAGE}` and `{FINDINGS}`", where=where, hint=REPLACE)
     image, findings = header.index(IMAGE), header.index(FINDINGS)
     for row, where in rows:
         if len(row) <= max(image, findings):
-            raise UserError(f"{len(row)} cells instead of {len(header)}", where=where, mend=REPLACE)
+            raise UserError(f"{len(row)} cells instead of {len(header)}", where=where, hint=REPLACE)
         yield row[image], [finding for finding in row[findings].split("|") if finding != NOTHING], where
 
 
@@ -109,7 +109,7 @@ def csv_rows(path: Path) -> Iterator[tuple[list[str], str]]:
             for row in filter(None, reader):
                 yield row, f"{path}:{reader.line_num}"
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"is no csv file ({error})", where=path, mend=REPLACE) from error
+        raise UserError(f"is no csv file ({error})", where=path, hint=REPLACE) from error
 
 
 def finding_indices(findings: list[str], names: list[str], where: str) -> list[int]:

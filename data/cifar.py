@@ -41,7 +41,7 @@ class Layout:
     """One of the published forms.
 
     Attributes:
-        meta: file with the class names; its presence tells the form.
+        meta: file with the class names; its presence states the form.
         files: names of the files of train and test.
         read: file → its images and labels.
         names: meta file → class names in the order of the labels.
@@ -61,8 +61,8 @@ def read_cifar(description: Description, split: str) -> Split:
     """
     part = description.split(split)
     if part not in SPLITS:
-        what, mend = f"CIFAR has no split `{part}`", f"correct `{split}:`; it has {' and '.join(SPLITS)}"
-        raise UserError(what, where=description.yaml, mend=mend)
+        what, hint = f"CIFAR has no split `{part}`", f"correct `{split}:`; it has {' and '.join(SPLITS)}"
+        raise UserError(what, where=description.yaml, hint=hint)
     told = cifar_names(description.root, part)
     records = [
         record for batch in batches(description.root, part) for record in batch_records(batch, told, description.names)
@@ -88,7 +88,7 @@ def batches(root: Path, part: str) -> Iterator[Batch]:
     layout = find_layout(root)
     for name in layout.files[part]:
         if not (root / name).is_file():
-            raise UserError("the file does not exist", where=root / name, mend="add it; the set is not complete")
+            raise UserError("the file does not exist", where=root / name, hint="add it; the set is not complete")
         yield layout.read(root / name)
 
 
@@ -101,12 +101,12 @@ def find_layout(root: Path) -> Layout:
     found = next((layout for layout in LAYOUTS if (root / layout.meta).is_file()), None)
     if found is None:
         known = ", ".join(layout.meta for layout in LAYOUTS)
-        raise UserError(f"no CIFAR files here (none of {known}, *.npz)", where=root, mend="correct `path:`")
+        raise UserError(f"no CIFAR files here (none of {known}, *.npz)", where=root, hint="correct `path:`")
     return found
 
 
 def batch_records(batch: Batch, told: list[str], names: list[str]) -> list[Record]:
-    """Records of one file, its labels translated from the order that its set tells to that of `names`.
+    """Records of one file, its labels translated from the order that its set states to that of `names`.
 
     Raises:
         UserError: images and labels are not of the form that Batch states, or a class outside `names`.
@@ -114,14 +114,14 @@ def batch_records(batch: Batch, told: list[str], names: list[str]) -> list[Recor
     images, labels = batch.images, batch.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         what = f"images of {images.dtype} {list(images.shape)} instead of uint8 [n, H, W, 3]"
-        raise UserError(what, where=batch.file, mend=REPLACE)
+        raise UserError(what, where=batch.file, hint=REPLACE)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         what = f"{labels.dtype} labels {list(labels.shape)} for {len(images)} images"
-        raise UserError(what, where=batch.file, mend=REPLACE)
+        raise UserError(what, where=batch.file, hint=REPLACE)
     strange = np.flatnonzero((labels < 0) | (labels >= len(told)))
     if len(strange):
         what = f"label {labels[strange[0]]} with {len(told)} classes"
-        raise UserError(what, where=f"{batch.file}#{strange[0]}", mend=REPLACE)
+        raise UserError(what, where=f"{batch.file}#{strange[0]}", hint=REPLACE)
     index = {label: class_index(told[label], names, str(batch.file)) for label in np.unique(labels)}
     height, width = images.shape[1:3]
     return [
@@ -145,7 +145,7 @@ def read_binary(path: Path, *, label_bytes: int) -> Batch:
     row = label_bytes + PIXEL_BYTES
     if not len(content) or len(content) % row:
         what = f"{len(content)} bytes are no whole number of rows of {row}"
-        raise UserError(what, where=path, mend=REPLACE)
+        raise UserError(what, where=path, hint=REPLACE)
     rows = content.reshape(-1, row)
     return Batch(path, as_images(rows[:, label_bytes:]), rows[:, label_bytes - 1].astype(np.int64))
 
@@ -159,10 +159,10 @@ def read_pickled(path: Path, *, labels: str) -> Batch:
     content = load_pickle(path)
     rows = content.get("data")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != PIXEL_BYTES:
-        raise UserError(f"`data` is not uint8 [n, {PIXEL_BYTES}]", where=path, mend=REPLACE)
+        raise UserError(f"`data` is not uint8 [n, {PIXEL_BYTES}]", where=path, hint=REPLACE)
     found = content.get(labels)
     if not isinstance(found, list) or not all(isinstance(label, int) for label in found):
-        raise UserError(f"`{labels}` is no list of numbers", where=path, mend=REPLACE)
+        raise UserError(f"`{labels}` is no list of numbers", where=path, hint=REPLACE)
     return Batch(path, as_images(rows), np.array(found, np.int64))
 
 
@@ -174,7 +174,7 @@ def pickled_names(path: Path, *, key: str) -> list[str]:
     """
     found = load_pickle(path).get(key)
     if not isinstance(found, list):
-        raise UserError(f"`{key}` is no list of names", where=path, mend=REPLACE)
+        raise UserError(f"`{key}` is no list of names", where=path, hint=REPLACE)
     return [text(name) for name in found]
 
 
@@ -217,9 +217,9 @@ def load_pickle(path: Path) -> dict[str, Any]:
     try:
         content = PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"is no pickle of plain values and arrays ({error})", where=path, mend=REPLACE) from error
+        raise UserError(f"is no pickle of plain values and arrays ({error})", where=path, hint=REPLACE) from error
     if not isinstance(content, dict):
-        raise UserError(f"holds a {type(content).__name__} instead of a dict", where=path, mend=REPLACE)
+        raise UserError(f"holds a {type(content).__name__} instead of a dict", where=path, hint=REPLACE)
     return {text(key): value for key, value in content.items()}
 
 
@@ -232,7 +232,7 @@ def npz_file(root: Path) -> Path | None:
     found = sorted(root.glob("*.npz"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise UserError(f"several .npz files: {names}", where=root, mend="leave one in the folder")
+        raise UserError(f"several .npz files: {names}", where=root, hint="leave one in the folder")
     return found[0] if found else None
 
 
@@ -246,10 +246,10 @@ def npz_array(path: Path, key: str) -> np.ndarray:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             return np.asarray(content[key])
     except KeyError:
-        what, mend = f"no array `{key}`", "write x_train, y_train, x_test, y_test and classes"
-        raise UserError(what, where=path, mend=mend) from None
+        what, hint = f"no array `{key}`", "write x_train, y_train, x_test, y_test and classes"
+        raise UserError(what, where=path, hint=hint) from None
     except (OSError, ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise UserError(f"`{key}` cannot be read ({error})", where=path, mend="replace the file") from error
+        raise UserError(f"`{key}` cannot be read ({error})", where=path, hint="replace the file") from error
 
 
 TEN: Files = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
@@ -259,7 +259,7 @@ HUNDRED: Files = {"train": ("train",), "test": ("test",)}
 def binary(meta: str, files: Files, *, label_bytes: int) -> Layout:
     """The binary version: the files of the Python version with a suffix."""
     named = {part: tuple(f"{name}.bin" for name in names) for part, names in files.items()}
-    return Layout(meta, named, partial(read_binary, label_bytes=label_bytes), partial(read_lines, mend=REPLACE))
+    return Layout(meta, named, partial(read_binary, label_bytes=label_bytes), partial(read_lines, hint=REPLACE))
 
 
 def pickled(meta: str, files: Files, *, labels: str, names: str) -> Layout:

@@ -14,7 +14,7 @@ from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
 
-MEND = "correct the json, or delete the annotation"
+HINT = "correct the json, or delete the annotation"
 Sizes = list[tuple[int, int] | None]
 
 
@@ -55,7 +55,7 @@ def json_of(root: Path, value: str, split: str) -> tuple[Path, str]:
         return path, part
     found = sorted(path.glob("*.json"))
     if len(found) != 1:
-        raise UserError(f"{len(found)} json files instead of one", where=path, mend=f"name it in `{split}:`")
+        raise UserError(f"{len(found)} json files instead of one", where=path, hint=f"name it in `{split}:`")
     return found[0], part
 
 
@@ -144,12 +144,12 @@ def image_numbers(content: Instances, chosen: list[Entry], path: Path, problems:
         own = ids[row] if ids[row] in everywhere else written.get(str(ids[row]))
         if own is None:
             where = f"{path}, annotation {content.annotations.ids[row]}"
-            problems.append(Problem(where, f"image_id {ids[row]} is not among the images", MEND))
+            problems.append(Problem(where, f"image_id {ids[row]} is not among the images", HINT))
         else:
             found[at] = index.get(own, -1)
     for entry in content.strange:
         where = f"{path}, annotation {entry.get('id')}"
-        problems.append(Problem(where, f"image_id {entry.get('image_id')} is not among the images", MEND))
+        problems.append(Problem(where, f"image_id {entry.get('image_id')} is not among the images", HINT))
     return found
 
 
@@ -198,7 +198,7 @@ class Boxes:
         there = np.array([size is not None for size in self.sizes], bool)
         for fault in np.flatnonzero(~good & there[self.images]).tolist():
             where = f"{self.path}, annotation {self.annotations.ids[self.rows[fault]]}"
-            problems.append(Problem(where, self._fault(fault), MEND))
+            problems.append(Problem(where, self._fault(fault), HINT))
         images, boxes, labels = self.images[good], boxes[good], self.labels[good]
         clipped = clipped[good]
         rows = self.rows[good]

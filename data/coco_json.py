@@ -31,10 +31,10 @@ class Annotations:
 
     Attributes:
         boxes: x, y, width and height in pixels, four numbers for each; not numbers where `odd` has what there is.
-        areas: not a number where none is told.
-        crowd: 1 where it is told to go around many things.
+        areas: not a number where none is given.
+        crowd: 1 where it is given to go around many things.
         images, categories, ids: ids of the image, of the category, and its own.
-        odd: row → what stands in place of a box.
+        odd: row → what is in place of a box.
     """
 
     boxes: "array[float]" = field(default_factory=lambda: array("d"))
@@ -126,9 +126,9 @@ def read_instances(path: Path, *, keep: bool = False) -> Instances:
             with said_if_slow(f"reading {path.name}, {size:.0f} MiB"), no_collection():
                 found = parsed(decoded(path.read_bytes()), path)
     except UnicodeDecodeError as error:
-        raise UserError("not json: no text in UTF-8", where=path, mend="replace the file") from error
+        raise UserError("not json: no text in UTF-8", where=path, hint="replace the file") from error
     except OSError as error:
-        raise UserError("cannot be read", where=path, mend="correct the split or `path:` in the data yaml") from error
+        raise UserError("cannot be read", where=path, hint="correct the split or `path:` in the data yaml") from error
     if keep:
         _kept[key] = found
     return found
@@ -144,17 +144,17 @@ def parsed(text: str, path: Path) -> Instances:
     try:
         content = json.loads(text, object_hook=annotations.take)
     except json.JSONDecodeError as error:
-        raise UserError(f"not json ({error.msg})", where=f"{path}:{error.lineno}", mend="replace the file") from error
+        raise UserError(f"not json ({error.msg})", where=f"{path}:{error.lineno}", hint="replace the file") from error
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
-        raise UserError(f"not json ({str(error)[:80]})", where=path, mend="replace the file") from error
+        raise UserError(f"not json ({str(error)[:80]})", where=path, hint="replace the file") from error
     for section, keys in SECTIONS.items():
         entries = content.get(section) if isinstance(content, dict) else None
         if not isinstance(entries, list):
-            raise UserError(f"no list `{section}`", where=path, mend="give an instances json of COCO")
+            raise UserError(f"no list `{section}`", where=path, hint="give an instances json of COCO")
         for place, entry in enumerate(entries):
             if not well_formed(entry, keys):
                 what = f"`{section}` entry {place} is without {' and '.join(keys) or 'keys'}"
-                raise UserError(what, where=path, mend="correct it")
+                raise UserError(what, where=path, hint="correct it")
     listed = content["annotations"]
     rows = [int(entry) for entry in listed if isinstance(entry, Row)]
     strange = [entry for entry in listed if not isinstance(entry, Row)]

@@ -22,7 +22,7 @@ def read_coco_labels(description: Description, split: str) -> Split:
     for value in classes:
         if value not in told:
             what = f"no image has `{value}` under `{description.label}`"
-            raise UserError(what, where=path, mend=f"correct `classes:` in {description.yaml}")
+            raise UserError(what, where=path, hint=f"correct `classes:` in {description.yaml}")
     chosen = [
         (entry, classes[value])
         for entry, value in zip(entries, told, strict=True)

@@ -18,7 +18,7 @@ from data.records import Description, Mask, Problem, Split
 from utils.letterbox import IGNORED
 from utils.memory import no_collection
 
-MEND = "correct the json, or delete the annotation"
+HINT = "correct the json, or delete the annotation"
 FARTHEST = 10  # a point of a polygon is so many sides of its picture away at most
 Size = tuple[int, int]
 
@@ -174,7 +174,7 @@ def read_part(description: Description, split: str) -> dict[Path, Mask | Problem
         try:
             found[image] = mask_of(entry, outlines[str(entry["id"])], labels)
         except ValueError as error:
-            found[image] = Problem(str(image), f"{path.name}, {error}", MEND)
+            found[image] = Problem(str(image), f"{path.name}, {error}", HINT)
     return found
 
 

@@ -54,22 +54,22 @@ class DataYaml(BaseModel):
         format: one of FORMATS.
         train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
             (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
-            share of all images, such as 0.8, drawn at random, the same in every run. Without val a part of train
+            fraction of all images, such as 0.8, drawn at random, the same in every run. Without val a part of train
             serves as such.
-        names: classes in the order of their indices, as a list or by index; needed where the format does not tell them.
+        names: classes in the order of their indices, as a list or by index; needed where the format does not say them.
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
             they are not those that the format knows.
         masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
-        group: key of the json's images that tells whose an image is, a patient's for example (coco, coco_labels); they
+        group: key of the json's images that states whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
-        label: key of the json's images that tells their class (coco_labels).
+        label: key of the json's images that states their class (coco_labels).
         classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
             of others are left out.
         levels: values that become black and white in pictures of more than 8 bits, as [0, 4095]; without it, the window
             that all DICOM files ask for, or percentiles of the values that occur in the split that is read first.
         kpt_shape: [points, 2 or 3] where a txt line (yolo) is a box and keypoints, which are passed over; [0, 0]
-            where it is a polygon; without it the lines tell.
+            where it is a polygon; without it the lines say.
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -169,7 +169,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
         sample.write(root, size=size)
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
-        raise UserError(what, where=yaml, mend="delete that folder to have those of `scenes:` made, or mend `scenes:`")
+        raise UserError(what, where=yaml, hint="delete that folder to have those of `scenes:` made, or hint `scenes:`")
     elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
         sample.write_masks(root, size)
 
@@ -193,7 +193,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         raise UserError(
             f"the data folder {str(root)[:LONGEST]} does not exist",
             where=path,
-            mend="correct `path:` (relative to the yaml)",
+            hint="correct `path:` (relative to the yaml)",
         )
     given = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
@@ -247,20 +247,20 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     if path.is_file():
         return path
     if archive.url is None or archive.sha256 is None:
-        raise UserError(f"the archive {path} does not exist", where=yaml, mend="add it, or correct `archives:`")
+        raise UserError(f"the archive {path} does not exist", where=yaml, hint="add it, or correct `archives:`")
     if not download:
-        mend = f"add it, or let it be fetched from {archive.url} with --download"
-        raise UserError(f"the archive {path} does not exist", where=yaml, mend=mend)
+        hint = f"add it, or let it be fetched from {archive.url} with --download"
+        raise UserError(f"the archive {path} does not exist", where=yaml, hint=hint)
     if not path.is_relative_to(yaml.parent.resolve()):
-        mend = "give `file:` a place beside the yaml or below it"
-        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, mend=mend)
+        hint = "give `file:` a place beside the yaml or below it"
+        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, hint=hint)
     for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
         checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)
 
 
 def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
-    """Classes that the yaml gives, else those that the format tells.
+    """Classes that the yaml gives, else those that the format states.
 
     Raises:
         UserError: neither does, or the format's are not distinct.
@@ -271,10 +271,10 @@ def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
         return list(content.classes)
     tell = FORMATS[content.format].names
     if tell is None:
-        what, mend = "key `names` is missing", f"add `names:`; the format `{content.format}` does not tell them"
-        raise UserError(what, where=yaml, mend=mend)
+        what, hint = "key `names` is missing", f"add `names:`; the format `{content.format}` does not say them"
+        raise UserError(what, where=yaml, hint=hint)
     names = tell(root, content.train[0] if isinstance(content.train, tuple) else EVERYTHING)
     if not names or len(set(names)) != len(names):
-        what = f"the data set tells no distinct class names: {', '.join(names) or 'none at all'}"
-        raise UserError(what, where=yaml, mend="give `names:`")
+        what = f"the data set states no distinct class names: {', '.join(names) or 'none at all'}"
+        raise UserError(what, where=yaml, hint="give `names:`")
     return names

@@ -35,7 +35,7 @@ def folder_names(root: Path, train: str) -> list[str]:
     return [folder.name for folder in class_folders(root / train, "correct `train:`")]
 
 
-def class_folders(root: Path, mend: str) -> list[Path]:
+def class_folders(root: Path, hint: str) -> list[Path]:
     """Folders of a split in alphabetical order; hidden ones are passed over.
 
     Raises:
@@ -43,5 +43,5 @@ def class_folders(root: Path, mend: str) -> list[Path]:
     """
     folders = [path for path in sorted(root.glob("*")) if path.is_dir() and not path.name.startswith(".")]
     if not folders:
-        raise UserError("no class folders here", where=root, mend=f"put one folder a class there, or {mend}")
+        raise UserError("no class folders here", where=root, hint=f"put one folder a class there, or {hint}")
     return folders

@@ -79,6 +79,6 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         raise found.problems[0].error()
     if not found.records:
         first = [*(f"{own.where}: {own.what}" for own in found.problems[:1]), *(own.line() for own in found.notices)]
-        mend = "; ".join(["check `path:` and the list", *first])
-        raise UserError(f"no readable image in `{split}`", where=description.yaml, mend=mend)
+        hint = "; ".join(["check `path:` and the list", *first])
+        raise UserError(f"no readable image in `{split}`", where=description.yaml, hint=hint)
     return levelled(found)

@@ -16,7 +16,7 @@ HOLDOUT_SHARE = 0.1
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
-    """The split without a random share of its images, and that share; groups stay whole.
+    """The split without a random fraction of its images, and that share; groups stay whole.
 
     Raises:
         UserError: nothing would be left on one of the sides.
@@ -27,7 +27,7 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
             apart |= set(members)
     if not 0 < len(apart) < count:
         what = f"holds out {len(apart)} of {count} images"
-        raise UserError(what, where="--pretrain-holdout", mend="give another share, or a `val:` in the data yaml")
+        raise UserError(what, where="--pretrain-holdout", hint="give another share, or a `val:` in the data yaml")
     kept = [record for index, record in enumerate(split.records) if index not in apart]
     validation = [split.records[index] for index in sorted(apart)]
     held = replace(split, name=f"held out of {split.name}", records=validation, problems=[], notices=[])

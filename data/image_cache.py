@@ -34,7 +34,7 @@ def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Sp
     free = free_memory() * RAM_SHARE if place == "ram" else shutil.disk_usage(make_folder(folder)).free
     if needed > free:
         what = f"the images of `{split.name}` need {needed / GIB:.2f} GiB, free are {free / GIB:.2f} GiB"
-        raise UserError(what, where=f"--cache-images {place}", mend="leave it away, or free some")
+        raise UserError(what, where=f"--cache-images {place}", hint="leave it away, or free some")
     keep = in_ram if place == "ram" else partial(on_disk, folder)
     with ThreadPoolExecutor(THREADS) as pool:
         return replace(split, records=list(pool.map(keep, count(), split.records)))

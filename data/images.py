@@ -38,7 +38,7 @@ class UnreadableError(UserError):
     """A picture that was whole when its data set was read is so no more."""
 
     def __init__(self, where: str, what: str) -> None:
-        super().__init__(what, where=where, mend="restore it, then go on; or start again without it")
+        super().__init__(what, where=where, hint="restore it, then continue; or start again without it")
         self.problem = where, what
 
 
@@ -118,8 +118,8 @@ def readable(paths: Sequence[Path], problems: list[Problem]) -> list[tuple[int, 
 
 def missing_images(paths: Sequence[Path]) -> list[Problem]:
     """A problem for each missing image, or one that counts them where they are many."""
-    mend = "add it, or take its name off the list"
+    hint = "add it, or take its name off the list"
     if len(paths) <= MANY_MISSING:
-        return [Problem(str(path), "the image does not exist", mend) for path in paths]
+        return [Problem(str(path), "the image does not exist", hint) for path in paths]
     what = f"{len(paths)} images do not exist, the first is {paths[0].name}"
     return [Problem(str(paths[0].parent), what, "add them, or take their names off the list")]

@@ -58,8 +58,8 @@ def match(
     by_name(images, files, others, spare)
     if not any(files) and any(kind_of(image) for image in images):
         tried = ", ".join(str(path) for image in images[:TRIED] for path in places(image)[:1])
-        mend = "put them there, or name their folder with `labels:`"
-        raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, mend=mend)
+        hint = "put them there, or name their folder with `labels:`"
+        raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, hint=hint)
     known = {alike(image.stem) for image in (*images, *others)}
     lost = sorted(path for path in spare if not {alike(name) for name in stems(path)} & known and is_label(path))
     return Matched(files, said(images, files, lost, places))

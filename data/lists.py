@@ -73,7 +73,7 @@ class Search:
     def notices(self, where: object) -> list[Notice]:
         """What is to be said of names that were found elsewhere."""
         what = f"names of {where} are of images that are elsewhere"
-        return [Notice(what, self.moved, "the end of the path tells which")] if self.moved else []
+        return [Notice(what, self.moved, "the end of the path states which")] if self.moved else []
 
 
 def search(description: Description, first: Path | None = None, *, listing: Path | None = None) -> Search:
@@ -111,8 +111,8 @@ def split_images(description: Description, split: str, first: Path | None = None
     home = first or description.images or description.root
     source = home if value == EVERYTHING else place(description.root, value)
     if value == EVERYTHING and not is_folder(source):
-        mend = f"correct `path:` or `images:` in {description.yaml}"
-        raise UserError("no folder of images", where=source, mend=mend)
+        hint = f"correct `path:` or `images:` in {description.yaml}"
+        raise UserError("no folder of images", where=source, hint=hint)
     return (images_below(source), []) if is_folder(source) else on_list(source, description, split, first)
 
 
@@ -120,10 +120,10 @@ def on_list(
     listing: Path, description: Description, split: str, first: Path | None = None
 ) -> tuple[list[Path], list[Notice]]:
     """Images of a list, and what is to be said of its lines; one that is nowhere has the first place."""
-    mend = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
+    hint = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
     looked = search(description, first, listing=listing)
     images, lost = [], []
-    for line in read_lines(listing, mend):
+    for line in read_lines(listing, hint):
         roots = [listing.parent, *looked.roots] if line.startswith("./") else looked.roots
         found = next(filter(None, (looked.find(name, roots) for name in names_on(line))), None)
         if found is None:
@@ -135,7 +135,7 @@ def on_list(
 
 
 def names_on(line: str) -> Iterator[str]:
-    """What a line may name: all of it, or its first column where the second tells whether a class occurs."""
+    """What a line may name: all of it, or its first column where the second states whether a class occurs."""
     yield line
     first, _, rest = line.rpartition(" ")
     if rest in OUTCOMES:

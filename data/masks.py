@@ -82,8 +82,8 @@ def with_masks(split: Split, *, strict: bool = False) -> Split:
     without = [str(record.image) for record, own in pairs if own is None]
     if not records:
         why = f"{problems[0].where}: {problems[0].what}" if problems else "not one picture has a mask"
-        mend = "correct it" if problems else "name their folder with `masks:`, or give --task detect"
-        raise UserError(f"`{split.name}` has no masks: {why}", where=split.description.yaml, mend=mend)
+        hint = "correct it" if problems else "name their folder with `masks:`, or give --task detect"
+        raise UserError(f"`{split.name}` has no masks: {why}", where=split.description.yaml, hint=hint)
     notices = [Notice(f"of {len(pairs)} pictures have no mask and are left out", without)] if without else []
     return replace(split, records=records, problems=[*split.problems, *problems], notices=[*split.notices, *notices])
 
@@ -99,8 +99,8 @@ def masks_of(split: Split) -> Masks:
         return file_masks(split, lambda image: ends_in(folder, image, own.root))
     if own.format.masks is None:
         what = f"the format `{own.format.name}` has no masks"
-        mend = "name a folder of mask files with `masks:`, or give --task detect"
-        raise UserError(what, where=own.yaml, mend=mend)
+        hint = "name a folder of mask files with `masks:`, or give --task detect"
+        raise UserError(what, where=own.yaml, hint=hint)
     return own.format.masks(split)
 
 
@@ -144,12 +144,12 @@ def checked(mask: MaskFile | None, record: Record, description: Description) -> 
     found = attempt(lambda _: mask.pixels(record.size_hw), mask.path)
     if isinstance(found, Problem):
         what = found.what.replace("damaged image", "damaged mask")
-        return replace(found, what=what, mend="replace the mask, or take its picture off the list")
+        return replace(found, what=what, hint="replace the mask, or take its picture off the list")
     numbers = np.unique(found)
     highest = int(numbers[numbers != IGNORED].max(initial=0))
     if highest > len(description.names):
         what = f"class number {highest} in a mask, and {len(description.names)} names (0 is the background)"
-        raise UserError(what, where=mask.path, mend=f"correct the mask, or `names:` in {description.yaml}")
+        raise UserError(what, where=mask.path, hint=f"correct the mask, or `names:` in {description.yaml}")
     return mask
 
 
@@ -160,7 +160,7 @@ def read_masked(description: Description, split: str) -> Split:
         UserError: neither folder nor list of images; no folder of masks; a number beyond the names.
     """
     if description.masks is None:
-        raise UserError("key `masks` is missing", where=description.yaml, mend="name the folder of the masks with it")
+        raise UserError("key `masks` is missing", where=description.yaml, hint="name the folder of the masks with it")
     paths, notices = split_images(description, split)
     problems: list[Problem] = []
     sizes = readable(paths, problems)

@@ -11,8 +11,8 @@ from torchvision.transforms.v2 import functional as F
 from data.transforms import area
 from utils.letterbox import FILL
 
-LEAST_SHOWN = 0.25  # share of a box that a mosaic must show for it to stay
-SIZES = (0.5, 1.0)  # longer side of a mosaic's image, as a share of the mosaic's
+LEAST_SHOWN = 0.25  # fraction of a box that a mosaic must show for it to stay
+SIZES = (0.5, 1.0)  # longer side of a mosaic's image, as a fraction of the mosaic's
 BLEND = 8.0  # both parameters of the Beta distribution that a mix-up's weight is drawn from
 
 
@@ -44,7 +44,7 @@ class Labelled:
 def make_mosaic(parts: Sequence[Labelled], imgsz: int) -> Labelled:
     """Four images around a point, on a grey square (Bochkovskiy et al., arXiv 2004.10934, section 3.3).
 
-    The point lies in the middle half; each image is scaled to a random size and has one corner at the point. What
+    The point is in the middle half; each image is scaled to a random size and has one corner at the point. What
     reaches out of the square is cut off, with the boxes of which too little is left.
     """
     canvas = parts[0].image.new_full((3, imgsz, imgsz), FILL)

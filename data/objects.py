@@ -120,7 +120,7 @@ def objects_of(split: Split) -> tuple[Split, str]:
     names = split.description.names
     if not found:
         what = f"no box of `{split.name}` can be cut out" + said(left_out)
-        raise UserError(what, where=split.description.yaml, mend="give --pretrain-source pictures, or other boxes")
+        raise UserError(what, where=split.description.yaml, hint="give --pretrain-source pictures, or other boxes")
     if len(names) == 1:
         names = [*names, BACKGROUND]
         found += with_background(split, found)
@@ -190,8 +190,8 @@ def with_background(split: Split, objects: list[Record]) -> list[Record]:
                 found.append(one_object(record, box, 1))
     if not found:
         what = f"one class, `{split.description.names[0]}`, and no room beside it for background"
-        mend = "give --cl-splits 0, or --pretrain-data with more classes"
-        raise UserError(what, where=f"{split.description.yaml} `{split.name}`", mend=mend)
+        hint = "give --cl-splits 0, or --pretrain-data with more classes"
+        raise UserError(what, where=f"{split.description.yaml} `{split.name}`", hint=hint)
     return found
 
 
@@ -240,7 +240,7 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
 
 
 def cut_record(record: Record, pixels: np.ndarray, place_xyxy: tuple[int, int, int, int]) -> Record:
-    """A record of the part of a picture, pixels [H, W, 3], that lies in a place."""
+    """A record of the part of a picture, pixels [H, W, 3], that is in a place."""
     x1, y1, x2, y2 = place_xyxy
     boxes = record.boxes_xyxy - np.array([x1, y1, x1, y1], np.float32)
     return replace(record, boxes_xyxy=boxes, size_hw=(y2 - y1, x2 - x1), pixels=pixels[y1:y2, x1:x2].copy())

@@ -65,7 +65,7 @@ def class_index(name: str, names: list[str], where: str) -> int:
     same = [index for index, own in enumerate(names) if alike(own) == alike(name)]
     if len(same) != 1:
         what = f"label `{name[:80]}` is not in `names`"
-        raise UserError(what, where=where, mend=f"add it to the data yaml: {', '.join(names)}")
+        raise UserError(what, where=where, hint=f"add it to the data yaml: {', '.join(names)}")
     return same[0]
 
 
@@ -95,7 +95,7 @@ def read_text(path: Path) -> str:
     return decoded(path.read_bytes())
 
 
-def numbered_lines(path: Path, mend: str) -> list[tuple[int, str]]:
+def numbered_lines(path: Path, hint: str) -> list[tuple[int, str]]:
     """Lines of a text file that hold something, with their number in the file from 1.
 
     Raises:
@@ -104,16 +104,16 @@ def numbered_lines(path: Path, mend: str) -> list[tuple[int, str]]:
     try:
         text = read_text(path)
     except UnicodeDecodeError as error:
-        raise UserError("cannot be read: no text in UTF-8", where=path, mend="save it as UTF-8") from error
+        raise UserError("cannot be read: no text in UTF-8", where=path, hint="save it as UTF-8") from error
     except (OSError, ValueError) as error:
-        raise UserError("cannot be read", where=path, mend=mend) from error
+        raise UserError("cannot be read", where=path, hint=hint) from error
     return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
-def read_lines(path: Path, mend: str) -> list[str]:
+def read_lines(path: Path, hint: str) -> list[str]:
     """Lines of a text file that hold something.
 
     Raises:
         UserError: the file is missing or no text.
     """
-    return [line for _, line in numbered_lines(path, mend)]
+    return [line for _, line in numbered_lines(path, hint)]

@@ -26,9 +26,9 @@ class Format(Entry):
         single_label: exactly one class an image (softmax); else any number of them (sigmoid).
         boxed: images come with boxes that a detector can be trained on.
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
-            None where the format does not tell them.
+            None where the format does not say them.
         lists_all: it can list all images, for splits that the yaml gives as shares.
-        in_json: a json tells more about each image, for `group:`.
+        in_json: a json states more about each image, for `group:`.
         labelled: the yaml says with `label:` which key of the json is the class.
         joins: `classes:` may join its labels to classes.
         numbers: (description, split) → the data set's own number of each class, None where it has none.
@@ -55,11 +55,10 @@ class Description:
     Attributes:
         splits: train, val, test → what the yaml calls their parts, where it has them; a reader is given one part.
         images, labels: folders of the images and of their labels, where the yaml names them.
-        shares: train, val, test → share of all images, where the yaml gives no lists.
-        group: key of an image in its json that tells whose it is.
-        label, classes: key of an image in its json that tells its class, and the values, or synsets, that make up each
-            class.
-        keypoints: how many points follow each box and how many numbers each has, where the yaml tells; (0, 0) for none.
+        shares: train, val, test → fraction of all images, where the yaml gives no lists.
+        group: key of an image in its json that states whose it is.
+        label, classes: key of an image in its json of its class, and the values, or synsets, of each class.
+        keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
     """
@@ -104,7 +103,7 @@ class Description:
             UserError: the yaml names no such split.
         """
         if name not in self.splits:
-            raise UserError(f"has no `{name}` split", where=self.yaml, mend=f"use one of {', '.join(self.splits)}")
+            raise UserError(f"has no `{name}` split", where=self.yaml, hint=f"use one of {', '.join(self.splits)}")
         return self.splits[name]
 
     @property
@@ -135,7 +134,7 @@ class Mask(Protocol):
         """[H, W] uint8 at the size of the image."""
 
     def identity(self) -> bytes:
-        """What tells it from another, without painting it."""
+        """What distinguishes it from another, without painting it."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class Record:
         group: whose image it is, a patient's for example; images of one group are never parted.
         clipped: how many boxes reached out of the image.
         crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none.
-        areas: [n] pixels within the outlines that the boxes go around, where the data set tells; None: those of boxes.
+        areas: [n] pixels within the outlines that the boxes go around, where the data set states; None: those of boxes.
         levels: which values become black and white, where the image has more than 8 bits.
         number: the image's own number, where the data set gives one: COCO's `id`.
         mask: which class each pixel is of, where that was asked for (data/masks.py).
@@ -219,11 +218,11 @@ class Problem:
 
     where: str
     what: str
-    mend: str
+    hint: str
 
     def error(self) -> UserError:
         """The problem as an error, for --strict."""
-        return UserError(self.what, where=self.where, mend=self.mend)
+        return UserError(self.what, where=self.where, hint=self.hint)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The built-in data set: real handwritten digits on real photographs, written as a Pascal VOC folder.
 
 Digits: the 1,797 of scikit-learn (UCI optical recognition of handwritten digits). Photographs: those that
-scikit-image and scikit-learn carry. No digit stands in two splits; photographs are shared, in other crops.
+scikit-image and scikit-learn carry. No digit is in two splits; photographs are shared, in other crops.
 Run `python -m data.sample` to write it to data/sets/sample.
 """
 
@@ -150,7 +150,7 @@ def split_digits(count: int, seed: int) -> dict[str, np.ndarray]:
 def compose(
     rng: np.random.Generator, photographs: list[np.ndarray], digits: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, list[Placed]]:
-    """One scene [SIDE, SIDE, 3] uint8 and what stands in it; boxes do not overlap."""
+    """One scene [SIDE, SIDE, 3] uint8 and what is in it; boxes do not overlap."""
     scene = backdrop(rng, photographs)
     heights = [draw_height(rng) for _ in range(rng.integers(*OBJECTS, endpoint=True))]
     placed: list[Placed] = []

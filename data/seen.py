@@ -21,7 +21,7 @@ from data.images import THREADS
 from data.records import Record, Split
 
 KEY = "trained_on"  # in checkpoints
-END = 2**13  # bytes at either end of a file that, with its length, tell it from others
+END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
 
 
 def number(record: Record) -> int:

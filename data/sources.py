@@ -94,8 +94,8 @@ def find_files(source: str) -> list[Path]:
         if file.suffix.lower() in UNREAD:
             print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
     if not found:
-        mend = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
-        raise UserError("no image or video there", where=source, mend=mend)
+        hint = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
+        raise UserError("no image or video there", where=source, hint=hint)
     return found
 
 
@@ -129,7 +129,7 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
         if read == before:
             console.print(f"left out {path}: no frame can be read", markup=False)
     if not read:
-        raise UserError("no readable image or video", where=paths[0], mend="replace the files named above")
+        raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
 
 
 def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
@@ -167,7 +167,7 @@ def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
                 frames += next(own)
             except StopIteration:
                 del live[where]
-                print(f"{where} has ended" + (f", {len(live)} go on" if live else ""))
+                print(f"{where} has ended" + (f", {len(live)} continue" if live else ""))
             except UserError as error:
                 del live[where]
                 print(f"left out {error}")
@@ -175,7 +175,7 @@ def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
         if frames:
             yield frames
     if not read:
-        raise UserError("none of its streams can be opened", where=path, mend="check the addresses in it")
+        raise UserError("none of its streams can be opened", where=path, hint="check the addresses in it")
 
 
 def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list[Frame]]]]:
@@ -187,9 +187,9 @@ def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot be read", where=path, mend="give a text file of addresses, one a line") from error
+        raise UserError("cannot be read", where=path, hint="give a text file of addresses, one a line") from error
     if not lines:
-        raise UserError("is empty", where=path, mend="write addresses of streams into it, one a line")
+        raise UserError("is empty", where=path, hint="write addresses of streams into it, one a line")
     taken: Counter[str] = Counter()
     for line in lines:
         beside = path.parent / line

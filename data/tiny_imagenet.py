@@ -59,24 +59,24 @@ def tiny_imagenet_names(root: Path, train: str) -> list[str]:
 def split_rows(description: Description, split: str) -> Iterator[Row]:
     """Rows of the published lists."""
     value = description.split(split)
-    mend = f"correct `path:` or `{split}:` in {description.yaml}"
+    hint = f"correct `path:` or `{split}:` in {description.yaml}"
     folder = description.root / value
     if value == "val":
-        yield from rows_of(folder / "val_annotations.txt", mend)
+        yield from rows_of(folder / "val_annotations.txt", hint)
     elif value == "train":
         lists = sorted(folder.glob("*/*_boxes.txt"))
         if not lists:
-            raise UserError("no <wnid>/<wnid>_boxes.txt here", where=folder, mend=mend)
+            raise UserError("no <wnid>/<wnid>_boxes.txt here", where=folder, hint=hint)
         for path in lists:
-            yield from rows_of(path, mend, wnid=path.parent.name)
+            yield from rows_of(path, hint, wnid=path.parent.name)
     else:
         what = f"Tiny ImageNet has labels for `train` and `val`, not for `{value}`"
-        raise UserError(what, where=description.yaml, mend=f"correct `{split}:`")
+        raise UserError(what, where=description.yaml, hint=f"correct `{split}:`")
 
 
-def rows_of(path: Path, mend: str, *, wnid: str | None = None) -> Iterator[Row]:
+def rows_of(path: Path, hint: str, *, wnid: str | None = None) -> Iterator[Row]:
     """Rows of one list: image name, class unless all are of wnid, corners."""
-    for number, line in numbered_lines(path, mend):
+    for number, line in numbered_lines(path, hint):
         name, *cells = line.split()
         label = wnid or (cells.pop(0) if cells else "")
         yield Row(path.parent / "images" / name, label, cells, f"{path}:{number}")

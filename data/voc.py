@@ -12,7 +12,7 @@ from data.parsing import check_inclusive, class_index
 from data.records import EVERYTHING, Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
 
-MEND = "replace the file, or take its name off the list"
+HINT = "replace the file, or take its name off the list"
 DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
 WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932", "big5": "big5hkscs"}
 
@@ -63,11 +63,11 @@ def tree_and_images(description: Description, split: str) -> tuple[Path, list[Pa
     if is_file(official):
         folder = description.images or root / below / "JPEGImages"
         if not is_folder(folder):
-            raise UserError("no folder of images", where=folder, mend=f"correct `path:` in {description.yaml}")
+            raise UserError("no folder of images", where=folder, hint=f"correct `path:` in {description.yaml}")
         return root / below, *on_list(official, description, split, folder)
     if kind_of(own) is None:
-        mend = f"add it, or correct `{split}:` in {description.yaml}: a list, a folder, or a share such as 0.8"
-        raise UserError(f"no list of images for `{split}`", where=official, mend=mend)
+        hint = f"add it, or correct `{split}:` in {description.yaml}: a list, a folder, or a share such as 0.8"
+        raise UserError(f"no list of images for `{split}`", where=official, hint=hint)
     return root, *split_images(description, split, description.images or root / "JPEGImages")
 
 
@@ -79,7 +79,7 @@ def read_annotation(
         text = path.read_bytes() if path.is_file() else b""
         root = parse_xml(text)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
-        problems.append(Problem(str(path), f"not XML ({error})", MEND))
+        problems.append(Problem(str(path), f"not XML ({error})", HINT))
         return None
     if (stated := stated_size(root)) not in (None, size_hw):
         what = "is of {1}×{0}, its annotation of {3}×{2}".format(*size_hw, *(stated or ()))

@@ -9,9 +9,9 @@ from data.records import Box
 
 BOX = 4  # numbers of a box
 SCORED = 5  # and a score
-PIXELS = 2  # a number above this is one of pixels: shares of the image's sides are at most 1
+PIXELS = 2  # a number above this is one of pixels: fractions of the image's sides are at most 1
 NEAR = 0.02  # of the image's sides: keypoints may be so far outside their box
-LOOKED_AT = 10_000  # lines that tell polygons from poses
+LOOKED_AT = 10_000  # lines that distinguish polygons from poses
 MOST_POINTS = 1_000  # numbers of a pose
 MOST_CLASSES = 1_000_000
 TINY = 1e-12
@@ -56,7 +56,7 @@ class Line:
             corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
         given = self.values if self.long and not reading.poses else self.values[:BOX]
         if max(given) > PIXELS:
-            return f"`{shown(self)}` is in pixels, not in shares of the image"
+            return f"`{shown(self)}` is in pixels, not in fractions of the image"
         return check_box([side * scale for side, scale in zip(corners, (width, height) * 2, strict=True)], size_hw)
 
 
@@ -93,7 +93,7 @@ def around(points: Values) -> tuple[float, float, float, float]:
 
 
 def reading_of(values: Iterable[Values], keypoints: tuple[int, int] | None = None) -> Reading:
-    """Whether long lines are polygons or poses: nothing in a file tells, but all of them are the same.
+    """Whether long lines are polygons or poses: nothing in a file says it, but all of them are the same.
 
     Poses have as many numbers each, their points are inside their box, and as outlines at least one of them would
     cross itself, or have an odd count of numbers.

@@ -1,4 +1,4 @@
-"""YOLO: one txt file for each image, `class cx cy w h` a line, in shares of the image's size."""
+"""YOLO: one txt file for each image, `class cx cy w h` a line, in fractions of the image's size."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from utils.errors import UserError
 
 __all__ = ["read_line", "read_yolo"]
 
-MEND = "correct the line, or delete it"
+HINT = "correct the line, or delete it"
 Lines = list[tuple[str, Line]]  # file:line and what stands there
 
 
@@ -88,7 +88,7 @@ def file_lines(path: Path | None, problems: list[Problem]) -> Lines | None:
         if isinstance(parsed, Line):
             found.append((f"{path}:{number}", parsed))
         else:
-            problems.append(Problem(f"{path}:{number}", parsed, MEND))
+            problems.append(Problem(f"{path}:{number}", parsed, HINT))
     return found
 
 
@@ -100,11 +100,11 @@ def labelled(
     for where, line in lines:
         box = line.box(size_hw, reading)
         if isinstance(box, str):
-            problems.append(Problem(where, box, MEND))
+            problems.append(Problem(where, box, HINT))
             continue
         if not 0 <= line.label < len(names):
             what = f"class {line.label:g}, but there are {len(names)}: 0 to {len(names) - 1}"
-            raise UserError(what, where=where, mend="correct the line, or `names:` in the data yaml")
+            raise UserError(what, where=where, hint="correct the line, or `names:` in the data yaml")
         boxes.append(box)
         labels.append(line.label)
     return make_record(image, size_hw, boxes, labels)

@@ -36,16 +36,16 @@ class Wish:
 
     def __post_init__(self) -> None:
         if self.format not in SUFFIXES:
-            raise UserError(f"no format `{self.format}`", where="--format", mend=f"give {', '.join(SUFFIXES)}")
+            raise UserError(f"no format `{self.format}`", where="--format", hint=f"give {', '.join(SUFFIXES)}")
         if self.layout not in ("default", "v5"):
-            raise UserError(f"no layout `{self.layout}`", where="--layout", mend="give default or v5")
+            raise UserError(f"no layout `{self.layout}`", where="--layout", hint="give default or v5")
         if self.suppression and (self.format != "onnx" or self.layout != "default"):
-            raise UserError("only the default layout of ONNX suppresses", where="--nms", mend="leave one of them away")
+            raise UserError("only the default layout of ONNX suppresses", where="--nms", hint="leave one of them away")
         if self.format == "darknet" and (self.layout != "default" or self.precision != "fp32"):
-            what, mend = "darknet has one layout, in fp32", "leave --layout, --precision away"
-            raise UserError(what, where="--format", mend=mend)
+            what, hint = "darknet has one layout, in fp32", "leave --layout, --precision away"
+            raise UserError(what, where="--format", hint=hint)
         if self.precision not in TOLERANCES:
-            raise UserError(f"{self.precision} files are not written", where="--precision", mend="give fp32 or fp16")
+            raise UserError(f"{self.precision} files are not written", where="--precision", hint="give fp32 or fp16")
 
 
 def export_detector(
@@ -98,8 +98,8 @@ def write_weights(detector: TrainedDetector, path: Path) -> None:
     shapes = [[tensor.shape for tensor in network.state_dict().values()] for network in (own, whole)]
     if not isinstance(own, YOLOv3) or shapes[0] != shapes[1]:
         what = f"{detector.entry.name} on {type(own.backbone).__name__} of this width is no network of darknet's"
-        mend = "darknet has YOLOv3 on the DarkNet-53 of full width only"
-        raise UserError(what, where=detector.path, mend=mend)
+        hint = "darknet has YOLOv3 on the DarkNet-53 of full width only"
+        raise UserError(what, where=detector.path, hint=hint)
     write_darknet(path, own)
     read_darknet(path, whole)
     anchors = ", ".join(f"{w:g},{h:g}" for w, h in detector.settings.anchors)
@@ -133,7 +133,7 @@ def write_and_compare(
         raise UserError(
             f"differs from PyTorch by {worst:.1e}",
             where=path,
-            mend=f"do not use it: more than {allowed:g}; report the versions in requirements.txt",
+            hint=f"do not use it: more than {allowed:g}; report the versions in requirements.txt",
         )
     say(f"largest difference {worst:.1e}, allowed {allowed:g}")
 

@@ -37,7 +37,7 @@ class Film:
         code = cv2.VideoWriter.fourcc(*"mp4v")
         self.writer = cv2.VideoWriter(str(self.temporary), code, self.fps, self.size_hw[::-1])
         if not self.writer.isOpened():
-            raise UserError("cannot write a video", where=self.path, mend=FREE)
+            raise UserError("cannot write a video", where=self.path, hint=FREE)
 
     def add(self, image: np.ndarray, seconds: float | None = None) -> None:
         """One more frame, RGB.
@@ -53,7 +53,7 @@ class Film:
             self.frames += 1
 
     def _check_room(self) -> None:
-        """Refuse to go on where the disk is as good as full: the writer would drop frames without a word.
+        """Refuse to continue where the disk is as good as full: the writer would drop frames without a word.
 
         Raises:
             UserError: it is.
@@ -61,7 +61,7 @@ class Film:
         height, width = self.size_hw
         if (free := shutil.disk_usage(self.path.parent).free) < LEAST_FREE + 3 * height * width:
             what = f"{free / 2**20:.0f} MiB are free; the video ends after {self.frames} frames"
-            raise UserError(what, where=self.path, mend=FREE)
+            raise UserError(what, where=self.path, hint=FREE)
 
     def close(self) -> None:
         """Finish the file.
@@ -72,7 +72,7 @@ class Film:
         self.writer.release()
         self.temporary.replace(self.path)
         if self.frames and not readable(self.path):
-            raise UserError("the video is damaged", where=self.path, mend=FREE)
+            raise UserError("the video is damaged", where=self.path, hint=FREE)
 
 
 def readable(path: Path) -> bool:
@@ -90,7 +90,7 @@ class Sink:
 
     Attributes:
         pictures: copies with boxes drawn on them; of videos and streams, a video.
-        txt: labels/NAME.txt: class cx cy w h, shares of the image, and the score.
+        txt: labels/NAME.txt: class cx cy w h, fractions of the image, and the score.
         json: detections.json of all of them, at the end.
         crops: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
         masks: masks/NAME.png, the class number of every pixel.
@@ -182,7 +182,7 @@ def free_name(key: str, text: str, names: dict[str, str]) -> str:
 
 
 def as_txt(found: Found) -> str:
-    """Detections of one picture as YOLO lines: class cx cy w h, shares of the image, and the score."""
+    """Detections of one picture as YOLO lines: class cx cy w h, fractions of the image, and the score."""
     height, width = found.size_hw
     shares = xyxy_to_cxcywh(found.boxes_xyxy) / found.boxes_xyxy.new_tensor([width, height, width, height])
     rows = zip(found.labels.tolist(), shares.tolist(), found.scores.tolist(), strict=True)

@@ -225,11 +225,11 @@ def pictures_for(detector: TrainedDetector, data: Path | None, folder: Path | No
         frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, detector.levels))]
         found = [make_record(Path(own.where), own.image.shape[:2], pixels=own.image) for own in frames]
         if not found:
-            raise UserError("no readable picture", where=folder, mend="give a folder of pictures, or leave it away")
+            raise UserError("no readable picture", where=folder, hint="give a folder of pictures, or leave it away")
         return found
     try:
         if not (own := data or detector.data):
-            raise UserError("does not tell its data set", where=detector.path, mend="name a data yaml with --data")
+            raise UserError("does not name its data set", where=detector.path, hint="name a data yaml with --data")
         description = with_levels(load_description(own), detector.levels)
         return read_split(description, description.held_out).records
     except UserError as error:

@@ -47,8 +47,8 @@ def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path |
         UserError: it would differ from PyTorch, the format is another, or the file cannot be written.
     """
     if format not in SUFFIXES:
-        mend = f"give {' or '.join(SUFFIXES)}"
-        raise UserError(f"a segmenter is not written as {format}", where="--format", mend=mend)
+        hint = f"give {' or '.join(SUFFIXES)}"
+        raise UserError(f"a segmenter is not written as {format}", where="--format", hint=hint)
     own = load_segmenter(path)
     target = file or path.with_suffix(SUFFIXES[format])
     records = pictures_for(own, data)
@@ -130,8 +130,8 @@ def compare(network: nn.Module, segmenter: Segmenter, path: Path, records: list[
             worst = max(worst, off)
             say(f"  batch {batch}, {images.shape[2]}×{images.shape[3]}: probabilities differ by {off:.1e}")
     if not worst <= TOLERANCE:
-        mend = f"do not use it: more than {TOLERANCE:g}; report the versions in requirements.txt"
-        raise UserError(f"differs from PyTorch by {worst:.1e}", where=path, mend=mend)
+        hint = f"do not use it: more than {TOLERANCE:g}; report the versions in requirements.txt"
+        raise UserError(f"differs from PyTorch by {worst:.1e}", where=path, hint=hint)
     say(f"largest difference {worst:.1e}, allowed {TOLERANCE:g}")
 
 

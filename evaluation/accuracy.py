@@ -33,7 +33,7 @@ PROBED = "_probed"  # how the name of a method with fresh heads ends
 
 
 class Trained(Protocol):
-    """A file that says how its network was trained, and what else may tell it from others."""
+    """A file that says how its network was trained, and what else may distinguish it from others."""
 
     @property
     def method(self) -> str: ...
@@ -108,7 +108,7 @@ class BackboneFile:
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
-            raise UserError(what, where=path, mend="pre-train again with `python train.py`") from None
+            raise UserError(what, where=path, hint="pre-train again with `python train.py`") from None
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class BackboneFile:
         """
         if HEADS.pick(self.head).one_size and self.imgsz != self.detector_imgsz:
             what = f"`{self.head}` heads take {self.imgsz} px, not {self.detector_imgsz}"
-            raise UserError(what, where=self.path, mend="leave --view out")
+            raise UserError(what, where=self.path, hint="leave --view out")
         return replace(self, view=View("pictures", self.detector_imgsz))
 
     @property
@@ -144,11 +144,11 @@ class Row:
     """One classifier: of a file, after a block.
 
     Attributes:
-        line: the method, with what else tells its files from the others.
+        line: the method, with what else distinguishes its files from the others.
         stage: number of the classifier in the file, from 1.
         block: 1-based block after which it stands.
         metrics, intervals: by the names of evaluation.classification, fractions.
-        beside: the figures of evaluation.learnt: what chance and the majority class reach, and whether it lies above.
+        beside: the figures of evaluation.learnt: what chance and the majority class reach, and whether it is above.
         curves: ROC and precision over recall, as evaluation.rates has them.
     """
 
@@ -197,13 +197,13 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
     for file in files[1:]:
         if file.names != files[0].names:
             what = f"classes {file.names} are not those of {files[0].path}: {files[0].names}"
-            raise UserError(what, where=file.path, mend="compare backbones that were trained on the same classes")
+            raise UserError(what, where=file.path, hint="compare backbones that were trained on the same classes")
         if file.view.source != files[0].view.source:
             what = f"learnt from {file.view.source}, but {files[0].path} from {files[0].view.source}"
-            raise UserError(what, where=file.path, mend="compare backbones of one --pretrain-source")
+            raise UserError(what, where=file.path, hint="compare backbones of one --pretrain-source")
         if file.single_label != files[0].single_label:
             what = f"single_label is {file.single_label}, but {files[0].single_label} in {files[0].path}"
-            raise UserError(what, where=file.path, mend="compare backbones that were trained on the same task")
+            raise UserError(what, where=file.path, hint="compare backbones that were trained on the same task")
     by_line = sorted(zip(line_names(files), files, strict=True), key=lambda pair: pair[0])
     for (line, first), (other, second) in combinations(by_line, 2):
         if line == other:
@@ -215,13 +215,13 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
     """Refuse two files of a line that do not differ in the seed alone: their spread would not be that of seeds."""
     if first.seed == second.seed:
         what = f"{line} with seed {first.seed}, as {first.path}"
-        raise UserError(what, where=second.path, mend="give one file for each method and seed")
+        raise UserError(what, where=second.path, hint="give one file for each method and seed")
     for key in sorted(first.trained.keys() | second.trained.keys()):
         unsaid = LATER.get(f"pretrain.{key}")  # of files that are older than the key
         own, other = (file.trained.get(key, unsaid) for file in (second, first))
         if own != other:
             what = f"{line} with pretrain.{key} {own}, but {other} in {first.path}"
-            raise UserError(what, where=second.path, mend="compare seeds of one recipe")
+            raise UserError(what, where=second.path, hint="compare seeds of one recipe")
 
 
 def line_names(files: Sequence[Trained]) -> list[str]:
@@ -244,7 +244,7 @@ def doubts(files: Sequence[BackboneFile]) -> list[str]:
 
 
 def untaught(files: Sequence[BackboneFile]) -> str | None:
-    """Why the files cannot tell cascade from end to end, or None: the last classifier of one of them learnt nothing."""
+    """Why the files cannot compare cascade and end to end, or None: the last classifier of one learnt nothing."""
     found = (why_not(file.stages[-1], file.single_label) for file in files)
     return next((why for why in found if why), None)
 
@@ -258,7 +258,7 @@ def own_data(files: Sequence[BackboneFile]) -> Path:
     for file in files[1:]:
         if file.data != files[0].data:
             what = f"trained on {file.data}, not on {files[0].data} as {files[0].path}"
-            raise UserError(what, where=file.path, mend="say with --data what to compare them on")
+            raise UserError(what, where=file.path, hint="say with --data what to compare them on")
     return files[0].data
 
 
@@ -274,7 +274,7 @@ def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch
     description = split.description
     if files[0].single_label != description.single_label:
         what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
-        raise UserError(what, where=files[0].path, mend="give the data yaml that it was trained on")
+        raise UserError(what, where=files[0].path, hint="give the data yaml that it was trained on")
     rows, groups = [], groups_of(split.records)
     for file, line in zip(files, line_names(files), strict=True):
         scores, targets = classify(file, split, device, batch_size)
@@ -286,7 +286,7 @@ def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch
             curves = rate_curves(own, targets, file.single_label)
             rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals, beside, curves))
     if not any(row.metrics for row in rows):
-        raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, mend="give another --task")
+        raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, hint="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
     return Study(rows, *about, draws)
 
@@ -308,7 +308,7 @@ def classify(file: BackboneFile, split: Split, device: str, batch_size: int) -> 
         targets.append(batch.present)
     joined = torch.cat(scores, 1)
     if not joined.isfinite().all():
-        raise UserError("gives scores that are not finite", where=file.path, mend="pre-train it again")
+        raise UserError("gives scores that are not finite", where=file.path, hint="pre-train it again")
     return joined.numpy(), torch.cat(targets).numpy()
 
 

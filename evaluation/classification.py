@@ -50,7 +50,7 @@ class Scored:
         return (recall_error if self.single_label else threshold_error)(self.scores, self.held, self.weights)
 
     def best(self, k: int) -> Array:
-        """[D] share of the images with a class of theirs among the k best-scored ones."""
+        """[D] fraction of the images with a class of theirs among the k best-scored ones."""
         return top_share(self.scores, self.held, k, self.weights)
 
 
@@ -62,7 +62,7 @@ class Metric(Entry):
         of: → [D], a fraction 0–1 for each draw; NaN in draws that do not define it.
         short: the title in few letters.
         lower: whether lower is better.
-        classes: it is told from so many classes on.
+        classes: it is distinguished from so many classes on.
     """
 
     of: Callable[[Scored], Array]
@@ -88,7 +88,7 @@ METRICS = Table(
 def classification_metrics(scores: Array, targets: Array, single_label: bool) -> dict[str, float]:
     """The measures as fractions 0–1; one that nothing in the data defines is absent.
 
-    - `accuracy`: share of the images with the class scored best among their classes, of the images that have a class.
+    - `accuracy`: fraction of the images with the class scored best among their classes, of those that have a class.
     - `top5`: the same, any of the five classes scored best; only with more than five classes. Equal scores go by the
       order of the classes in both.
     - `error`: the error rate, 1 − `accuracy`.
@@ -168,7 +168,7 @@ def weighted_metrics(
 
 
 def top_share(scores: Array, held: Array, k: int, weights: Array) -> Array:
-    """[D] share of the images with a class that have one of their k best-scored classes."""
+    """[D] fraction of the images with a class that have one of their k best-scored classes."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     hit = np.take_along_axis(held, best, 1).any(1)
     return ratio(hit @ weights, held.any(1) @ weights)
@@ -187,7 +187,7 @@ def threshold_error(scores: Array, held: Array, weights: Array) -> Array:
 
 
 def class_shares(event: Array, among: Array, weights: Array) -> Array:
-    """[C, D] share of the event [N, C] among the images of a kind [N, C]; NaN where a draw has none of the kind."""
+    """[C, D] fraction of the event [N, C] among the images of a kind [N, C]; NaN where a draw has none of the kind."""
     return ratio((event & among).T.astype(np.float32) @ weights, among.T.astype(np.float32) @ weights)
 
 

@@ -63,7 +63,7 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         match = SEEDED.fullmatch(name_of(path))
         own = (match[1], match[2]) if match else (name_of(path), "")
         if own in found.values():
-            raise UserError(f"{' seed '.join(filter(None, own))} twice", where=path, mend="give each detector once")
+            raise UserError(f"{' seed '.join(filter(None, own))} twice", where=path, hint="give each detector once")
         found[path] = own
     return found
 
@@ -78,13 +78,13 @@ def same_classes(detectors: Sequence[Detector]) -> None:
     for own in detectors[1:]:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"
-            raise UserError(what, where=own.path, mend="compare detectors of the same classes")
+            raise UserError(what, where=own.path, hint="compare detectors of the same classes")
 
 
 def compare(
     detectors: Sequence[tuple[str, str, Detector]], split: Split, finding: Finding, draws: int, *, resize: bool
 ) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Find with each detector; its line and figures, and what `val.py --map` tells of each.
+    """Find with each detector; its line and figures, and what `val.py --map` states of each.
 
     Args:
         detectors: line, seed, detector.
@@ -109,7 +109,7 @@ def entries(runs: Sequence[Sampled]) -> dict[str, Entry]:
 
 
 def difference(line: Line, first: Line) -> dict[str, Entry]:
-    """How far a line lies above the first one, on the same images, seeds in pairs where both have the same.
+    """How far a line is above the first one, on the same images, seeds in pairs where both have the same.
 
     Raises:
         UserError: they have several seeds, and not the same ones.
@@ -122,7 +122,7 @@ def difference(line: Line, first: Line) -> dict[str, Entry]:
     else:
         seeds = [", ".join(own.runs) for own in (line, first)]
         what = f"{line.name} has the seeds {seeds[0]}, {first.name} {seeds[1]}"
-        raise UserError(what, where="--weights", mend="give the same seeds of each")
+        raise UserError(what, where="--weights", hint="give the same seeds of each")
     return entries([one.minus(other) for one, other in pairs])
 
 
@@ -163,7 +163,7 @@ def about(lines: Sequence[Line], split: Split) -> str:
 
 
 def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
-    """What comparison.json holds: figures of each line, differences from the first, and what was told of each run."""
+    """What comparison.json holds: figures of each line, differences from the first, and what was given of each run."""
     first = lines[0]
     return {
         "data": split.description.yaml.name,

@@ -41,7 +41,7 @@ def read_held_out(
     """The split to evaluate on; prints what is in it.
 
     Args:
-        own: the data yaml of the training, where the file tells.
+        own: the data yaml of the training, where the file states.
         names: of the classes that the file was trained on, where the data have to have them.
         trained: the file, for messages.
         levels: that it was trained with, for pictures of more than 8 bits.
@@ -51,7 +51,7 @@ def read_held_out(
         UserError: its classes are not those that the file was trained on; nobody says which data.
     """
     if not (data := wanted.data or own):
-        raise UserError("does not tell its data set", where=trained, mend="name the data yaml with --data")
+        raise UserError("does not name its data set", where=trained, hint="name the data yaml with --data")
     description = with_levels(load_description(data, download=wanted.download), levels)
     split = read_split(description, wanted.task or description.held_out, strict=wanted.strict)
     console.print(split.summary(), markup=False)
@@ -62,6 +62,6 @@ def read_held_out(
         raise UserError(
             f"classes {names} are not those of {description.yaml}: {split.description.names}",
             where=trained,
-            mend="give the data yaml that it was trained on",
+            hint="give the data yaml that it was trained on",
         )
     return split

@@ -27,7 +27,7 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array) ->
 
     `low` and `high` are the 95 % interval of the figure that decides, over resampled groups; `chance` is what guessing
     reaches, `majority` what naming the most frequent class for every image does: 0.5 both of the AUC, which a constant
-    answer cannot raise. `learnt` is 1 if `low` lies above both, else 0. Measures that nothing defines are 0.
+    answer cannot raise. `learnt` is 1 if `low` is above both, else 0. Measures that nothing defines are 0.
 
     Args:
         scores: [N, C] logits.

@@ -52,7 +52,7 @@ def predict_split(
 
     `find` is a detector's `outputs`: images → boxes and scores, before suppression.
 
-    With augment, those of several views of each image together. The clock is told how long images took to `load`, to
+    With augment, those of several views of each image together. The clock is given how long images took to `load`, to
     `preprocess`, the `network` and `nms`.
     """
     clock = clock or Clock()

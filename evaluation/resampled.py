@@ -17,7 +17,7 @@ from evaluation.learnt import LEAST_GROUPS
 
 CHUNK_NUMBERS = 2**22  # numbers in a table of draws and detections that are held at once
 JACKKNIFE = 200  # parts of the images that are left out, one at a time
-MOST_UNKNOWN = 0.1  # share of the draws that may have no box of a class
+MOST_UNKNOWN = 0.1  # fraction of the draws that may have no box of a class
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Sampled:
         return cls(names, found[0], found[1 : ends[1]], found[ends[1] :])
 
     def minus(self, other: "Sampled") -> "Sampled":
-        """How far it lies above another on the same images."""
+        """How far it is above another on the same images."""
         parts = (
             (own - its) for own, its in ((self.whole, other.whole), (self.drawn, other.drawn), (self.left, other.left))
         )

@@ -77,7 +77,7 @@ def shares(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
     - `iou`: n / (n + e), n pixels of the class that were found as such, e wrong ones: those of the class that were
       found as another, and those of others that were found as it. VOC's segmentation accuracy.
-    - `recall`: share of its pixels that were found as such; `precision`: share of what was found as it that is.
+    - `recall`: fraction of its pixels that were found as such; `precision`: share of what was found as it that is.
     """
     right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     true, said = matrix.sum(-1), matrix.sum(-2)
@@ -90,7 +90,7 @@ def overall(matrix: np.ndarray) -> dict[str, float]:
     """Figures of all classes together, fractions 0–1 of pixels [classes, classes], as in the FCN paper.
 
     - `miou`: mean IoU over the classes that have pixels, the background among them;
-    - `accuracy`: share of the pixels that are right; `class_accuracy`: mean recall over the classes;
+    - `accuracy`: fraction of the pixels that are right; `class_accuracy`: mean recall over the classes;
     - `weighted_iou`: mean IoU weighted by the classes' pixels.
 
     0 where no pixel counts.

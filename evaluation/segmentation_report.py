@@ -85,7 +85,7 @@ def save_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
     shown = axis.imshow(rows, vmin=0, vmax=1, cmap="Blues")
     axis.set_xticks(places, words, rotation=90)
     axis.set_yticks(places, words)
-    axis.set(xlabel="found", ylabel="true", title="share of a class's pixels")
+    axis.set(xlabel="found", ylabel="true", title="fraction of a class's pixels")
     figure.colorbar(shown, shrink=0.8)
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)

@@ -18,7 +18,7 @@ def centre_map(height: int, width: int) -> np.ndarray:
 
 
 def mean_box_map(boxes: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """[H, W] the share of training images whose boxes [n, 4], in pixels of this size, hold a pixel."""
+    """[H, W] the fraction of training images whose boxes [n, 4], in pixels of this size, hold a pixel."""
     return np.mean([box_mask(own, height, width) for own in boxes], 0)
 
 

@@ -12,7 +12,7 @@ PERCENTILES = (*range(5, 100, 5), 97, 98, 99)  # wide enough for boxes of 1 % to
 
 
 def region_size(pixels: int, percentile: float) -> int:
-    """How many of so many pixels lie above a percentile, rounded to the nearest.
+    """How many of so many pixels are above a percentile, rounded to the nearest.
 
     Raises:
         ValueError: the percentile is outside (0, 100).

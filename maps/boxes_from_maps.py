@@ -11,7 +11,7 @@ Rule = Callable[[np.ndarray], np.ndarray]
 
 
 def above_share(share: float = 0.2) -> Rule:
-    """Pixels above a share of the maximum, once the minimum is taken away (Zhou et al., arXiv 1512.04150: 0.2)."""
+    """Pixels above a fraction of the maximum, once the minimum is taken away (Zhou et al., arXiv 1512.04150: 0.2)."""
 
     def rule(one: np.ndarray) -> np.ndarray:
         low, high = one.min(), one.max()
@@ -97,7 +97,7 @@ def best_ious(found: list[np.ndarray | None], truth: list[np.ndarray]) -> np.nda
 
 
 def corloc(ious: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
-    """Share of a class's images with an IoU above 0.5, of each class [classes] and their mean (Deselaers et al., 2012).
+    """Fraction of images with an IoU above 0.5, of each class [classes], and their mean (Deselaers et al., 2012).
 
     Classes without an image are NaN and do not count.
     """
@@ -106,5 +106,5 @@ def corloc(ious: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, n
 
 
 def gt_known_accuracy(ious: np.ndarray) -> float:
-    """Share of the images with an IoU of at least 0.5, their class given (Choe et al., arXiv 2001.07437)."""
+    """Fraction of the images with an IoU of at least 0.5, their class given (Choe et al., arXiv 2001.07437)."""
     return float((ious >= 0.5).mean())

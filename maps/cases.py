@@ -68,8 +68,8 @@ def boxed(split: Split) -> list[Record]:
     """
     found = [record for record in split.records if record.asked.any()]
     if not found:
-        mend = "give data with boxes, or another --task"
-        raise UserError(f"no image of `{split.name}` has a box", where=split.description.yaml, mend=mend)
+        hint = "give data with boxes, or another --task"
+        raise UserError(f"no image of `{split.name}` has a box", where=split.description.yaml, hint=hint)
     return found
 
 

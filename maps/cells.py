@@ -1,4 +1,4 @@
-"""How well the maps of a layer can tell places apart: how many of its cells lie inside the picture.
+"""How well the maps of a layer can say places apart: how many of its cells are inside the picture.
 
 A map of two by two cells covers most of a picture whatever it marks: a box in it says next to nothing of the network.
 """
@@ -19,19 +19,19 @@ from utils.letterbox import Letterbox
 
 FEWEST = 4  # cells in each direction, below which a layer is shown and not judged
 Structure = tuple[str, float]
-"""Backbone and width: with the size of the image they decide where cells lie."""
+"""Backbone and width: with the size of the image they decide where cells are."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells of a layer along a side of the image: the middle of cell j lies on pixel stride · j + offset."""
+    """Cells of a layer along a side of the image: the middle of cell j is on pixel stride · j + offset."""
 
     count: int
     stride: float
     offset: float
 
     def inside(self, lengths: np.ndarray, side: int) -> np.ndarray:
-        """[n] how many of their middles lie in pictures of these lengths [n], in the middle of a side of the image."""
+        """[n] how many of their middles are in pictures of these lengths [n], in the middle of a side of the image."""
         middles, border = self.stride * np.arange(self.count) + self.offset, (side - lengths[:, None]) / 2
         return np.asarray(((middles >= border - 0.5) & (middles <= side - border - 0.5)).sum(1))
 
@@ -40,7 +40,7 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
     """Cells at every cut of every structure among files of one input size.
 
     Raises:
-        UserError: those of a network do not lie evenly in the image, and maps are not stretched over it.
+        UserError: those of a network are not spaced evenly in the image, and maps are not stretched over it.
     """
     found: dict[Structure, dict[int, Cells]] = {}
     for file in {(structure_of(own), *own.cuts): own for own in files}.values():
@@ -61,7 +61,7 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
 
 
 def structure_of(file: BackboneFile) -> Structure:
-    """What decides where its cells lie."""
+    """What decides where its cells are."""
     return file.backbone, file.width
 
 

@@ -50,7 +50,7 @@ def read_report(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         return {"taps": content["taps"], "lines": content["lines"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError("no report on detectors", where=path, mend="give localise.json of its folder") from error
+        raise UserError("no report on detectors", where=path, hint="give localise.json of its folder") from error
 
 
 def main() -> None:

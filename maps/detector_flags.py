@@ -27,7 +27,7 @@ def for_backbones(arguments: argparse.Namespace) -> None:
     for kind in arguments.maps or ():
         if kind in DETECTOR_MAPS and kind not in MAPS:
             what = f"no map of backbones `{kind}`"
-            raise UserError(what, where="--maps", mend=f"it is for detectors; {MAPS}")
+            raise UserError(what, where="--maps", hint=f"it is for detectors; {MAPS}")
 
 
 def for_detectors(arguments: argparse.Namespace) -> None:
@@ -40,16 +40,16 @@ def for_detectors(arguments: argparse.Namespace) -> None:
     for kind in arguments.maps or ():
         DETECTOR_MAPS.pick(kind)
     if arguments.percentile is None:
-        raise UserError("auto", where="--percentile", mend="give a number: of detectors none is chosen")
+        raise UserError("auto", where="--percentile", hint="give a number: of detectors none is chosen")
     if arguments.masks is not None and arguments.masks < 1:
-        raise UserError(f"{arguments.masks}", where="--masks", mend="give a number of masks")
+        raise UserError(f"{arguments.masks}", where="--masks", hint="give a number of masks")
 
 
 def refuse(arguments: argparse.Namespace, flags: tuple[str, ...], why: str) -> None:
     """Stop where a flag is given that means nothing here."""
     for flag in flags:
         if flag in arguments.given:
-            raise UserError(why, where=f"--{flag.replace('_', '-')}", mend="leave it out")
+            raise UserError(why, where=f"--{flag.replace('_', '-')}", hint="leave it out")
 
 
 def planned(arguments: argparse.Namespace, files: Sequence[DetectorFile], split: Split, device: str) -> DetectorPlan:

@@ -103,7 +103,7 @@ def by_rule(rule: Rule, seen: Look) -> list[Evidence]:
 def saliencies(seen: Look) -> list[Evidence]:
     """Absolute gradient with respect to the image (Simonyan et al., arXiv 1312.6034), the largest over the channels.
 
-    Through all taps at once: the gradients there go on through the backbone.
+    Through all taps at once: the gradients there continue through the backbone.
     """
     (by_pixels,) = torch.autograd.grad(seen.read, seen.pixels, seen.by_read, retain_graph=True)
     return [seen.over_image(saliency(by_pixels).maps)]

@@ -47,7 +47,7 @@ class ExplainedDetector(nn.Module):
     """A fixed detector, taken apart where its neck reads the backbone.
 
     Args:
-        aligned: maps know where their cells lie in the image; else they are stretched over it.
+        aligned: maps know where their cells are in the image; else they are stretched over it.
     """
 
     def __init__(self, model: DetectorNetwork, decoder: RawDecoder, *, aligned: bool = True) -> None:
@@ -73,12 +73,12 @@ class ExplainedDetector(nn.Module):
             return [own.shape[-1] for own in self.read(torch.zeros(1, 3, imgsz, imgsz, device=self.device))]
 
     def frame(self, place: int, size: Sequence[int]) -> Frame | None:
-        """Where the cells of a tap lie in images of height and width; None: they share it out evenly.
+        """Where the cells of a tap are in images of height and width; None: they share it out evenly.
 
         It is measured once for each size.
 
         Raises:
-            UserError: they do not lie evenly, or look everywhere.
+            UserError: they are not spaced evenly, or look everywhere.
         """
         if not self.aligned:
             return None
@@ -87,7 +87,7 @@ class ExplainedDetector(nn.Module):
             self._frames[key] = frames(self.read, height, width, self.device)
         found = self._frames[key][place]
         if isinstance(found, str):
-            raise UserError(found, where=f"b{self.taps[place]}", mend=STRETCH)
+            raise UserError(found, where=f"b{self.taps[place]}", hint=STRETCH)
         return found
 
     @cached_property

@@ -38,8 +38,8 @@ class DetectorFile:
     """A trained detector, and what its file says of its training.
 
     Attributes:
-        method: the pre-training: `cl3`, `e2e`, `scratch` …; the name of the file where it does not tell.
-        map50: on the validation images of its training, where the file tells.
+        method: the pre-training: `cl3`, `e2e`, `scratch` …; the name of the file where it does not say.
+        map50: on the validation images of its training, where the file states.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
@@ -65,7 +65,7 @@ class DetectorFile:
 
     @property
     def data(self) -> Path | None:
-        """The data yaml that it was trained on, where the file tells."""
+        """The data yaml that it was trained on, where the file states."""
         return self.detector.data
 
     @property
@@ -99,12 +99,12 @@ def are_detectors(paths: Sequence[Path]) -> bool:
     """
     for path in paths:
         if path.suffix.lower() == ".onnx":
-            mend = "give the checkpoint that it was exported from"
-            raise UserError("ONNX files give no gradients to explain with", where=path, mend=mend)
+            hint = "give the checkpoint that it was exported from"
+            raise UserError("ONNX files give no gradients to explain with", where=path, hint=hint)
     own = [is_darknet(path) or checkpoint.load_tensors(path).get("kind") == "detector" for path in paths]
     if any(own) and not all(own):
         what = f"is no detector, but {paths[own.index(True)]} is one"
-        raise UserError(what, where=paths[own.index(False)], mend="explain detectors and backbones one after the other")
+        raise UserError(what, where=paths[own.index(False)], hint="explain detectors and backbones one after the other")
     return any(own)
 
 
@@ -121,12 +121,12 @@ def read_detectors(paths: Sequence[Path]) -> list[DetectorFile]:
             own, other = getattr(file.detector, key), getattr(first.detector, key)
             if own != other:
                 what = f"{word} {own}, but {other} in {first.path}"
-                raise UserError(what, where=file.path, mend="compare detectors of the same classes and input size")
+                raise UserError(what, where=file.path, hint="compare detectors of the same classes and input size")
     seen: dict[tuple[str, int], Path] = {}
     for line, file in zip(line_names(files), files, strict=True):
         if (line, file.seed) in seen:
             what = f"{line} with seed {file.seed}, as {seen[line, file.seed]}"
-            raise UserError(what, where=file.path, mend="give one file for each method and seed")
+            raise UserError(what, where=file.path, hint="give one file for each method and seed")
         seen[line, file.seed] = file.path
     return files
 

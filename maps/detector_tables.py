@@ -1,4 +1,4 @@
-"""What a report on detectors says besides its measures: what taps can tell, what was explained, what was found."""
+"""What a report on detectors says besides its measures: what taps can say, what was explained, what was found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ Table = list[list[str]]
 def beside(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Beside:
     """Notes, tables, numbers and sheets of a study of detectors."""
     taps = tap_rows(plan, network)
-    tables = [("What each tap can tell", as_table(taps)), ("What is explained", answer_table(audits))]
+    tables = [("What each tap can say", as_table(taps)), ("What is explained", answer_table(audits))]
     sheets: dict[str, list[Row]] = {}
     if plan.explain_boxes == "detections":
         tables += [("What was found", found_table(audits)), ("Maps against the box that each detection claims",
@@ -113,7 +113,7 @@ def found_table(audits: Sequence[Audit]) -> Table:
 
 
 def claim_table(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Table:
-    """Share of the evidence inside the box that detections claim, hits and the others apart; means of what is there."""
+    """Fraction of the evidence inside the box that detections claim, hits and others apart; means of what is there."""
     keys = [f"{kind}_b{tap}" for kind in plan.kinds if DETECTOR_MAPS[kind].at_taps for tap in network.taps]
     titles = [f"{DETECTOR_MAPS[kind].title}, b{tap}" for kind, tap in (key.rsplit("_b", 1) for key in keys)]
     table = [["detector", "seed", "detections", "count", "mean score", *titles]]

@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 from maps.detector_network import Answers
 
 CELLS = 16  # of a mask in each direction, as in the paper
-SHOWN = 0.5  # share of the cells that a mask shows, as in the paper
+SHOWN = 0.5  # fraction of the cells that a mask shows, as in the paper
 BATCH = 32  # masked images that go through the detector at once
 
 

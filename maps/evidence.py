@@ -18,7 +18,7 @@ class Evidence:
     Attributes:
         maps: [B, h, w], none below zero.
         raw: [B, h, w] before rectification, which decides among zeros; None where nothing was rectified.
-        frame: where the cells lie in the image; None: they share it out evenly.
+        frame: where the cells are in the image; None: they share it out evenly.
         absent: [B] 0 where there is a map; NO_INFLUENCE where the features cannot change what is explained, NOT_FOUND
             where there is nothing to explain. Such a map is not measured. None: all are there.
     """

@@ -51,7 +51,7 @@ class Explained(nn.Module):
     Args:
         cuts: 1-based blocks after which the classifiers stand, ascending.
         heads: the classifiers.
-        aligned: maps know where their cells lie in the image; else they are stretched over it, as other libraries do.
+        aligned: maps know where their cells are in the image; else they are stretched over it, as other libraries do.
         single_label: whether the classes exclude each other.
     """
 
@@ -78,12 +78,12 @@ class Explained(nn.Module):
         self.eval()
 
     def frame(self, layer: int, size: Sequence[int], *, pooled: bool = False) -> Frame:
-        """Where the cells of activations at a cut lie in images of height and width, or those of the pool behind them.
+        """Where the cells of activations at a cut are in images of height and width, or those of the pool behind them.
 
         It is measured once for each size.
 
         Raises:
-            UserError: they do not lie evenly, or look everywhere.
+            UserError: they are not spaced evenly, or look everywhere.
         """
         height, width = key = tuple(size)
         if key not in self._frames:
@@ -91,7 +91,7 @@ class Explained(nn.Module):
             self._frames[key] = frames(self._all, height, width, device)
         found = self._frames[key][2 * range(len(self.cuts))[layer] + pooled]
         if isinstance(found, str):
-            raise UserError(found, where=f"b{self.cuts[layer]}", mend=STRETCH)
+            raise UserError(found, where=f"b{self.cuts[layer]}", hint=STRETCH)
         return found
 
     def _all(self, images: Tensor) -> list[Tensor]:

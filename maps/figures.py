@@ -98,7 +98,7 @@ def scatter(pair: Pair, name: str) -> Chart:
     caption = (
         f"{title_of(pair.kind)} after b{pair.cuts[-1]}: IoU of each case, {pair.first.name} against "
         f"{pair.second.name}. "
-        f"{last.above:.1%} lie above the diagonal, {last.ties:.1%} are ties and not counted."
+        f"{last.above:.1%} are above the diagonal, {last.ties:.1%} are ties and not counted."
     )
     return Chart(name, caption, figure, rows)
 
@@ -238,7 +238,7 @@ def swept(
 
 def thresholds(summary: Summary, kind: str) -> Chart:
     """Localisation accuracy over the IoU that it asks for."""
-    caption = f"{title_of(kind)} after the last judged block: share of the cases with an IoU above a threshold."
+    caption = f"{title_of(kind)} after the last judged block: fraction of the cases with an IoU above a threshold."
     labels = ("IoU threshold", "localisation accuracy")
     values = [(lambda line, t=t: line.localised_at(t)[line.ends[1]]) for t in IOU_THRESHOLDS]
     return swept(
@@ -258,7 +258,7 @@ def percentiles(summary: Summary, kind: str) -> Chart:
 
 
 def at_best(summary: Summary, kind: str) -> str:
-    """Which percentile would be best for each trained line, and whether it lies at the edge of what was tried."""
+    """Which percentile would be best for each trained line, and whether it is at the edge of what was tried."""
     words = []
     for line in summary.of(kind):
         if line.trained:
@@ -269,7 +269,7 @@ def at_best(summary: Summary, kind: str) -> str:
 
 
 def spectra(summary: Summary, kind: str) -> Chart:
-    """Share of the pixels that survive an opening, over the radius of its disk, after the first and the last block."""
+    """Fraction of pixels that survive an opening, over the radius of its disk, after the first and the last block."""
 
     def draw(axis: Axes) -> list[Row]:
         rows: list[Row] = []

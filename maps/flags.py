@@ -56,7 +56,7 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
     maps.add_argument(
         "--stretch",
         action="store_true",
-        help="stretch maps over the image, as libraries do [put where their cells lie]",
+        help="stretch maps over the image, as libraries do [put where their cells are]",
     )
     maps.add_argument(
         "--untrained",

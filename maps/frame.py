@@ -1,4 +1,4 @@
-"""Where the cells of a feature map lie in the image.
+"""Where the cells of a feature map are in the image.
 
 Stretching a map over the image, as libraries for Grad-CAM do, is right only where each convolution pads by half its
 kernel. The six-layer network pads by 3: most cells of its deepest maps look at the padding, and stretched to the image
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Frame:
-    """The middle of cell j of a map lies on pixel stride · j + offset of the image, in both directions.
+    """The middle of cell j of a map is on pixel stride · j + offset of the image, in both directions.
 
     The middle is that of the pixels that the cell depends on.
     """
@@ -23,7 +23,7 @@ class Frame:
 
     @property
     def about(self) -> str:
-        """Where the cells lie, for messages."""
+        """Where the cells are, for messages."""
         return f"{self.stride:g}·j {self.offset:+g}"
 
     def placed(self, maps: Tensor, height: int, width: int) -> Tensor:

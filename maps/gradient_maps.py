@@ -18,7 +18,7 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 """Activations and gradients of a layer, both [B, C, h, w] → map [B, h, w], of which the positive part is evidence."""
 
 STEPS = 50  # of integrated gradients, between black and the image
-SAMPLES, NOISE = 50, 0.15  # of SmoothGrad, and its deviation as a share of the range of pixels
+SAMPLES, NOISE = 50, 0.15  # of SmoothGrad, and its deviation as a fraction of the range of pixels
 BATCH = 16  # images of a pass
 
 

@@ -1,4 +1,4 @@
-"""What costs no training as a level to pass: which rows of a table lie above the untrained network and the mean box."""
+"""What costs no training as a level to pass: which rows of a table are above the untrained network and the mean box."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -48,7 +48,7 @@ class Maps:
         """[B, H, W], none below zero, at the size of the images."""
         if key not in self.evidence:
             there = ", ".join(f"{kind} {layer}" for kind, layer in self.evidence)
-            raise UserError(f"no maps {key}", where="maps", mend=f"there is {there}")
+            raise UserError(f"no maps {key}", where="maps", hint=f"there is {there}")
         return self.evidence[key].at(*self.images.shape[2:]).maps
 
     def show(
@@ -152,9 +152,9 @@ def explain(
     chosen = [MAPS.pick(kind, "kinds") for kind in kinds]
     for kind in chosen:
         if kind.mapped:
-            raise UserError(f"{kind.title} wants a classifier on every layer", where="kinds", mend="take gradcam")
+            raise UserError(f"{kind.title} wants a classifier on every layer", where="kinds", hint="take gradcam")
         if kind.layered and not layers:
-            raise UserError(f"{kind.title} wants layers", where="layers", mend="name modules of the model")
+            raise UserError(f"{kind.title} wants layers", where="layers", hint="name modules of the model")
     check_images(images)
     network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise))
     images = images.to(network.device)
@@ -182,7 +182,7 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
     """
     wanted = [MEASURES.pick(name).name for name in measures] or [own.name for own in MEASURES.values() if own.maps]
     if percentile not in PERCENTILES:
-        raise UserError(f"{percentile}", where="percentile", mend=f"give one of {', '.join(map(str, PERCENTILES))}")
+        raise UserError(f"{percentile}", where="percentile", hint=f"give one of {', '.join(map(str, PERCENTILES))}")
     height, width = maps.images.shape[2:]
     known = checked_boxes(boxes, maps.images)
     truth = np.stack([box_mask(own, height, width) for own in known])
@@ -194,7 +194,7 @@ def prepared(normalise: Statistics | None) -> Normalised:
     """Images in 0–1 as a model takes them."""
     mean, deviation = normalise or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
-        raise UserError(f"{normalise}", where="normalise", mend="give (mean, deviation) of three channels each")
+        raise UserError(f"{normalise}", where="normalise", hint="give (mean, deviation) of three channels each")
     return Normalised(tuple(mean), tuple(deviation))
 
 
@@ -222,15 +222,15 @@ def check_images(images: Tensor) -> None:
     Raises:
         UserError: another shape, no numbers, or outside 0–1.
     """
-    mend = "give RGB in 0–1 as a float tensor [images, 3, height, width]; what the model subtracts goes to `normalise`"
+    hint = "give RGB in 0–1 as a float tensor [images, 3, height, width]; what the model subtracts goes to `normalise`"
     if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3 or not len(images):
         what = list(images.shape) if hasattr(images, "shape") else type(images).__name__
-        raise UserError(f"{what}", where="images", mend=mend)
+        raise UserError(f"{what}", where="images", hint=hint)
     if not images.is_floating_point():
-        raise UserError(f"{images.dtype}", where="images", mend=mend)
+        raise UserError(f"{images.dtype}", where="images", hint=hint)
     low, high = (float(own) for own in torch.aminmax(images))
     if not (low >= 0 and high <= 1):
-        raise UserError(f"pixels from {low:.3g} to {high:.3g}", where="images", mend=mend)
+        raise UserError(f"pixels from {low:.3g} to {high:.3g}", where="images", hint=hint)
 
 
 def checked_labels(labels: Tensor | Sequence[int] | None, logits: Tensor) -> Tensor:
@@ -244,11 +244,11 @@ def checked_labels(labels: Tensor | Sequence[int] | None, logits: Tensor) -> Ten
     own = torch.as_tensor(labels)
     if own.shape != (len(logits),) or own.is_floating_point() or own.dtype is torch.bool:
         what = f"{list(own.shape)} {own.dtype} for {len(logits)} images"
-        raise UserError(what, where="labels", mend="give the index of one class for each image")
+        raise UserError(what, where="labels", hint="give the index of one class for each image")
     wrong = ((own < 0) | (own >= logits.shape[1])).nonzero()[:, 0].tolist()
     if wrong:
         what = f"{int(own[wrong[0]])} of image {wrong[0]} is no class of the model"
-        raise UserError(what, where="labels", mend=f"give 0 to {logits.shape[1] - 1}")
+        raise UserError(what, where="labels", hint=f"give 0 to {logits.shape[1] - 1}")
     return own.long().to(logits.device)
 
 
@@ -258,15 +258,15 @@ def checked_boxes(boxes: Sequence[np.ndarray], images: Tensor) -> list[np.ndarra
     Raises:
         UserError: not one array an image, or a box that holds no pixel of it.
     """
-    mend = "give [n, 4] for each image, x1 y1 x2 y2 in its pixels"
+    hint = "give [n, 4] for each image, x1 y1 x2 y2 in its pixels"
     if len(boxes) != len(images):
-        raise UserError(f"{len(boxes)} for {len(images)} images", where="boxes", mend=mend)
+        raise UserError(f"{len(boxes)} for {len(images)} images", where="boxes", hint=hint)
     height, width = images.shape[2:]
     found = [np.asarray(own, np.float64) for own in boxes]
     for number, own in enumerate(found):
         if own.ndim != 2 or own.shape[1] != 4:
-            raise UserError(f"{list(own.shape)} of image {number}", where="boxes", mend=mend)
+            raise UserError(f"{list(own.shape)} of image {number}", where="boxes", hint=hint)
         for one in own:
             if not box_mask(one[None], height, width).any():
-                raise UserError(f"{one.tolist()} of image {number} holds no pixel", where="boxes", mend=mend)
+                raise UserError(f"{one.tolist()} of image {number} holds no pixel", where="boxes", hint=hint)
     return found

@@ -62,7 +62,7 @@ class Line:
         return np.asarray(own.std(0, ddof=1)) if len(own) > 1 else None
 
     def localised_at(self, threshold: float) -> np.ndarray:
-        """[cuts] share of the cases with an IoU above a threshold."""
+        """[cuts] fraction of the cases with an IoU above a threshold."""
         return mean_known(above(self.values["iou"], threshold), (0, 1))
 
 
@@ -72,7 +72,7 @@ def shown_name(line: Line) -> str:
 
 
 def above(values: np.ndarray, threshold: float) -> np.ndarray:
-    """1 where a value lies above a threshold, else 0; NaN where there is none."""
+    """1 where a value is above a threshold, else 0; NaN where there is none."""
     return np.where(np.isnan(values), np.nan, values > threshold)
 
 

@@ -89,7 +89,7 @@ class Study:
 
     Attributes:
         cases: [n, 2] index of the image among them and class of each case.
-        shares: [n] share of the image that the boxes take.
+        shares: [n] fraction of the image that the boxes take.
         lime: what LIME made of some cases (maps.lime_pictures.Explanation), to be drawn.
     """
 
@@ -124,7 +124,7 @@ class Study:
 
 
 def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] share of the boxes."""
+    """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] fraction of the boxes."""
     explainers = list(dict.fromkeys(column.explain for column in columns if column.explain))
 
     def add(cases: Cases, explain: Explainer) -> None:
@@ -189,6 +189,6 @@ def same_for_all(cases: Cases, one: np.ndarray) -> np.ndarray:
 
 
 def mean_boxes(plan: Plan) -> np.ndarray | None:
-    """[H, W] the share of training images whose boxes hold a pixel; None where there are none."""
+    """[H, W] the fraction of training images whose boxes hold a pixel; None where there are none."""
     masks = [cases.truth for cases in plan.images(plan.training, "mean box")] if plan.training else []
     return np.concatenate(masks).mean(0) if masks else None

@@ -171,7 +171,7 @@ MEASURES = Table(
         MeasureEntry(
             "localised", f"localisation accuracy (IoU > {LOCALISED})", of_region(is_localised), regions=True,
             places=("table", "chart", "baselines"),
-            about="Share of the cases whose IoU lies above 0.2: the paper's localisation accuracy.",
+            about="Fraction of the cases whose IoU is above 0.2: the paper's localisation accuracy.",
         ),
         MeasureEntry(
             "found", f"IoU criterion (IoU ≥ {FOUND})", of_region(is_found), regions=True, places=("values",),
@@ -179,32 +179,32 @@ MEASURES = Table(
         MeasureEntry(
             "box_iou", "IoU of the box made from the map",
             lambda own: best_ious(boxes_from_maps(own.maps, RULES["cam20"]), own.boxes), places=("chart", "values"),
-            about="IoU of one box, around the largest connected part of what lies above a fifth of the map's "
+            about="IoU of one box, around the largest connected part of what is above a fifth of the map's "
             "maximum, with the true box that it fits best.",
         ),
         MeasureEntry(
-            "coverage", "share of the box that is covered", of_region(coverage), regions=True,
+            "coverage", "fraction of the box that is covered", of_region(coverage), regions=True,
             places=("table", "region chart", "baselines", "values", "compared"),
-            about="Share of the pixels in the true boxes that the region holds.",
+            about="Fraction of the pixels in the true boxes that the region holds.",
         ),
         MeasureEntry(
-            "precision", "share of the region inside the box", of_region(precision), maps=False, regions=True,
+            "precision", "fraction of the region inside the box", of_region(precision), maps=False, regions=True,
             places=("region chart", "values"),
-            about="Share of the region's pixels that lie in a true box.",
+            about="Fraction of the region's pixels that are in a true box.",
         ),
         MeasureEntry(
             "pointing", "pointing game", lambda own: pointing(own.maps, own.truth),
-            about="Share of the cases whose highest pixel lies in a true box.",
+            about="Fraction of the cases whose highest pixel is in a true box.",
         ),
         MeasureEntry(
-            "mass", "share of the evidence inside the box", lambda own: mass_accuracy(own.maps, own.truth),
+            "mass", "fraction of the evidence inside the box", lambda own: mass_accuracy(own.maps, own.truth),
             places=("table", "values"),
-            about="Share of all positive values of a map that lies in the true boxes.",
+            about="Fraction of all positive values of a map that is in the true boxes.",
         ),
         MeasureEntry(
             "rank", "relevance rank accuracy",
             lambda own: rank_accuracy(above(own.ranks, own.truth.sum((1, 2))), own.truth), places=("values",),
-            about="Share that lies in the true boxes of as many highest pixels as these boxes have.",
+            about="Share that is in the true boxes of as many highest pixels as these boxes have.",
         ),
         MeasureEntry(
             "coarseness", "granulometry: mean surviving pixels", lambda own: coarseness(own.survivors),
@@ -217,21 +217,21 @@ MEASURES = Table(
             about="Mean radius of the disks that a region's pixels survive, in pixels.",
         ),
         MeasureEntry(
-            "degenerate", "share of the maps that are empty", lambda own: own.broken.astype(float),
+            "degenerate", "fraction of the maps that are empty", lambda own: own.broken.astype(float),
             broken=None, higher=False, places=("table", "values"),
-            about="Share of the maps that are the same all over or hold numbers that are not finite; they count "
+            about="Fraction of the maps that are the same all over or hold numbers that are not finite; they count "
             "as wrong.",
         ),
         MeasureEntry(
-            "no_influence", "share of the cases that the features have no influence on", that_are(NO_INFLUENCE),
+            "no_influence", "fraction of the cases that the features have no influence on", that_are(NO_INFLUENCE),
             higher=None, maps=False, absences=True, places=("table", "values"),
-            about="Share of the cases in which the features of a layer cannot change what is explained; they are "
+            about="Fraction of the cases in which the features of a layer cannot change what is explained; they are "
             "not measured.",
         ),
         MeasureEntry(
-            "not_found", "share of the cases that were not found", that_are(NOT_FOUND),
+            "not_found", "fraction of the cases that were not found", that_are(NOT_FOUND),
             higher=False, maps=False, absences=True, places=("table", "values"),
-            about="Share of the true boxes that no detection hits; they are not measured.",
+            about="Fraction of the true boxes that no detection hits; they are not measured.",
         ),
     ),
 )  # fmt: skip

@@ -6,7 +6,7 @@ LOCALISED = 0.2  # IoU above which a region localises its object (Wang & Farrahi
 
 
 def box_mask(boxes_xyxy: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[H, W] bool: pixels whose centre lies in any of the boxes [n, 4], half-open pixels."""
+    """[H, W] bool: pixels whose centre is in any of the boxes [n, 4], half-open pixels."""
     ys, xs = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
     found = np.zeros((height, width), bool)
     for x1, y1, x2, y2 in boxes_xyxy:
@@ -21,17 +21,17 @@ def region_iou(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def coverage(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[N] share of the true mask that the region covers; NaN where there is no true pixel."""
+    """[N] fraction of the true mask that the region covers; NaN where there is no true pixel."""
     return divided((regions & truth).sum((1, 2)), truth.sum((1, 2)))
 
 
 def precision(regions: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[N] share of the region that is true; NaN where the region is empty."""
+    """[N] fraction of the region that is true; NaN where the region is empty."""
     return divided((regions & truth).sum((1, 2)), regions.sum((1, 2)))
 
 
 def iou_ceiling(share: np.ndarray | float, region_share: np.ndarray | float) -> np.ndarray:
-    """The best IoU that a region of a given share of the image can have with a mask of another."""
+    """The best IoU that a region of a given fraction of the image can have with a mask of another."""
     return np.minimum(share, region_share) / np.maximum(np.maximum(share, region_share), 1e-12)
 
 
@@ -42,14 +42,14 @@ def chance_iou(share: np.ndarray | float, region_share: np.ndarray | float) -> n
 
 
 def pointing(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[N] whether the highest pixel is true (Zhang et al., arXiv 1608.00507); the share of the equally high ones."""
+    """[N] whether the highest pixel is true (Zhang et al., arXiv 1608.00507); the fraction of the equally high ones."""
     flat, own = maps.reshape(len(maps), -1), truth.reshape(len(maps), -1)
     peak = flat == flat.max(1, keepdims=True)
     return (peak & own).sum(1) / peak.sum(1)
 
 
 def mass_accuracy(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[N] share of a map's positive evidence that lies on true pixels (Arras et al., arXiv 2003.07258); NaN of none."""
+    """[N] fraction of a map's positive evidence on true pixels (Arras et al., arXiv 2003.07258); NaN of none."""
     positive = np.maximum(maps, 0)
     return divided((positive * truth).sum((1, 2)), positive.sum((1, 2)))
 

@@ -21,7 +21,7 @@ class Plan:
         explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
         lime: images that are explained by LIME too.
         training: images whose mean box is a baseline, and from which regions are learned.
-        stretched: maps are stretched over the image instead of put where their cells lie.
+        stretched: maps are stretched over the image instead of put where their cells are.
         notes: what the report says of the choice of images.
         cells: structure → cut → cells of its maps.
         untrained: seeds of the networks of each architecture that learnt nothing.

@@ -23,7 +23,7 @@ DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pa
 
 @dataclass(frozen=True)
 class Chart:
-    """A plot: the name of its files, what stands under it, its numbers."""
+    """A plot: the name of its files, what is under it, its numbers."""
 
     name: str
     caption: str

@@ -52,7 +52,7 @@ def prepare(
         explain: the class that is explained in every image; None: those of the boxes.
         targets: only boxes of these classes count; () for all.
         images: draw so many of the images with boxes; None for all.
-        stretched: stretch maps over the image instead of putting them where their cells lie.
+        stretched: stretch maps over the image instead of putting them where their cells are.
         untrained: networks of each architecture that learnt nothing, to be explained beside the others.
 
     Raises:
@@ -128,7 +128,7 @@ def same_view(files: Sequence[BackboneFile]) -> None:
     for file in files[1:]:
         if file.view != files[0].view:
             what = f"learnt from {file.view.about}, but {files[0].view.about} in {files[0].path}"
-            raise UserError(what, where=file.path, mend="compare files of one --pretrain-source and --pretrain-imgsz")
+            raise UserError(what, where=file.path, hint="compare files of one --pretrain-source and --pretrain-imgsz")
 
 
 def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
@@ -140,9 +140,9 @@ def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
     for kind in map(MAPS.pick, kinds):
         for file in files:
             if kind.mapped and not HEADS.pick(file.head).mapped:
-                mend = f"leave {kind.name} out of --maps, or pre-train with --pretrain-head gap"
+                hint = f"leave {kind.name} out of --maps, or pre-train with --pretrain-head gap"
                 what = f"has `{file.head}` heads, which {kind.title} cannot explain"
-                raise UserError(what, where=file.path, mend=mend)
+                raise UserError(what, where=file.path, hint=hint)
 
 
 def largest_cell(plan: Plan) -> float:
@@ -192,7 +192,7 @@ def held_out(split: Split, shown: Callable[[Split], Split], seen: Seen) -> tuple
     names = [name for name in ("val", "train") if name in own.splits and name != split.name]
     if not names:
         what = f"there is nothing beside `{split.name}` to choose the percentile on"
-        raise UserError(what, where=own.yaml, mend="give --percentile a number")
+        raise UserError(what, where=own.yaml, hint="give --percentile a number")
     explained = {record.image for record in split.records}
     for name in names:
         left = shown(unseen(read_split(own, name), seen.numbers)[0]).records

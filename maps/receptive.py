@@ -22,15 +22,15 @@ LENGTHS = (512, 1024, 2048, 4096)  # pixels, at least; a cell's field must end i
 PERIOD = 256  # lengths differ from the image's side by multiples: padding that depends on the size stays as it is
 NARROW = (16, 64)  # pixels across, the first that its windows fit in, else as the image
 TOGETHER = 4  # layers that are asked about in one pass
-NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells do not lie evenly"
-CELLS = (0, 1, 3)  # from the middle on; their centres must lie evenly
+NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells are not spaced evenly"
+CELLS = (0, 1, 3)  # from the middle on; their centres must be spaced evenly
 
 
 def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu") -> list[Frame | str]:
     """The frame of each layer for images of a size, or why it has none.
 
-    There is none where a cell depends on the whole image, where cells do not lie evenly, or differently in the two
-    directions. A factor that is pooled from the whole image, as in squeeze-and-excitation, tells a cell how much to
+    There is none where a cell depends on the whole image, where cells are not spaced evenly, or differently in the two
+    directions. A factor that is pooled from the whole image, as in squeeze-and-excitation, states a cell how much to
     say and not where to look: it does not count.
 
     Args:
@@ -46,7 +46,7 @@ def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu"
 def agreed(rows: Frame | str, columns: Frame | str) -> Frame | str:
     """The frame of both directions."""
     if isinstance(rows, Frame) and isinstance(columns, Frame) and rows != columns:
-        return f"its rows lie at {rows.about}, its columns at {columns.about}"
+        return f"its rows are at {rows.about}, its columns at {columns.about}"
     return columns if isinstance(rows, Frame) else rows
 
 
@@ -128,7 +128,7 @@ def frames_of(
 def frame_through(cells: Sequence[int], seen: Sequence[list[int]], length: int) -> Frame | str:
     """The frame of some cells, by the rows that they depend on, of images with so many."""
     if len(set(cells)) < len(cells):
-        return f"an image of {length} px has too few cells to tell"
+        return f"an image of {length} px has too few cells to say"
     if not all(seen):
         return NOWHERE
     if any(rows[0] == 0 or rows[-1] == length - 1 for rows in seen):

@@ -44,7 +44,7 @@ class Region:
     Attributes:
         miou: mean over the images of the IoU of the surest box with the true box that it fits best.
         map50: average precision at IoU 0.5, of boxes of any class.
-        cut: 0 of the constant box, which stands at every cut.
+        cut: 0 of the constant box, which is at every cut.
         ious: [N] of each image.
         untrained: the line of the networks that are like it and learnt nothing.
     """
@@ -78,7 +78,7 @@ def propose(plan: Plan) -> list[Region]:
     if not plan.training:
         own = plan.split.description.yaml
         raise UserError(
-            "no training images with boxes beside those that are explained", where=own, mend="leave out --regions"
+            "no training images with boxes beside those that are explained", where=own, hint="leave out --regions"
         )
     judged_on = sample(plan.split.records, JUDGED)
     named = [*trained_networks(plan), *untrained_networks(plan)]

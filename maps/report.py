@@ -33,7 +33,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot on the page: a data URI and what stands under it."""
+    """A plot on the page: a data URI and what is under it."""
 
     name: str
     caption: str

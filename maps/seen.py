@@ -15,7 +15,7 @@ class Trained(Protocol):
 
     Attributes:
         learnt: numbers of the pictures; None where the file does not say.
-        data: the data yaml of its training, where the file tells.
+        data: the data yaml of its training, where the file states.
         trained: what of the recipe holds images out of it.
     """
 
@@ -80,8 +80,8 @@ def explained_images(split: Split, seen: Seen) -> tuple[list[Record], tuple[str,
         what = f"{len(names)} of {whole} explained images have trained a network, which may know them by heart"
         return split.records, (*seen.notes, what)
     if not left.records:
-        mend = "explain images that they have not seen, or give --task train to explain these"
+        hint = "explain images that they have not seen, or give --task train to explain these"
         what = f"all {whole} images of `{split.name}` have trained a network"
-        raise UserError(what, where=split.description.yaml, mend=mend)
+        raise UserError(what, where=split.description.yaml, hint=hint)
     told = Notice(f"of {whole} images have trained a network and are left out", names).line()
     return left.records, (*seen.notes, told)

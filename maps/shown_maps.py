@@ -29,7 +29,7 @@ def shown_table(folder: Path, kind: str, first: str, second: str, draws: int = D
     cuts = [cut for line, cut in empty if line == first and (second, cut) in empty]
     if not cuts:
         lines = ", ".join(sorted({line for line, _ in empty}))
-        raise UserError(f"no {kind} of {first} and {second}", where=folder, mend=f"give two of {lines or 'none'}")
+        raise UserError(f"no {kind} of {first} and {second}", where=folder, hint=f"give two of {lines or 'none'}")
     head = ["cut", f"{first} empty", f"{second} empty", "cases left", first, second, "difference", "above", "ties"]
     a, b = first, second
     return [head, *(row(cut, empty[a, cut], empty[b, cut], iou[a, cut], iou[b, cut], draws) for cut in cuts)]
@@ -65,7 +65,7 @@ def read_values(path: Path, kind: str) -> Columns:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
     except (OSError, ValueError) as error:
-        raise UserError("no values by image", where=path, mend="give `values` of a report's folder") from error
+        raise UserError("no values by image", where=path, hint="give `values` of a report's folder") from error
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for place, name in enumerate(header):
         if name.startswith(f"{kind}/"):

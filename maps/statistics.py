@@ -124,7 +124,7 @@ class Comparison:
     Attributes:
         mean, median: of the differences.
         interval: 95 % of the mean difference, or of all seeds together.
-        above, ties: share of the images on which the first side is higher, of those that are no ties, and share of
+        above, ties: fraction of the images on which the first side is higher, of those that are no ties, and share of
             ties; means over the seeds.
         wilcoxon, sign: p of the signed-rank test and of the exact sign test, of these networks: of each patient's mean
             where there are patients, of the mean over the seeds.

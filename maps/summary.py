@@ -142,7 +142,7 @@ def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
 
 
 def reference(lines: Sequence[Line], first: Line) -> Line:
-    """What a line is held against: one trained end to end, with heads of the same kind if it can be; else the last."""
+    """What a line is compared with: one trained end to end, with heads of the same kind if it can be; else the last."""
     own = [line for line in lines if line.kind == first.kind and line.trained]
     ends = [line for line in own if line.name.startswith("e2e")]
     alike = [line for line in ends if line.name.endswith(PROBED) == first.name.endswith(PROBED)]
@@ -236,7 +236,7 @@ def localised_p(first: Line, second: Line, cut: int, groups: Sequence[object]) -
 
 
 def bounds(shares: np.ndarray, percentile: int) -> dict[str, float]:
-    """What regions of a percentile's size can reach on masks of these shares of the image, and what chance does."""
+    """What regions of a percentile's size can reach on masks of these fractions of the image, and what chance does."""
     size = 1 - percentile / 100
     ceilings = iou_ceiling(shares, size)
     return {

@@ -26,7 +26,7 @@ class Tapped:
     Args:
         model: images → logits [B, classes].
         layers: names of its modules, as `model.named_modules()` gives them, in any order.
-        aligned: maps know where their cells lie in the image; else they are stretched over it.
+        aligned: maps know where their cells are in the image; else they are stretched over it.
         single_label: whether the classes exclude each other.
         prepare: images in 0–1 → what the model takes.
 
@@ -49,8 +49,8 @@ class Tapped:
         modules = dict(model.named_modules())
         for name in self.layers:
             if not name or name not in modules:
-                mend = f"{near(name, modules)}see model.named_modules()"
-                raise UserError(f"no layer `{name}` in {type(model).__name__}", where="layers", mend=mend)
+                hint = f"{near(name, modules)}see model.named_modules()"
+                raise UserError(f"no layer `{name}` in {type(model).__name__}", where="layers", hint=hint)
         self._modules = [modules[name] for name in self.layers]
         self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
         self._last: dict[int, bool] = {}  # layer → whether its channels come last
@@ -65,7 +65,7 @@ class Tapped:
         found = getattr(found, "logits", found)
         if not isinstance(found, Tensor) or found.dim() != 2 or len(found) != len(images):
             what = f"puts out {about(found)}, not logits [images, classes]"
-            raise UserError(what, where=type(self.model).__name__, mend="wrap it in a module that does")
+            raise UserError(what, where=type(self.model).__name__, hint="wrap it in a module that does")
         return found
 
     def logits_for(self, layer: int, images: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Tapped:
         """What was caught, in the order of the layers."""
         for layer, name in enumerate(self.layers):
             if layer not in caught:
-                raise UserError("is not passed by these images", where=f"layer {name}", mend="leave it out")
+                raise UserError("is not passed by these images", where=f"layer {name}", hint="leave it out")
         return [caught[layer] for layer in range(len(self.layers))]
 
     @contextlib.contextmanager
@@ -98,7 +98,7 @@ class Tapped:
             def hook(_: nn.Module, __: object, output: object) -> Tensor:
                 if not isinstance(output, Tensor) or output.dim() not in (3, 4):
                     what = f"puts out {about(output)}, no maps"
-                    raise UserError(what, where=f"layer {self.layers[layer]}", mend="name one in front of the pool")
+                    raise UserError(what, where=f"layer {self.layers[layer]}", hint="name one in front of the pool")
                 own = output
                 if torch.is_grad_enabled() and not own.requires_grad:
                     own = own.detach().requires_grad_()
@@ -127,14 +127,14 @@ class Tapped:
             own = own.permute(0, 3, 1, 2)
         if own.shape[2:] == (1, 1):
             what = "has one cell for the whole image"
-            raise UserError(what, where=f"layer {self.layers[layer]}", mend="name one in front of the pool")
+            raise UserError(what, where=f"layer {self.layers[layer]}", hint="name one in front of the pool")
         return own
 
     def frame(self, layer: int, size: Sequence[int]) -> Frame:
-        """Where the cells of a layer lie in images of height and width, measured once for each size.
+        """Where the cells of a layer are in images of height and width, measured once for each size.
 
         Raises:
-            UserError: they do not lie evenly, or look everywhere.
+            UserError: they are not spaced evenly, or look everywhere.
         """
         height, width = key = tuple(size)
         if key not in self._frames:
@@ -144,8 +144,8 @@ class Tapped:
             self._frames[key] = frames(self.activations, height, width, self.device)
         found = self._frames[key][layer]
         if isinstance(found, str):
-            mend = "stretch the maps over the image (aligned=False), or name an earlier layer"
-            raise UserError(found, where=f"layer {self.layers[layer]}", mend=mend)
+            hint = "stretch the maps over the image (aligned=False), or name an earlier layer"
+            raise UserError(found, where=f"layer {self.layers[layer]}", hint=hint)
         return found
 
     def evidence(self, raw: Tensor, layer: int, size: Sequence[int]) -> Evidence:
@@ -217,4 +217,4 @@ def tokens(own: Tensor, height: int, width: int, model: nn.Module, name: str) ->
         if rows and cells % rows == 0 and rows * width == cells // rows * height:
             return own[:, more:].mT.unflatten(2, (rows, cells // rows))
     what = f"puts out {list(own.shape)}, tokens that are no grid over {height}×{width} pixels"
-    raise UserError(what, where=f"layer {name}", mend="name a layer with maps")
+    raise UserError(what, where=f"layer {name}", hint="name a layer with maps")

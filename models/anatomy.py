@@ -52,7 +52,7 @@ def studied(
     """Watch a network on an image of side × side, and find its blocks.
 
     Args:
-        run: what gives its features; the network, which may lie on the meta device, is in evaluation mode.
+        run: what gives its features; the network, which may be on the meta device, is in evaluation mode.
         prefix: tokens without a place.
         head: names of the parts that are no features any more, where it runs them too.
 
@@ -105,7 +105,7 @@ def before(root: Call, head: Sequence[str]) -> Call:
 
 def whole(name: str, reason: str) -> UserError:
     """The error for a network that cannot be taken apart."""
-    return UserError(f"{name} cannot be taken apart: {reason}", where="--backbone", mend="take another model")
+    return UserError(f"{name} cannot be taken apart: {reason}", where="--backbone", hint="take another model")
 
 
 def grouped(parts: Sequence[Call]) -> list[list[Call]]:

@@ -88,5 +88,5 @@ def make_backbone(name: str, width: float = 1.0) -> Backbone:
     entry = BACKBONES.pick(name)
     if width != 1 and not entry.scales:
         scaling = ", ".join(own.name for own in BACKBONES.values() if own.scales)
-        raise UserError(f"{name} at {width:g}", where="--width", mend=f"give 1, or take one that scales: {scaling}")
+        raise UserError(f"{name} at {width:g}", where="--width", hint=f"give 1, or take one that scales: {scaling}")
     return entry.make(width)

@@ -130,6 +130,6 @@ def globalise(module: nn.Module) -> nn.Module:
         if isinstance(part, _BatchNorm) and not isinstance(part, GlobalBatchNorm):
             kind = type(part).__name__
             if kind not in OVER_PROCESSES:
-                raise UserError(f"{kind} knows one process only", where="--devices", mend="give 1, or another backbone")
+                raise UserError(f"{kind} knows one process only", where="--devices", hint="give 1, or another backbone")
             part.__class__ = OVER_PROCESSES[kind]
     return module

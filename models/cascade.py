@@ -24,7 +24,7 @@ class Fixed(nn.Module):
 class Prefix(Fixed, nn.Sequential):
     """blocks[start:stop] of a backbone, shared with it and fixed: images [B, 3, H, W] → features [B, C, H', W'].
 
-    With a start other than 0 it goes on from the features after that block. Whoever calls backbone.train() puts
+    With a start other than 0 it continues from the features after that block. Whoever calls backbone.train() puts
     these blocks, which are the same, into training mode; the next forward pass takes them back.
     """
 

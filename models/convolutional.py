@@ -51,7 +51,7 @@ def convolutionize(model: nn.Module, size: Side) -> fx.GraphModule:
 def stuck(what: str) -> UserError:
     """The error for a network that cannot be made convolutional."""
     return UserError(f"no convolution takes the place of a linear layer: {what}", where="convolutionize",
-                     mend="take a classifier of convolutions, a pool and linear layers")  # fmt: skip
+                     hint="take a classifier of convolutions, a pool and linear layers")  # fmt: skip
 
 
 def flattens(node: fx.Node) -> bool:

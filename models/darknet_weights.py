@@ -54,12 +54,12 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(VERSION_BYTES + 8)
     except OSError as error:
-        raise UserError("no such weight file", where=path, mend="check the path") from error
+        raise UserError("no such weight file", where=path, hint="check the path") from error
     if len(start) >= VERSION_BYTES:
         header = Header(*np.frombuffer(start, "<i4", 3).tolist())
         if len(start) >= header.nbytes:
             return Header(header.major, header.minor, header.revision, int(seen_of(start, header)))
-    raise UserError(f"{len(start)} bytes are no darknet weight file", where=path, mend="fetch it again")
+    raise UserError(f"{len(start)} bytes are no darknet weight file", where=path, hint="fetch it again")
 
 
 def seen_of(start: bytes, header: Header) -> np.signedinteger:
@@ -126,7 +126,7 @@ def count_classes(path: Path) -> int:
     if rest or classes < 0 or (there - header.nbytes) % 4:
         coco = header.nbytes + 4 * (one + 79 * (two - one))
         what = f"{there:,} bytes are no YOLOv3 of any number of classes; for COCO's 80 it would be {coco:,}"
-        raise UserError(what, where=path, mend="fetch it again")
+        raise UserError(what, where=path, hint="fetch it again")
     return classes + 1
 
 
@@ -134,7 +134,7 @@ def count_classes(path: Path) -> int:
 def read_darknet(path: Path, model: Backbone | YOLOv3) -> Header:
     """Load a file into a model of exactly its size.
 
-    A file of another size leaves the model as it was. The format has no checksum; where FILE.sha256 lies beside a
+    A file of another size leaves the model as it was. The format has no checksum; where FILE.sha256 is beside a
     file, as beside those that write_darknet writes, it is looked at.
 
     Raises:
@@ -144,15 +144,15 @@ def read_darknet(path: Path, model: Backbone | YOLOv3) -> Header:
     there, wanted = path.stat().st_size, header.nbytes + 4 * floats(model)
     if there != wanted:
         what = f"{there:,} bytes instead of {wanted:,}: {'cut short' if there < wanted else 'of a larger network'}"
-        raise UserError(what, where=path, mend="fetch it again, or give the file of this network")
+        raise UserError(what, where=path, hint="fetch it again, or give the file of this network")
     if not as_noted(path):
         what = f"damaged: its SHA-256 is not the one in {digest_file(path).name}"
-        raise UserError(what, where=path, mend="copy or fetch it again; delete that note if the file is another one")
+        raise UserError(what, where=path, hint="copy or fetch it again; delete that note if the file is another one")
     values = torch.from_numpy(np.fromfile(path, "<f4", offset=header.nbytes))
     parts = values.split([tensor.numel() for tensor in tensors(model)])
     if not values.isfinite().all() or any(bool((parts[at] < 0).any()) for at in variances(model)):
         what = "damaged: holds numbers that are not finite, or variances below 0"
-        raise UserError(what, where=path, mend="copy or fetch it again")
+        raise UserError(what, where=path, hint="copy or fetch it again")
     for tensor, own in zip(tensors(model), parts, strict=True):
         tensor.copy_(own.view(tensor.shape))
     return header

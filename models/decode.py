@@ -103,9 +103,9 @@ class Thresholds:
     def __post_init__(self) -> None:
         for flag, share in (("--conf-thres", self.conf_thres), ("--iou-thres", self.iou_thres)):
             if not 0 <= share <= 1:
-                raise UserError(f"{share:g}", where=flag, mend="give a number in 0–1")
+                raise UserError(f"{share:g}", where=flag, hint="give a number in 0–1")
         if self.max_det < 1:
-            raise UserError(f"{self.max_det}", where="--max-det", mend="give 1 or more")
+            raise UserError(f"{self.max_det}", where="--max-det", hint="give 1 or more")
 
 
 # Only so many best-scored candidates enter suppression: a count, never a time limit, so that the result does not depend

@@ -53,7 +53,7 @@ class Detector(ABC):
         path: the file that it was read from.
         names: of its classes.
         imgsz: side of the input that it was trained on.
-        data: the data yaml that it was trained on, None where the file does not tell.
+        data: the data yaml that it was trained on, None where the file does not say.
         levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
     """
 
@@ -114,7 +114,7 @@ class Detector(ABC):
     ) -> tuple[Thresholds, int, int]:
         """Thresholds, side of the input and pictures at once, checked."""
         if batch_size < 1:
-            raise UserError(f"{batch_size}", where="batch_size", mend="give 1 or more")
+            raise UserError(f"{batch_size}", where="batch_size", hint="give 1 or more")
         indices = None if classes is None else class_indices(classes, self.names)
         thresholds = Thresholds(conf_thres, iou_thres, max_det, multi_label, indices, agnostic_nms)
         return thresholds, self.imgsz if imgsz is None else input_size(str(imgsz)), batch_size
@@ -151,7 +151,7 @@ def class_indices(wanted: Sequence[str | int], names: Sequence[str]) -> tuple[in
     known |= {name: index for index, name in enumerate(names)} | {index: index for index in range(len(names))}
     wanted = [wanted] if isinstance(wanted, str) else wanted
     if unknown := [own for own in wanted if own not in known]:
-        raise UserError(f"no class `{unknown[0]}`", where="--classes", mend=f"give some of {', '.join(names)}")
+        raise UserError(f"no class `{unknown[0]}`", where="--classes", hint=f"give some of {', '.join(names)}")
     return tuple(known[own] for own in wanted)
 
 

@@ -63,7 +63,7 @@ def timm_network(model: str) -> nn.Module:
         except (TypeError, AssertionError, RuntimeError) as error:  # it has no such argument
             fault = error
     what = f"timm/{model} cannot be made ({str(fault).splitlines()[0]})"
-    raise UserError(what, where="--backbone", mend="take another model") from fault
+    raise UserError(what, where="--backbone", hint="take another model") from fault
 
 
 @contextmanager
@@ -101,11 +101,11 @@ def timm_blocks(network: nn.Module, name: str) -> Anatomy:
     """
     if hasattr(network, "reroll"):
         what = f"{name} cannot be taken apart: `unroll` takes its tokens out of the order of the image"
-        raise UserError(what, where="--backbone", mend="take another model")
+        raise UserError(what, where="--backbone", hint="take another model")
     channels, side, _ = network.pretrained_cfg.get("input_size", (3, SIDE, SIDE))  # type: ignore[union-attr,operator]
     if channels != 3:
         what = f"{name} takes images of {channels} channels"
-        raise UserError(what, where="--backbone", mend="take one for colour pictures")
+        raise UserError(what, where="--backbone", hint="take one for colour pictures")
     prefix = getattr(network, "num_prefix_tokens", 0)
     return studied(network, lambda images: timm_features(network, images), side, name, prefix=prefix)
 

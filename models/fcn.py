@@ -86,7 +86,7 @@ class FCN(nn.Module):
             strides = ", ".join(str(COARSEST >> place) for place in range(count))
             what = f"{head.entry.name} reads features at stride {strides}; the backbone has {len(backbone.taps)} taps"
             raise UserError(
-                what, where="--backbone", mend="give one that has them, such as darknet53, or --pretrain-only"
+                what, where="--backbone", hint="give one that has them, such as darknet53, or --pretrain-only"
             )
         self.backbone, self.classes = backbone, classes
         channels = [backbone.channels[tap - 1] for tap in backbone.taps[-count:]]

@@ -49,7 +49,7 @@ class Found(Detections):
         return f"Found({self.where or 'a picture'}, {width}×{height}: {boxes or 'nothing'})"
 
     def plot(self) -> Image.Image:
-        """The picture with boxes, class names and scores; the surest lie on top.
+        """The picture with boxes, class names and scores; the surest are on top.
 
         Raises:
             UserError: its file cannot be read any more.
@@ -65,7 +65,7 @@ class Found(Detections):
         """
         path = Path(path)
         if path.suffix.lower() not in SUFFIXES:
-            raise UserError("is no name for a picture", where=path, mend=f"give one that ends in {', '.join(SUFFIXES)}")
+            raise UserError("is no name for a picture", where=path, hint=f"give one that ends in {', '.join(SUFFIXES)}")
         make_folder(path.parent)
         save_image(self.plot(), path)
         return path

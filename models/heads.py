@@ -65,7 +65,7 @@ def marquez(shape: Shape, classes: int, *, neurons: int = 512) -> nn.Sequential:
         raise UserError(
             f"marquez on features of {channels}×{height}×{width} takes {flat * neurons:,} weights in its first layer",
             where="--pretrain-head",
-            mend="give author, which pools first, or smaller images",
+            hint="give author, which pools first, or smaller images",
         )
     return nn.Sequential(
         nn.Flatten(),

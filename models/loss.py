@@ -41,7 +41,7 @@ class YOLOLoss(nn.Module):
 
     Boxes as darknet: binary cross-entropy of the centre's position within the cell, half the squared error of
     log(size / anchor); these are the gradients of its yolo layer. Or 1 − complete IoU (Zheng et al., arXiv 1911.08287).
-    Either is weighted by 2 − w·h (shares of the image), so that small boxes count. Objectness and classes: binary
+    Either is weighted by 2 − w·h (fractions of the image), so that small boxes count. Objectness and classes: binary
     cross-entropy.
 
     Args:

@@ -42,8 +42,8 @@ class OnnxDetector(Detector):
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.size_hw not in (None, tuple(images.shape[2:])):
             height, width = self.size_hw or (0, 0)
-            mend = f"leave --imgsz away, or export at {max(images.shape[2:])}"
-            raise UserError(f"takes images of {width}×{height} only", where=self.path, mend=mend)
+            hint = f"leave --imgsz away, or export at {max(images.shape[2:])}"
+            raise UserError(f"takes images of {width}×{height} only", where=self.path, hint=hint)
         given = self.session.get_inputs()[0]
         kind = np.float16 if "float16" in given.type else np.float32
         pixels = images.cpu().contiguous().numpy().astype(kind)
@@ -73,7 +73,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     providers = [name for name in (*wanted, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong with a file is told below, in one line
+    options.log_severity_level = 4  # what is wrong with a file is given below, in one line
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -81,7 +81,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         raise unreadable(path, error) from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
-        raise UserError("no detector: not one input of images and one output of boxes", where=path, mend=ANOTHER)
+        raise UserError("no detector: not one input of images and one output of boxes", where=path, hint=ANOTHER)
     batch, _, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
     fixed = (height, width) if height and width else None
     layout = properties.get("layout") or ("nms" if properties.get("end2end") == "True" else "default")
@@ -120,25 +120,25 @@ def checked(path: Path) -> dict[str, str]:
     import onnx
 
     if not path.is_file():
-        raise UserError("no such file", where=path, mend="check the path, or write one with `python export.py`")
+        raise UserError("no such file", where=path, hint="check the path, or write one with `python export.py`")
     if what := MODEL.too_much(path.stat().st_size / GIB):
-        raise UserError(f"of {what}", where=path, mend="do so only if you trust it")
+        raise UserError(f"of {what}", where=path, hint="do so only if you trust it")
     try:
         model = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker have many types
         raise unreadable(path, error) from error
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in messages(model, onnx.TensorProto)):
-        raise UserError("its weights are in another file", where=path, mend="export it as one file")
+        raise UserError("its weights are in another file", where=path, hint="export it as one file")
     properties = {item.key: item.value for item in model.metadata_props}
     own = "decode" in properties  # what no other program says
     if ("sha256" in properties or own) and properties.get("sha256") != digest(model):
-        raise UserError("damaged: not what was written", where=path, mend="export or copy it again")
+        raise UserError("damaged: not what was written", where=path, hint="export or copy it again")
     return properties
 
 
 def messages(message: Any, kind: type) -> Iterator[Any]:
-    """Those of a kind at any depth of a protobuf message: weights stand in graphs, in nodes, in graphs of these."""
+    """Those of a kind at any depth of a protobuf message: weights are in graphs, in nodes, in graphs of these."""
     if isinstance(message, kind):
         yield message
         return
@@ -160,21 +160,21 @@ def digest(model: Any) -> str:
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a file that is no ONNX model, or a damaged one."""
-    return UserError(f"no whole ONNX model ({str(error).splitlines()[0][:200]})", where=path, mend=ANOTHER)
+    return UserError(f"no whole ONNX model ({str(error).splitlines()[0][:200]})", where=path, hint=ANOTHER)
 
 
 def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: Path) -> list[str]:
     """Class names as the metadata spell them, a dict of index to name; without it the indices.
 
     Raises:
-        UserError: the file tells neither names nor how many classes it has.
+        UserError: the file states neither names nor how many classes it has.
     """
     with contextlib.suppress(ValueError, SyntaxError, AttributeError, TypeError, KeyError):
         names = ast.literal_eval(properties["names"])
         return [str(names[index]) for index in range(len(names))]
     count = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout)
     if count is None or not isinstance(count[0], int) or count[0] <= count[1]:
-        raise UserError("does not tell its classes", where=path, mend=ANOTHER)
+        raise UserError("does not say its classes", where=path, hint=ANOTHER)
     return [str(index) for index in range(count[0] - count[1])]
 
 
@@ -200,4 +200,4 @@ def read_size(properties: dict[str, str], path: Path) -> int:
         side = int(max(size) if isinstance(size, list | tuple) else size)
         if side > 0 and side % STRIDES[-1] == 0:
             return side
-    raise UserError("does not tell the size of its input", where=path, mend=ANOTHER)
+    raise UserError("does not say the size of its input", where=path, hint=ANOTHER)

@@ -78,12 +78,12 @@ def split_blocks(backbone: Backbone, k: int, balance: str = "stage", costs: Sequ
     count = len(backbone.blocks)
     if not 1 <= k <= count:
         raise UserError(
-            f"{k} sub-modules", where="--cl-splits", mend=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
+            f"{k} sub-modules", where="--cl-splits", hint=f"give 1 (end to end) to {count}, or 0 to skip pre-training"
         )
     if balance == "stage":
         return split_nested(backbone, k)
     if balance not in BALANCES:
-        raise UserError(f"no balance {balance!r}", where="--balance", mend=f"give stage, {' or '.join(BALANCES)}")
+        raise UserError(f"no balance {balance!r}", where="--balance", hint=f"give stage, {' or '.join(BALANCES)}")
     if costs is None or len(costs) != count:
         raise ValueError(f"{balance} wants the cost of each of {count} blocks")
     return split_evenly(costs, k)
@@ -160,7 +160,7 @@ def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
         except Exception as error:  # networks of one size refuse others in many ways
             reason = (str(error) or type(error).__name__).splitlines()[0]
             what = f"b{start + 1} cannot take images of {imgsz} px ({reason})"
-            raise UserError(what, where="--imgsz, --pretrain-imgsz", mend="give the size of the network") from error
+            raise UserError(what, where="--imgsz, --pretrain-imgsz", hint="give the size of the network") from error
         macs, activations = (sum(own[kind] for own in outputs) for kind in (0, 1))
         shape = (x.shape[1], x.shape[2], x.shape[3])
         stem = start == 0 and hasattr(block, "stem")

@@ -40,7 +40,7 @@ class Segmented:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the pixels by class, of those that are there; the background is none."""
+        """Fraction of the pixels by class, of those that are there; the background is none."""
         counts = np.bincount(self.mask.ravel(), minlength=len(self.names) + 1)[1:] / self.mask.size
         return {name: float(own) for name, own in zip(self.names, counts, strict=True) if own}
 

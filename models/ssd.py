@@ -17,7 +17,7 @@ from utils.boxes import Truth, cxcywh_to_xyxy
 MOST_EXTRAS = 3  # maps below the taps, each half as wide: with three taps the six of SSD300
 WIDEST = 512  # channels of the first of them
 START = 20 / 512**0.5  # of the learnt scale behind the L2 norm: 20 for conv4_3's 512 channels, as much for each here
-SMALLEST, LOW, HIGH = 0.07, 0.15, 1.05  # sides of default boxes as shares of the image, as SSD300 on COCO has them
+SMALLEST, LOW, HIGH = 0.07, 0.15, 1.05  # sides of default boxes as fractions of the image, as SSD300 on COCO has them
 CODES = (10.0, 10.0, 5.0, 5.0)  # offsets of centre and size are multiplied by these; `variances` 0.1 and 0.2 in Caffe
 MATCHED = 0.5  # IoU from which on a default box answers for a true one
 NEGATIVES = 3  # that are learnt from for each positive

@@ -43,7 +43,7 @@ class TrainedDetector(Detector):
         if self.entry.one_size and tuple(images.shape[2:]) != (self.imgsz, self.imgsz):
             height, width = images.shape[2:]
             what = f"{width}×{height}: {self.entry.name} takes images of {self.imgsz}×{self.imgsz} only"
-            raise UserError(what, where="--imgsz", mend="leave --imgsz and --augment out")
+            raise UserError(what, where="--imgsz", hint="leave --imgsz and --augment out")
         boxes, scores = self.decoder(self.model(images))
         return boxes, scores
 
@@ -59,7 +59,7 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> TrainedDetec
     content = checkpoint.load(path, "detector")
     entry = DETECTORS.pick(content.get("detector", "yolov3"), str(path))
     if content["decode"] != entry.decode:
-        raise UserError(f"decode type `{content['decode']}`", where=path, mend=f"only `{entry.decode}` is known here")
+        raise UserError(f"decode type `{content['decode']}`", where=path, hint=f"only `{entry.decode}` is known here")
     names, recipe = content["names"], content["recipe"]
     anchors = tuple((width, height) for width, height in content.get("anchors", ()))
     settings = Settings(len(names), content["imgsz"], anchors)

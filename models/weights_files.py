@@ -69,7 +69,7 @@ def read_weights(path: Path, name: str, width: float = 1.0) -> Content:
         UserError: missing, damaged, a pickle, or of another network; says which weight is the first that does not fit.
     """
     if not path.is_file():
-        raise UserError("no such weight file", where=path, mend="check the path")
+        raise UserError("no such weight file", where=path, hint="check the path")
     lender = BACKBONES.pick(name).lender
     if lender and not is_own(path, name):
         return lent(path, lender, name, width)
@@ -77,7 +77,7 @@ def read_weights(path: Path, name: str, width: float = 1.0) -> Content:
     content = reader.read(path, name, width)
     for key, wanted in (("backbone", name), ("width", width)):
         if content[key] != wanted:
-            raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, mend=f"give --{key} {content[key]}")
+            raise UserError(f"{key} is {content[key]}, not {wanted}", where=path, hint=f"give --{key} {content[key]}")
     return content
 
 
@@ -137,7 +137,7 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     if kind in ("detector", "segmenter"):
         return of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
-        raise UserError(f"holds `{kind}`, not `backbone`", where=path, mend="give a backbone or detector checkpoint")
+        raise UserError(f"holds `{kind}`, not `backbone`", where=path, hint="give a backbone or detector checkpoint")
     return content
 
 
@@ -153,7 +153,7 @@ def of_safetensors(path: Path, name: str, width: float) -> Content:
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"is no whole safetensors file ({error})", where=path, mend="fetch it again") from error
+        raise UserError(f"is no whole safetensors file ({error})", where=path, hint="fetch it again") from error
     return of_names(state, path, name, width)
 
 
@@ -171,10 +171,10 @@ def of_names(content: Mapping[str, Any], path: Path, name: str, width: float) ->
             found[mine] = torch.zeros((), dtype=torch.long)
             continue
         if theirs not in state:
-            raise UserError(f"has no `{theirs}`", where=path, mend=f"give a file of {name}, or another --backbone")
+            raise UserError(f"has no `{theirs}`", where=path, hint=f"give a file of {name}, or another --backbone")
         if state[theirs].shape != own[mine].shape:
             shapes = f"`{theirs}` is {tuple(state[theirs].shape)}, not {tuple(own[mine].shape)}"
-            raise UserError(shapes, where=path, mend=f"give a file of {name}, or another --backbone")
+            raise UserError(shapes, where=path, hint=f"give a file of {name}, or another --backbone")
         check_tensor(theirs, state[theirs], path)
         found[mine] = state[theirs]
     return whole_backbone(name, "elsewhere", found, width)
@@ -192,8 +192,8 @@ def names_elsewhere(name: str, width: float) -> tuple[dict[str, str], dict[str, 
         return backbone.names, backbone.state_dict()
     if name in FILES:
         return names_in_torchvision(name, backbone), backbone.state_dict()
-    mend = f"give --backbone timm/MODEL, torchvision/MODEL, {', '.join(FILES)}"
-    raise UserError(f"no other library has {name}", where="--backbone", mend=mend)
+    hint = f"give --backbone timm/MODEL, torchvision/MODEL, {', '.join(FILES)}"
+    raise UserError(f"no other library has {name}", where="--backbone", hint=hint)
 
 
 def weights_in(content: Mapping[str, Any], first: str) -> dict[str, Any]:

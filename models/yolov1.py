@@ -17,8 +17,8 @@ class CellTruth:
     """What cells should say.
 
     Attributes:
-        has: [B, S, S] bool: the centre of a true box lies in the cell.
-        boxes: [B, S, S, 4] its centre within the cell, and its width and height as shares of the image.
+        has: [B, S, S] bool: the centre of a true box is in the cell.
+        boxes: [B, S, S, 4] its centre within the cell, and its width and height as fractions of the image.
         labels: [B, S, S] its class.
     """
 
@@ -115,7 +115,7 @@ def cells_of(raw: Tensor, boxes: int) -> tuple[Tensor, Tensor]:
 
 
 def image_boxes(predicted: Tensor) -> Tensor:
-    """[B, N, 4] corners as shares of the image, within it, of boxes [B, S, S, boxes, 5]; N: row, column, box."""
+    """[B, N, 4] corners as fractions of the image, within it, of boxes [B, S, S, boxes, 5]; N: row, column, box."""
     size = predicted.shape[1]
     places = torch.arange(size, device=predicted.device)
     rows, columns = torch.meshgrid(places, places, indexing="ij")

@@ -14,7 +14,7 @@ CELLS, BOXES = 7, 2  # S and B of the paper
 WIDEST, WIDER = 1024, 4  # channels of the convolutions at most, and how many times as many the hidden layer has
 DROPOUT = 0.5
 SIZES = (224, 448)  # of the input in the paper: what it is pre-trained at, and what it detects at
-EDGE = 1e-3  # of 0 and 1, beyond which the logit goes on as a straight line
+EDGE = 1e-3  # of 0 and 1, beyond which the logit continues as a straight line
 
 
 class YOLOv1(DetectorNetwork):
@@ -83,8 +83,8 @@ def stride_at(backbone: Backbone, imgsz: int) -> int:
         return side // CELLS
     fits = [str(own) for own in SIZES if last_side(backbone, own) in (CELLS, 2 * CELLS)]
     what = f"yolov1's head is made for 7 × 7 or 14 × 14 cells, and {type(backbone).__name__} has {side} × {side}"
-    mend = f"give {' or '.join(fits)}" if fits else "give another --backbone or --detector"
-    raise UserError(f"{imgsz}: {what}", where="--imgsz", mend=mend)
+    hint = f"give {' or '.join(fits)}" if fits else "give another --backbone or --detector"
+    raise UserError(f"{imgsz}: {what}", where="--imgsz", hint=hint)
 
 
 class CellDecoder(RawDecoder):

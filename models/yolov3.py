@@ -87,7 +87,7 @@ def tapped(backbone: Backbone) -> list[int]:
         raise UserError(
             f"{type(backbone).__name__} has no features at strides 8, 16 and 32, which the detector reads",
             where="--backbone",
-            mend="give one that has, such as darknet53, or --pretrain-only",
+            hint="give one that has, such as darknet53, or --pretrain-only",
         )
     return [backbone.channels[tap - 1] for tap in backbone.taps]
 

@@ -105,7 +105,7 @@ def share_bounds(pair: Pair) -> tuple[float, float]:
 def ahead_everywhere(figure: str, kind: str, pair: Pair | None) -> Claim:
     """CL localises better at every layer."""
     claim = f"CL localises better at every layer ({kind})"
-    rule = "reproduced: the interval of the IoU's difference lies above 0 at every cut; direction: that of its mean"
+    rule = "reproduced: the interval of the IoU's difference is above 0 at every cut; direction: that of its mean"
     if pair is None:
         return Claim(figure, claim, rule, "no such maps", UNTESTED)
     rows, (mean, low, high) = pair.of("iou"), pair.overall["iou"]
@@ -137,7 +137,7 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
     """CL's features go from coarse to fine; those of E2E keep their granulometry."""
     claim = "CL's maps go from coarse to fine with depth, those of E2E stay as they are"
     rule = (
-        "reproduced: CL's granulometry after the last block lies below that after the first, intervals apart, and "
+        "reproduced: CL's granulometry after the last block is below that after the first, intervals apart, and "
         "changes at least twice as much as E2E's; direction: it falls, and more than E2E's"
     )
     if pair is None:
@@ -155,7 +155,7 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
 
 
 def fall(line: Line) -> float:
-    """Change of the granulometry from the first cut to the last, as a share of the first."""
+    """Change of the granulometry from the first cut to the last, as a fraction of the first."""
     means, (first, last) = line.mean("coarseness"), line.ends
     return float(means[last] / means[first] - 1)
 

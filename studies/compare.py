@@ -46,11 +46,11 @@ def read_runs(folders: list[Path]) -> list[Compared]:
     runs = [Compared.read(folder) for folder in folders]
     names = [run.name for run in runs]
     if len(names) < 2:
-        raise UserError(f"{names[0]} alone", where="studies.compare", mend="give two or more run folders")
+        raise UserError(f"{names[0]} alone", where="studies.compare", hint="give two or more run folders")
     for run in runs:
         if names.count(run.name) > 1:
-            mend = "give each run once, and rename a folder where two runs have one name"
-            raise UserError(f"{names.count(run.name)} runs are called {run.name}", where=run.folder, mend=mend)
+            hint = "give each run once, and rename a folder where two runs have one name"
+            raise UserError(f"{names.count(run.name)} runs are called {run.name}", where=run.folder, hint=hint)
     return runs
 
 

@@ -106,7 +106,7 @@ def save_curves(runs: Sequence[Compared], path: Path) -> bool:
 
 
 def uri(picture: np.ndarray | Path) -> str:
-    """A picture that stands in the page itself."""
+    """A picture that is in the page itself."""
     if isinstance(picture, Path):
         return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
     content = io.BytesIO()

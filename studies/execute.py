@@ -40,8 +40,8 @@ def claimed(study: Study, name: str) -> Iterator[int]:
                 break
             except OSError:
                 if attempt == PATIENCE:
-                    mend = "wait for it, or share the cells out with --cells 1/2 and --cells 2/2"
-                    raise UserError(f"another study works on {name}", where=study.folder, mend=mend) from None
+                    hint = "wait for it, or share the cells out with --cells 1/2 and --cells 2/2"
+                    raise UserError(f"another study works on {name}", where=study.folder, hint=hint) from None
                 time.sleep(1)
         yield file.fileno()
 

@@ -56,7 +56,7 @@ def draw(detector: TrainedDetector, path: Path, out: Path) -> None:
     found = detector.predict(path)
     photo = pixels_of(path, "front", detector.levels)
     if photo.shape[0] != photo.shape[1] or not len(found):
-        raise UserError("no square picture with a detection", where=path, mend="give another one with --picture")
+        raise UserError("no square picture with a detection", where=path, hint="give another one with --picture")
     side = detector.imgsz
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
     small = torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)[0]
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     detector = load_detector(arguments.weights)
     if not isinstance(detector, TrainedDetector):
-        raise UserError("no checkpoint", where=arguments.weights, mend="an exported file has no gradients")
+        raise UserError("no checkpoint", where=arguments.weights, hint="an exported file has no gradients")
     draw(detector, arguments.picture, arguments.out)
     print(arguments.out)
 

@@ -21,7 +21,7 @@ class Lesson:
     Attributes:
         figure: name of the figure that decides, `accuracy` or `auc`.
         value: of it, on the validation images of pre-training.
-        learnt: whether it lies above chance and the majority class by its interval.
+        learnt: whether it is above chance and the majority class by its interval.
     """
 
     COLUMNS: ClassVar = ("figure", "pretrained", "learnt")  # of runs.csv

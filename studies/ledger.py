@@ -35,11 +35,11 @@ Where the paper's own data could not be had, its numbers are *data not available
 
 
 class Evidence(Section):
-    """Where a study tells something of a claim: a figure of a report on maps, or a measure of methods in a table.
+    """Where a study states something of a claim: a figure of a report on maps, or a measure of methods in a table.
 
     Attributes:
         study: name of its yaml and of its folder under results.
-        methods: each is to lie above the next; a single one is only told.
+        methods: each is to be above the next; a single one is only told.
     """
 
     study: PathName
@@ -61,7 +61,7 @@ class Entry(Section):
 
     Attributes:
         where: in the paper.
-        verdict, why: where no study can judge; with evidence, ours is told beside it.
+        verdict, why: where no study can judge; with evidence, ours is given beside it.
     """
 
     where: str
@@ -111,7 +111,7 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     content = json.loads(path.read_text())
     claim = next((own for own in content.get("claims", []) if own["figure"] == evidence.figure), None)
     if claim is None:
-        raise UserError(f"judges no figure {evidence.figure}", where=path, mend="correct the ledger's yaml")
+        raise UserError(f"judges no figure {evidence.figure}", where=path, hint="correct the ledger's yaml")
     seeds = max(len(line["seeds"]) for line in content["lines"])
     data = f"{content['data']} `{content['split']}`, {content['images']} images, {plural(seeds, 'seed')}"
     if "untaught" not in content:
@@ -130,8 +130,8 @@ def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
     settings = build(StudyYaml, read_yaml(yaml), yaml)
     unknown = [name for name in evidence.methods if name not in settings.methods]
     if unknown or settings.table is None or evidence.measure not in settings.table.measures:
-        what = f"tells no {evidence.measure} of {', '.join(unknown or evidence.methods)}"
-        raise UserError(what, where=yaml, mend="correct the ledger's yaml")
+        what = f"states no {evidence.measure} of {', '.join(unknown or evidence.methods)}"
+        raise UserError(what, where=yaml, hint="correct the ledger's yaml")
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     values = {
         method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
@@ -164,7 +164,7 @@ def told(row: dict[str, str], method: str, measure: str) -> bool:
 
 
 def ordered(values: list[dict[str, float]]) -> tuple[str, str]:
-    """Whether each lies above the next, by seed: verdict, and the difference between first and last as text."""
+    """Whether each is above the next, by seed: verdict, and the difference between first and last as text."""
     first, last = values[0], values[-1]
     apart = [first[seed] - last[seed] for seed in first if seed in last]
     means = [float(np.mean(list(own.values()))) for own in values]

@@ -92,8 +92,8 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
     try:
         up, right = (read(source, path.read_text(), side) for side in source.sides)
     except KeyError:
-        what = f"tells no {source.measure} of {' and '.join(source.sides)}"
-        raise UserError(what, where=path, mend="correct the overview's yaml") from None
+        what = f"states no {source.measure} of {' and '.join(source.sides)}"
+        raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
     return [Point(panel.title, source.label, cut, *up[cut], *right[cut]) for cut in cuts]
 

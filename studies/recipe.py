@@ -49,13 +49,13 @@ class Gallery(Section):
 
 
 class Table(Section):
-    """What every run's detector is told by, one row a method.
+    """What every run's detector is given by, one row a method.
 
     Attributes:
         split: what is reported; every choice was made on another.
         measures: keys of the metrics file, the columns.
-        reference: method that differences of all others are told against; None for none.
-        pairs: methods whose difference is told, first less second.
+        reference: method that differences of all others are given against; None for none.
+        pairs: methods whose difference is given, first less second.
         beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
         gallery: None for none.
     """
@@ -69,11 +69,11 @@ class Table(Section):
 
 
 class Report(Section):
-    """What `val.py` tells of all runs together; the keys are its flags.
+    """What `val.py` states of all runs together; the keys are its flags.
 
     Attributes:
         kind: accuracy or localise.
-        runs: patterns of the names of the runs that it is told of, METHOD_seedN.
+        runs: patterns of the names of the runs that it is given of, METHOD_seedN.
         files: patterns of backbone files in every run's weights.
         data: data yaml, relative to the study's; None for that of the runs.
     """
@@ -150,7 +150,7 @@ class StudyYaml(Section):
         names = [cell_name(method, seed) for method in self.methods for seed in self.seeds]
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
-                raise ValueError(f"report `{name}` is told of {', '.join(missing)}, and there is no such run")
+                raise ValueError(f"report `{name}` is given of {', '.join(missing)}, and there is no such run")
         if taken := [name for name in self.reports if name.lower() in TAKEN]:
             raise ValueError(f"a report cannot be called {taken[0]}: a file of the study is")
         for method, changes in self.methods.items():
@@ -162,7 +162,7 @@ class StudyYaml(Section):
 
 
 def shown(word: object) -> str:
-    """A word of a command; a path as seen from the project's folder, where it lies in there."""
+    """A word of a command; a path as seen from the project's folder, where it is in there."""
     if isinstance(word, Path) and word.is_relative_to(ROOT):
         return str(word.relative_to(ROOT))
     return str(word)
@@ -220,8 +220,8 @@ class Study:
         """
         for method in methods or ():
             if method not in self.settings.methods:
-                mend = near(method, self.settings.methods) or f"methods: {', '.join(self.settings.methods)}"
-                raise UserError(f"no method `{method[:60]}` in the study", where=f"{self.yaml}: --methods", mend=mend)
+                hint = near(method, self.settings.methods) or f"methods: {', '.join(self.settings.methods)}"
+                raise UserError(f"no method `{method[:60]}` in the study", where=f"{self.yaml}: --methods", hint=hint)
         sources = {cell.name: cell.source for cell in self.cells}
 
         def root(name: str) -> str:
@@ -332,7 +332,7 @@ def ordered(cells: list[Cell], path: Path) -> Iterator[Cell]:
         ready = [cell for cell in waiting if cell.source is None or cell.source in done]
         if not ready:
             names = ", ".join(sorted({cell.method for cell in waiting}))
-            raise UserError(f"the methods {names} wait for each other's weights", where=path, mend="correct `from:`")
+            raise UserError(f"the methods {names} wait for each other's weights", where=path, hint="correct `from:`")
         yield ready[0]
         done.add(ready[0].name)
         waiting.remove(ready[0])
@@ -350,5 +350,5 @@ def check_sources(cells: list[Cell], path: Path) -> None:
             continue
         file, left = cell.recipe.weights.name, [f"backbone_{name}.pt" for name in recipes[cell.source].backbones]
         if file not in left:
-            mend = f"give {' or '.join(left)}" if left else "take them from a method that pre-trains"
-            raise UserError(f"method {cell.method}: {cell.source} does not leave {file}", where=path, mend=mend)
+            hint = f"give {' or '.join(left)}" if left else "take them from a method that pre-trains"
+            raise UserError(f"method {cell.method}: {cell.source} does not leave {file}", where=path, hint=hint)

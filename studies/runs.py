@@ -91,12 +91,12 @@ def check_made(study: Study, cell: Cell) -> None:
         settled = wanted.pretrain.model_copy(update={"source": made.pretrain.source})
         wanted = wanted.model_copy(update={"pretrain": settled})
     if fields := differences(made, wanted):
-        mend = f"restore the recipe of {study.yaml.name}, or move {run_folder(study, cell)} away"
-        raise UserError("; ".join(fields), where=path, mend=mend)
+        hint = f"restore the recipe of {study.yaml.name}, or move {run_folder(study, cell)} away"
+        raise UserError("; ".join(fields), where=path, hint=hint)
 
 
 def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
-    """What trains and judges a cell, as one would type it in the project's folder; `resume` goes on with it."""
+    """What trains and judges a cell, as one would type it in the project's folder; `resume` continues with it."""
     folder = run_folder(study, cell)
     recipe, values = study.folder / "recipes" / f"{cell.name}.yaml", values_file(study, cell)
     found: dict[str, list[str | Path]] = {

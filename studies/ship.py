@@ -103,7 +103,7 @@ def main() -> None:
     for run in runs:
         found = [path for pattern in FILES for path in sorted((run / "weights").glob(pattern))]
         if not found:
-            raise UserError("holds no weights to ship", where=run, mend="give the folder of a finished run")
+            raise UserError("holds no weights to ship", where=run, hint="give the folder of a finished run")
         for path in found:
             name = f"{run.name}_{'detector' if path.stem == 'best' else path.stem.removeprefix('backbone_')}"
             files[name] = ship(path, name)

@@ -48,11 +48,11 @@ def read_report(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((folder / CONTENT).read_text())
     except (OSError, ValueError) as error:
-        mend = "give the folder that `val.py --localise` or a study has filled"
-        raise UserError("no report on maps", where=folder / CONTENT, mend=mend) from error
+        hint = "give the folder that `val.py --localise` or a study has filled"
+        raise UserError("no report on maps", where=folder / CONTENT, hint=hint) from error
     if not content.get("claims"):
-        mend = "make it with --claims, of a cascaded and an end-to-end network"
-        raise UserError("judges no claims", where=folder / CONTENT, mend=mend)
+        hint = "make it with --claims, of a cascaded and an end-to-end network"
+        raise UserError("judges no claims", where=folder / CONTENT, hint=hint)
     return content
 
 

@@ -92,7 +92,7 @@ def test_one_of_each_kind(
     assert all("outside" in line["measures"] for line in report["lines"])
     page = (folder / "exp3" / "report.html").read_text()
     assert "darkness of the image" in page
-    assert "share of the region outside" in page
+    assert "fraction of the region outside" in page
     rows = json.loads((folder / "exp4" / "localisers.json").read_text())["rows"]
     assert "left-half" in {row["method"] for row in rows}
     added = [name for table in TABLES for name in table if name in ADDED]

@@ -60,7 +60,7 @@ class Warm:
         """Wait for it; its exit code, negative for a signal.
 
         Raises:
-            TimeoutError: it goes on; it is killed.
+            TimeoutError: it continues; it is killed.
         """
         self._process.join(timeout)
         if self._process.exitcode is None:
@@ -69,7 +69,7 @@ class Warm:
         return self._process.exitcode
 
     def kill(self) -> None:
-        """If it goes on, it does not."""
+        """If it continues, it does not."""
         self._process.kill()
 
 

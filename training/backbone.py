@@ -36,7 +36,7 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
     if len(cuts) > 1 and count not in cuts:
         reached = ", ".join(f"b{cut}" for cut in cuts)
         what = f"no sub-module of {path.name} ends at b{count}"
-        raise UserError(what, where="--reuse-upto", mend=f"give one of {reached}, or pre-train with other cuts")
+        raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
     reused = {name: tensor for name, tensor in content["model"].items() if block_number(name) <= count}
     checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
     if recipe.freeze:

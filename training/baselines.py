@@ -1,4 +1,4 @@
-"""What cascade learning is held against: the same network, head and schedule, trained end to end."""
+"""What cascade learning is compared with: the same network, head and schedule, trained end to end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
     """Train what the recipe asks for beside the cascade; each leaves weights/backbone_<method>.pt.
 
     `e2e`: from the weights that the cascade began with, as many epochs as the longest stage. `e2e_compute`: as many as
-    cost the arithmetic that the cascade took. `finetuned`: the cascaded network goes on end to end, with its last
+    cost the arithmetic that the cascade took. `finetuned`: the cascaded network continues end to end, with its last
     head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after
     everything else: heads of a cascade learn together with their stage, and the last one end to end together with the
     network. What sets two files of fresh heads apart are the features alone.

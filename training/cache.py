@@ -235,7 +235,7 @@ def reserve(folder: Path, key: CacheKey, sizes: tuple[int, int]) -> None:
     if isinstance(found, dict):
         if differing := [name for name in wanted if found.get(name) != wanted[name]]:
             what = "; ".join(f"{name} is {found.get(name)!r} there, {wanted[name]!r} now" for name in differing)
-            raise UserError(f"holds the features of something else: {what}", where=folder, mend="delete the folder")
+            raise UserError(f"holds the features of something else: {what}", where=folder, hint="delete the folder")
         if all(length(folder / name) == size for name, size in files.items()):
             return
     if note.exists():
@@ -268,7 +268,7 @@ def allocate(descriptor: int, size: int) -> None:
 def wait_for(path: Path) -> Path:
     """A file that another process of this machine has made before the last barrier."""
     if not path.exists():
-        raise UserError("is not there", where=path, mend="the processes of one machine must share the run folder")
+        raise UserError("is not there", where=path, hint="the processes of one machine must share the run folder")
     return path
 
 
@@ -283,16 +283,16 @@ def choose_place(wanted: str, needed: int, folders: list[Path], ranks: int) -> P
     Raises:
         UserError: an explicit wish without the space for it; says both numbers.
     """
-    held = sum(file.stat().st_size for folder in folders for file in folder.glob("*.bin"))  # of a run that goes on
+    held = sum(file.stat().st_size for folder in folders for file in folder.glob("*.bin"))  # of a run that continues
     home = next(parent for parent in folders[0].parents if parent.exists())
     free = {"ram": free_memory(), "disk": shutil.disk_usage(home).free + held}
     short = f"the features need {needed / GIB:.2f} GiB; free are {free['ram'] / GIB:.2f} GiB of RAM, "
     short += f"{free['disk'] / GIB:.2f} GiB of disk"
     if wanted == "ram" and ranks > 1:
-        raise UserError("several processes cannot share it", where="--cache ram", mend="use --cache disk")
+        raise UserError("several processes cannot share it", where="--cache ram", hint="use --cache disk")
     if wanted in free:
         if needed > free[wanted]:
-            raise UserError(short, where=f"--cache {wanted}", mend="use --cache off, or fewer --cache-views")
+            raise UserError(short, where=f"--cache {wanted}", hint="use --cache off, or fewer --cache-views")
         return wanted
     if ranks == 1 and needed <= free["ram"] / 2:
         return "ram"

@@ -64,7 +64,7 @@ class StageTask:
         return {"loss": classification_loss(outputs, batch.present, single_label=self.single_label)}
 
     def watch(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
-        """Share of images with a class among theirs scored best."""
+        """Fraction of images with a class among theirs scored best."""
         return {"accuracy": batch.present.gather(1, outputs.argmax(1, keepdim=True)).mean()}
 
     def evaluate(self, model: nn.Module) -> Metrics:

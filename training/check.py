@@ -24,7 +24,7 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     lender = BACKBONES.pick(recipe.backbone, where).lender
     if lender and recipe.init_freeze:
         what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
-        raise UserError(what, where="--init-freeze", mend="give --pretrain-freeze-epochs, which fixes that block alone")
+        raise UserError(what, where="--init-freeze", hint="give --pretrain-freeze-epochs, which fixes that block alone")
     DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
@@ -48,8 +48,8 @@ def check_rates(recipe: Recipe) -> None:
         for layer in rates:
             if not any(layer_of(name, [layer]) for name in names):
                 parts = list(dict.fromkeys(name.partition(".")[0] for name in names))
-                mend = f"{near(layer, parts)}there is backbone, {', '.join(parts)}, and what is in them"
-                raise UserError(f"no layer `{layer[:60]}`", where=flag, mend=mend)
+                hint = f"{near(layer, parts)}there is backbone, {', '.join(parts)}, and what is in them"
+                raise UserError(f"no layer `{layer[:60]}`", where=flag, hint=hint)
 
 
 def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
@@ -93,7 +93,7 @@ def check_batches(recipe: Recipe, processes: int) -> None:
     for flag, size in sizes.items():
         if size % processes:
             what = f"{size} images a step for {processes} processes"
-            raise UserError(what, where=flag, mend="give a multiple of the processes")
+            raise UserError(what, where=flag, hint="give a multiple of the processes")
 
 
 def check_sizes(recipe: Recipe) -> None:
@@ -111,7 +111,7 @@ def check_sizes(recipe: Recipe) -> None:
         detector = recipe.detector if flag == "--imgsz" and detects(recipe) else None
         if fault := why_not(recipe.backbone, recipe.width, side, batch, detector):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
-            raise UserError(what, where=flag, mend="give a larger size, or a larger batch")
+            raise UserError(what, where=flag, hint="give a larger size, or a larger batch")
 
 
 def detects(recipe: Recipe) -> bool:
@@ -125,7 +125,7 @@ def detects(recipe: Recipe) -> bool:
         return False
     if entry.one_size and recipe.multi_scale:
         what = f"{recipe.detector} takes images of one size only"
-        raise UserError(what, where="--multi-scale", mend="leave it out, or take another --detector")
+        raise UserError(what, where="--multi-scale", hint="leave it out, or take another --detector")
     may_end_before = recipe.detector == Recipe.model_fields["detector"].default and recipe.pretrains
     return not may_end_before or bool(taps_of(recipe.backbone, recipe.width))
 

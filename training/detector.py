@@ -157,7 +157,7 @@ def demanded(split: Split) -> int:
 
 
 def warnings(job: Job) -> list[str]:
-    """Lines on what the boxes do not allow: to tell the best epoch, or to learn the smallest of them."""
+    """Lines on what the boxes do not allow: to say the best epoch, or to learn the smallest of them."""
     lines = []
     if not demanded(job.val):
         fate = "no epoch is better than another, best.pt is the last one, and --patience does not end the run"
@@ -200,7 +200,7 @@ def resize(batch: Batch, side: int) -> None:
 
 
 def choose_anchors(job: Job) -> list[tuple[float, float]]:
-    """Those of the run to go on with, or what the recipe asks for."""
+    """Those of the run to continue with, or what the recipe asks for."""
     if "anchors" in job.resumed:
         return [tuple(anchor) for anchor in job.resumed["anchors"]]
     if job.recipe.anchors == "auto":

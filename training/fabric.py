@@ -23,7 +23,7 @@ def settle(recipe: Recipe) -> Recipe:
     device = pick_device(recipe.device)
     precision = pick_precision(device) if recipe.precision == "auto" else recipe.precision
     if device == "cpu" and precision == "fp16":
-        raise UserError("fp16 needs a GPU", where="--precision", mend="use bf16 or fp32 on the CPU")
+        raise UserError("fp16 needs a GPU", where="--precision", hint="use bf16 or fp32 on the CPU")
     return recipe.model_copy(update={"device": device, "precision": precision, **launched_ranks()})
 
 

@@ -68,7 +68,7 @@ def cached_loader(cache: FeatureCache, order: Sampler[tuple[int, int]], rows: in
 
 
 def batch_features(batch: FeatureBatch) -> Tensor:
-    """The features of a cached batch, which lie in that layout already."""
+    """The features of a cached batch, which are in that layout already."""
     return batch.features
 
 
@@ -168,7 +168,7 @@ class Feeder:
         return range(self.job.fabric.global_rank, count, self.job.fabric.world_size)
 
     def _in_order(self, dataset: DetectionSet) -> DataLoader[Any]:
-        """This rank's share of a data set, once and in order."""
+        """This rank's fraction of a data set, once and in order."""
         return make_loader(dataset, InOrder(len(dataset), self._own_rows(len(dataset))), self.rows, workers=0)
 
     @cached_property
@@ -179,7 +179,7 @@ class Feeder:
             return recipe.caches
         why = "augmentation draws a new view of each image in every epoch"
         if recipe.cache != "auto":
-            raise UserError(why, where=f"--cache {recipe.cache}", mend="give --cache-views, or no augmentation")
+            raise UserError(why, where=f"--cache {recipe.cache}", hint="give --cache-views, or no augmentation")
         console.print(f"no feature cache: {why}; --cache-views M would freeze M of them")
         return False
 

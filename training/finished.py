@@ -39,7 +39,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / "recipe.yaml").is_file():
-            raise UserError("is no folder of a training run", where=folder, mend="give one that holds a recipe.yaml")
+            raise UserError("is no folder of a training run", where=folder, hint="give one that holds a recipe.yaml")
         return cls(folder, load_recipe(folder / "recipe.yaml", {}))
 
     @cached_property
@@ -50,7 +50,7 @@ class Run:
             UserError: the run is not finished.
         """
         if not (self.folder / FINISHED).is_file():
-            raise UserError("this run is not finished", where=self.folder, mend="go on with it: train(resume=…)")
+            raise UserError("this run is not finished", where=self.folder, hint="continue with it: train(resume=…)")
         found: dict[str, Any] = json.loads((self.folder / FINISHED).read_text())
         return found
 
@@ -62,7 +62,7 @@ class Run:
             UserError: the run has trained none, or its file is damaged.
         """
         if not (self.folder / BEST).is_file():
-            raise UserError("has no detector", where=self.folder, mend="train one without --pretrain-only, on boxes")
+            raise UserError("has no detector", where=self.folder, hint="train one without --pretrain-only, on boxes")
         return load_detector(self.folder / BEST, pick_device("auto"))
 
     @cached_property
@@ -73,7 +73,7 @@ class Run:
             UserError: the run has trained none, or its file is damaged.
         """
         if not (self.folder / BEST).is_file():
-            raise UserError("has no segmenter", where=self.folder, mend="train one with --task segment")
+            raise UserError("has no segmenter", where=self.folder, hint="train one with --task segment")
         return load_segmenter(self.folder / BEST, pick_device("auto"))
 
     @cached_property

@@ -13,7 +13,7 @@ class Held:
     """Modules whose weights and BatchNorm statistics are fixed in the first epochs.
 
     It is asked at the beginning of every epoch: what it does follows from the number of the epoch alone, and a run that
-    goes on goes on with the same.
+    continues continues with the same.
 
     Attributes:
         until: so many epochs they are fixed.

@@ -76,11 +76,11 @@ def located(source: str, backbone: str, *, download: bool) -> Path:
     note = digest_file(path)
     if path.exists() and note.exists():
         if not as_noted(path):
-            raise UserError("is not what was fetched", where=path, mend="delete it, and fetch it with --download")
+            raise UserError("is not what was fetched", where=path, hint="delete it, and fetch it with --download")
         return path
     if not download:
-        mend = f"let it be fetched from {published.url} with --download, or give a file"
-        raise UserError(f"{path.name} is not here", where=f"--init {source}", mend=mend)
+        hint = f"let it be fetched from {published.url} with --download, or give a file"
+        raise UserError(f"{path.name} is not here", where=f"--init {source}", hint=hint)
     fetch(published.url, path, published.sha256 or hash_at_hub(published.url))
     write_text(note, sha256_of(path) + "\n")
     return path
@@ -96,8 +96,8 @@ def model_of(source: str, backbone: str) -> str:
     if family == source or (not family and source == "torchvision" and model in FILES):
         return model
     others = [own for own in SOURCES if own == family or (own == "torchvision" and model in FILES)]
-    mend = f"give --init {others[0]}, or a file" if others else f"give a file, or --backbone {source}/MODEL"
-    raise UserError(f"{backbone} is no backbone of {source}", where=f"--init {source}", mend=mend)
+    hint = f"give --init {others[0]}, or a file" if others else f"give a file, or --backbone {source}/MODEL"
+    raise UserError(f"{backbone} is no backbone of {source}", where=f"--init {source}", hint=hint)
 
 
 def at_timm(model: str) -> Published:
@@ -112,8 +112,8 @@ def at_timm(model: str) -> Published:
     config = timm.get_pretrained_cfg(model)
     if config is None or not config.has_weights:
         tagged = timm.list_pretrained(f"{model.partition('.')[0]}.*")
-        mend = f"take {' or '.join(tagged[:3])}" if tagged else "give a file, or take another model"
-        raise UserError(f"timm has no weights of {model}", where="--init timm", mend=mend)
+        hint = f"take {' or '.join(tagged[:3])}" if tagged else "give a file, or take another model"
+        raise UserError(f"timm has no weights of {model}", where="--init timm", hint=hint)
     if config.hf_hub_id:
         url = hf_hub_url(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
         return Published(f"{config.architecture}.{config.tag}.safetensors", url, None)
@@ -130,7 +130,7 @@ def at_torchvision(model: str) -> Published:
 
     weights: Any = get_model_weights(model)
     if not len(weights):
-        raise UserError(f"torchvision has no weights of {model}", where="--init torchvision", mend="give a file")
+        raise UserError(f"torchvision has no weights of {model}", where="--init torchvision", hint="give a file")
     return with_hash(weights.DEFAULT.url, "torchvision")
 
 
@@ -142,8 +142,8 @@ def with_hash(url: str, source: str) -> Published:
     """
     name = url.rpartition("/")[2]
     if (found := re.search(r"-([0-9a-f]{8,})\.pth$", name)) is None:
-        mend = "fetch it yourself, look at it, and give the file"
-        raise UserError(f"{url} is published without a hash", where=f"--init {source}", mend=mend)
+        hint = "fetch it yourself, look at it, and give the file"
+        raise UserError(f"{url} is published without a hash", where=f"--init {source}", hint=hint)
     return Published(name, url, found[1])
 
 
@@ -155,14 +155,14 @@ def hash_at_hub(url: str) -> str:
     """
     from huggingface_hub import get_hf_file_metadata
 
-    mend = "try again, or fetch the file yourself and give it"
+    hint = "try again, or fetch the file yourself and give it"
     try:
         found = get_hf_file_metadata(url).etag or ""
     except Exception as error:  # the hub's client has many errors of its own, and those of two others
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot be asked for its hash ({reason})", where=url, mend=mend) from error
+        raise UserError(f"cannot be asked for its hash ({reason})", where=url, hint=hint) from error
     if not re.fullmatch(r"[0-9a-f]{64}", found):
-        raise UserError(f"`{found}` is no SHA-256", where=url, mend=mend)
+        raise UserError(f"`{found}` is no SHA-256", where=url, hint=hint)
     return found
 
 

@@ -22,7 +22,7 @@ from utils.console import console
 from utils.errors import UserError
 from utils.recipes import build, refuse_differences
 
-STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to go on from, and of what is trained already
+STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to continue from, and of what is trained already
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
     """Read and check as `gather` does, and say what waits for the run itself; nothing is made, unpacked or fetched.
 
     Args:
-        folder: of the run to go on with, None for a new one.
-        accept_changed: it may go on though the data are not what it began with.
+        folder: of the run to continue with, None for a new one.
+        accept_changed: it may continue though the data are not what it began with.
 
     Raises:
-        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        UserError: the data, the weights or the run to continue with are not what the recipe asks for.
     """
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
@@ -131,8 +131,8 @@ def refuse_nothing(recipe: Recipe, train: Split) -> None:
     segments = recipe.task == "segment"
     if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
-        mend = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
-        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, mend=mend)
+        hint = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
+        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, hint=hint)
 
 
 def has_boxes(train: Split) -> bool:
@@ -150,7 +150,7 @@ def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
 
 
 def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
-    """The checkpoint to go on from, or nothing where a run has none yet.
+    """The checkpoint to continue from, or nothing where a run has none yet.
 
     Args:
         data: what its data have to be.
@@ -163,7 +163,7 @@ def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     if not last.exists():
         return {}
     resumed, recipe, begins = checkpoint.load(last, *STATES), found.recipe, found.begins
-    # Another number of processes goes on just as well, and so does another place of the same data.
+    # Another number of processes continues just as well, and so does another place of the same data.
     made = build(Recipe, resumed["recipe"], last)
     kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
     kept |= {key: getattr(recipe, key) for key in ("weights", "init", "imports") if same_names(recipe, made, key)}
@@ -171,8 +171,8 @@ def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     made = made.model_copy(update=kept)
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     if begins and begins.identity != resumed.get("init"):
-        raise UserError("is not what the run began with", where=begins.path, mend="restore it, or start a new run")
+        raise UserError("is not what the run began with", where=begins.path, hint="restore it, or start a new run")
     if recipe.weights and resumed.get("reused", found.reused) != found.reused:
-        raise UserError("is not what the run began with", where=recipe.weights, mend="restore it, or start a new run")
+        raise UserError("is not what the run began with", where=recipe.weights, hint="restore it, or start a new run")
     refuse_changed(data, resumed.get("data_identity", {}), last)
     return resumed

@@ -34,7 +34,7 @@ class Job:
 
     Attributes:
         train, val: what the detector learns from and is judged on.
-        resumed: the training checkpoint to go on from, or empty.
+        resumed: the training checkpoint to continue from, or empty.
         stop: whether this process was asked to leave.
         pretrain_splits: the same for the backbone's classifiers.
         begins: weights from elsewhere that its networks begin with; None for random ones.
@@ -70,7 +70,7 @@ class Job:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from; when the detector is trained, its weights of the last epoch and no more."""
+        """The checkpoint to continue from; when the detector is trained, its weights of the last epoch and no more."""
         return self.weights / "last.pt"
 
     @property
@@ -93,7 +93,7 @@ class Job:
         return int(phase.batch_size // self.fabric.world_size)
 
     def order(self, images: int, seed: int, views: int = 0) -> EpochSampler:
-        """This rank's share of a random order of so many images."""
+        """This rank's fraction of a random order of so many images."""
         return EpochSampler(images, seed, rank=self.fabric.global_rank, ranks=self.fabric.world_size, views=views)
 
     def images(self, dataset: DetectionSet, phase: Phase, seed: int, views: int = 0) -> DataLoader[Any]:

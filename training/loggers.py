@@ -21,7 +21,7 @@ from utils.files import json_text, write_text
 from utils.tables import Entry, Table
 
 PROJECT = "cascade-yolo"  # what W&B and MLflow file the runs under, unless their own variables say otherwise
-IDS = "loggers.json"  # in the run folder: under which id a service knows the run; a resumed run goes on with it
+IDS = "loggers.json"  # in the run folder: under which id a service knows the run; a resumed run continues with it
 LIGHTNING = "pytorch-lightning==2.6.6"  # whose loggers of W&B and MLflow Fabric takes; of Fabric's own version
 
 
@@ -91,12 +91,12 @@ def check_loggers(recipe: Recipe) -> None:
         entry = LOGGERS.pick(name)
         if missing := [own for module, own in entry.packages.items() if importlib.util.find_spec(module) is None]:
             what = f"{entry.title} needs packages that are not installed: {', '.join(missing)}"
-            raise UserError(what, where=f"--logger {name}", mend=f"pip install {' '.join(missing)}")
+            raise UserError(what, where=f"--logger {name}", hint=f"pip install {' '.join(missing)}")
 
 
 @dataclass
 class Service:
-    """An open logger; one that fails is left out from then on, and the run goes on."""
+    """An open logger; one that fails is left out from then on, and the run continues."""
 
     entry: LoggerEntry
     logger: Any
@@ -153,8 +153,8 @@ def open_one(entry: LoggerEntry, recipe: Recipe, folder: Path) -> Service:
             write_text(path, json_text(known | {entry.name: (logger.version or logger.run_id)}))
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        mend = "see its documentation on how to sign in or to stay offline, or leave it out"
+        hint = "see its documentation on how to sign in or to stay offline, or leave it out"
         raise UserError(
-            f"{entry.title} refuses the run ({reason})", where=f"--logger {entry.name}", mend=mend
+            f"{entry.title} refuses the run ({reason})", where=f"--logger {entry.name}", hint=hint
         ) from error
     return Service(entry, logger)

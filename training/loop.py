@@ -42,7 +42,7 @@ class Task(Protocol):
 
     @property
     def fitness(self) -> str:
-        """Name of the figure that tells the best epoch."""
+        """Name of the figure that states the best epoch."""
 
     def inputs(self, batch: Any) -> Any:
         """What the network is given: the images, or what frozen layers make of them."""
@@ -89,7 +89,7 @@ class Hooks:
     """What the caller does with what the loop hands over, and knows that the loop does not.
 
     Attributes:
-        save: keep a state to go on from.
+        save: keep a state to continue from.
         improved: told the network and its figures whenever the fitness is the best so far, or is still 0.
         describe: names the images of a batch, for an error.
     """
@@ -107,7 +107,7 @@ class Loop:
         phase: epochs, optimiser, rates.
         loader: training batches, over an EpochSampler.
         seed: of what the network itself draws, in dropout.
-        state: a former `save` of the same task to go on from, or empty.
+        state: a former `save` of the same task to continue from, or empty.
         held: what is fixed at first.
     """
 
@@ -194,13 +194,13 @@ class Loop:
         if not self.stop.asked:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             what = f"a process that reads images died ({reason})"
-            raise UserError(what, where=self.task.name, mend="free memory, or give fewer --workers; then --resume")
+            raise UserError(what, where=self.task.name, hint="free memory, or give fewer --workers; then --resume")
         if self.whole:
             self.save()
         raise Stopped(self.stop.asked) from error
 
     def save(self) -> None:
-        """Hand over all that the task needs to go on as if never stopped."""
+        """Hand over all that the task needs to continue as if never stopped."""
         self.hooks.save(self._snapshot())
         self.saved = time.monotonic()
 
@@ -212,7 +212,7 @@ class Loop:
         self.whole = True
 
     def _end_epoch(self, values: dict[str, float]) -> None:
-        """Validate where it is due, judge whether to go on, note the epoch.
+        """Validate where it is due, judge whether to continue, note the epoch.
 
         The position moves on after the validation only: stopped inside it, the run comes back to it.
         """
@@ -329,7 +329,7 @@ class Loop:
             at = self.position
             where = f"{self.task.name}, epoch {at.epoch + 1}, batch {at.batch + 1}"
             what = f"loss is {terms} on {self.hooks.describe(batch)}" if broken else "another rank's loss is not finite"
-            raise UserError(what, where=where, mend="lower --lr, or use --precision fp32; --resume starts before it")
+            raise UserError(what, where=where, hint="lower --lr, or use --precision fp32; --resume starts before it")
 
     def _leave_or_save(self) -> None:
         if self.verdict:
@@ -355,4 +355,4 @@ class Loop:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             what = f"its last save is of another network ({str(error).splitlines()[0][:200]})"
-            raise UserError(what, where=self.task.name, mend="restore last.pt, or start a new run") from error
+            raise UserError(what, where=self.task.name, hint="restore last.pt, or start a new run") from error

@@ -92,7 +92,7 @@ class Watch(threading.Thread):
         deadline = time.monotonic() + 3 * LATE_S
         while not (lost := self._silent(LATE_S)) and time.monotonic() < deadline:
             time.sleep(BEAT_S)
-        return UserError(lost_message(lost or "a rank"), where=self.names[self.rank], mend="see its own last words")
+        return UserError(lost_message(lost or "a rank"), where=self.names[self.rank], hint="see its own last words")
 
     def stop(self) -> None:
         """End the thread."""
@@ -135,7 +135,7 @@ def watched(fabric: Any, stop: Stop) -> Iterator[None]:
 
 def lost_message(lost: str) -> str:
     """What is said of a lost rank."""
-    return f"{lost} died or cannot be reached; the run stops here and goes on from its last save with --resume"
+    return f"{lost} died or cannot be reached; the run stops here and continues from its last save with --resume"
 
 
 def free_port() -> int:

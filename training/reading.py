@@ -91,7 +91,7 @@ def with_pixels(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
     """
     assert recipe.cache_images != "off"
     if recipe.cache_images == "ram" and fabric.world_size > 1:
-        raise UserError("several processes cannot share it", where="--cache-images ram", mend="use disk")
+        raise UserError("several processes cannot share it", where="--cache-images ram", hint="use disk")
     with fabric.rank_zero_first(local=True):
         train, val = (keep_images(split, recipe.cache_images, folder / split.name) for split in pair)
     return train, val

@@ -52,15 +52,15 @@ def carry_out(
     Args:
         recipe: settled on this machine's device.
         project, name: where a new run folder is made.
-        folder: the run to go on with, or None for a new one.
+        folder: the run to continue with, or None for a new one.
         download: fetch the archives of the data set that are missing.
-        accept_changed: go on though the data are not what the run began with.
+        accept_changed: continue though the data are not what the run began with.
 
     Returns:
         The run folder.
 
     Raises:
-        UserError: the data, the weights or the run to go on with are not what the recipe asks for.
+        UserError: the data, the weights or the run to continue with are not what the recipe asks for.
         Stopped: by a signal.
     """
     check_batches(recipe, fabric.world_size)
@@ -88,7 +88,7 @@ def alone(fabric: Any, folder: Path) -> Iterator[None]:
     with ExitStack() as held:
         holder = held.enter_context(claimed(folder / "lock")) if fabric.is_global_zero else ""
         if holder := fabric.broadcast(holder):
-            raise UserError(f"{holder} trains this run", where=folder, mend="wait for it, or start another run")
+            raise UserError(f"{holder} trains this run", where=folder, hint="wait for it, or start another run")
         if fabric.is_global_zero:
             remove_unfinished(folder)
         yield
@@ -181,7 +181,7 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are.
 
-    What a run goes on from is of no use any more, unless it is the detector as it ended.
+    What a run continues from is of no use any more, unless it is the detector as it ended.
     """
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))

@@ -1,4 +1,4 @@
-"""What a run learns from, in few digits: a run that goes on goes on with the same."""
+"""What a run learns from, in few digits: a run that continues continues with the same."""
 
 import hashlib
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def picture(record: Record) -> bytes:
-    """What tells a picture from another without decoding it."""
+    """What distinguishes a picture from another without decoding it."""
     return repr((record.image.name, record.size_hw, bytes_of(record.image))).encode()
 
 
@@ -55,7 +55,7 @@ def labels(record: Record) -> Iterable[bytes]:
 
 
 def refuse_changed(now: Identity, then: Identity, where: Path) -> None:
-    """Refuse to go on with other data than a run began with.
+    """Refuse to continue with other data than a run began with.
 
     Raises:
         UserError: names each split, and what of it is not the same.
@@ -67,5 +67,5 @@ def refuse_changed(now: Identity, then: Identity, where: Path) -> None:
         if (before := then.get(split, {}).get(part, own)) != own
     ]
     if changed:
-        mend = "restore the data, or give --accept-changed-data"
-        raise UserError(f"{'; '.join(changed)} than when the run began", where=where, mend=mend)
+        hint = "restore the data, or give --accept-changed-data"
+        raise UserError(f"{'; '.join(changed)} than when the run began", where=where, hint=hint)

@@ -49,7 +49,7 @@ class SegmentationTask:
         return batch_images(batch)
 
     def watch(self, outputs: Tensor, batch: MaskBatch) -> dict[str, Tensor]:
-        """Share of the pixels that are right."""
+        """Fraction of the pixels that are right."""
         counted = batch.masks != IGNORED
         right = (outputs.argmax(1) == batch.masks) & counted
         return {"accuracy": right.sum() / counted.sum().clamp(min=1)}

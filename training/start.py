@@ -33,8 +33,8 @@ class Begun:
 
     Attributes:
         recipe: checked, but for the data.
-        folder: of the run to go on with, None for a new one.
-        accept_changed: whether it may go on with other data than it began with.
+        folder: of the run to continue with, None for a new one.
+        accept_changed: whether it may continue with other data than it began with.
     """
 
     recipe: Recipe
@@ -63,11 +63,11 @@ def train(
         recipe: what train.py takes as --recipe, or one that a program has put together
             [configs/sample.yaml unless data or preset is given].
         preset: author or marquez; recipe and changes override it.
-        resume: the run folder to go on with, or True for the newest unfinished one in project.
+        resume: the run folder to continue with, or True for the newest unfinished one in project.
         project: where run folders are made: project/train/name.
         name: name of the run folder; a number is added if it is taken.
         download: fetch what the data yaml names and is not there yet.
-        accept_changed_data: a resumed run goes on though its data have changed.
+        accept_changed_data: a resumed run continues though its data have changed.
         quiet: say nothing; logs are written all the same.
         changes: keys of the recipe, called as the flags are: `epochs=3, pretrain_epochs=1, data="mine/data.yaml"`.
 
@@ -75,8 +75,8 @@ def train(
         The finished run.
 
     Raises:
-        UserError: what the command says in one line: a key, a value, the data, the run to go on with are not right.
-        Stopped: by a signal; `resume` goes on with it.
+        UserError: what the command says in one line: a key, a value, the data, the run to continue with are not right.
+        Stopped: by a signal; `resume` continues with it.
     """
     source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
     with hushed(quiet), noted():
@@ -95,30 +95,30 @@ def choose(
     resume: str | Path | bool = False,
     project: Path,
 ) -> Begun:
-    """The recipe of a new run, or that of the run to go on with.
+    """The recipe of a new run, or that of the run to continue with.
 
     Args:
         given: recipe key to value, over the recipe.
         resume: a run folder, or True for the newest unfinished one of the project.
 
     Raises:
-        UserError: a key or value is wrong, or the run to go on with is finished or has another recipe.
+        UserError: a key or value is wrong, or the run to continue with is finished or has another recipe.
     """
     if not resume:
         if preset is not None and preset not in PRESETS:
-            mend = f"{near(preset, PRESETS)}there is {', '.join(PRESETS)}"
-            raise UserError(f"no preset `{preset}`", where="--preset", mend=mend)
+            hint = f"{near(preset, PRESETS)}there is {', '.join(PRESETS)}"
+            raise UserError(f"no preset `{preset}`", where="--preset", hint=hint)
         if source is None and "data" not in given and preset is None:
             source = SAMPLE_RECIPE
         return Begun(load_recipe(source, given, spelling(), PRESETS[preset] if preset else None), None)
     if source or preset:
-        raise UserError("a resumed run keeps its recipe", where="--resume", mend="leave --recipe and --preset away")
+        raise UserError("a resumed run keeps its recipe", where="--resume", hint="leave --recipe and --preset away")
     folder = newest_run(project, finished=False) if resume is True else Path(resume)
     if (folder / FINISHED).exists():
-        mend = "start a new one without --resume"
+        hint = "start a new one without --resume"
         if (folder / BEST).exists():
-            mend += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
-        raise UserError("this run is finished", where=folder, mend=mend)
+            hint += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
+        raise UserError("this run is finished", where=folder, hint=hint)
     recipe = load_recipe(folder / "recipe.yaml", {})
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
     moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on
@@ -188,4 +188,4 @@ def refuse_several(recipe: Recipe) -> None:
     """
     if recipe.devices * recipe.num_nodes > 1 and not hasattr(sys.modules["__main__"], "__file__"):
         what = f"{recipe.devices * recipe.num_nodes} processes cannot start from a notebook"
-        raise UserError(what, where="--devices", mend="start train.py, or a script of your own")
+        raise UserError(what, where="--devices", hint="start train.py, or a script of your own")

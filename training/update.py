@@ -25,7 +25,7 @@ def make_optimizer(model: nn.Module, phase: Phase, *, scaled: bool = False) -> t
     Layers with a rate of their own are in groups of their own, whose `factor` training.schedule looks at.
 
     Where the loss is scaled, for fp16, torch's fused optimisers are left out: Fabric does not unscale their gradients,
-    and SGD would go on from momentum that was never set if the first step overflows.
+    and SGD would continue from momentum that was never set if the first step overflows.
     """
     groups: list[dict[str, Any]] = []
     for factor, trainable in by_factor(model, phase.rates).items():

@@ -57,7 +57,7 @@ def load(path: Path, *kinds: str) -> dict[str, Any]:
     if found not in kinds:
         wanted = " or ".join(kinds)
         raise UserError(
-            f"holds `{found or 'no known kind'}`, not `{wanted}`", where=path, mend=f"give a {wanted} checkpoint"
+            f"holds `{found or 'no known kind'}`, not `{wanted}`", where=path, hint=f"give a {wanted} checkpoint"
         )
     return checked(content, str(found), path)
 
@@ -69,12 +69,12 @@ def load_tensors(path: Path) -> dict[str, Any]:
         UserError: missing, damaged, too large once unpacked, or a pickle of something else.
     """
     if not path.is_file():
-        raise UserError("no such checkpoint", where=path, mend="check the path, or train one with `python train.py`")
+        raise UserError("no such checkpoint", where=path, hint="check the path, or train one with `python train.py`")
     check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
-        raise UserError(why_unreadable(path), where=path, mend=ANOTHER) from error
+        raise UserError(why_unreadable(path), where=path, hint=ANOTHER) from error
     return content if isinstance(content, dict) else {}
 
 
@@ -88,18 +88,18 @@ def check_archive(path: Path) -> None:
     """
     if start_of(path) != b"PK":
         return
-    if not zipfile.is_zipfile(path):  # the table of contents stands at the end
-        raise UserError("truncated checkpoint", where=path, mend=ANOTHER)
+    if not zipfile.is_zipfile(path):  # the table of contents is at the end
+        raise UserError("truncated checkpoint", where=path, hint=ANOTHER)
     try:
         with zipfile.ZipFile(path) as archive:
             if what := bloated(archive.infolist(), path.stat().st_size):
-                raise UserError(f"unpacks to {what}", where=path, mend="do so only if you trust it")
+                raise UserError(f"unpacks to {what}", where=path, hint="do so only if you trust it")
             damaged = archive.testzip()
     except UNREADABLE as error:
-        raise UserError(f"damaged: {error}", where=path, mend=ANOTHER) from error
+        raise UserError(f"damaged: {error}", where=path, hint=ANOTHER) from error
     if damaged is not None:
         what = f"damaged: `{damaged.partition('/')[2]}` has another checksum than when it was written"
-        raise UserError(what, where=path, mend=ANOTHER)
+        raise UserError(what, where=path, hint=ANOTHER)
 
 
 def bloated(members: Sequence[zipfile.ZipInfo], size: int) -> str | None:
@@ -119,7 +119,7 @@ def start_of(path: Path) -> bytes:
 
 
 def why_unreadable(path: Path) -> str:
-    """Why torch refuses a file, told from its outside: nothing in it is run."""
+    """Why torch refuses a file, distinguished from its outside: nothing in it is run."""
     start = start_of(path)
     if start == b"PK":
         return "a pickle of code, refused because opening it could run anything"
@@ -137,12 +137,12 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
     own = module.state_dict()
     for name, tensor in own.items():
         if name not in state:
-            raise UserError(f"has no `{name}`", where=where, mend="it belongs to another network; see --backbone")
+            raise UserError(f"has no `{name}`", where=where, hint="it belongs to another network; see --backbone")
         if state[name].shape != tensor.shape:
             shapes = f"{tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-            raise UserError(f"`{name}` is {shapes}", where=where, mend="another width or class count; see --width")
+            raise UserError(f"`{name}` is {shapes}", where=where, hint="another width or class count; see --width")
     if extra := sorted(set(state) - set(own)):
-        raise UserError(f"holds `{extra[0]}` too", where=where, mend="it belongs to another network; see --backbone")
+        raise UserError(f"holds `{extra[0]}` too", where=where, hint="it belongs to another network; see --backbone")
     module.load_state_dict(state)
 
 

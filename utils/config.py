@@ -49,8 +49,8 @@ class Phase(Section):
     nominal_batch: int | None = Field(
         None, ge=1, description="images behind an update: gradients of several steps are added up to it [--batch-size]"
     )
-    lr_final: Share = Field(0.01, description="last learning rate of cosine and linear as a share of lr")
-    warmup: Share = Field(0.05, description="share of all steps in which the rate rises from 0")
+    lr_final: Share = Field(0.01, description="last learning rate of cosine and linear as a fraction of lr")
+    warmup: Share = Field(0.05, description="fraction of all steps in which the rate rises from 0")
     momentum: Share = Field(0.9, description="momentum, or AdamW's beta1")
     weight_decay: float = Field(5e-4, ge=0, description="L2 on the weights")
     decay_all: bool = Field(False, description="weight decay on biases and BatchNorm too")
@@ -61,7 +61,7 @@ class Phase(Section):
     )
     val_every: int = Field(1, ge=1, description="epochs between validations; the last epoch always has one")
     freeze_epochs: Share = Field(
-        0.0, description="share of the epochs in which blocks with weights from elsewhere are fixed; then they learn"
+        0.0, description="fraction of the epochs in which blocks with weights from elsewhere are fixed; then they learn"
     )
     rates: Rates = Field(
         {},
@@ -106,7 +106,7 @@ class Pretrain(Phase):
     holdout: Share | None = Field(
         None,
         lt=1,
-        description="share of the training images to validate on [0.1 with patience or no val split, else 0]",
+        description="fraction of the training images to validate on [0.1 with patience or no val split, else 0]",
     )
     stop_accuracy: Share | None = Field(None, description="stop a stage that is this accurate on its training images")
 
@@ -137,7 +137,7 @@ class Augment(Section):
         ge=0,
         description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
     )
-    closing: Share = Field(0.1, description="last share of the detector's epochs without mosaic and mixup")
+    closing: Share = Field(0.1, description="last fraction of the detector's epochs without mosaic and mixup")
 
 
 class Recipe(Section):
@@ -213,7 +213,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         if self.baselines and (self.cl_splits < 1 or self.weights):
-            raise ValueError("baselines are held against a cascade of the same run: give cl_splits, and no weights")
+            raise ValueError("baselines are compared with a cascade of the same run: give cl_splits, and no weights")
         if self.baseline_heads == "last" and "probed" in self.baselines:
             raise ValueError("probed asks for classifiers at every cut: leave baseline_heads out")
         if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):

@@ -69,7 +69,7 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
 
 @contextmanager
 def said_if_slow(what: str | Callable[[], str]) -> Iterator[None]:
-    """Print one line, or what a function then tells, where the block takes more than two seconds."""
+    """Print one line, or what a function then states, where the block takes more than two seconds."""
 
     def say() -> None:
         console.print(f"{what if isinstance(what, str) else what()} …", markup=False)

@@ -97,15 +97,15 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 class Content(dict[str, Any]):
-    """What a checkpoint holds; a key that is not there is the user's to mend."""
+    """What a checkpoint holds; a key that is not there is the user's to correct."""
 
     def __init__(self, content: Mapping[str, Any], path: Path) -> None:
         super().__init__(content)
         self.path = path
 
     def __missing__(self, key: str) -> Any:
-        mend = "train again, or use a file that this project wrote"
-        raise UserError(f"has no `{key}`: an older version wrote it", where=self.path, mend=mend)
+        hint = "train again, or use a file that this project wrote"
+        raise UserError(f"has no `{key}`: an older version wrote it", where=self.path, hint=hint)
 
 
 def checked(content: Mapping[str, Any], kind: str, path: Path) -> Content:
@@ -122,7 +122,7 @@ def checked(content: Mapping[str, Any], kind: str, path: Path) -> Content:
     counts = {key: len(content[key]) for key in ("splits", "heads", "shapes", "metrics") if key in content}
     if kind == "backbone" and len(set(counts.values())) > 1:
         told = ", ".join(f"{count} {key}" for key, count in counts.items())
-        raise UserError(f"holds {told}", where=path, mend=ANOTHER)
+        raise UserError(f"holds {told}", where=path, hint=ANOTHER)
     return Content(content, path)
 
 
@@ -139,7 +139,7 @@ def check_field(key: str, value: object, wanted: Any, path: Path) -> None:
         fault = error.errors(include_url=False)[0]
         place = ".".join([key, *map(str, fault["loc"])])[:200]
         what = f"`{place}` is {in_short(fault['input'])} ({fault['msg']})"
-        raise UserError(what, where=path, mend=ANOTHER) from None
+        raise UserError(what, where=path, hint=ANOTHER) from None
 
 
 def check_tensor(name: str, tensor: Tensor, path: Path) -> None:
@@ -150,10 +150,10 @@ def check_tensor(name: str, tensor: Tensor, path: Path) -> None:
     """
     plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise UserError(f"`{name}` is no plain tensor", where=path, mend=ANOTHER)
+        raise UserError(f"`{name}` is no plain tensor", where=path, hint=ANOTHER)
     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-        mend = "use an earlier checkpoint, or train again with a lower --lr"
-        raise UserError(f"`{name}` holds numbers that are not finite", where=path, mend=mend)
+        hint = "use an earlier checkpoint, or train again with a lower --lr"
+        raise UserError(f"`{name}` holds numbers that are not finite", where=path, hint=hint)
 
 
 def tensors_in(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

@@ -54,7 +54,7 @@ def pick_device(wanted: str) -> str:
         return next(name for name, present in there.items() if present)
     if not there.get(wanted):
         present = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UserError(f"no device `{wanted}` here", where="--device", mend=f"use auto or one of {present}")
+        raise UserError(f"no device `{wanted}` here", where="--device", hint=f"use auto or one of {present}")
     return wanted
 
 

@@ -13,12 +13,12 @@ from utils.palette import palette
 from utils.ultralytics_parts import draw_boxes
 
 TALLEST = 2.0  # height of a picture's place on a page over its width
-TINT = 0.6  # share of a class's colour in a pixel of it
+TINT = 0.6  # fraction of a class's colour in a pixel of it
 THUMBNAIL = 1280  # longest side of a picture on a page, pixels
 
 
 def draw_detections(image: np.ndarray, found: Detections, names: Sequence[str] | Mapping[int, str]) -> np.ndarray:
-    """RGB image with boxes, class names and scores; the surest lie on top. `names` are those of the classes."""
+    """RGB image with boxes, class names and scores; the surest are on top. `names` are those of the classes."""
     boxes, labels = found.boxes_xyxy.flip(0).numpy(), found.labels.flip(0).tolist()
     texts = [
         f"{shown(names[label], label)} {score:.2f}"

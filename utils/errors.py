@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line, exit code 2, no traceback."""
+"""Errors that are the user's to correct: one line, exit code 2, no traceback."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ class UserError(Exception):
     Args:
         what: what is wrong, with the value.
         where: file, file:line or flag.
-        mend: what to do about it.
+        hint: what to do about it.
     """
 
-    def __init__(self, what: str, *, where: str | Path, mend: str) -> None:
-        super().__init__(redacted(f"{where}: {what} — {mend}"))
+    def __init__(self, what: str, *, where: str | Path, hint: str) -> None:
+        super().__init__(redacted(f"{where}: {what} — {hint}"))
 
 
 class Stopped(BaseException):
@@ -33,7 +33,7 @@ class Stopped(BaseException):
 
 
 class Output:
-    """Standard output or error of a command: nothing in a name can steer the terminal, and a full disk is told."""
+    """Standard output or error of a command: nothing in a name can steer the terminal, and a full disk is reported."""
 
     def __init__(self, stream: Any, shown: Callable[[str], str]) -> None:
         self.stream, self.shown = stream, shown
@@ -53,15 +53,15 @@ class Output:
 
 @contextmanager
 def said() -> Iterator[None]:
-    """Turn what a full disk raises into an error of the user's to mend; a closed pipe is another matter."""
+    """Turn what a full disk raises into an error of the user's to correct; a closed pipe is another matter."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         what = f"cannot write ({error.strerror or error})"
-        mend = "free the disk that it goes to, or send it elsewhere"
-        raise UserError(what, where="standard output", mend=mend) from error
+        hint = "free the disk that it goes to, or send it elsewhere"
+        raise UserError(what, where="standard output", hint=hint) from error
 
 
 def prepare_output() -> None:

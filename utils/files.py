@@ -131,7 +131,7 @@ def user_cache() -> Path | None:
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error for a path that refuses to be written."""
     return UserError(
-        f"cannot write ({error.strerror or error})", where=path, mend="choose another folder with --project, or free it"
+        f"cannot write ({error.strerror or error})", where=path, hint="choose another folder with --project, or free it"
     )
 
 

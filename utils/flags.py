@@ -37,7 +37,7 @@ def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
 
 
 def spelling() -> dict[str, str]:
-    """The flag of each recipe key, which is `section.key` where it stands in a section."""
+    """The flag of each recipe key, which is `section.key` where it is in a section."""
     flags = {key if section is None else f"{section}.{key}": flag for flag, section, key, _ in recipe_flags()}
     return flags | {"imports": FLAG}
 
@@ -50,8 +50,8 @@ def keys_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """
     keys = {flag.removeprefix("--").replace("-", "_"): key for key, flag in spelling().items()} | {"imports": "imports"}
     if unknown := next((keyword for keyword in keywords if keyword not in keys), None):
-        mend = f"{near(unknown, keys)}`python train.py --help` lists them"
-        raise UserError(f"no keyword `{unknown}`", where="train", mend=mend)
+        hint = f"{near(unknown, keys)}`python train.py --help` lists them"
+        raise UserError(f"no keyword `{unknown}`", where="train", hint=hint)
     return {keys[keyword]: value for keyword, value in keywords.items()}
 
 
@@ -96,7 +96,7 @@ def input_size(text: str) -> int:
         UserError: no multiple of 32 that is at least 64.
     """
     if not text.isdecimal() or int(text) < 64 or int(text) % 32:
-        raise UserError(f"`{text}`", where="--imgsz", mend="give a multiple of 32, 64 or more")
+        raise UserError(f"`{text}`", where="--imgsz", hint="give a multiple of 32, 64 or more")
     return int(text)
 
 
@@ -144,7 +144,7 @@ def refuse_flags(weights: Path, given: Mapping[str, bool]) -> None:
         UserError: names the first that was.
     """
     if flag := next((flag for flag, there in given.items() if there), None):
-        raise UserError(f"{weights} is a segmenter, which finds no boxes", where=flag, mend="leave it out")
+        raise UserError(f"{weights} is a segmenter, which finds no boxes", where=flag, hint="leave it out")
 
 
 def share(flag: str, text: str) -> float:
@@ -158,7 +158,7 @@ def share(flag: str, text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:  # nan is none either
-        raise UserError(f"`{text}`", where=flag, mend="give a number in 0–1")
+        raise UserError(f"`{text}`", where=flag, hint="give a number in 0–1")
     return number
 
 
@@ -171,7 +171,7 @@ def count(flag: str, text: str) -> int:
     try:
         return positive(text)
     except argparse.ArgumentTypeError:
-        raise UserError(f"`{text}`", where=flag, mend="give 1 or more") from None
+        raise UserError(f"`{text}`", where=flag, hint="give 1 or more") from None
 
 
 def parsed_for(
@@ -203,5 +203,5 @@ def parsed_for(
             setattr(arguments, action.dest, action.default)
         elif mode != asked and action.dest not in shared.get(asked, ()):
             what = f"is for --{mode}, and this is --{asked}"
-            raise UserError(what, where=action.option_strings[0], mend=f"leave it out, or say --{mode}")
+            raise UserError(what, where=action.option_strings[0], hint=f"leave it out, or say --{mode}")
     return arguments

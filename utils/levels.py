@@ -17,7 +17,7 @@ SAMPLED = 2**16  # values of each picture that count for them
 
 @dataclass(frozen=True)
 class Levels:
-    """Values up to `black` become 0, values from `white` on 255, those between lie on a line.
+    """Values up to `black` become 0, values from `white` on 255, those between are on a line.
 
     Attributes:
         black, white: in the units of the file; of DICOM after its rescale slope and intercept.
@@ -49,7 +49,7 @@ class Levels:
             return None
         numbers = isinstance(pair, list) and len(pair) == 2 and all(isinstance(own, int | float) for own in pair)
         if not numbers or not -math.inf < pair[0] <= pair[1] < math.inf:
-            raise UserError(f"levels are {str(pair)[:60]}", where=where, mend="use a file that this project wrote")
+            raise UserError(f"levels are {str(pair)[:60]}", where=where, hint="use a file that this project wrote")
         return cls(pair[0], pair[1], "as in training")
 
     @property

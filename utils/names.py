@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 LONGEST, MOST_BYTES = 100, 200  # file systems take 255 bytes, and suffixes are still to come
 NAME = re.compile(rf"[\w.-]{{1,{LONGEST}}}")
-MEND = f"give 1 to {LONGEST} letters, digits, `.`, `_` and `-`"
+HINT = f"give 1 to {LONGEST} letters, digits, `.`, `_` and `-`"
 
 
 def is_name(text: str) -> bool:
@@ -25,13 +25,13 @@ def checked_name(text: str, where: str) -> str:
         UserError: it cannot be that of a file.
     """
     if not is_name(text):
-        raise UserError(f"`{text[:LONGEST]}` cannot be the name of a file or folder", where=where, mend=MEND)
+        raise UserError(f"`{text[:LONGEST]}` cannot be the name of a file or folder", where=where, hint=HINT)
     return text
 
 
 def _valid(text: str) -> str:
     if not is_name(text):
-        raise ValueError(f"cannot be the name of a file or folder: {MEND}")
+        raise ValueError(f"cannot be the name of a file or folder: {HINT}")
     return text
 
 

@@ -34,19 +34,19 @@ def pixels_of(picture: Picture, where: str | Path = "predict", levels: Levels | 
     if isinstance(picture, Tensor):
         return of_tensor(picture, where)
     if not isinstance(picture, str | Path | Image.Image):
-        raise UserError(f"{type(picture).__name__} is no picture", where=where, mend=FORMS)
+        raise UserError(f"{type(picture).__name__} is no picture", where=where, hint=FORMS)
     try:
         return upright_rgb(picture, levels) if isinstance(picture, Image.Image) else read_rgb(Path(picture), levels)
     except Exception as error:  # a decoder that meets garbage raises whatever it stumbles over
         place = where if isinstance(picture, Image.Image) else picture
-        raise UserError(f"cannot be read as an image ({error})", where=place, mend="give another file") from error
+        raise UserError(f"cannot be read as an image ({error})", where=place, hint="give another file") from error
 
 
 def of_array(pixels: np.ndarray, where: str | Path, about: str) -> np.ndarray:
     """[H, W, 3] of an array [H, W] or [H, W, 1, 3 or 4] of uint8."""
     deep = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.dtype != np.uint8 or deep.ndim != 3 or deep.shape[2] not in (1, 3, 4) or not deep.size:
-        raise UserError(about, where=where, mend=FORMS)
+        raise UserError(about, where=where, hint=FORMS)
     return np.repeat(deep, 3, 2) if deep.shape[2] == 1 else deep[..., :3]
 
 
@@ -57,6 +57,6 @@ def of_tensor(pixels: Tensor, where: str | Path) -> np.ndarray:
     if own.is_floating_point() and own.numel():
         if not (own.isfinite().all() and own.min() >= 0 and own.max() <= 1):
             about += f" from {own.min():g} to {own.max():g}"
-            raise UserError(about, where=where, mend="give floats in 0–1, or uint8")
+            raise UserError(about, where=where, hint="give floats in 0–1, or uint8")
         own = (own.float() * 255).round().to(torch.uint8)
     return of_array((own.movedim(0, -1) if own.ndim == 3 else own).numpy(), where, about)

@@ -21,9 +21,9 @@ class Unfit(Exception):  # noqa: N818 – its words go into a UserError, which k
         line: number of the line, from 1, where it is known.
     """
 
-    def __init__(self, what: str, line: int | None, mend: str) -> None:
+    def __init__(self, what: str, line: int | None, hint: str) -> None:
         super().__init__(what)
-        self.what, self.line, self.mend = what, line, mend
+        self.what, self.line, self.hint = what, line, hint
 
 
 class Loader(yaml.SafeLoader):
@@ -71,8 +71,8 @@ class Loader(yaml.SafeLoader):
     def unfit(self, node: yaml.Node, what: str) -> Unfit:
         """The error for a node."""
         key = self.keys.get(id(node), "")
-        mend = "correct the value, or put it in quotes"
-        return Unfit(f"`{key}`: {what}" if key else what, node.start_mark.line + 1, mend)
+        hint = "correct the value, or put it in quotes"
+        return Unfit(f"`{key}`: {what}" if key else what, node.start_mark.line + 1, hint)
 
 
 def plain_yaml(content: bytes) -> Any:
@@ -94,7 +94,7 @@ def plain_yaml(content: bytes) -> Any:
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         what = f"is not valid yaml ({problem[:SHOWN]})" if problem else "is not valid yaml"
-        raise Unfit(what, mark.line + 1 if mark else None, "mend the syntax there") from error
+        raise Unfit(what, mark.line + 1 if mark else None, "correct the syntax there") from error
     except LET_THROUGH as error:
         raise Unfit("is not valid yaml", None, "put values in quotes") from error
     except RecursionError as error:
@@ -115,7 +115,7 @@ def yaml_text(content: bytes) -> str:
 
 
 class Survey:
-    """Counts what a tree of nodes unfolds to, before anything is made of it, and notes which key each stands under."""
+    """Counts what a tree of nodes unfolds to, before anything is made of it, and notes which key each is under."""
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -143,7 +143,7 @@ class Survey:
         return self.sizes[own]
 
     def parts(self, node: yaml.Node, key: str) -> list[tuple[yaml.Node, str]]:
-        """Nodes right below a node, and the keys that they stand under."""
+        """Nodes right below a node, and the keys that they are under."""
         if isinstance(node, yaml.MappingNode):
             named = [(one, other, f"{key}.{str(one.value)[:SHOWN]}".lstrip(".")) for one, other in node.value]
             return [(part, name) for one, other, name in named for part in (one, other)]

@@ -44,11 +44,11 @@ def load(paths: Iterable[Path]) -> None:
 def imported(path: Path) -> ModuleType:
     """A python file as a module of the name `imported_STEM`."""
     if not path.is_file():
-        raise UserError("no such file", where=f"{FLAG} {path}", mend="give a python file")
+        raise UserError("no such file", where=f"{FLAG} {path}", hint="give a python file")
     name = f"imported_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UserError("is no python file", where=f"{FLAG} {path}", mend="give a file that ends in .py")
+        raise UserError("is no python file", where=f"{FLAG} {path}", hint="give a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     said = io.StringIO()
@@ -59,10 +59,10 @@ def imported(path: Path) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise UserError(what, where=f"{FLAG} {path}", mend="the file must import without a fault") from error
+        raise UserError(what, where=f"{FLAG} {path}", hint="the file must import without a fault") from error
     if said.getvalue().strip():
         what = f"prints while it is imported: {said.getvalue().strip()[:60]!r}"
-        raise UserError(what, where=f"{FLAG} {path}", mend=GUARD)
+        raise UserError(what, where=f"{FLAG} {path}", hint=GUARD)
     return module
 
 
@@ -74,6 +74,6 @@ def untrained(path: Path) -> contextlib.AbstractContextManager[Any]:
     import torch
 
     def refuse(*_: object, **__: object) -> None:
-        raise UserError("trains while it is imported", where=f"{FLAG} {path}", mend=GUARD)
+        raise UserError("trains while it is imported", where=f"{FLAG} {path}", hint=GUARD)
 
     return mock.patch.object(torch.autograd, "backward", refuse)

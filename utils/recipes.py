@@ -49,13 +49,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             "cannot be read",
             where=in_short(str(path)).strip("'"),
-            mend="check the path; `ls data/*.yaml configs/*.yaml`",
+            hint="check the path; `ls data/*.yaml configs/*.yaml`",
         ) from error
     except Unfit as error:
         where = path if error.line is None else f"{path}:{error.line}"
-        raise UserError(error.what, where=where, mend=error.mend) from error
+        raise UserError(error.what, where=where, hint=error.hint) from error
     if not isinstance(content, dict):
-        raise UserError("holds no key: value pairs", where=path, mend="see data/sample.yaml or configs/sample.yaml")
+        raise UserError("holds no key: value pairs", where=path, hint="see data/sample.yaml or configs/sample.yaml")
     return content
 
 
@@ -73,12 +73,12 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields)
-            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, mend=f"known keys: {known}") from None
+            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, hint=f"known keys: {known}") from None
         if fault["type"] == "missing":
-            raise UserError(f"key `{key}` is missing", where=where, mend=f"add `{key}:`") from None
+            raise UserError(f"key `{key}` is missing", where=where, hint=f"add `{key}:`") from None
         message = HINTS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         raise UserError(
-            f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, mend=message[:LONGEST]
+            f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, hint=message[:LONGEST]
         ) from None
 
 
@@ -129,7 +129,7 @@ def lay_over(values: dict[str, Any], given: Mapping[str, Any], where: Path | str
         section, _, key = name.rpartition(".")
         target = values.setdefault(section, {}) if section else values
         if not isinstance(target, dict):
-            raise UserError(f"`{section}` is not a section", where=where, mend=f"write `{section}:` and its keys")
+            raise UserError(f"`{section}` is not a section", where=where, hint=f"write `{section}:` and its keys")
         target[key] = flag_yaml(value, where) if key == "anchors" and isinstance(value, str) else value
 
 
@@ -142,7 +142,7 @@ def flag_yaml(value: str, where: Path | str) -> object:
     try:
         return plain_yaml(value.encode(errors="surrogateescape"))
     except Unfit as error:
-        raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, mend=error.mend) from error
+        raise UserError(f"`{value[:LONGEST]}` {error.what}", where=where, hint=error.hint) from error
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -159,14 +159,14 @@ def differences(recipe: Recipe, other: Recipe) -> list[str]:
     return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
 
 
-def refuse_differences(recipe: Recipe, other: Recipe, where: Path, mend: str) -> None:
-    """Refuse to go on with a run under another recipe.
+def refuse_differences(recipe: Recipe, other: Recipe, where: Path, hint: str) -> None:
+    """Refuse to continue with a run under another recipe.
 
     Raises:
         UserError: they disagree; names each field and both values.
     """
     if fields := differences(recipe, other):
-        raise UserError("; ".join(fields), where=where, mend=mend)
+        raise UserError("; ".join(fields), where=where, hint=hint)
 
 
 def anchor_paths(values: dict[str, Any], folder: Path) -> None:

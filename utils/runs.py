@@ -45,7 +45,7 @@ def made(folder: Path) -> Iterator[Path]:
 
 
 def worth_keeping(folder: Path) -> bool:
-    """Whether a run folder holds a result, or a checkpoint to go on from."""
+    """Whether a run folder holds a result, or a checkpoint to continue from."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return any(not any(path.match(note) for note in NOTES) for path in files)
 
@@ -59,10 +59,10 @@ def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.y
     runs = [path.parent for path in (project / "train").glob("*/recipe.yaml")]
     runs = [run for run in runs if (run / FINISHED).exists() == finished and (run / holding).exists()]
     if not runs:
-        state, mend = ("finished", "train one with `python train.py`, or name a checkpoint with --weights FILE")
+        state, hint = ("finished", "train one with `python train.py`, or name a checkpoint with --weights FILE")
         if not finished:
-            state, mend = ("unfinished", "name the run folder, or start a new run without --resume")
-        raise UserError(f"no {state} training run", where=project / "train", mend=mend)
+            state, hint = ("unfinished", "name the run folder, or start a new run without --resume")
+        raise UserError(f"no {state} training run", where=project / "train", hint=hint)
     marker = FINISHED if finished else "recipe.yaml"
     return max(runs, key=lambda run: (run / marker).stat().st_mtime_ns)
 
@@ -86,7 +86,7 @@ def newest_backbones(project: Path) -> list[Path]:
     except UserError:
         return said(project, shipped("backbone"))
     if not (found := sorted((run / WEIGHTS).glob("backbone_*.pt"))):
-        raise UserError("holds no backbone_*.pt", where=run, mend="name backbone files with --weights")
+        raise UserError("holds no backbone_*.pt", where=run, hint="name backbone files with --weights")
     return found
 
 
@@ -113,6 +113,6 @@ def located(path: Path, project: Path) -> Path:
         found = newest_run(project, holding=f"{WEIGHTS}/{path}") / WEIGHTS / path
     except UserError:
         what = f"no such file, and no finished run in {project / 'train'} has one of this name"
-        raise UserError(what, where=path, mend="check the name, or give the path") from None
+        raise UserError(what, where=path, hint="check the name, or give the path") from None
     print(f"{path}: {found}")
     return found

@@ -150,12 +150,12 @@ class Table(dict[str, E], Generic[E]):
         family, _, model = name.partition("/")
         if family not in self.families:
             names = near(name, self.spellings)
-            raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, mend=f"{names}{self}")
+            raise UserError(f"no {self.kind} `{name[:60]}`", where=where or self.flag, hint=f"{names}{self}")
         found = self.families[family]
         if model not in (models := found.models()):
             what, nearest = f"{family} has no `{model[:60]}`", near(model, models)
-            mend = nearest or f"take one of its {len(models)}: {found.title}"
-            raise UserError(what, where=where or self.flag, mend=mend.strip())
+            hint = nearest or f"take one of its {len(models)}: {found.title}"
+            raise UserError(what, where=where or self.flag, hint=hint.strip())
         return found.entry(model)
 
     @property
@@ -186,12 +186,12 @@ class Table(dict[str, E], Generic[E]):
             if key not in entry.options:
                 known = ", ".join(spelt(entry)) or "none"
                 raise UserError(
-                    f"`{text[:60]}`: no option `{key}`", where=where or self.flag, mend=f"{name} has {known}"
+                    f"`{text[:60]}`: no option `{key}`", where=where or self.flag, hint=f"{name} has {known}"
                 )
             try:
                 options[key] = entry.options[key].read(value)
             except ValueError as error:
-                raise UserError(f"`{text[:60]}`", where=where or self.flag, mend=str(error)) from None
+                raise UserError(f"`{text[:60]}`", where=where or self.flag, hint=str(error)) from None
         return Chosen(text, entry, options)
 
     def __str__(self) -> str:

@@ -114,7 +114,7 @@ def stream(source: str, stride: int, together: int, *, live: bool = False) -> It
     Raises:
         UserError: it cannot be opened.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is told below, in one line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is given below, in one line
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     waits, address = source.lower().startswith(("http://", "https://")), "://" in source or source.isdecimal()
     try:
@@ -125,7 +125,7 @@ def stream(source: str, stride: int, together: int, *, live: bool = False) -> It
             loader = load(source, batch=together, vid_stride=stride, buffer=waits)
     except (OSError, ImportError, NotImplementedError, cv2.error) as error:
         what = f"cannot be opened ({' '.join(str(error).split())[:200]})"
-        raise UserError(what, where=source, mend="check the address, or that the camera is free") from error
+        raise UserError(what, where=source, hint="check the address, or that the camera is free") from error
     began, misses = time.monotonic(), address and not waits
     try:
         for _, frames, _ in loader:

@@ -63,8 +63,8 @@ def weight_file(text: str) -> Path:
         return Path(text)
     name = text.removeprefix(PREFIX)
     if name not in zoo():
-        mend = near(name, zoo()) or f"there is {', '.join(zoo())}"
-        raise UserError(f"no weights `{name[:60]}`", where=text[:70], mend=mend)
+        hint = near(name, zoo()) or f"there is {', '.join(zoo())}"
+        raise UserError(f"no weights `{name[:60]}`", where=text[:70], hint=hint)
     return checked(zoo()[name])
 
 
@@ -74,11 +74,11 @@ def checked(own: Shipped) -> Path:
     Raises:
         UserError: it is missing, or not what was published.
     """
-    mend = f"fetch it with --download from {own.url}" if own.url else "restore it with `git checkout weights`"
+    hint = f"fetch it with --download from {own.url}" if own.url else "restore it with `git checkout weights`"
     if not own.path.is_file():
-        raise UserError("no such file", where=own.path, mend=mend)
+        raise UserError("no such file", where=own.path, hint=hint)
     if sha256_of(own.path) != own.sha256:
-        raise UserError("is not the file that was published", where=own.path, mend=mend)
+        raise UserError("is not the file that was published", where=own.path, hint=hint)
     return own.path
 
 

@@ -21,7 +21,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class AccAFP:
-    """Share of the true boxes that are found, and false boxes for each true one."""
+    """Fraction of the true boxes that are found, and false boxes for each true one."""
 
     accuracy: float
     afp: float

@@ -76,7 +76,7 @@ def level_ious(levels: np.ndarray, thresholds: Sequence[int], boxes: np.ndarray,
 
 
 def contour_boxes(levels: np.ndarray, threshold: int, all_contours: bool) -> list[Sequence[int]]:
-    """x, y, width, height of what lies above; one of no size, as the published evaluator has it, if nothing does."""
+    """x, y, width, height of what is above; one of no size, as the published evaluator has it, if nothing does."""
     _, binary = cv2.threshold(levels, threshold, 255, cv2.THRESH_BINARY)
     contours = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[0]
     if contours and not all_contours:

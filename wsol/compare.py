@@ -38,7 +38,7 @@ class Trial:
     Attributes:
         line: of the network; NO_NETWORK for a method that needs none.
         ious: [cases] IoU of the box with the true box that it fits best.
-        boxes: [cases, 4] as shares of the image; NaN where none was found.
+        boxes: [cases, 4] as fractions of the image; NaN where none was found.
         maps: of methods that cut maps off.
         milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
         bytes: that are taken at most for an image by itself.
@@ -162,7 +162,7 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
 
 
 def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:
-    """[N] IoU of boxes [N, 4], shares of the image, with the true box that each fits best; 0 without one."""
+    """[N] IoU of boxes [N, 4], fractions of the image, with the true box that each fits best; 0 without one."""
     height, width = cases.truth.shape[1:]
     pixels = found * [width, height, width, height]
     return np.array(

@@ -58,7 +58,7 @@ def fit_svm(features: np.ndarray, labels: np.ndarray, penalty: float = C) -> Lin
     """
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise UserError("one class", where="SVM", mend="give images of two classes at least")
+        raise UserError("one class", where="SVM", hint="give images of two classes at least")
     svm = LinearSVC(C=penalty).fit(unit(features), labels)
     if len(classes) == 2:  # scikit-learn keeps one function for both
         return LinearClasses(classes, np.stack([-svm.coef_[0], svm.coef_[0]]), np.array([-1, 1]) * svm.intercept_)
@@ -132,7 +132,7 @@ def around(record: Record, labels: np.ndarray) -> Record:
 
 
 def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:
-    """Kind of picture → share of the test images whose class a linear SVM, trained on such pictures, tells.
+    """Kind of picture → fraction of the test images whose class a linear SVM, trained on such pictures, states.
 
     The class whose map is cropped to is the true one in training, and the one that the whole image is held for in the
     test.

@@ -14,7 +14,7 @@ from wsol.methods import BASELINES
 from wsol.tight_loose import five_guesses
 
 CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
-FEW = 20  # classes that are told one by one
+FEW = 20  # classes that are given one by one
 CAM = "cam"
 AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS = "ahead", "over_cam", "accuracy", "false", "corloc"
 Trials = dict[tuple[str, str], list[Trial]]
@@ -46,7 +46,7 @@ class Row:
 
     Attributes:
         values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
-            `gt_known`, share of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known less that of the best
+            `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known less that of the best
             baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known less that of CAM
             on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,

@@ -14,7 +14,7 @@ BATCH, RATE, DECAY_EVERY, ITERATIONS = 2048, 0.1, 10_000, 12_000  # §3.3; how m
 
 @dataclass(frozen=True)
 class LinearBoxes:
-    """Maps [N, M] → boxes [N, 4], x1 y1 x2 y2 as shares of the image: weights [M, 4] and an intercept [4]."""
+    """Maps [N, M] → boxes [N, 4], x1 y1 x2 y2 as fractions of the image: weights [M, 4] and an intercept [4]."""
 
     weights: np.ndarray
     intercept: np.ndarray
@@ -40,7 +40,7 @@ def ridge(maps: np.ndarray, boxes: np.ndarray, penalty: float) -> LinearBoxes:
 
     Args:
         maps: [N, M] flattened.
-        boxes: [N, 4] as shares of the image.
+        boxes: [N, 4] as fractions of the image.
     """
     return ridges(maps, boxes, [penalty])[0]
 
@@ -63,7 +63,7 @@ def best_ridge(maps: np.ndarray, boxes: np.ndarray, *, held_out: float = 0.2, se
     """The ridge solution whose penalty is best on a part of the images that it is not fitted to; then fitted to all.
 
     Args:
-        held_out: share of the images, drawn at random: data sets list their images class by class.
+        held_out: fraction of the images, drawn at random: data sets list their images class by class.
     """
     order = np.random.default_rng(seed).permutation(len(maps))
     fitted, kept = np.split(order, [max(1, round(len(maps) * (1 - held_out)))])

@@ -28,7 +28,7 @@ class Localiser:
 
     Attributes:
         maps: what it looks at.
-        boxes: maps → boxes [B, 4] as shares of the image; NaN where there is none.
+        boxes: maps → boxes [B, 4] as fractions of the image; NaN where there is none.
         source: where the maps are from, if boxes lie around what is high in them, so that measures of maps tell
             something of it: the same for every rule of cutting them off.
     """
@@ -61,7 +61,7 @@ class Subject:
 
 
 def largest(cases: Cases) -> np.ndarray:
-    """[N, 4] the largest true box of each case, as shares of the image: what a single box is fitted to."""
+    """[N, 4] the largest true box of each case, as fractions of the image: what a single box is fitted to."""
     height, width = cases.truth.shape[1:]
     found = [own[np.argmax((own[:, 2:] - own[:, :2]).prod(1))] for own in cases.boxes]
     return np.array(found, np.float64) / [width, height, width, height]
@@ -91,7 +91,7 @@ def by_regression(
 
 
 def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subject: Subject) -> Localiser:
-    """The box around the largest component of what lies above a share of the maximum.
+    """The box around the largest component of what is above a fraction of the maximum.
 
     Args:
         share: None for the best on the training images (Choe et al., arXiv 2001.07437: chosen beside the test images).
@@ -189,7 +189,7 @@ class MinedMaps:
     """Maps of the networks of all steps of mining.
 
     Attributes:
-        frame: where their cells lie in the image; None: they share it out evenly.
+        frame: where their cells are in the image; None: they share it out evenly.
     """
 
     networks: Sequence[ClassMaps]

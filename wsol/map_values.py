@@ -54,7 +54,7 @@ class Levels:
         self.boxes += [own - np.array([0, 0, 1, 1]) for own in cases.boxes]  # corners that belong to the box
 
     def best_threshold(self) -> float:
-        """The share of the maximum that is best for all of them."""
+        """The fraction of the maximum that is best for all of them."""
         return box_accuracy(np.concatenate(self.maps) / 255, self.boxes).tau
 
     def values(self, tau: float) -> MapValues:

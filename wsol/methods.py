@@ -58,7 +58,7 @@ OVERFEAT = {
 
 
 def always(plan: Plan, options: Mapping[str, Any]) -> None:
-    """Nothing stands in the way."""
+    """Nothing is in the way."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from wsol.windows import Windows, by_windows, of_labels, place_of, windows
 
 CELLS = 3  # along a side, to which the features of a window are averaged
 HIDDEN = 256
-SHOWN = 0.5  # share of a box that a window must show to learn its place, as in the paper
+SHOWN = 0.5  # fraction of a box that a window must show to learn its place, as in the paper
 FITTING, FOREIGN = 0.5, 0.2  # IoU of window and box from which on it is of its class; below which it is background
 REGRESSED, BACKGROUND = 12, 24  # windows of an image at most that teach the place, and that there are negatives of
 HARD = 3  # negatives for each positive: the most offending ones
@@ -33,7 +33,7 @@ class Lesson:
     Attributes:
         features: [n, C, 3, 3] in half precision.
         labels: [n] class of what the window holds; −1 for the background.
-        places: [n, 4] the box as shares of the window; NaN where it shows too little of it.
+        places: [n, 4] the box as fractions of the window; NaN where it shows too little of it.
         fits: [n] bool: the window teaches its class; background always does.
     """
 

@@ -56,7 +56,7 @@ def learn_concept(
     positive, others = np.flatnonzero(tagged), np.flatnonzero(~tagged)
     if not len(positive) or not len(others):
         what = "no image has the tag" if not len(positive) else "every image has the tag"
-        raise UserError(what, where=name, mend="choose another tag")
+        raise UserError(what, where=name, hint="choose another tag")
     negative = np.random.default_rng(seed).choice(others, min(len(positive), len(others)), replace=False)
     for _ in range(rounds):
         own = fit(features, positive, negative)

@@ -16,7 +16,7 @@ SEED = 0  # of the choice of images
 
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:
-    """Share of right boxes of every method and network, with intervals."""
+    """Fraction of right boxes of every method and network, with intervals."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,7 +32,7 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
         )
     axis.set_yticks(range(len(rows)), [f"{row.method}, {row.line}" for row in rows], fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlabel("share of boxes with an IoU of at least 0.5, class known")
+    axis.set_xlabel("fraction of boxes with an IoU of at least 0.5, class known")
     axis.grid(alpha=0.3)
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

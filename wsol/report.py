@@ -78,15 +78,15 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
     for name in asked:
         if (what := stands(plan, name)) is not None:
-            raise UserError(f"{name} {what}", where=METHODS.flag, mend="leave it out, or change that")
+            raise UserError(f"{name} {what}", where=METHODS.flag, hint="leave it out, or change that")
     if not plan.training:
-        mend = "add `train:` to the data yaml, or explain another split"
-        raise UserError("no training images with boxes", where=plan.split.description.yaml, mend=mend)
+        hint = "add `train:` to the data yaml, or explain another split"
+        raise UserError("no training images with boxes", where=plan.split.description.yaml, hint=hint)
     return [*BASELINES, *asked]
 
 
 def stands(plan: Plan, name: str) -> str | None:
-    """What stands in the way of a method with its options."""
+    """What is in the way of a method with its options."""
     chosen = METHODS.choose(name)
     return chosen.entry.obstacle(plan, chosen.options)
 
@@ -108,8 +108,8 @@ def heading(comparison: Comparison) -> str:
     own, notes = about(comparison), "".join(f"\n{line}." for line in comparison.plan.notes)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
-        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: share of right boxes "
-        f"minus that of the best row without a trained network.{notes}"
+        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: fraction of right "
+        f"boxes minus that of the best row without a trained network.{notes}"
     )
 
 
@@ -161,7 +161,7 @@ def told(value: Value, digits: str = ".3f") -> str:
 
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
     """The report for a repository."""
-    over_cam = "*over CAM*: share of right boxes less CAM's on the same networks, case by case. "
+    over_cam = "*over CAM*: fraction of right boxes less CAM's on the same networks, case by case. "
     compared = any(OVER_CAM in row.values for row in rows)
     note = (over_cam if compared else "") + (
         "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
@@ -174,12 +174,12 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
         as_markdown(table(rows)),
         f"*ahead* is over the best row without a trained network. {not_ahead(rows)}",
         note,
-        f"![share of right boxes]({plot})",
+        f"![fraction of right boxes]({plot})",
     ]
     if found := corloc_table(rows):
         parts += ["CorLoc by class:", as_markdown(found)]
     if found := findings_table(rows):
-        parts += ["**Acc–AFP**: share of the true boxes found by three boxes a map – false boxes for each true one.",
+        parts += ["**Acc–AFP**: fraction of the true boxes found by three boxes a map – false boxes for each true one.",
                   as_markdown(found)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -209,7 +209,7 @@ def findings_table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def box_rows(comparison: Comparison) -> list[dict[str, str | int | float]]:
-    """A row for each case of each trial: the box as shares of the image, and its IoU."""
+    """A row for each case of each trial: the box as fractions of the image, and its IoU."""
     records = comparison.plan.split.records
     return [
         {

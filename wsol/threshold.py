@@ -1,4 +1,4 @@
-"""At which share of its maximum a map is cut off, chosen on images kept for this."""
+"""At which fraction of its maximum a map is cut off, chosen on images kept for this."""
 
 from collections.abc import Iterable
 

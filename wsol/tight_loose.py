@@ -13,7 +13,7 @@ def tight_and_loose(one: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | No
     """The loose box, which is the largest, and the tight one, the largest that is another; None where there is none.
 
     The paper names a fifth of the maximum; its code pools the boxes around everything above three absolute levels. How
-    it cleans and merges them cannot be told from its outside: here boxes that overlap by more than a half are one.
+    it cleans and merges them is not visible from outside: here boxes that overlap by more than a half are one.
 
     Args:
         one: [H, W].

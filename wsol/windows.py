@@ -23,7 +23,7 @@ class Windows:
 
     Attributes:
         features: [B, n, C, h, w] what a classifier on the cut is given when it looks at the image at its own size.
-        boxes: [n, 4] what each window covers, as shares of the image.
+        boxes: [n, 4] what each window covers, as fractions of the image.
     """
 
     features: Tensor
@@ -100,7 +100,7 @@ def surest(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 Looks = Callable[[Windows, Tensor], tuple[np.ndarray, np.ndarray]]
-"""Windows at a scale and classes [B] → boxes [B, n, 4] as shares of the image, and their scores [B, n]."""
+"""Windows at a scale and classes [B] → boxes [B, n, 4] as fractions of the image, and their scores [B, n]."""
 
 
 def by_windows(subject: Subject, cut: int, look: Looks) -> Localiser:

@@ -45,7 +45,7 @@ def test_unknown_format(tmp_path: Path) -> None:
 
 
 def test_no_names_where_the_format_tells_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`names` is missing — add `names:`; the format `voc` does not tell them"):
+    with pytest.raises(UserError, match=r"`names` is missing — add `names:`; the format `voc` does not say them"):
         describe(tmp_path, names=None)
 
 
@@ -73,7 +73,7 @@ def test_summary(tmp_path: Path) -> None:
     plain = make_record(tmp_path, (8, 8))
     assert Split("train", boxed, [plain]).summary() == "train: 1 images, 0 boxes, 0 left out"
     labelled = make_record(tmp_path, (8, 8), classes=[1])
-    problems = [Problem(f"file:{number}", "broken", "mend it") for number in range(23)]
+    problems = [Problem(f"file:{number}", "broken", "correct it") for number in range(23)]
     lines = Split("test", stated, [labelled] * 2, problems).summary().splitlines()
     assert lines[0] == "test: 2 images, 10 classes, 23 left out"
     assert lines[1] == "  left out file:0: broken"

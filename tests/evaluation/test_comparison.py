@@ -99,4 +99,4 @@ def test_coverage_of_average_precision(seeds: int) -> None:
         shared = pictures(draw, 60 if seeds > 1 else 200)
         _, (low, high) = over_seeds([sampled(found_in(draw, *shared, draw.choice(shifts)), 200) for _ in range(seeds)])
         hits.append(low[0] <= true <= high[0])
-    assert np.mean(hits) >= 0.93 - 2 * (0.95 * 0.05 / TRIALS) ** 0.5, "so far is what so few trials can tell"
+    assert np.mean(hits) >= 0.93 - 2 * (0.95 * 0.05 / TRIALS) ** 0.5, "so far is what so few trials can say"

@@ -57,7 +57,7 @@ def value(study: Study, line: str, kind: str, measure: str) -> np.ndarray:
 
 
 def test_a_detector_looks_at_what_it_knows(best: Path, split: Split) -> None:
-    """Evidence of learned scenes lies in their boxes, more than with new weights at the same answers."""
+    """Evidence of learned scenes is in their boxes, more than with new weights at the same answers."""
     plan = prepare_detectors(read_detectors([best]), split, kinds=["gradcam", "layercam", "saliency"])
     study = run_detectors(plan)
     line = study.columns[0].line
@@ -160,7 +160,7 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
     assert "D-RISE" in page
     with Image.open(folder / "drawn.jpg") as image:
         assert image.width > 5 * 168
-    for title in ("What each tap can tell", "What is explained", "What was found", "LayerCAM"):
+    for title in ("What each tap can say", "What is explained", "What was found", "LayerCAM"):
         assert title in printed, title
         assert title in page, title
     with (folder / "values" / "detections.csv").open(newline="") as file:

@@ -105,11 +105,11 @@ def test_cells_without_a_place() -> None:
 
     found = [frames(lambda images, own=own: [own()(images)], 64, 64)[0] for own in (Everywhere, Uneven)]  # type: ignore[misc]
     assert "the edge of an image of" in str(found[0])
-    assert found[1] == "its cells do not lie evenly"
+    assert found[1] == "its cells are not spaced evenly"
     assert frames(lambda images: [images * 0], 64, 64) == ["its cells depend on no pixel"]
 
 
 def test_windows_that_are_not_square() -> None:
     assert frames(lambda images: [nn.Conv2d(3, 3, (3, 5))(images)], 64, 64) == [
-        "its rows lie at 1·j +1, its columns at 1·j +2"
+        "its rows are at 1·j +1, its columns at 1·j +2"
     ]

@@ -41,7 +41,7 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     assert np.asarray(Image.open(tmp_path / "overview.png")).std() > 0
     wrong = sources[0] | {"sides": ["cl3", "e2e"]}
-    with pytest.raises(UserError, match="tells no iou of cl3 and e2e"):
+    with pytest.raises(UserError, match="states no iou of cl3 and e2e"):
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
 
 

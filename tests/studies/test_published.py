@@ -1,4 +1,4 @@
-"""A study goes on from what it published: on another machine nothing is run twice."""
+"""A study continues from what it published: on another machine nothing is run twice."""
 
 import json
 from pathlib import Path

@@ -29,7 +29,7 @@ def small_files(limit: int) -> Iterator[None]:
 
 
 def content(rows: list[int], dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Features and classes that tell their row."""
+    """Features and classes that say their row."""
     features = torch.tensor(rows, dtype=torch.float32).view(-1, 1, 1, 1) + torch.arange(8 * 15).view(8, 3, 5) / 1000
     return features.to(dtype), torch.tensor([[row % 2, 1 - row % 2] for row in rows])
 
@@ -53,7 +53,7 @@ def test_gives_back_what_was_put_in(tmp_path: Path, place: str, dtype: str) -> N
     assert batch.features.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident pages of files are told by Linux only")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="resident pages of files are given by Linux only")
 def test_reading_a_file_leaves_none_of_it_in_memory(tmp_path: Path) -> None:
     key = CacheKey("prefix", "data", "transform", "float32", (64, 64, 64), views=1, images=64)
     cache, before = FeatureCache(tmp_path / "c", key, 2, step=8), resident_file_bytes()

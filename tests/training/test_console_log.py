@@ -43,7 +43,7 @@ def fail_with(error: Exception, folder: Path) -> None:
 
 def test_failures_are_in_the_log_without_escapes_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["train.py", "--data", "https://me:word@host/x?token=abc"])
-    for error in (UserError("wrong", where="--lr", mend="correct it"), ZeroDivisionError("division by zero")):
+    for error in (UserError("wrong", where="--lr", hint="correct it"), ZeroDivisionError("division by zero")):
         with pytest.raises(type(error)):
             fail_with(error, tmp_path)
     text = (tmp_path / NAME).read_text()

@@ -1,4 +1,4 @@
-"""Detectors of DETECTORS by the real scripts: they learn, go on, are judged, written for others and explained."""
+"""Detectors of DETECTORS by the real scripts: they learn, continue, are judged, written for others and explained."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_interrupted_and_resumed_is_bit_equal(
 def test_onnx_finds_the_same(
     by_heart: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """The export itself holds the file against PyTorch, on pictures of the data; here detections are, once more."""
+    """The export itself compares the file with PyTorch, on pictures of the data; here detections are, once more."""
     file = tmp_path / "a.onnx"
     script(export, "--weights", best(by_heart, name), "--file", file)
     assert ("96×128" in capsys.readouterr().out) == (name == "ssd"), "a wider picture is tried where any size will do"

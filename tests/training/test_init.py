@@ -217,15 +217,15 @@ def test_where_weights_are_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "source", "mend"),
+    ("backbone", "source", "hint"),
     [
         ("resnet50", "timm", "give --init torchvision, or a file"),
         ("timm/resnet18", "torchvision", "give --init timm, or a file"),
         ("darknet53", "timm", "give a file, or --backbone timm/MODEL"),
     ],
 )
-def test_weights_of_another_library(backbone: str, source: str, mend: str) -> None:
-    with pytest.raises(UserError, match=f"--init {source}: {backbone} is no backbone of {source} — {mend}"):
+def test_weights_of_another_library(backbone: str, source: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f"--init {source}: {backbone} is no backbone of {source} — {hint}"):
         init.located(source, backbone, download=True)
 
 

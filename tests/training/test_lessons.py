@@ -82,7 +82,7 @@ def test_cached_objects_are_those_that_are_cut_out(scenes_yaml: Path, tmp_path: 
 def test_two_steps_in_one_command(
     corners_yaml: Path, scenes_yaml: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The backbone learns on one data set, the detector on another; stopped between them, it goes on."""
+    """The backbone learns on one data set, the detector on another; stopped between them, it continues."""
     flags = [*SMALL, *NO_DRAWS, "--data", scenes_yaml, "--pretrain-data", corners_yaml, "--project", tmp_path]
     script(train, *flags, "--name", "whole")
     with monkeypatch.context() as patch:

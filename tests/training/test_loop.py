@@ -124,7 +124,7 @@ def test_average_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def finished(folder: Path, phase: Phase, pause: Callable[[], float], hits: list[int]) -> list[Any]:
-    """What training ends with that real signals, two each time, stop at random moments, and that goes on each time."""
+    """What training ends with that pairs of real signals stop at random moments, and that continues each time."""
     state: dict[str, Any] = {}
     while True:
         saved, stop, over = [state], Stop(), threading.Event()

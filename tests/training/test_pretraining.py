@@ -182,7 +182,7 @@ def test_pretraining_alone(scenes_yaml: Path, tmp_path: Path, script: Script) ->
     ("flags", "message"),
     [
         (["--baselines", "e2e,magic"], "--baselines: `baselines.1` is 'magic'"),
-        (["--baselines", "e2e", "--cl-splits", "0"], "held against a cascade"),
+        (["--baselines", "e2e", "--cl-splits", "0"], "compared with a cascade"),
         (["--cl-splits", "7"], "to 6"),
         (["--pretrain-bn-mode", "author", "--cache-views", "2"], "nothing can be cached"),
     ],

@@ -15,7 +15,7 @@ def fail_in(context: AbstractContextManager[Path], *names: str) -> None:
         for name in names:
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).touch()
-        raise UserError("wrong", where=folder, mend="correct it")
+        raise UserError("wrong", where=folder, hint="correct it")
 
 
 @pytest.mark.parametrize("notes", [(), ("recipe.yaml", "console.log"), ("tensorboard/events.out.tfevents.1",)])

@@ -29,7 +29,7 @@ from utils.text import cell, printable, redacted
 )
 def test_no_user_password_or_token(address: str, shown: str) -> None:
     assert redacted(address) == shown
-    assert "secret" not in str(UserError(f"cannot open {address}", where=address, mend="try again"))
+    assert "secret" not in str(UserError(f"cannot open {address}", where=address, hint="try again"))
 
 
 @given(st.text())
@@ -63,7 +63,7 @@ def main():
     print("a\\x1b[2Jb × 猫" + {more!r})
     console.print("c\\x1b[31md")
     if {fails}:
-        raise UserError("what\\x1b[2J", where="here", mend="mend it")
+        raise UserError("what\\x1b[2J", where="here", hint="correct it")
 
 run_cli(main)
 """
@@ -80,7 +80,7 @@ def say(redirected: str, *, more: str = "", fails: bool = False, encoding: str =
 def test_names_cannot_steer_the_terminal() -> None:
     done = say("", fails=True)
     assert done.stdout == "a\\x1b[2Jb × 猫\nc\\x1b[31md\n"
-    assert done.stderr == "error: here: what\\x1b[2J — mend it\n"
+    assert done.stderr == "error: here: what\\x1b[2J — correct it\n"
     assert done.returncode == 2
 
 

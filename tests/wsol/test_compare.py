@@ -73,7 +73,7 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     assert "| sensitivity | cl6 |" in text
     assert "| ahead | over CAM | no box |" in text
     assert "CorLoc by class:\n\n| method | features | 0 |" in text
-    assert "![share of right boxes](table.png)" in text
+    assert "![fraction of right boxes](table.png)" in text
     assert (tmp_path / "table.png").exists()
 
 
@@ -110,7 +110,7 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     assert own.seeds == 2
     assert own.values["gt_known"].mean > 0.9
     assert own.values["corloc"].mean > 0.9
-    assert own.values["ahead"].mean == pytest.approx(0)  # the untrained network is told the same
+    assert own.values["ahead"].mean == pytest.approx(0)  # the untrained network is given the same
     assert "ahead" not in rows["mean-box", "–"].values
     found = [value.mean for name, value in own.values.items() if name.startswith("accuracy/") and name.endswith("/0.5")]
     assert max(found) == 1

@@ -58,7 +58,7 @@ def normalised(maps: Tensor) -> Tensor:
 
 
 def found(maps: Tensor, left: Tensor) -> Tensor:
-    """[N, h, w] bool: of what lies above half of the maximum, the 8-connected part that holds the maximum.
+    """[N, h, w] bool: of what is above half of the maximum, the 8-connected part that holds the maximum.
 
     Args:
         maps: normalised.

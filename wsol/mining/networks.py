@@ -58,7 +58,7 @@ class ClassMaps(nn.Module):
         if aggregation:
             if not backbone.taps:
                 what = f"{type(backbone).__name__} has no features at two resolutions"
-                raise UserError(what, where="aggregation", mend="give darknet53, resnet50 or vgg16")
+                raise UserError(what, where="aggregation", hint="give darknet53, resnet50 or vgg16")
             _, fine, coarse = (backbone.channels[tap - 1] for tap in backbone.taps)
             self.aggregation = Aggregation(fine, coarse, aggregation)
             channels = self.aggregation.channels

@@ -31,7 +31,7 @@ class Mining:
         keep: none: every image is erased, and only those whose boxes are sought are learnt from (w/o KP); vanilla: only
             the first ones of a batch are erased; features: and the others' features shall stay (KP).
         erase: whether anything is erased while the network learns; False for a control with the same steps.
-        erased: share of a batch that is erased, n/N.
+        erased: fraction of a batch that is erased, n/N.
         weight: of the preservation loss, λ.
         epochs: between two steps.
 
@@ -51,7 +51,7 @@ class Mining:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise UserError(f"{self.steps} steps", where="mining", mend="give T = 1 for a plain map, or more")
+            raise UserError(f"{self.steps} steps", where="mining", hint="give T = 1 for a plain map, or more")
 
 
 @dataclass(frozen=True)
