@@ -140,7 +140,7 @@ def explain(
         images: [B, 3, H, W] RGB in 0–1.
         labels: [B] the class to explain of each; None: the one that the model finds likeliest.
         kinds: of MAPS.
-        normalise: mean and deviation of the channels, where the model wants images less that mean over the deviation.
+        normalise: mean and deviation of the channels, where the model wants images minus that mean over the deviation.
         aligned: maps are put where their cells look, which is measured; False: stretched over the image.
         single_label: whether the classes exclude each other.
         batch_size: images of a pass.
@@ -200,7 +200,7 @@ def prepared(normalise: Statistics | None) -> Normalised:
 
 @dataclass(frozen=True)
 class Normalised:
-    """Images less a mean over a deviation, channel by channel."""
+    """Images minus a mean over a deviation, channel by channel."""
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]

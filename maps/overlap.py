@@ -36,7 +36,7 @@ def iou_ceiling(share: np.ndarray | float, region_share: np.ndarray | float) -> 
 
 
 def chance_iou(share: np.ndarray | float, region_share: np.ndarray | float) -> np.ndarray:
-    """About what a region that falls anywhere has: product of the shares over their sum less the product."""
+    """About what a region that falls anywhere has: product of the shares over their sum minus the product."""
     product = np.multiply(share, region_share)
     return product / np.maximum(np.add(share, region_share) - product, 1e-12)
 

@@ -156,7 +156,7 @@ def fit(layer: nn.Module, features: Tensor, seed: int, *, truth: CellTruth) -> N
 
 
 class Standardise(nn.Module):
-    """Features less their mean over their deviation, channel by channel, as the training images have them."""
+    """Features minus their mean over their deviation, channel by channel, as the training images have them."""
 
     mean: Tensor
     deviation: Tensor

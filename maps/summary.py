@@ -25,7 +25,7 @@ class Against:
     """One line against another in one measure at one cut.
 
     Attributes:
-        values: first less second.
+        values: first minus second.
         localised: of the IoU, p of McNemar's exact test at the paper's threshold; of several seeds the largest.
         adjusted: p of the sign test by Holm over the cuts.
     """
@@ -193,7 +193,7 @@ def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray],
 
 
 def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
-    """Measure → [seeds, cases, common cuts] first less second, seeds in pairs.
+    """Measure → [seeds, cases, common cuts] first minus second, seeds in pairs.
 
     And `advantage`, the sign of the IoU's difference, and some measures' means over the cuts, [seeds, cases, 1].
     """

@@ -55,7 +55,7 @@ class Table(Section):
         split: what is reported; every choice was made on another.
         measures: keys of the metrics file, the columns.
         reference: method that differences of all others are given against; None for none.
-        pairs: methods whose difference is given, first less second.
+        pairs: methods whose difference is given, first minus second.
         beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
         gallery: None for none.
     """

@@ -46,8 +46,8 @@ class Row:
 
     Attributes:
         values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
-            `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known less that of the best
-            baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known less that of CAM
+            `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
+            baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known minus that of CAM
             on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
             the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and

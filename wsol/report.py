@@ -161,7 +161,7 @@ def told(value: Value, digits: str = ".3f") -> str:
 
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
     """The report for a repository."""
-    over_cam = "*over CAM*: fraction of right boxes less CAM's on the same networks, case by case. "
+    over_cam = "*over CAM*: fraction of right boxes minus CAM's on the same networks, case by case. "
     compared = any(OVER_CAM in row.values for row in rows)
     note = (over_cam if compared else "") + (
         "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
