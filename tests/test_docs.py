@@ -48,6 +48,11 @@ def test_readme_is_short() -> None:
     assert len(README.split()) <= 1500
 
 
+def test_readme_table_is_the_generated_one() -> None:
+    parts = (ROOT / "results" / "cifar10_cnn6" / "accuracy.md").read_text().split("\n\n")
+    assert next(part for part in parts if part.startswith("| top-1 accuracy")) in README
+
+
 def test_plan_is_the_printed_one() -> None:
     backbone = make_backbone("darknet53")
     assert plan_table(make_plan(backbone, 3, 256), backbone.taps) in PAGES["cascade.md"]
