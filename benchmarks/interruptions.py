@@ -51,7 +51,7 @@ WAIT_S = 600  # for a process to end
 MOST_KILLS = 3
 GAPS = (-4.0, -0.3)  # decimal logarithms of the seconds between two signals
 TIMED = ("seconds", "data_seconds")  # what no two runs share
-EVENTS = "events.out.tfevents."
+LOGS = ("events.out.tfevents", "console.log")  # of what happened when, which differs
 STEPPING, SAVED = 1, 2  # what a process says of itself
 
 
@@ -179,7 +179,7 @@ class Place:
 
 def left(run: Path) -> dict[str, Any]:
     """What a run has left behind, by file: tensors, and figures without their seconds."""
-    files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.name.startswith(EVENTS)]
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and not path.name.startswith(LOGS)]
     return {str(path.relative_to(run)): content(path) for path in files}
 
 
