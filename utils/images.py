@@ -169,7 +169,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF tag, 1 where there is none or it cannot be read."""
+    """The EXIF tag, 1 where there is none or it cannot be read.
+
+    Raises:
+        OSError, ValueError: the picture is truncated. Pillow decodes a PNG when it is asked for EXIF, and would hand out
+            what it has of a damaged one when it is asked again.
+    """
+    image.load()
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF makes Pillow raise half a dozen types; the picture itself may be whole

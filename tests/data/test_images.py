@@ -186,3 +186,12 @@ def test_images_are_known_by_any_suffix(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in images_below(tmp_path)] == ["a.webp", "one.JPG"]
+
+
+def test_a_truncated_png_is_no_picture(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 9 :])
+    with pytest.raises((OSError, ValueError, SyntaxError)):
+        read_rgb(tmp_path / "cut.png")

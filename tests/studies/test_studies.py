@@ -190,7 +190,7 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path, script: Script) 
     own = {"backbone": "cnn6", "pretrain_only": True, "baselines": ["e2e"], "pretrain": {"epochs": 1, "head_convs": 0}}
     reports = {
         "accuracy": {"kind": "accuracy", "bootstrap": 20},
-        "maps": {"kind": "localise", "claims": True, "bootstrap": 20, "maps": ["gradcam"], "images": 2},
+        "maps": {"kind": "localise", "claims": True, "bootstrap": 20, "maps": ["gradcam"], "images": 2, "untrained": 1},
     }
     path = write_study(tmp_path, scenes_yaml, methods={"both": own | {"cl_splits": 2}}, table=None, reports=reports)
     script(script_module, path, "--project", tmp_path, "--publish", tmp_path / "results")

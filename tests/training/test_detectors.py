@@ -28,7 +28,7 @@ from utils.errors import UserError
 COMMON = ("--recipe", ROOT / "configs" / "sample.yaml", "--cl-splits", 0, "--width", 0.0625, "--batch-size", 4,
           "--device", "cpu", "--precision", "fp32", "--workers", 0)  # fmt: skip
 LEARNS = {
-    "ssd": ("--imgsz", 96, "--epochs", 30, "--val-every", 30, "--lr", 1e-2),
+    "ssd": ("--imgsz", 64, "--epochs", 30, "--val-every", 30, "--lr", 1e-2),
     "yolov1": ("--imgsz", 224, "--epochs", 42, "--val-every", 42, "--lr", 3e-3),
 }
 NAMES = tuple(LEARNS)
@@ -111,7 +111,7 @@ def test_onnx_finds_the_same(
     """The export itself compares the file with PyTorch, on pictures of the data; here detections are, once more."""
     file = tmp_path / "a.onnx"
     script(export, "--weights", best(by_heart, name), "--file", file)
-    assert ("96×128" in capsys.readouterr().out) == (name == "ssd"), "a wider picture is tried where any size will do"
+    assert ("64×96" in capsys.readouterr().out) == (name == "ssd"), "a wider picture is tried where any size will do"
     pictures = [record.image for record in read_split(load_description(by_heart / "overfit.yaml"), "val").records[:2]]
     for own, other in zip(load_trained(best(by_heart, name)).predict(pictures), load_detector(file).predict(pictures),
                           strict=True):  # fmt: skip

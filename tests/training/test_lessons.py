@@ -61,6 +61,7 @@ def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.Captu
     assert "objects of 4 images" in told
     assert "chance 0.100, majority 0." in told
     assert "seed 0, b11: the classifiers learnt nothing (top-1 0." in told
+    given = (*given, "--untrained", 1, "--maps", "gradcam")
     script(val, "--localise", *given, "--claims", "--no-pictures")
     assert "the classifiers learnt nothing" in capsys.readouterr().out
     report = json.loads((taught.parent / "val" / "exp2" / "localise.json").read_text())

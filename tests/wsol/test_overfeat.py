@@ -145,6 +145,8 @@ def test_in_the_comparison(script: Script, written: Writer, tmp_path: Path) -> N
         written("cl3", k=3),
         "--images",
         2,
+        "--untrained",
+        1,
         "--bootstrap",
         0,
         "--device",
