@@ -172,7 +172,7 @@ def orientation(image: Image.Image) -> int:
     """The EXIF tag, 1 where there is none or it cannot be read.
 
     Raises:
-        OSError, ValueError: the picture is truncated. Pillow decodes a PNG when it is asked for EXIF, and would hand out
+        OSError, ValueError: the picture is truncated. Pillow decodes a PNG when it is asked for EXIF, and would give
             what it has of a damaged one when it is asked again.
     """
     image.load()

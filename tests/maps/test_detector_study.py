@@ -135,8 +135,8 @@ def report(best: Path, once: Once) -> tuple[Path, str]:
     """Folder that the command filled for a detector, and what it printed."""
 
     def fill(folder: Path) -> None:
-        flags = ["--maps", "layercam", "drise", "--masks", 4, "--images", 3, "--untrained", 1, "--bootstrap", 50, "--device", "cpu"]
-        flags += ["--project", folder / "runs", "--explain-boxes", "detections", "--conf-thres", 0.5]
+        flags = ["--maps", "layercam", "drise", "--masks", 4, "--images", 3, "--untrained", 1, "--bootstrap", 50]
+        flags += ["--device", "cpu", "--project", folder / "runs", "--explain-boxes", "detections", "--conf-thres", 0.5]
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
             patch.setattr("sys.argv", ["val.py", *map(str, ["--localise", "--weights", best, *flags])])

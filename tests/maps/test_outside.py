@@ -53,7 +53,8 @@ def test_in_help_run_and_report(
     said = " ".join(capsys.readouterr().out.split())
     assert "rise, brightness [gradcam saliency]" in said
     assert "not_found, spread" in said
-    flags = ["--localise", "--maps", "brightness", "--images", 2, "--bootstrap", 20, "--untrained", 1, "--project", tmp_path]
+    flags = ["--localise", "--maps", "brightness", "--images", 2, "--bootstrap", 20, "--untrained", 1]
+    flags += ["--project", tmp_path]
     script(val, "--import", outside, *flags, "--weights", written("cl6"), written("e2e"), "--device", "cpu")
     folder = tmp_path / "val" / "exp"
     page = (folder / "report.html").read_text()
