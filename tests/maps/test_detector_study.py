@@ -20,7 +20,7 @@ from maps.detector_audit import Named
 from maps.detector_brief import brief_table, read_report
 from maps.detector_plan import are_detectors, method_of, prepare_detectors, read_detectors
 from maps.detector_study import explained, run_detectors
-from maps.detector_tables import FEW, notes, tap_rows
+from maps.detector_tables import FEW, tap_rows
 from maps.localise import Column, Study
 from maps.statistics import Resamples, compare
 from maps.summary import summarise
@@ -125,9 +125,7 @@ def test_pictures_that_are_not_square(best: Path, split: Split) -> None:
     assert named.box(0, torch.tensor([0.0, 32, 64, 96])) == {"x1": 0, "y1": 0, "x2": 100, "y2": 100}
     taps = tap_rows(plan, explained(plan.detectors[0], plan))
     assert [row[FEW] for row in taps] == [0, 0, 1], "64 pixels high are two cells of 32"
-    assert [line for line in notes(plan, taps) if "coarse" in line] == [
-        "b23: coarse, fewer than 4 × 4 cells on 1 pictures"
-    ]
+    assert plan.coarse_taps((11, 19, 23)) == {23}
 
 
 @pytest.fixture(scope="session")
