@@ -27,6 +27,7 @@ def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
     from_arguments()
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         epilog=f"Without arguments: the newest finished run on {EXAMPLES} held-out images of its data set.",
     )
@@ -45,7 +46,7 @@ def parse() -> argparse.Namespace:
     add_threshold_flags(parser, 0.25, 0.45)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     add_precision(parser)
     parser.add_argument("--nosave", action="store_true", help="draw no pictures and videos")
     parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME_1.jpg …: what is in each box")

@@ -17,6 +17,7 @@ def parse() -> argparse.Namespace:
     """Flags."""
     from_arguments()
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         epilog="Output `output0` [B, 4 + classes, N]: centre and size in input pixels, then objectness · class. Of a "
         "segmenter [B, 1 + classes, H, W]: the probability of each class, the background first.",

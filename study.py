@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def parse() -> argparse.Namespace:
     """Flags."""
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=__doc__,
         epilog="Started again, it continues where it was: finished runs stay, interrupted ones resume.",
     )

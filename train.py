@@ -16,7 +16,9 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     """Own flags; and the recipe's as key to value, for those given."""
     from_arguments()
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Without arguments: the built-in data set with configs/sample.yaml."
+        allow_abbrev=False,
+        description=__doc__,
+        epilog="Without arguments: the built-in data set with configs/sample.yaml.",
     )
     parser.add_argument(
         "--recipe", type=Path, help="recipe yaml; flags override it [configs/sample.yaml unless --data is given]"

@@ -30,7 +30,8 @@ FIRST_IMAGES = 40  # explained by the weights that ship
 def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
     from_arguments()
-    parser = argparse.ArgumentParser(description=__doc__, epilog="Without arguments: --map of the newest finished run.")
+    epilog = "Without arguments: --map of the newest finished run."
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__, epilog=epilog)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--map", action="store_true", help="average precision of a detector by pycocotools [the default]")
     mode.add_argument(
@@ -56,7 +57,7 @@ def parse() -> argparse.Namespace:
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument(
         "--report",

@@ -52,7 +52,8 @@ def show(splits: list[Split], folder: Path) -> None:
     problems = [f"{problem.where}: {problem.what} — {problem.hint}\n" for split in splits for problem in split.problems]
     notices = [f"{place}: {notice.what}\n" for split in splits for notice in split.notices for place in notice.places]
     write_text(folder / "problems.txt", "".join(problems + notices))
-    print(f"labelled pictures, and all {len(problems)} that were left out, in {folder}")
+    left_out = f", and a list of the {len(problems)} left out" if problems else ""
+    print(f"labelled pictures{left_out}: {folder}")
 
 
 def read_all(description: Description, *, strict: bool) -> list[Split]:

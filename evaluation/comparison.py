@@ -10,7 +10,7 @@ import numpy as np
 
 from data.records import Split
 from evaluation.average_precision import Finding, judged
-from evaluation.learnt import groups_of
+from evaluation.learnt import LEAST_GROUPS, groups_of
 from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
 from utils.console import console
@@ -159,6 +159,8 @@ def write_comparison(
 def about(lines: Sequence[Line], split: Split) -> str:
     """On what the lines were judged, and what their intervals are over."""
     note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
+    if len(set(groups_of(split.records))) < LEAST_GROUPS:
+        note = f"no intervals: they need {LEAST_GROUPS} images, or patients, at least"
     return f"{split.description.yaml.name} `{split.name}`, {len(split.records)} images; {note}"
 
 

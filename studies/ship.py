@@ -12,6 +12,9 @@ from typing import Any
 import torch
 import yaml
 
+from data.description import load_description
+from data.formats import read_split
+from data.seen import KEY, numbers_of
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
@@ -43,6 +46,9 @@ def ship(path: Path, name: str) -> Shipped:
     """Copy a file to weights/ under a name, and describe it."""
     content = checkpoint.load_tensors(path)
     content["recipe"] = from_root(content["recipe"])
+    if KEY not in content:  # a run of before checkpoints said what they learnt from
+        description = load_description(ROOT / content["recipe"]["data"])
+        content[KEY] = numbers_of(read_split(description, "train").records)
     kind = content["kind"]
     target = FOLDER / f"{name}.pt"
     checkpoint.save(target, halved(content))

@@ -49,7 +49,7 @@ def test_what_is_no_weight_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_commands_take_them_where_there_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert newest_detector(tmp_path) == FOLDER / "darknet53_detector.pt"
     assert {path.stem for path in newest_backbones(tmp_path)} == {"cnn6_cl6", "cnn6_e2e_compute"}
-    assert "no finished run" in capsys.readouterr().out
+    assert "weights that ship are used" in capsys.readouterr().out
 
 
 def test_detects_evaluates_and_explains(

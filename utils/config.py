@@ -196,7 +196,7 @@ class Recipe(Section):
     compile: bool = Field(
         False, description="torch.compile the detector; its minutes come back in runs of many thousand steps"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    device: str = Field("auto", description="auto takes a GPU where there is one; cpu, cuda, mps")
     devices: int = Field(1, ge=1, description="processes on each machine, one for each GPU; torchrun's number wins")
     num_nodes: int = Field(1, ge=1, description="machines; torchrun's number wins")
     workers: int = Field(1, ge=0, description="processes that read images, for each device")

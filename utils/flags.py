@@ -126,7 +126,7 @@ def add_threshold_flags(
         when: what the help begins with.
         told: what the help says of the default of --conf-thres, if it is not the number.
     """
-    text = f"{when}lowest score of a detection [{told or conf}]"
+    text = f"{when}score threshold: lowest score of a detection [{told or conf}]"
     parser.add_argument("--conf-thres", type=partial(share, "--conf-thres"), default=conf, help=text)
     text = f"{when}IoU above which NMS drops the weaker box [{iou:g}]"
     parser.add_argument("--iou-thres", type=partial(share, "--iou-thres"), default=iou, help=text)

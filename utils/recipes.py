@@ -47,9 +47,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = plain_yaml(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
-            "cannot be read",
+            "cannot be read" if path.exists() else "cannot be read: there is no such file",
             where=in_short(str(path)).strip("'"),
-            hint="check the path; `ls data/*.yaml configs/*.yaml`",
+            hint="check the path; those of this project are in data/ and configs/",
         ) from error
     except Unfit as error:
         where = path if error.line is None else f"{path}:{error.line}"

@@ -92,8 +92,8 @@ def newest_backbones(project: Path) -> list[Path]:
 
 def said(project: Path, files: list[Path]) -> list[Path]:
     """The files, after a line that they are taken."""
-    names, folder = ", ".join(path.name for path in files), files[0].parent.name
-    print(f"no finished run in {project / 'train'}: {names}, see {folder}/README.md")
+    names, folder = " and ".join(path.name for path in files), files[0].parent.name
+    print(f"weights that ship are used, since no run in {project / 'train'} is finished: {names} in {folder}/")
     return files
 
 
