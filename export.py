@@ -55,9 +55,10 @@ def main() -> None:
 
     if is_segmenter(weights):
         of_detectors = {"--layout": arguments.layout != "default", "--nms": arguments.nms}
-        of_detectors |= {"--precision": arguments.precision != "fp32", "--pictures": arguments.pictures is not None}
+        of_detectors["--precision"] = arguments.precision != "fp32"
         refuse_flags(weights, of_detectors)
-        export_segmenter(weights, arguments.file, format=arguments.format, data=arguments.data)
+        own = {key: getattr(arguments, key) for key in ("format", "data", "pictures")}
+        export_segmenter(weights, arguments.file, **own)
         return
     keys = ("format", "layout", "nms", "conf_thres", "iou_thres", "max_det", "precision", "data", "pictures")
     export_detector(weights, arguments.file, **{key: getattr(arguments, key) for key in keys})

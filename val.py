@@ -220,7 +220,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
 def localise(arguments: argparse.Namespace) -> None:
     """Explain with every classifier of the backbone files, or with detectors; write the report, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
-    if weights[0].parent == FOLDER and arguments.images is None:
+    if not arguments.weights and weights[0].parent == FOLDER and arguments.images is None:
         print(f"{FIRST_IMAGES} images, for a first look; --images says how many")
         arguments.images = FIRST_IMAGES
     for flag in ("lime", "images"):

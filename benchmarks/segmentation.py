@@ -37,7 +37,7 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def trained(head: str, project: Path, flags: list[str]) -> float | None:
+def trained(head: str, recipe: Path, project: Path, flags: list[str]) -> float | None:
     """Train with a head; seconds of the processors, None where a part was done before."""
     run, began = project / "train" / head, cpu_seconds()
     if (run / FINISHED).exists():
@@ -46,7 +46,7 @@ def trained(head: str, project: Path, flags: list[str]) -> float | None:
         command("train.py", "--resume", run, "--project", project)
         return None
     weights = [] if head == FIRST else ["--weights", project / "train" / FIRST / "weights" / "backbone_cl3.pt"]
-    command("train.py", "--recipe", RECIPE, "--fcn", head, *weights, "--project", project, "--name", head, *flags)
+    command("train.py", "--recipe", recipe, "--fcn", head, *weights, "--project", project, "--name", head, *flags)
     return cpu_seconds() - began
 
 
@@ -64,13 +64,14 @@ def judged(head: str, project: Path, flags: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Train, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", type=Path, default=RECIPE, help="of all heads [configs/segment_scenes.yaml]")
     parser.add_argument("--project", type=Path, default=ROOT / "runs" / "segmentation", help="where runs are kept")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, mps [cpu]")
     arguments = parser.parse_args()
     project, device = arguments.project.resolve(), ["--device", arguments.device]
     mean: dict[str, float] = {}
     for head in (FIRST, *OTHERS):
-        seconds = trained(head, project, device)
+        seconds = trained(head, arguments.recipe, project, device)
         figures = judged(head, project, device)
         mean[head] = figures["miou"]
         told = {key: round(figures[key], 4) for key in ("accuracy", "class_accuracy", "weighted_iou")}

@@ -22,6 +22,7 @@ from data.sources import read_image as frame_of
 from data.transforms import eval_transform
 from models.decode import Thresholds, suppress
 from models.onnx_detector import boxes_and_scores, digest, load_onnx
+from models.segmenter import Segmenter
 from models.test_time import Outputs
 from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
@@ -165,7 +166,7 @@ def finish(path: Path, detector: TrainedDetector, layout: str, suppression: Thre
     import onnx
 
     model = onnx.load(str(path))
-    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.ir_version = min(model.ir_version, IR_VERSION)  # merging wants that of the suppression
     if suppression:
         text = SUPPRESSION.format(most=suppression.max_det, iou=suppression.iou_thres, conf=suppression.conf_thres)
         model = onnx.compose.merge_models(
@@ -176,6 +177,14 @@ def finish(path: Path, detector: TrainedDetector, layout: str, suppression: Thre
         "end2end": bool(suppression),
         "layout": "nms" if suppression else layout,
     }
+    save_described(model, path, properties)
+
+
+def save_described(model: Any, path: Path, properties: dict[str, Any]) -> None:
+    """Write an ONNX model with what it says of itself and its checksum, after onnx' full check."""
+    import onnx
+
+    model.ir_version = min(model.ir_version, IR_VERSION)
     onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
     model.metadata_props.add(key="sha256", value=digest(model))
     onnx.checker.check_model(model, full_check=True)
@@ -211,7 +220,7 @@ class Difference:
     score: float
 
 
-def pictures_for(detector: TrainedDetector, data: Path | None, folder: Path | None) -> list[Record]:
+def pictures_for(own: TrainedDetector | Segmenter, data: Path | None, folder: Path | None) -> list[Record]:
     """What a written file is compared on: held-out pictures, those of a folder, or random ones, which is said.
 
     Args:
@@ -222,21 +231,21 @@ def pictures_for(detector: TrainedDetector, data: Path | None, folder: Path | No
         UserError: what is asked for cannot be read.
     """
     if folder is not None:
-        frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, detector.levels))]
-        found = [make_record(Path(own.where), own.image.shape[:2], pixels=own.image) for own in frames]
+        frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, own.levels))]
+        found = [make_record(Path(frame.where), frame.image.shape[:2], pixels=frame.image) for frame in frames]
         if not found:
-            raise UserError("no readable picture", where=folder, hint="give a folder of pictures, or leave it away")
+            raise UserError("no readable picture", where=folder, hint="give a folder of pictures, or leave it out")
         return found
     try:
-        if not (own := data or detector.data):
-            raise UserError("does not name its data set", where=detector.path, hint="name a data yaml with --data")
-        description = with_levels(load_description(own), detector.levels)
+        if not (yaml := data or own.data):
+            raise UserError("does not name its data set", where=own.path, hint="name a data yaml with --data")
+        description = with_levels(load_description(yaml), own.levels)
         return read_split(description, description.held_out).records
     except UserError as error:
         if data is not None:
             raise
         print(f"compared on {RANDOM} random pictures, since there are no others: {error}")
-        return random_pictures(detector.imgsz)
+        return random_pictures(own.imgsz)
 
 
 def random_pictures(imgsz: int) -> list[Record]:

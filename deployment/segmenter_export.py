@@ -7,13 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.description import load_description
-from data.formats import read_split
-from data.levels import with_levels
 from data.records import Record
 from deployment.delivery import say
-from deployment.export import IR_VERSION, RANDOM, export_scripted, export_traced, random_pictures, real_batch
-from models.onnx_detector import digest
+from deployment.export import export_scripted, export_traced, pictures_for, real_batch, save_described
 from models.segmenter import Segmenter, load_segmenter
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
@@ -35,13 +31,14 @@ class Probabilities(nn.Module):
         return found
 
 
-def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path | None) -> Path:
+def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path | None, pictures: Path | None) -> Path:
     """Write a segmenter, run the file on held-out pictures beside PyTorch, print how far it is off.
 
     Args:
         path: its checkpoint.
         file: where to write [beside the checkpoint].
         data: data yaml of the pictures to compare on [that of the training, or random ones where it is gone].
+        pictures: a folder of pictures to compare on instead.
 
     Raises:
         UserError: it would differ from PyTorch, the format is another, or the file cannot be written.
@@ -51,7 +48,7 @@ def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path |
         raise UserError(f"a segmenter is not written as {format}", where="--format", hint=hint)
     own = load_segmenter(path)
     target = file or path.with_suffix(SUFFIXES[format])
-    records = pictures_for(own, data)
+    records = pictures_for(own, data, pictures)
     network = Probabilities(own.model).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     make_folder(target.parent)
     with written_whole(target) as temporary, warnings.catch_warnings(), torch.no_grad():
@@ -60,22 +57,6 @@ def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path |
     say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
     compare(network, own, target, records)
     return target
-
-
-def pictures_for(segmenter: Segmenter, data: Path | None) -> list[Record]:
-    """Held-out pictures to compare on, or random ones, which is said.
-
-    Raises:
-        UserError: the data that somebody asks for cannot be read.
-    """
-    try:
-        description = with_levels(load_description(data or segmenter.data), segmenter.levels)
-        return read_split(description, description.held_out).records
-    except UserError as error:
-        if data is not None:
-            raise
-        say(f"compared on {RANDOM} random pictures, since there are no others: {error}")
-        return random_pictures(segmenter.imgsz)
 
 
 def write(network: nn.Module, segmenter: Segmenter, path: Path, format: str) -> None:
@@ -96,8 +77,6 @@ def describe(path: Path, segmenter: Segmenter) -> None:
     """Put into an ONNX file what whoever opens it wants to know; onnx' full check."""
     import onnx
 
-    model = onnx.load(str(path))
-    model.ir_version = min(model.ir_version, IR_VERSION)
     properties = {
         "description": f"{segmenter.head} on a cascade-learned backbone",
         "task": "segment",
@@ -108,10 +87,7 @@ def describe(path: Path, segmenter: Segmenter) -> None:
         "license": "AGPL-3.0",
         **({"levels": segmenter.levels.pair} if segmenter.levels else {}),
     }
-    onnx.helper.set_model_props(model, {key: str(value) for key, value in properties.items()})
-    model.metadata_props.add(key="sha256", value=digest(model))
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(path))
+    save_described(onnx.load(str(path)), path, properties)
 
 
 def compare(network: nn.Module, segmenter: Segmenter, path: Path, records: list[Record]) -> None:

