@@ -6,15 +6,24 @@ from pathlib import Path
 
 from utils.errors import UserError, run_cli
 
+COUNTS = ("trials", "mutations")  # how much a figure is of, where its line says so
+
 
 def table(lines: list[str]) -> str:
     """A row for each JSON line: the figure, its value, target and floor; in bold a value that misses its target."""
     rows = ["| figure | value | target | floor |", "|---|---:|---:|---:|"]
     for found in map(json.loads, lines):
-        value = f"{found['value']:.3f}" if found["holds"] else f"**{found['value']:.3f}**"
-        floor = "–" if found["floor"] is None else f"{found['floor']:.3f}"
-        rows.append(f"| {found['figure']} | {value} | {found['target']:g} | {floor} |")
+        number = shown(found.get("exactly", found["value"]))  # values are rounded to four decimals
+        value = number if found["holds"] else f"**{number}**"
+        floor = "–" if found["floor"] is None else shown(found["floor"])
+        of = "".join(f", {found[count]:,} {count}" for count in COUNTS if count in found)
+        rows.append(f"| {found['figure']}{of} | {value} | {found['target']:g} | {floor} |")
     return "\n".join(rows)
+
+
+def shown(value: float) -> str:
+    """Three decimals, or two digits of what these would hide."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
 
 
 def main() -> None:

@@ -249,6 +249,8 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     for path in ("cascade", "detector", "maps"):
         lines = (ROOT / "results" / f"{path}.json").read_text().splitlines()
         assert len(table.table(lines).splitlines()) == len(lines) + 2
+    line = {"figure": "difference", "value": 4.59e-5, "target": 1e-6, "holds": False, "floor": None, "trials": 1200}
+    assert table.table([json.dumps(line)]).endswith("| difference, 1,200 trials | **4.6e-05** | 1e-06 | – |")
 
 
 def test_peer(script: Script, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
