@@ -11,7 +11,7 @@ from utils.errors import Stopped, UserError, run_cli
 from utils.flags import add_precision, add_threshold_flags, input_size, positive, refuse_flags
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import located, new_run, newest_detector
+from utils.runs import located, new_run, newest_model
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def weights_of(arguments: argparse.Namespace) -> Path:
     """The detector's file."""
     if arguments.weights:
         return located(arguments.weights, arguments.project)
-    return newest_detector(arguments.project)
+    return newest_model(arguments.project)
 
 
 def main() -> None:

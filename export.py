@@ -7,7 +7,7 @@ from utils.errors import run_cli
 from utils.flags import add_precision, add_threshold_flags, refuse_flags
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import located, newest_detector
+from utils.runs import located, newest_model
 from utils.version import add_version_flag
 
 FORMATS = ("onnx", "torchscript", "darknet")
@@ -48,7 +48,7 @@ def main() -> None:
     """Load, write, compare."""
     arguments = parse()
     project = arguments.project
-    weights = located(arguments.weights, project) if arguments.weights else newest_detector(project)
+    weights = located(arguments.weights, project) if arguments.weights else newest_model(project)
     from deployment import export_detector
     from deployment.segmenter_export import export_segmenter
     from models.segmenter import is_segmenter

@@ -10,7 +10,7 @@ from utils.errors import UserError, run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import located, made, new_run, newest_backbones, newest_detector
+from utils.runs import located, made, new_run, newest_backbones, newest_detector, newest_segmenter
 from utils.tables import listed
 from utils.version import add_version_flag
 from utils.zoo import FOLDER
@@ -172,7 +172,7 @@ def result_folder(arguments: argparse.Namespace) -> "Iterator[Path]":
 
 def segment(arguments: argparse.Namespace) -> None:
     """Find the class of every pixel with a segmenter, draw, write, print."""
-    weights = arguments.weights or [newest_detector(arguments.project)]
+    weights = arguments.weights or [newest_segmenter(arguments.project)]
     from data.masks import with_masks
     from evaluation.average_precision import write_metrics
     from evaluation.segmentation_report import judge_segmenter

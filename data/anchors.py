@@ -45,7 +45,7 @@ def fitted(records: list[Record], imgsz: int) -> list[tuple[float, float]]:
     sizes = box_sizes(records, imgsz)
     if len(np.unique(sizes, axis=0)) < ANCHORS:
         what = f"{len(np.unique(sizes, axis=0))} different sizes of boxes for {ANCHORS} anchors"
-        raise UserError(what, where="--anchors auto", hint="leave it away: COCO's anchors serve any data")
+        raise UserError(what, where="--anchors auto", hint="leave it out: COCO's anchors serve any data")
     return [(round(float(w), 1), round(float(h), 1)) for w, h in cluster(sizes)]
 
 

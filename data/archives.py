@@ -1,6 +1,5 @@
 """Fetching and unpacking the archives of a data set: whole or not at all, and never outside its folder."""
 
-import hashlib
 import lzma
 import tarfile
 import tempfile
@@ -13,6 +12,7 @@ import requests
 
 from utils.console import console, progress
 from utils.errors import UserError
+from utils.files import sha256_of
 from utils.limits import UNPACKED
 from utils.memory import GIB
 from utils.text import redacted
@@ -46,8 +46,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
                     raise
     except (OSError, ValueError) as error:  # requests' own errors are OSErrors
         raise UserError(f"cannot fetch {path.name} ({error})", where=url, hint=hint) from error
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(part)
     if sha256 is not None and found != sha256:
         part.unlink()
         what = f"cannot fetch {path.name} (its sha256 is {found}, not {sha256})"

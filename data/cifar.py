@@ -41,7 +41,7 @@ class Layout:
     """One of the published forms.
 
     Attributes:
-        meta: file with the class names; its presence states the form.
+        meta: file with the class names; its presence shows the form.
         files: names of the files of train and test.
         read: file → its images and labels.
         names: meta file → class names in the order of the labels.
@@ -106,7 +106,7 @@ def find_layout(root: Path) -> Layout:
 
 
 def batch_records(batch: Batch, told: list[str], names: list[str]) -> list[Record]:
-    """Records of one file, its labels translated from the order that its set states to that of `names`.
+    """Records of one file, its labels translated from the order of its set to that of `names`.
 
     Raises:
         UserError: images and labels are not of the form that Batch states, or a class outside `names`.

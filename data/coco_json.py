@@ -32,7 +32,7 @@ class Annotations:
     Attributes:
         boxes: x, y, width and height in pixels, four numbers for each; not numbers where `odd` has what there is.
         areas: not a number where none is given.
-        crowd: 1 where it is given to go around many things.
+        crowd: 1 where it is marked as going around many things.
         images, categories, ids: ids of the image, of the category, and its own.
         odd: row → what is in place of a box.
     """

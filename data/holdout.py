@@ -16,7 +16,7 @@ HOLDOUT_SHARE = 0.1
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
-    """The split without a random fraction of its images, and that share; groups stay whole.
+    """The split without a random fraction of its images, and that fraction; groups stay whole.
 
     Raises:
         UserError: nothing would be left on one of the sides.

@@ -34,7 +34,7 @@ def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Sp
     free = free_memory() * RAM_SHARE if place == "ram" else shutil.disk_usage(make_folder(folder)).free
     if needed > free:
         what = f"the images of `{split.name}` need {needed / GIB:.2f} GiB, free are {free / GIB:.2f} GiB"
-        raise UserError(what, where=f"--cache-images {place}", hint="leave it away, or free some")
+        raise UserError(what, where=f"--cache-images {place}", hint="leave it out, or free some")
     keep = in_ram if place == "ram" else partial(on_disk, folder)
     with ThreadPoolExecutor(THREADS) as pool:
         return replace(split, records=list(pool.map(keep, count(), split.records)))
@@ -49,7 +49,8 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     """The record with its pixels mapped from a file, which is written where it is not there yet."""
     if record.pixels is not None:
         return record
-    path = folder / f"{number}_{as_name(record.image.stem)[:40]}.npy"
+    found = record.image.stat()  # another picture in its place has other pixels
+    path = folder / f"{number}_{as_name(record.image.stem)[:40]}_{found.st_size}_{found.st_mtime_ns}.npy"
     if (pixels := mapped(path, record.size_hw)) is None:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, record_rgb(record))

@@ -73,7 +73,7 @@ class Search:
     def notices(self, where: object) -> list[Notice]:
         """What is to be said of names that were found elsewhere."""
         what = f"names of {where} are of images that are elsewhere"
-        return [Notice(what, self.moved, "the end of the path states which")] if self.moved else []
+        return [Notice(what, self.moved, "the end of the path shows which")] if self.moved else []
 
 
 def search(description: Description, first: Path | None = None, *, listing: Path | None = None) -> Search:
@@ -135,7 +135,7 @@ def on_list(
 
 
 def names_on(line: str) -> Iterator[str]:
-    """What a line may name: all of it, or its first column where the second states whether a class occurs."""
+    """What a line may name: all of it, or its first column where the second says whether a class occurs."""
     yield line
     first, _, rest = line.rpartition(" ")
     if rest in OUTCOMES:

@@ -28,7 +28,7 @@ class Format(Entry):
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
             None where the format does not say them.
         lists_all: it can list all images, for splits that the yaml gives as shares.
-        in_json: a json states more about each image, for `group:`.
+        in_json: a json has more about each image, for `group:`.
         labelled: the yaml says with `label:` which key of the json is the class.
         joins: `classes:` may join its labels to classes.
         numbers: (description, split) → the data set's own number of each class, None where it has none.

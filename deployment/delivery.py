@@ -40,9 +40,9 @@ class Wish:
         if self.layout not in ("default", "v5"):
             raise UserError(f"no layout `{self.layout}`", where="--layout", hint="give default or v5")
         if self.suppression and (self.format != "onnx" or self.layout != "default"):
-            raise UserError("only the default layout of ONNX suppresses", where="--nms", hint="leave one of them away")
+            raise UserError("only the default layout of ONNX suppresses", where="--nms", hint="leave one of them out")
         if self.format == "darknet" and (self.layout != "default" or self.precision != "fp32"):
-            what, hint = "darknet has one layout, in fp32", "leave --layout, --precision away"
+            what, hint = "darknet has one layout, in fp32", "leave --layout and --precision out"
             raise UserError(what, where="--format", hint=hint)
         if self.precision not in TOLERANCES:
             raise UserError(f"{self.precision} files are not written", where="--precision", hint="give fp32 or fp16")

@@ -23,6 +23,14 @@ SLOWEST, USUAL = 1.0, 25.0  # frames a second: the least that players take, and 
 
 
 @dataclass
+class Names:
+    """Names in one folder: by key, and those that are taken, in small letters, since some systems know no capitals."""
+
+    given: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Film:
     """A video that is written frame by frame; it gets its name when it is closed."""
 
@@ -104,8 +112,8 @@ class Sink:
     masks: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
     films: dict[str, Film] = field(default_factory=dict)
-    stems: dict[str, str] = field(default_factory=dict)
-    classes: dict[str, str] = field(default_factory=dict)
+    stems: Names = field(default_factory=Names)
+    classes: Names = field(default_factory=Names)
 
     def write(self, frame: Frame, found: Found | Segmented) -> None:
         """All that is asked for about one picture; `txt`, `json` and `crops` of boxes, `masks` of a segmenter's."""
@@ -170,15 +178,15 @@ class Sink:
             raise faults[0]
 
 
-def free_name(key: str, text: str, names: dict[str, str]) -> str:
+def free_name(key: str, text: str, names: Names) -> str:
     """The name that a key has among others, or gets: like a text, with a number where another key has that name."""
-    if key not in names:
-        taken = {name.lower() for name in names.values()}  # some file systems know no capitals
+    if key not in names.given:
         number, own = 1, as_name(text)
-        while (name := f"{own}{number if number > 1 else ''}").lower() in taken:
+        while (name := f"{own}{number if number > 1 else ''}").lower() in names.taken:
             number += 1
-        names[key] = name
-    return names[key]
+        names.given[key] = name
+        names.taken.add(name.lower())
+    return names.given[key]
 
 
 def as_txt(found: Found) -> str:

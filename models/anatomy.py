@@ -1,7 +1,7 @@
 """What blocks a network has, and a backbone made of them.
 
 The blocks are the network's own modules, run one after another. A block begins where a module with several convolutions
-or linear layers does; what stands before it, such as a stem or a down-sampling, belongs to it, a norm or non-linearity
+or linear layers does; what comes before it, such as a stem or a down-sampling, belongs to it, a norm or non-linearity
 behind it too. In a network without such modules, as VGG, a block is a convolution with what follows it, pool included.
 """
 

@@ -78,7 +78,7 @@ class Rewriter:
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        self.graph, self.cells, self.pools = graph, (1, 1), (1, 1)
+        self.graph, self.cells, self.pools, self.pooled = graph, (1, 1), (1, 1), False
 
     def run(self) -> None:
         """Rewrite all steps in place."""
@@ -92,7 +92,7 @@ class Rewriter:
             if node.op == "call_module":
                 self.replace(node, self.module(node))
             elif node.op != "output" and node.target is not nn.functional.relu:
-                raise stuck(f"`{node.name}` stands behind its features")
+                raise stuck(f"`{node.name}` comes after its features")
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """What a step calls, if it is a module."""
@@ -113,7 +113,7 @@ class Rewriter:
             kind = nn.AvgPool2d if isinstance(module, nn.AdaptiveAvgPool2d) else nn.MaxPool2d
             self.put(node, kind(own, stride=1))
         elif isinstance(module, nn.AdaptiveAvgPool2d):
-            self.cells, self.pools = own, (int(height), int(width))
+            self.cells, self.pools, self.pooled = own, (int(height), int(width)), True
             self.put(node, nn.Identity())
         else:
             raise stuck(f"`{node.target}` pools by the maximum to more than one cell")
@@ -121,7 +121,7 @@ class Rewriter:
     def begin(self, node: fx.Node) -> None:
         """Leave the step out that flattens; without a pool before it the linear layer looks at all cells."""
         (given,) = node.all_input_nodes
-        if self.cells == (1, 1):
+        if not self.pooled:
             self.cells = self.pools = cells_before(node)
         node.replace_all_uses_with(given)
         self.graph.graph.erase_node(node)
@@ -136,7 +136,7 @@ class Rewriter:
         elif isinstance(module, nn.Dropout):
             self.put(node, nn.Identity())
         elif not isinstance(module, KEPT):
-            raise stuck(f"`{node.target}` ({type(module).__name__}) stands behind its features")
+            raise stuck(f"`{node.target}` ({type(module).__name__}) comes after its features")
 
 
 class Windows(nn.Conv2d):

@@ -26,7 +26,7 @@ class Settings:
     """What a detector is made of besides its backbone.
 
     Attributes:
-        classes: how many it distinguish.
+        classes: how many it distinguishes.
         imgsz: side of the input in pixels.
         anchors: nine (width, height) in input pixels; of YOLOv3 only.
         loss, class_weights: of YOLOv3's criterion only.

@@ -15,7 +15,7 @@ class LeNet5(Backbone):
     """C1 with S2, C3 with S4, and C5: 5×5 convolutions without padding, tanh, mean pools by 2.
 
     As there but for four things: colour images, each of C3's maps sees all of S2, pools have nothing to learn, and the
-    non-linearity stands before the pool. Made for 32 pixels, where C5 is a single cell. There are no taps.
+    non-linearity comes before the pool. Made for 32 pixels, where C5 is a single cell. There are no taps.
 
     Args:
         width: factor on the channels.

@@ -12,7 +12,7 @@ class DetectorNetwork(nn.Module, ABC):
     """A backbone and what finds boxes on it; returns raw maps, in training and in evaluation alike.
 
     Args:
-        classes: how many it distinguish.
+        classes: how many it distinguishes.
         taps: 1-based blocks of the backbone that it reads, fine to coarse.
         strides: pixels of a cell of each raw map, for images of the size that it was made for.
         side: of some image that it takes, pixels.

@@ -42,7 +42,7 @@ class OnnxDetector(Detector):
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         if self.size_hw not in (None, tuple(images.shape[2:])):
             height, width = self.size_hw or (0, 0)
-            hint = f"leave --imgsz away, or export at {max(images.shape[2:])}"
+            hint = f"leave --imgsz out, or export at {max(images.shape[2:])}"
             raise UserError(f"takes images of {width}×{height} only", where=self.path, hint=hint)
         given = self.session.get_inputs()[0]
         kind = np.float16 if "float16" in given.type else np.float32
@@ -73,7 +73,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     wanted = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
     providers = [name for name in (*wanted, "CPUExecutionProvider") if name in onnxruntime.get_available_providers()]
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong with a file is given below, in one line
+    options.log_severity_level = 4  # what is wrong with a file is reported below, in one line
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)

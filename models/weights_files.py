@@ -197,7 +197,7 @@ def names_elsewhere(name: str, width: float) -> tuple[dict[str, str], dict[str, 
 
 
 def weights_in(content: Mapping[str, Any], first: str) -> dict[str, Any]:
-    """The weights in a file by their plain names, wherever it keeps them and whatever stands before the names.
+    """The weights in a file by their plain names, wherever it keeps them and whatever comes before the names.
 
     Args:
         first: a name that should be there.

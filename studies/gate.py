@@ -60,7 +60,7 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
 
 
 def taken(stages: Sequence[dict[str, float]], upto: str | None) -> Sequence[dict[str, float]]:
-    """The stages whose blocks were taken over, all of them where no cut stands before the block."""
+    """The stages whose blocks were taken over, all of them where no cut comes before the block."""
     number = int(upto.removeprefix("b")) if upto else None
     return [own for own in stages if number is None or own["cut"] <= number] or stages
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.records import Split
+from utils.console import console
 from utils.errors import UserError
 from utils.files import cannot_write, make_folder, write_text
 from utils.memory import GIB, free_memory
@@ -97,7 +98,7 @@ class FeatureCache(Dataset[FeatureBatch]):
         self.done, self.sum = self._noted(shard)
         self._whole = False
         if self.sum != self._checksum(self.done):
-            print(f"{folder}: cached features are damaged; they are computed again")
+            console.aloud(f"{folder}: cached features are damaged; they are computed again")
             self.done = self.sum = 0
             self.mark()
 
@@ -204,7 +205,7 @@ class FeatureCache(Dataset[FeatureBatch]):
         fits = isinstance(noted, list) and len(noted) == 2 and all(type(number) is int for number in noted)
         if fits and 0 <= noted[0] <= len(self._starts(shard)):
             return noted[0], noted[1]
-        print(f"{self._note(shard)}: damaged; the cached features that it told of are computed again")
+        console.aloud(f"{self._note(shard)}: damaged; the cached features that it noted are computed again")
         return 0, 0
 
 
@@ -239,7 +240,7 @@ def reserve(folder: Path, key: CacheKey, sizes: tuple[int, int]) -> None:
         if all(length(folder / name) == size for name, size in files.items()):
             return
     if note.exists():
-        print(f"{folder}: the cached features or their notes are damaged; they are computed again")
+        console.aloud(f"{folder}: the cached features or their notes are damaged; they are computed again")
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     try:

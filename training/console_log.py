@@ -1,5 +1,6 @@
 """console.log of a run folder: what the run says, as plain text, in whatever number of sittings."""
 
+import contextlib
 import io
 import platform
 import shlex
@@ -31,10 +32,14 @@ def noted() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        console.copy.print(last_words(error), markup=False)
+        if console.copy:
+            with contextlib.suppress(OSError):
+                console.copy.print(last_words(error), markup=False)
         raise
     finally:
-        console.copy.file.close()
+        if console.copy:
+            with contextlib.suppress(OSError):
+                console.copy.file.close()
         console.copy = before
 
 

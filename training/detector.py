@@ -157,7 +157,7 @@ def demanded(split: Split) -> int:
 
 
 def warnings(job: Job) -> list[str]:
-    """Lines on what the boxes do not allow: to say the best epoch, or to learn the smallest of them."""
+    """Lines on what the boxes do not allow: to find the best epoch, or to learn the smallest of them."""
     lines = []
     if not demanded(job.val):
         fate = "no epoch is better than another, best.pt is the last one, and --patience does not end the run"

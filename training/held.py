@@ -17,7 +17,7 @@ class Held:
 
     Attributes:
         until: so many epochs they are fixed.
-        several: several processes train together: they have told each other beforehand which gradients to exchange, so
+        several: several processes train together: they have told one another beforehand which gradients to exchange, so
             that these are computed, and then left out.
     """
 

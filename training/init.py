@@ -58,9 +58,14 @@ def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
     if recipe.init is None or isinstance(recipe.init, Path) or not download:
         return None
     published = PUBLISHERS[recipe.init](model_of(recipe.init, recipe.backbone))
-    if (FOLDER / recipe.init / published.name).exists():
+    if is_here(FOLDER / recipe.init / published.name):
         return None
     return f"{published.name} is fetched from {published.url}"
+
+
+def is_here(path: Path) -> bool:
+    """Whether a fetched file is there, with the hash that it had: a note that is missing was never written."""
+    return path.exists() and digest_file(path).exists()
 
 
 def located(source: str, backbone: str, *, download: bool) -> Path:
@@ -73,8 +78,7 @@ def located(source: str, backbone: str, *, download: bool) -> Path:
     """
     published = PUBLISHERS[source](model_of(source, backbone))
     path = FOLDER / source / published.name
-    note = digest_file(path)
-    if path.exists() and note.exists():
+    if is_here(path):
         if not as_noted(path):
             raise UserError("is not what was fetched", where=path, hint="delete it, and fetch it with --download")
         return path
@@ -82,7 +86,7 @@ def located(source: str, backbone: str, *, download: bool) -> Path:
         hint = f"let it be fetched from {published.url} with --download, or give a file"
         raise UserError(f"{path.name} is not here", where=f"--init {source}", hint=hint)
     fetch(published.url, path, published.sha256 or hash_at_hub(published.url))
-    write_text(note, sha256_of(path) + "\n")
+    write_text(digest_file(path), sha256_of(path) + "\n")
     return path
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from data.images import UnreadableError
 from training.ranks import mean_over_ranks
+from utils.console import console
 
 
 class Lost:
@@ -27,7 +28,7 @@ class Lost:
         self.count += len(lost)
         for where, what in lost:
             if where not in self.named:
-                print(f"left out {where}: {what}")
+                console.aloud(f"left out {where}: {what}")
                 self.named.add(where)
         if lost and not len(batch.index):
             raise UnreadableError(*lost[0])

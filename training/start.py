@@ -112,7 +112,7 @@ def choose(
             source = SAMPLE_RECIPE
         return Begun(load_recipe(source, given, spelling(), PRESETS[preset] if preset else None), None)
     if source or preset:
-        raise UserError("a resumed run keeps its recipe", where="--resume", hint="leave --recipe and --preset away")
+        raise UserError("a resumed run keeps its recipe", where="--resume", hint="leave --recipe and --preset out")
     folder = newest_run(project, finished=False) if resume is True else Path(resume)
     if (folder / FINISHED).exists():
         hint = "start a new one without --resume"
@@ -124,7 +124,7 @@ def choose(
     moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on
     moved |= {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
     recipe = recipe.model_copy(update=moved)  # the same pictures in another place are the same data
-    refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags away, or start a new run")
+    refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags out, or start a new run")
     return Begun(recipe, folder)
 
 

@@ -119,7 +119,7 @@ def start_of(path: Path) -> bytes:
 
 
 def why_unreadable(path: Path) -> str:
-    """Why torch refuses a file, distinguished from its outside: nothing in it is run."""
+    """Why torch refuses a file, judged by its outside: nothing in it is run."""
     start = start_of(path)
     if start == b"PK":
         return "a pickle of code, refused because opening it could run anything"

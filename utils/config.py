@@ -217,7 +217,7 @@ class Recipe(Section):
         if self.baseline_heads == "last" and "probed" in self.baselines:
             raise ValueError("probed asks for classifiers at every cut: leave baseline_heads out")
         if self.pretrain.bn_mode == "author" and (self.cache_views or self.cache in ("ram", "disk")):
-            raise ValueError("with drifting BatchNorm nothing can be cached: leave cache and cache_views away")
+            raise ValueError("with drifting BatchNorm nothing can be cached: leave cache and cache_views out")
         if self.init and self.weights:
             raise ValueError("init is where training begins, weights take its place: give one of them")
         if self.init_freeze and (not self.init or self.cl_splits < 1 or self.baselines):

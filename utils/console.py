@@ -29,7 +29,18 @@ class Plain(Console):
         shown = [printable(own) if isinstance(own, str) else own for own in objects]
         super().print(*shown, **options)
         if self.copy and not self.quiet:
-            self.copy.print(*shown, **options)
+            try:
+                self.copy.print(*shown, **options)
+            except OSError as error:  # a full disk: what a run does next will find that out, and says so
+                self.copy = None
+                super().print(f"console.log ends here: {error.strerror}", markup=False)
+
+    def aloud(self, text: str) -> None:
+        """Print a line of this process's own, whichever its rank: what happens to one alone is news to the others."""
+        if self.quiet:
+            print(printable(text), flush=True)
+        else:
+            self.print(text, markup=False)
 
     def on_broken_pipe(self) -> None:
         """Leave it to whoever ends the process: rich would end it with a code of its own."""
@@ -37,7 +48,7 @@ class Plain(Console):
 
 
 def rank() -> int:
-    """This process's number among those of its run; both variables stand before torch is even loaded."""
+    """This process's number among those of its run; both variables are set before torch is even loaded."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
 
 
@@ -69,7 +80,7 @@ def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Itera
 
 @contextmanager
 def said_if_slow(what: str | Callable[[], str]) -> Iterator[None]:
-    """Print one line, or what a function then states, where the block takes more than two seconds."""
+    """Print one line, or what a function then returns, where the block takes more than two seconds."""
 
     def say() -> None:
         console.print(f"{what if isinstance(what, str) else what()} …", markup=False)

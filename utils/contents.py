@@ -67,11 +67,12 @@ COMMON: dict[str, Any] = {
     "recipe": Origin,
     "model": Weights,
     "commit": str,
+    "trained_on": Tensor,
+    "data_identity": dict[str, dict[str, str]],
 }
 DETECTOR: dict[str, Any] = {
-    "anchors": Annotated[
-        list[Annotated[list[Positive], Field(min_length=2, max_length=2)]], Field(min_length=9, max_length=9)
-    ],
+    "anchors": Annotated[list[Pair], Field(min_length=9, max_length=9)],
+    "detector": Text,
     "decode": str,
     "imgsz": Side,
 }
@@ -86,7 +87,7 @@ BACKBONE: dict[str, Any] = {
     "detector_imgsz": Side,
     "metrics": list[Figures],
 }
-TRAINING: dict[str, Any] = {"position": Position, "average": Weights | None, "optimizer": dict[str, Any]}
+TRAINING: dict[str, Any] = {"position": Position, "average": Weights | None, "optimizer": dict[str, Any], "fcn": Text}
 KINDS: dict[str, dict[str, Any]] = {
     "detector": COMMON | DETECTOR | {"metrics": Figures},
     "segmenter": COMMON | {"imgsz": Side, "fcn": Text, "metrics": Figures},

@@ -90,7 +90,7 @@ def own_levels(path: Path) -> Levels | None:
 
 
 def is_deep(path: Path) -> bool:
-    """Whether a picture has more than 8 bits, distinguished from its head; a file that cannot be read has not."""
+    """Whether a picture has more than 8 bits, judged by its head; a file that cannot be read has not."""
     if path.suffix.lower() in EIGHT_BITS:
         return False
     try:
@@ -98,7 +98,7 @@ def is_deep(path: Path) -> bool:
             return dicom.is_deep(path)
         with opened(path) as image:
             return is_deep_image(image)
-    except Exception:  # whoever decodes it states what is wrong
+    except Exception:  # whoever decodes it reports what is wrong
         return False
 
 

@@ -1,6 +1,7 @@
 """Run folders: runs/<kind>/exp, exp2, exp3…; a finished training run holds metrics.json."""
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,11 +69,44 @@ def newest_run(project: Path, *, finished: bool = True, holding: str = "recipe.y
 
 
 def newest_detector(project: Path) -> Path:
-    """The detector of the newest finished run that trained one; where no run has finished, the one that ships."""
+    """The detector of the newest finished run that trained one; where there is none, the one that ships."""
+    return newest_best(project, "detect") or said(project, "a detector", shipped("detector")[:1])[0]
+
+
+def newest_segmenter(project: Path) -> Path:
+    """The segmenter of the newest finished run that trained one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if found := newest_best(project, "segment"):
+        return found
+    hint = "train one with `python train.py --task segment`, or name a checkpoint with --weights FILE"
+    raise UserError("no finished run has a segmenter", where=project / "train", hint=hint)
+
+
+def newest_model(project: Path) -> Path:
+    """The detector or segmenter of the newest finished run that trained one; else the detector that ships."""
+    return newest_best(project, "detect", "segment") or newest_detector(project)
+
+
+def newest_best(project: Path, *tasks: str) -> Path | None:
+    """best.pt of the newest finished run of one of some tasks; None where there is no such run."""
+    found = [run / BEST for run in finished_runs(project) if (run / BEST).exists() and task_of(run) in tasks]
+    return max(found, key=lambda path: (path.parents[1] / FINISHED).stat().st_mtime_ns, default=None)
+
+
+def finished_runs(project: Path) -> list[Path]:
+    """Folders of the training runs that came to their end."""
+    return [path.parent for path in (project / "train").glob(f"*/{FINISHED}")]
+
+
+def task_of(run: Path) -> str:
+    """`detect` or `segment`, as the figures of a finished run say."""
     try:
-        return newest_run(project, holding=BEST) / BEST
-    except UserError:
-        return said(project, shipped("detector")[:1])[0]
+        return str(json.loads((run / FINISHED).read_text()).get("task", "detect"))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def newest_backbones(project: Path) -> list[Path]:
@@ -84,16 +118,16 @@ def newest_backbones(project: Path) -> list[Path]:
     try:
         run = newest_run(project)
     except UserError:
-        return said(project, shipped("backbone"))
+        return said(project, "a backbone", shipped("backbone"))
     if not (found := sorted((run / WEIGHTS).glob("backbone_*.pt"))):
         raise UserError("holds no backbone_*.pt", where=run, hint="name backbone files with --weights")
     return found
 
 
-def said(project: Path, files: list[Path]) -> list[Path]:
+def said(project: Path, what: str, files: list[Path]) -> list[Path]:
     """The files, after a line that they are taken."""
     names, folder = " and ".join(path.name for path in files), files[0].parent.name
-    print(f"weights that ship are used, since no run in {project / 'train'} is finished: {names} in {folder}/")
+    print(f"weights that ship are used, since no finished run in {project / 'train'} has {what}: {names} in {folder}/")
     return files
 
 

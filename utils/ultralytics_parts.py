@@ -114,7 +114,7 @@ def stream(source: str, stride: int, together: int, *, live: bool = False) -> It
     Raises:
         UserError: it cannot be opened.
     """
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is given below, in one line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what cannot be opened is reported below, in one line
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     waits, address = source.lower().startswith(("http://", "https://")), "://" in source or source.isdecimal()
     try:

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -5,12 +6,14 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data import image_cache
 from data.description import load_description
 from data.formats import read_split
-from data.image_cache import keep_images
+from data.image_cache import keep_images, on_disk
 from data.loader import DetectionSet
+from data.records import make_record
 from data.transforms import train_transform
 from utils.config import Augment
 from utils.errors import UserError
@@ -56,3 +59,17 @@ def test_no_room_is_told_with_both_numbers(place: Literal["ram", "disk"], scenes
     monkeypatch.setattr(image_cache, "record_rgb", lambda record: pytest.fail("nothing may be read"))
     with pytest.raises(UserError, match=r"the images of `train` need 2\d{5}\.\d\d GiB, free are [\d.]+ GiB"):
         keep_images(huge, place, tmp_path)
+
+
+def test_another_picture_in_its_place_is_read_again(tmp_path: Path) -> None:
+    """Of the same size: only its date and length distinguish the two files."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    record = make_record(path, (30, 40))
+    first = on_disk(tmp_path, 0, record).pixels
+    Image.new("RGB", (40, 30), "blue").save(path)
+    os.utime(path, ns=(1, 1))
+    second = on_disk(tmp_path, 0, record).pixels
+    assert first is not None
+    assert second is not None
+    assert (first[0, 0].tolist(), second[0, 0].tolist()) == ([255, 0, 0], [0, 0, 255])

@@ -170,8 +170,8 @@ def test_torchscript(overfitted: Path, script: Script, tmp_path: Path, layout: s
 @pytest.mark.parametrize(
     ("flags", "what"),
     [
-        (("--nms", "--layout", "v5"), "leave one of them away"),
-        (("--nms", "--format", "torchscript"), "leave one of them away"),
+        (("--nms", "--layout", "v5"), "leave one of them out"),
+        (("--nms", "--format", "torchscript"), "leave one of them out"),
         (("--format", "darknet", "--precision", "fp16"), "darknet has one layout"),
         (("--precision", "bf16"), "give fp32 or fp16"),
         (("--format", "darknet"), "full width only"),

@@ -87,7 +87,17 @@ def test_what_cannot_be_followed() -> None:
     with pytest.raises(UserError, match="it does not flatten its features"):
         convolutionize(nn.Sequential(nn.Conv2d(3, 4, 3)), (32, 32))
     odd = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(3600, 4), nn.LayerNorm(4))
-    with pytest.raises(UserError, match=r"`3` \(LayerNorm\) stands behind its features"):
+    with pytest.raises(UserError, match=r"`3` \(LayerNorm\) comes after its features"):
         convolutionize(odd, (32, 32))
     with pytest.raises(UserError, match="pools the whole picture amid the features"):
         convolutionize(peers.efficientnet_b0(num_classes=2), (32, 32))
+
+
+def test_one_cell_of_features_that_a_pool_spreads() -> None:
+    """At 32 pixels VGG has a single cell, which its pool repeats 7 × 7 times for the linear layers."""
+    torch.manual_seed(0)
+    model = peers.vgg11(num_classes=5).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        found = convolutionize(model, (32, 32))(images)
+        torch.testing.assert_close(found.flatten(1), model(images), rtol=1e-5, atol=1e-5)

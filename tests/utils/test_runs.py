@@ -1,12 +1,14 @@
 """Folders that are made, kept and looked up."""
 
+import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from utils.errors import UserError
-from utils.runs import FINISHED, located, made, new_run
+from utils.runs import FINISHED, located, made, new_run, newest_detector, newest_model, newest_segmenter
+from utils.zoo import FOLDER
 
 
 def fail_in(context: AbstractContextManager[Path], *names: str) -> None:
@@ -53,3 +55,34 @@ def test_bare_names_are_looked_up_in_the_newest_run(
     assert located(Path("other/best.onnx"), Path("runs")) == Path("other/best.onnx")
     with pytest.raises(UserError, match=r"^none\.onnx: no such file, and no finished run in runs/train has one"):
         located(Path("none.onnx"), Path("runs"))
+
+
+def finished(project: Path, name: str, task: str | None) -> Path:
+    """A run that has ended: with a detector, a segmenter, or backbones alone."""
+    weights = project / "train" / name / "weights"
+    weights.mkdir(parents=True)
+    (weights.parent / "recipe.yaml").write_text("{}")
+    if task:
+        (weights / "best.pt").write_bytes(b"")
+    (weights.parent / "metrics.json").write_text(json.dumps({"task": task} if task == "segment" else {}))
+    return weights / "best.pt"
+
+
+def test_the_newest_of_a_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A segmenter is no detector, and a run of backbones alone has neither."""
+    detector = finished(tmp_path, "a", "detect")
+    segmenter = finished(tmp_path, "b", "segment")
+    finished(tmp_path, "c", None)
+    assert newest_detector(tmp_path) == detector
+    assert newest_segmenter(tmp_path) == segmenter
+    assert newest_model(tmp_path) == segmenter
+    assert not capsys.readouterr().out
+
+
+def test_what_no_run_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(tmp_path, "a", None)
+    assert newest_detector(tmp_path) == newest_model(tmp_path) == FOLDER / "darknet53_detector.pt"
+    assert "since no finished run in" in (said := capsys.readouterr().out)
+    assert "has a detector: darknet53_detector.pt in weights/" in said
+    with pytest.raises(UserError, match="no finished run has a segmenter"):
+        newest_segmenter(tmp_path)

@@ -1,0 +1,40 @@
+"""What a command says, and where."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from utils.console import Plain
+
+
+class Full(io.StringIO):
+    """A file on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def said() -> Plain:
+    return Plain(file=io.StringIO(), highlight=False, soft_wrap=True)
+
+
+def test_a_log_on_a_full_disk_ends_and_says_so(said: Plain) -> None:
+    said.copy = Console(file=Full())
+    said.print("first")
+    said.print("second")
+    assert said.file.getvalue().splitlines() == ["first", "console.log ends here: No space left on device", "second"]  # type: ignore[attr-defined]
+    assert said.copy is None
+
+
+def test_every_rank_is_heard_aloud(said: Plain, capsys: pytest.CaptureFixture[str]) -> None:
+    log = io.StringIO()
+    said.copy = Console(file=log)
+    said.aloud("left out a.jpg")
+    assert said.file.getvalue() == log.getvalue() == "left out a.jpg\n"  # type: ignore[attr-defined]
+    said.quiet = True
+    said.print("not from here")
+    said.aloud("left out b\x1b[2J.jpg")
+    assert capsys.readouterr().out == "left out b\\x1b[2J.jpg\n"
+    assert said.file.getvalue() == "left out a.jpg\n"  # type: ignore[attr-defined]
