@@ -169,9 +169,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
         sample.write(root, size=size)
     elif (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
-        raise UserError(
-            what, where=yaml, hint="delete that folder, which is made anew, or correct `scenes:`"
-        )
+        raise UserError(what, where=yaml, hint="delete that folder, which is made anew, or correct `scenes:`")
     elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
         sample.write_masks(root, size)
 
