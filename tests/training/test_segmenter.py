@@ -16,6 +16,9 @@ import detect
 import export
 import train
 import val
+from data.description import load_description
+from data.formats import read_split
+from data.seen import KEY, numbers
 from models.segmenter import is_segmenter, load_segmenter
 from training.finished import Run
 from training.start import train as train_in_python
@@ -50,6 +53,8 @@ def test_it_learns_from_a_cascaded_backbone(
     run = segmented / "train" / "exp"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["task"] == "segment"
+    learnt = numbers(read_split(load_description(Run.open(run).recipe.data), "train").records)
+    assert torch.load(run / "weights" / "best.pt", weights_only=True)[KEY].tolist() == sorted(learnt)
     assert len(metrics["pretrain"]["cl3"]) == 3
     script(val, "--segment", "--project", segmented, "--bootstrap", 20, "--json", segmented / "figures.json")
     figures = json.loads((segmented / "figures.json").read_text())
