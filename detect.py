@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
-from utils.flags import add_precision, add_threshold_flags, input_size, positive, refuse_flags
+from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, positive, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, new_run, newest_model
@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     add_version_flag(parser)
-    return parser.parse_args()
+    return with_changed(parser)
 
 
 def source_frames(source: str | None, detector: "Detector | Segmenter", stride: int) -> "Iterator[list[Frame]]":
@@ -85,7 +85,7 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
     """Pictures of the source, each with what a detector or a segmenter finds in it.
 
     Raises:
-        UserError: flags about boxes for a segmenter, or about masks for a detector.
+        UserError: flags that only a detector looks at for a segmenter, or about masks for a detector.
     """
     from deployment.stream import found_in, segmented_in
     from models import load_detector
@@ -94,8 +94,8 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
 
     device = pick_device(arguments.device)
     if is_segmenter(weights):
-        flags = ("save_txt", "save_json", "save_crop", "classes", "agnostic_nms")
-        refuse_flags(weights, {f"--{key.replace('_', '-')}": bool(getattr(arguments, key)) for key in flags})
+        others = ("save_txt", "save_json", "save_crop", "classes", "agnostic_nms", "precision")
+        refuse_flags(weights, arguments, (*others, *THRESHOLDS))
         segmenter = load_segmenter(weights, device)
         return segmented_in(
             segmenter, source_frames(arguments.source, segmenter, arguments.vid_stride), arguments.imgsz

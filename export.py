@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from utils.errors import run_cli
-from utils.flags import add_precision, add_threshold_flags, refuse_flags
+from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, newest_model
@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     add_version_flag(parser)
-    return parser.parse_args()
+    return with_changed(parser)
 
 
 def main() -> None:
@@ -54,9 +54,7 @@ def main() -> None:
     from models.segmenter import is_segmenter
 
     if is_segmenter(weights):
-        of_detectors = {"--layout": arguments.layout != "default", "--nms": arguments.nms}
-        of_detectors["--precision"] = arguments.precision != "fp32"
-        refuse_flags(weights, of_detectors)
+        refuse_flags(weights, arguments, ("layout", "nms", "precision", *THRESHOLDS))
         own = {key: getattr(arguments, key) for key in ("format", "data", "pictures")}
         export_segmenter(weights, arguments.file, **own)
         return

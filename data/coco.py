@@ -1,7 +1,7 @@
 """COCO: instances json; a split is `file.json`, or `file.json#part` for its images whose `split` is `part`."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,12 @@ def category_indices(content: Instances, names: list[str], path: Path) -> dict[I
     }
 
 
+def label_finder(labels: dict[Id, int]) -> Callable[[Id], int]:
+    """What gives the class index of the category that an annotation names, −1 for none; "7" is 7 in either place."""
+    written = {str(own): index for own, index in labels.items()}
+    return lambda named: labels.get(named, written.get(str(named), -1))
+
+
 def image_numbers(content: Instances, chosen: list[Entry], path: Path, problems: list[Problem]) -> np.ndarray:
     """[rows] which of the chosen images each annotation belongs to, −1 for others; those of no image are problems."""
     everywhere = {entry["id"] for entry in content.images}
@@ -151,6 +157,11 @@ def image_numbers(content: Instances, chosen: list[Entry], path: Path, problems:
         where = f"{path}, annotation {entry.get('id')}"
         problems.append(Problem(where, f"image_id {entry.get('image_id')} is not among the images", HINT))
     return found
+
+
+def no_category(named: object) -> str:
+    """What is said of an annotation whose category is none of the json."""
+    return f"no category of id {str(named)[:40]}"
 
 
 def entry_value(entry: Entry, key: str | None) -> str | None:
@@ -180,9 +191,8 @@ class Boxes:
         order = np.argsort(numbers, kind="stable")
         order = order[numbers[order] >= 0]
         self.rows, self.images = np.array(content.rows, np.int64)[order], numbers[order]
-        written = {str(own): index for own, index in labels.items()}
-        told = self.annotations.categories
-        self.labels = np.array([labels.get(told[row], written.get(str(told[row]), -1)) for row in self.rows], np.int64)
+        label_of, named = label_finder(labels), self.annotations.categories
+        self.labels = np.array([label_of(named[row]) for row in self.rows], np.int64)
         self.height, self.width = np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2).T
         self.declared_w = self._declared("width", self.width)
         self.declared_h = self._declared("height", self.height)
@@ -256,7 +266,7 @@ class Boxes:
         """What is wrong with an annotation."""
         row, image = int(self.rows[at]), int(self.images[at])
         if self.labels[at] < 0:
-            return f"no category of id {self.annotations.categories[row]}"
+            return no_category(self.annotations.categories[row])
         if row in self.annotations.odd:
             return f"box of {str(self.annotations.odd[row])[:80]} instead of four numbers"
         declared_w, declared_h = self.declared_w[image], self.declared_h[image]

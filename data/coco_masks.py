@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.coco import category_indices, image_paths, json_of
-from data.coco_json import Entry, known, read_instances
+from data.coco import HINT, category_indices, image_paths, json_of, label_finder, no_category, stated
+from data.coco_json import Entry, Id, known, number, read_instances
 from data.masks import Masks
 from data.parsing import decoded
 from data.records import Description, Mask, Problem, Split
 from utils.letterbox import IGNORED
+from utils.limits import PICTURE
 from utils.memory import no_collection
 
-HINT = "correct the json, or delete the annotation"
 FARTHEST = 10  # a point of a polygon is so many sides of its picture away at most
 Size = tuple[int, int]
 
@@ -50,8 +50,8 @@ class Outlines:
             painted[shape_of(outline.segmentation, self.size_hw)] = IGNORED
         single = np.zeros(self.size_hw, np.uint8)
         for outline in (own for own in self.own if not own.crowd):
-            inside, number = shape_of(outline.segmentation, self.size_hw), outline.label + 1
-            single[inside] = np.where((single[inside] == 0) | (single[inside] == number), number, IGNORED)
+            inside, value = shape_of(outline.segmentation, self.size_hw), outline.label + 1
+            single[inside] = np.where((single[inside] == 0) | (single[inside] == value), value, IGNORED)
         found = np.where(single > 0, single, painted)
         if size_hw == self.size_hw:
             return found
@@ -121,9 +121,9 @@ def whole(count: object) -> int:
     Raises:
         ValueError: it is none.
     """
-    if isinstance(count, bool) or not isinstance(count, int | float) or count != int(count):
+    if isinstance(count, bool) or not (own := number(count)).is_integer():
         raise ValueError("counts that are no whole numbers")
-    return int(count)
+    return int(own)
 
 
 def check(segmentation: Any, size_hw: Size) -> None:
@@ -164,7 +164,7 @@ def read_part(description: Description, split: str) -> dict[Path, Mask | Problem
     """Mask of each image in a json, or in a part of it."""
     path, part = json_of(description.root, description.split(split), split)
     content = read_instances(path)
-    labels = category_indices(content, description.names, path)
+    label_of = label_finder(category_indices(content, description.names, path))
     chosen = [entry for entry in content.images if not part or entry.get("split") == part]
     outlines: dict[str, list[Entry]] = defaultdict(list)
     for entry in json.loads(decoded(path.read_bytes()))["annotations"]:
@@ -172,28 +172,41 @@ def read_part(description: Description, split: str) -> dict[Path, Mask | Problem
     found: dict[Path, Mask | Problem] = {}
     for image, entry in zip(image_paths(chosen, description, path)[0], chosen, strict=True):
         try:
-            found[image] = mask_of(entry, outlines[str(entry["id"])], labels)
+            found[image] = mask_of(entry, outlines[str(entry["id"])], label_of)
         except ValueError as error:
             found[image] = Problem(str(image), f"{path.name}, {error}", HINT)
     return found
 
 
-def mask_of(image: Entry, annotations: list[Entry], labels: dict[Any, int]) -> Outlines:
+def mask_of(image: Entry, annotations: list[Entry], label_of: Callable[[Id], int]) -> Outlines:
     """The outlines of an image.
 
     Raises:
-        ValueError: one cannot be painted; says which.
+        ValueError: one cannot be painted, or is of no category; says which.
     """
-    size_hw = (int(image.get("height") or 0), int(image.get("width") or 0))
-    if not all(size_hw):
-        raise ValueError("no width and height of the image")
+    size_hw = stated_size(image)
     own = []
     for entry in annotations:
+        label = label_of(known(entry.get("category_id")))
         try:
             check(entry.get("segmentation"), size_hw)
+            if label < 0:
+                raise ValueError(no_category(entry.get("category_id")))
         except ValueError as error:
             raise ValueError(f"annotation {entry.get('id')}: {error}") from error
-        label = labels.get(known(entry.get("category_id")), -1)
-        if label >= 0:
-            own.append(Outline(label, entry.get("iscrowd") in (1, "1"), entry["segmentation"]))
+        own.append(Outline(label, entry.get("iscrowd") in (1, "1"), entry["segmentation"]))
     return Outlines(size_hw, tuple(own))
+
+
+def stated_size(image: Entry) -> Size:
+    """Height and width of an image as the json states them.
+
+    Raises:
+        ValueError: it does not, or of a picture that is too large to be read.
+    """
+    height, width = (stated(image.get(key)) for key in ("height", "width"))
+    if not (height.is_integer() and width.is_integer()):
+        raise ValueError("no width and height of the image")
+    if fault := PICTURE.too_much(height * width / 1e6):
+        raise ValueError(f"an image of {fault}")
+    return int(height), int(width)

@@ -164,14 +164,27 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     Raises:
         UserError: others are.
     """
-    if not is_folder(root):
-        console.print(f"making the built-in scenes in {root}", markup=False)
+    if (missing := missing_of_scenes(root, size, yaml)) is None:
+        return
+    console.print(f"making {missing} in {root}", markup=False)
+    if is_folder(root):
+        sample.write_masks(root, size)
+    else:
         sample.write(root, size=size)
-    elif (there := sample.counts(root)) != size:
+
+
+def missing_of_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> str | None:
+    """What of the built-in scenes is still to be made; None where so many are there.
+
+    Raises:
+        UserError: others are.
+    """
+    if not is_folder(root):
+        return "the built-in scenes"
+    if (there := sample.counts(root)) != size:
         what = f"{root} holds other scenes: {there.train} + {there.val} + {there.test}"
         raise UserError(what, where=yaml, hint="delete that folder, which is made anew, or correct `scenes:`")
-    elif not is_folder(root / sample.MASKS):  # scenes of before there were masks
-        sample.write_masks(root, size)
+    return None if is_folder(root / sample.MASKS) else "the masks of the built-in scenes"  # older ones have none
 
 
 def load_description(path: Path, *, download: bool = False) -> Description:
@@ -221,14 +234,14 @@ def made_on_first_use(path: Path, *, download: bool) -> str | None:
     """What of a data set is still to be made, unpacked or fetched, as a line; None where all of it is there.
 
     Raises:
-        UserError: the yaml is not right, or an archive is missing that may not be fetched.
+        UserError: the yaml is not right, other scenes are there, or an archive is missing that may not be fetched.
     """
     content = build(DataYaml, read_yaml(path), path)
     root = (path.parent / content.path).resolve()
-    if is_folder(root) or not (content.scenes or content.archives):
+    if content.scenes and (scenes := missing_of_scenes(root, content.scenes, path)):
+        return f"{scenes} are made in {root}"
+    if is_folder(root) or not content.archives:
         return None
-    if content.scenes:
-        return f"the built-in scenes are made in {root}"
     files = [(path.parent / archive.file).resolve() for archive in content.archives]
     missing = [archive for archive, file in zip(content.archives, files, strict=True) if not file.is_file()]
     for archive in missing:

@@ -32,9 +32,14 @@ def mask_names(names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask in a file of its own."""
+    """A mask in a file of its own.
+
+    Attributes:
+        shown: the numbers that it has, without IGNORED, once it was read.
+    """
 
     path: Path
+    shown: tuple[int, ...] = ()
 
     def pixels(self, size_hw: tuple[int, int]) -> np.ndarray:
         """[H, W] uint8 class numbers.
@@ -71,32 +76,38 @@ def with_masks(split: Split, *, strict: bool = False) -> Split:
         strict: the first damaged mask is an error instead of being left out.
 
     Raises:
-        UserError: the data have none; a mask has a number beyond the names.
+        UserError: the data have none, or too many names for one; a mask has a number beyond the names.
     """
     found = masks_of(split)
-    problems = [own for own in found if isinstance(own, Problem)]
+    problems, notices = left_out(split.records, found)
     if strict and problems:
         raise problems[0].error()
-    pairs = list(zip(split.records, found, strict=True))
+    pairs = zip(split.records, found, strict=True)
     records = [replace(record, mask=own) for record, own in pairs if own is not None and not isinstance(own, Problem)]
-    without = [str(record.image) for record, own in pairs if own is None]
     if not records:
         why = f"{problems[0].where}: {problems[0].what}" if problems else "not one picture has a mask"
         hint = "correct it" if problems else "name their folder with `masks:`, or give --task detect"
         raise UserError(f"`{split.name}` has no masks: {why}", where=split.description.yaml, hint=hint)
-    notices = [Notice(f"of {len(pairs)} pictures have no mask and are left out", without)] if without else []
     return replace(split, records=records, problems=[*split.problems, *problems], notices=[*split.notices, *notices])
+
+
+def left_out(records: Sequence[Record], masks: Sequence[Mask | Problem | None]) -> tuple[list[Problem], list[Notice]]:
+    """What is said of the pictures that have a damaged mask, or none."""
+    problems = [own for own in masks if isinstance(own, Problem)]
+    without = [str(record.image) for record, own in zip(records, masks, strict=True) if own is None]
+    return problems, [Notice(f"of {len(masks)} pictures have no mask and are left out", without)] if without else []
 
 
 def masks_of(split: Split) -> Masks:
     """The mask of each record, what is wrong with it, or None where there is none.
 
     Raises:
-        UserError: nothing says where masks are.
+        UserError: nothing says where masks are, or there are too many names for one.
     """
     own = split.description
-    if (folder := own.masks) is not None:
-        return file_masks(split, lambda image: ends_in(folder, image, own.root))
+    refuse_many(own)
+    if own.masks is not None:
+        return [*folder_masks(split, own.masks)]
     if own.format.masks is None:
         what = f"the format `{own.format.name}` has no masks"
         hint = "name a folder of mask files with `masks:`, or give --task detect"
@@ -104,9 +115,25 @@ def masks_of(split: Split) -> Masks:
     return own.format.masks(split)
 
 
+def refuse_many(description: Description) -> None:
+    """Refuse names that a byte a pixel cannot tell from each other.
+
+    Raises:
+        UserError: there are so many.
+    """
+    if len(description.names) >= IGNORED:
+        what = f"{len(description.names)} names, and a mask has numbers for {IGNORED - 1}"
+        raise UserError(what, where=description.yaml, hint="join some of them, or give --task detect")
+
+
 def official_masks(split: Split) -> Masks:
     """Those of a tree of Pascal VOC."""
-    return file_masks(split, lambda image: [image.parent.parent / OFFICIAL / image.stem])
+    return [*file_masks(split, lambda image: [image.parent.parent / OFFICIAL / image.stem])]
+
+
+def folder_masks(split: Split, folder: Path) -> list[MaskFile | Problem | None]:
+    """Those in a folder of masks."""
+    return file_masks(split, lambda image: ends_in(folder, image, split.description.root))
 
 
 def ends_in(folder: Path, image: Path, root: Path) -> list[Path]:
@@ -115,7 +142,7 @@ def ends_in(folder: Path, image: Path, root: Path) -> list[Path]:
     return [folder.joinpath(*parts[start:]) for start in range(len(parts))]
 
 
-def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> Masks:
+def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> list[MaskFile | Problem | None]:
     """Masks in files of their own: each is read once, to see to it that it fits.
 
     Raises:
@@ -133,8 +160,8 @@ def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> Masks:
         return list(pool.map(lambda mask, record: checked(mask, record, split.description), files, split.records))
 
 
-def checked(mask: MaskFile | None, record: Record, description: Description) -> Mask | Problem | None:
-    """A mask file that fits its picture, or what is wrong with it.
+def checked(mask: MaskFile | None, record: Record, description: Description) -> MaskFile | Problem | None:
+    """A mask file that fits its picture, with the numbers that it shows, or what is wrong with it.
 
     Raises:
         UserError: it has a number beyond the names.
@@ -146,35 +173,34 @@ def checked(mask: MaskFile | None, record: Record, description: Description) -> 
         what = found.what.replace("damaged image", "damaged mask")
         return replace(found, what=what, hint="replace the mask, or take its picture off the list")
     numbers = np.unique(found)
-    highest = int(numbers[numbers != IGNORED].max(initial=0))
+    shown = tuple(numbers[numbers != IGNORED].tolist())
+    highest = max(shown, default=0)
     if highest > len(description.names):
         what = f"class number {highest} in a mask, and {len(description.names)} names (0 is the background)"
         raise UserError(what, where=mask.path, hint=f"correct the mask, or `names:` in {description.yaml}")
-    return mask
+    return replace(mask, shown=shown)
 
 
 def read_masked(description: Description, split: str) -> Split:
     """Read one split of a folder of pictures with a folder of masks; an image has the classes that its mask shows.
 
+    Pictures without a mask, or with a damaged one, are left out, counted and named: nobody knows their classes.
+
     Raises:
-        UserError: neither folder nor list of images; no folder of masks; a number beyond the names.
+        UserError: neither folder nor list of images; no folder of masks; a number beyond the names, or too many names.
     """
     if description.masks is None:
         raise UserError("key `masks` is missing", where=description.yaml, hint="name the folder of the masks with it")
+    refuse_many(description)
     paths, notices = split_images(description, split)
     problems: list[Problem] = []
     sizes = readable(paths, problems)
     plain = [make_record(path, size) for path, size in zip(paths, sizes, strict=True) if size is not None]
-    masks = masks_of(Split(split, description, plain))
+    masks = folder_masks(Split(split, description, plain), description.masks)
     records = [
-        replace(record, classes=shown_classes(own, record.size_hw)) for record, own in zip(plain, masks, strict=True)
+        replace(record, classes=np.array([number - 1 for number in own.shown if number], np.int64))
+        for record, own in zip(plain, masks, strict=True)
+        if isinstance(own, MaskFile)
     ]
-    return Split(split, description, records, problems, notices)
-
-
-def shown_classes(mask: Mask | Problem | None, size_hw: tuple[int, int]) -> np.ndarray:
-    """[m] int64 indices of the classes that a mask shows; none where it cannot be read."""
-    if mask is None or isinstance(mask, Problem):
-        return np.zeros(0, np.int64)
-    numbers = np.unique(mask.pixels(size_hw))
-    return (numbers[(numbers > 0) & (numbers != IGNORED)] - 1).astype(np.int64)
+    damaged, missing = left_out(plain, masks)
+    return Split(split, description, records, [*problems, *damaged], [*notices, *missing])

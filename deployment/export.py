@@ -130,16 +130,22 @@ def write_onnx(
     """
     network, example = prepared(detector, layout)
     make_folder(path.parent)
-    exporter, any_size = "torch.export", not detector.entry.one_size
-    with written_whole(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            export_traced(network, example, temporary, any_size=any_size)
-        except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
-            exporter = f"TorchScript exporter, since torch.export failed: {error}"
-            export_scripted(network, example, temporary, any_size=any_size)
+    with written_whole(path) as temporary:
+        exporter = export_somehow(network, example, temporary, any_size=not detector.entry.one_size)
         finish(temporary, detector, layout, suppression)
     return exporter
+
+
+def export_somehow(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> str:
+    """ONNX of the newer of torch's exporters, or of the older one where that fails; says which did it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            export_traced(network, example, path, any_size=any_size)
+        except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
+            export_scripted(network, example, path, any_size=any_size)
+            return f"TorchScript exporter, since torch.export failed: {error}"
+    return "torch.export"
 
 
 def export_traced(network: nn.Module, example: Tensor, path: Path, *, any_size: bool = True) -> None:

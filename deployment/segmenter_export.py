@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from data.masks import mask_names
 from data.records import Record
 from deployment.delivery import say
-from deployment.export import export_scripted, export_traced, pictures_for, real_batch, save_described
+from deployment.export import export_somehow, pictures_for, real_batch, save_described
 from models.segmenter import Segmenter, load_segmenter
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
@@ -53,24 +54,21 @@ def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path |
     make_folder(target.parent)
     with written_whole(target) as temporary, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        write(network, own, temporary, format)
-    say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+        exporter = write(network, own, temporary, format)
+    say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB; {exporter})")
     compare(network, own, target, records)
     return target
 
 
-def write(network: nn.Module, segmenter: Segmenter, path: Path, format: str) -> None:
-    """The file, of any batch and size; ONNX with what it says of itself."""
+def write(network: nn.Module, segmenter: Segmenter, path: Path, format: str) -> str:
+    """The file, of any batch and size; ONNX with what it says of itself. Says what wrote it."""
     example = torch.rand(2, 3, segmenter.imgsz, segmenter.imgsz)  # a batch of 1 would be taken for a constant
     if format == "torchscript":
         torch.jit.trace(network, example).save(str(path))  # type: ignore[no-untyped-call]
-        return
-    try:
-        export_traced(network, example, path, any_size=True)
-    except Exception as error:  # the newer exporter has many ways to fail; the older one is the way out
-        say(f"TorchScript exporter, since torch.export failed: {error}")
-        export_scripted(network, example, path, any_size=True)
+        return "torch.jit.trace"
+    exporter = export_somehow(network, example, path)
     describe(path, segmenter)
+    return exporter
 
 
 def describe(path: Path, segmenter: Segmenter) -> None:
@@ -80,7 +78,7 @@ def describe(path: Path, segmenter: Segmenter) -> None:
     properties = {
         "description": f"{segmenter.head} on a cascade-learned backbone",
         "task": "segment",
-        "names": dict(enumerate(["background", *segmenter.names])),
+        "names": dict(enumerate(mask_names(segmenter.names))),
         "imgsz": [segmenter.imgsz, segmenter.imgsz],
         "stride": EXTRA,
         "commit": segmenter.commit,

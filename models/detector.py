@@ -113,11 +113,10 @@ class Detector(ABC):
         batch_size: int = 16,
     ) -> tuple[Thresholds, int, int]:
         """Thresholds, side of the input and pictures at once, checked."""
-        if batch_size < 1:
-            raise UserError(f"{batch_size}", where="batch_size", hint="give 1 or more")
+        sizes = checked_sizes(self.imgsz if imgsz is None else imgsz, batch_size)
         indices = None if classes is None else class_indices(classes, self.names)
         thresholds = Thresholds(conf_thres, iou_thres, max_det, multi_label, indices, agnostic_nms)
-        return thresholds, self.imgsz if imgsz is None else input_size(str(imgsz)), batch_size
+        return thresholds, *sizes
 
     @torch.inference_mode()
     def _found(
@@ -139,6 +138,17 @@ class Detector(ABC):
                     where=place(picture),
                     levels=self.levels,
                 )
+
+
+def checked_sizes(imgsz: int, batch_size: int) -> tuple[int, int]:
+    """Side of the input and pictures at once.
+
+    Raises:
+        UserError: one is out of its range.
+    """
+    if batch_size < 1:
+        raise UserError(f"{batch_size}", where="batch_size", hint="give 1 or more")
+    return input_size(str(imgsz)), batch_size
 
 
 def class_indices(wanted: Sequence[str | int], names: Sequence[str]) -> tuple[int, ...]:

@@ -8,13 +8,9 @@ from typing import Any
 from PIL import Image
 
 from utils.boxes import Detections
-from utils.draw import draw_detections, save_image
-from utils.errors import UserError
-from utils.files import make_folder
+from utils.draw import draw_detections, picture_file, save_image
 from utils.levels import Levels
 from utils.pictures import Picture, pixels_of
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +59,7 @@ class Found(Detections):
         Raises:
             UserError: another suffix, or the folder cannot be written.
         """
-        path = Path(path)
-        if path.suffix.lower() not in SUFFIXES:
-            raise UserError("is no name for a picture", where=path, hint=f"give one that ends in {', '.join(SUFFIXES)}")
-        make_folder(path.parent)
+        path = picture_file(path)
         save_image(self.plot(), path)
         return path
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.draw import draw_mask, save_image
-from utils.files import make_folder, written_whole
+from utils.draw import draw_mask, picture_file, save_image
+from utils.files import written_whole
 from utils.levels import Levels
 from utils.palette import palette
 from utils.pictures import Picture, pixels_of
@@ -56,22 +56,21 @@ class Segmented:
         """Write `plot` to a file, .jpg or .png, and give its path.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: another suffix, or the folder cannot be written.
         """
-        path = Path(path)
-        make_folder(path.parent)
+        path = picture_file(path)
         save_image(self.plot(), path)
         return path
 
-    def save_mask(self, path: Path) -> Path:
-        """Write the class numbers as a PNG with the palette of Pascal VOC, and give its path.
+    def save_mask(self, path: str | Path) -> Path:
+        """Write the class numbers as a .png with the palette of Pascal VOC, and give its path.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: another suffix, or the folder cannot be written.
         """
+        path = picture_file(path, (".png",))
         image = Image.fromarray(self.mask, "P")
         image.putpalette(palette().tobytes())
-        make_folder(path.parent)
         with written_whole(path) as temporary:
             image.save(temporary, format="PNG")
         return path

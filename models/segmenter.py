@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.backbones import make_backbone
-from models.detector import as_image, place
+from models.detector import as_image, checked_sizes, place
 from models.fcn import FCN, FCNS
 from models.inference import for_inference
 from models.segmented import Segmented
@@ -57,17 +57,23 @@ class Segmenter:
         """
         return next(self.stream([picture]))
 
-    @torch.inference_mode()
     def stream(
         self, pictures: Iterable[Picture], *, imgsz: int | None = None, batch_size: int = 16
     ) -> Iterator[Segmented]:
         """The class of every pixel of each of some pictures, a batch at a time.
 
+        Args:
+            imgsz: side of the square that a picture is scaled into, a multiple of 32, pixels [that of the training].
+            batch_size: pictures that go through the network at once.
+
         Raises:
-            UserError: one cannot be read.
+            UserError: one cannot be read; a number is out of its range, before the first picture is asked for.
         """
-        waiting, side = iter(pictures), imgsz or self.imgsz
-        while some := list(islice(waiting, batch_size)):
+        return self._found(iter(pictures), *checked_sizes(self.imgsz if imgsz is None else imgsz, batch_size))
+
+    @torch.inference_mode()
+    def _found(self, pictures: Iterator[Picture], side: int, batch_size: int) -> Iterator[Segmented]:
+        while some := list(islice(pictures, batch_size)):
             images = [as_image(picture, self.levels) for picture in some]
             batch = torch.stack([letterboxed(image, side) for image in images]).to(self.device).float() / 255
             scores = self.model(batch.contiguous(memory_format=torch.channels_last))

@@ -7,8 +7,9 @@ from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
 from training.update import layer_name, layer_of
-from utils.config import Recipe
+from utils.config import Loss, Recipe
 from utils.errors import UserError
+from utils.flags import spelling
 from utils.tables import near
 
 
@@ -79,6 +80,25 @@ def check_taps(name: str, width: float, head: str) -> None:
 
     with torch.device("meta"):
         FCN(make_backbone(name, width), 1, FCNS.choose(head))
+
+
+def unread(recipe: Recipe) -> list[str]:
+    """A line on what the recipe says and the detector, or the segmenter, does not look at."""
+    segments = recipe.task == "segment"
+    keys: list[str] = []
+    if segments or not DETECTORS[recipe.detector].anchored:
+        keys = [*(f"loss.{key}" for key in Loss.model_fields), "anchors"]
+    keys += ["detector", "multi_scale", "augment.mosaic", "augment.mixup", "augment.closing"] if segments else ["fcn"]
+    flags = [spelling()[key] for key in keys if changed(recipe, key)]
+    who = "a segmenter" if segments else recipe.detector
+    return [f"{who} does not look at {', '.join(flags)}"] if flags else []
+
+
+def changed(recipe: Recipe, key: str) -> bool:
+    """Whether a key, `section.key` where it is in a section, has another value than its default."""
+    section, _, name = key.rpartition(".")
+    own = getattr(recipe, section) if section else recipe
+    return bool(getattr(own, name) != type(own).model_fields[name].default)
 
 
 def check_batches(recipe: Recipe, processes: int) -> None:

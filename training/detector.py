@@ -29,11 +29,10 @@ from training.job import Job
 from training.logs import Logs
 from training.ranks import agree, interleaved
 from utils import checkpoint
-from utils.config import Loss, Recipe
+from utils.config import Recipe
 from utils.console import console
 from utils.device import keep_memory
 from utils.errors import Stopped
-from utils.flags import spelling
 from utils.stop import Stop
 
 
@@ -98,7 +97,7 @@ def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
     """
     recipe, entry = job.recipe, DETECTORS[job.recipe.detector]
     settings = settled_detector(job)
-    for line in [*unread(recipe), *warnings(job)]:
+    for line in warnings(job):
         console.print(line)
     criterion = entry.criterion(entry.decoder(settings), settings).to(job.fabric.device)
     task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
@@ -138,16 +137,6 @@ def settled_detector(job: Job) -> Settings:
     loss = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
     weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
     return Settings(len(job.names), recipe.imgsz, tuple(anchors), loss, weights)
-
-
-def unread(recipe: Recipe) -> list[str]:
-    """A line on what the recipe says and its detector does not look at."""
-    if DETECTORS[recipe.detector].anchored:
-        return []
-    keys = [f"loss.{key}" for key, value in recipe.loss if value != Loss.model_fields[key].default]
-    keys += ["anchors"] if recipe.anchors is not None else []
-    flags = spelling()
-    return [f"{recipe.detector} does not look at {', '.join(flags[key] for key in keys)}"] if keys else []
 
 
 def demanded(split: Split) -> int:

@@ -110,16 +110,17 @@ def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
     return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
 
 
-def learnt_from(recipe: Recipe, detector: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
-    """Numbers of the pictures that backbones and detectors of the run will have learnt from, and what they began with.
+def learnt_from(recipe: Recipe, own: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
+    """Numbers of the pictures that each kind of checkpoint will have learnt from, with those of what it began with.
 
     Args:
-        detector, lesson: training splits.
+        own, lesson: training splits of the detector or segmenter, and of the backbone.
     """
     paths = [begins.path if begins else None, recipe.weights]
     before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
     backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
-    return {"backbone": backbone, "detector": numbers_of(detector.records, backbone)}
+    learnt = numbers_of(own.records, backbone)
+    return {"backbone": backbone, "detector": learnt, "segmenter": learnt}
 
 
 def refuse_nothing(recipe: Recipe, train: Split) -> None:

@@ -23,11 +23,8 @@ from training.job import Job
 from training.logs import Logs
 from training.ranks import agree
 from utils import checkpoint
-from utils.config import Loss, Recipe
-from utils.console import console
 from utils.device import keep_memory
 from utils.errors import Stopped
-from utils.flags import spelling
 from utils.letterbox import IGNORED
 from utils.stop import Stop
 
@@ -91,8 +88,6 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:
         reuse_backbone(model.backbone, job.begins.path, recipe, job.begins.content)
-    for line in unread(recipe):
-        console.print(line)
     task = SegmentationTask(model, job.val, recipe.imgsz, job.fabric, job.stop)
     extra, best = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}, job.weights / "best.pt"
 
@@ -115,12 +110,3 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
         job.save(job.last, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
     job.fabric.barrier()
     return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
-
-
-def unread(recipe: Recipe) -> list[str]:
-    """A line on what the recipe says and a segmenter does not look at."""
-    keys = [f"loss.{key}" for key, value in recipe.loss if value != Loss.model_fields[key].default]
-    keys += [f"augment.{key}" for key in ("mosaic", "mixup") if getattr(recipe.augment, key)]
-    keys += [key for key in ("anchors", "multi_scale") if getattr(recipe, key)]
-    flags = spelling()
-    return [f"a segmenter does not look at {', '.join(flags[key] for key in keys)}"] if keys else []

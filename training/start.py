@@ -10,7 +10,7 @@ from models.backbones import make_backbone
 from models.detectors import DETECTORS
 from models.plan import make_plan, plan_table
 from training import inputs
-from training.check import check_batches, check_names
+from training.check import check_batches, check_names, unread
 from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
@@ -129,7 +129,7 @@ def choose(
 
 
 def show_plan(recipe: Recipe) -> None:
-    """Print what each sub-module will hold and cost; refuses a k that the backbone has not."""
+    """Print what each sub-module will hold and cost, and what is not looked at; refuses a k that is too large."""
     check_names(recipe)
     check_loggers(recipe)
     backbone = make_backbone(recipe.backbone, recipe.width)
@@ -145,6 +145,8 @@ def show_plan(recipe: Recipe) -> None:
             console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
         elif (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
             console.print(f"detector: {recipe.detector}, {size}, epochs {recipe.train.epochs}")
+    for line in [] if recipe.pretrain_only else unread(recipe):
+        console.print(line)
 
 
 def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from utils.boxes import Detections
-from utils.files import written_whole
-from utils.fonts import shown
+from utils.errors import UserError
+from utils.files import make_folder, written_whole
+from utils.fonts import drawing_font, shown
 from utils.palette import palette
 from utils.ultralytics_parts import draw_boxes
 
+SUFFIXES = (".jpg", ".jpeg", ".png")  # of pictures that are written
 TALLEST = 2.0  # height of a picture's place on a page over its width
 TINT = 0.6  # fraction of a class's colour in a pixel of it
 THUMBNAIL = 1280  # longest side of a picture on a page, pixels
@@ -33,7 +35,9 @@ def draw_truth(image: np.ndarray, boxes_xyxy: np.ndarray, labels: np.ndarray, na
 
 
 def draw_mask(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """RGB image under the colours of the classes in a mask [H, W], with a legend; what does not count is white.
+    """RGB image under the colours of the classes in a mask [H, W], with a legend.
+
+    What does not count has the pale colour that Pascal VOC gives it.
 
     Args:
         names: of the classes from 1 on.
@@ -48,14 +52,28 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.n
 def with_legend(picture: Image.Image, classes: Sequence[tuple[str, int]]) -> Image.Image:
     """The picture with names in the colours of their numbers at its upper left corner."""
     side = max(10, picture.height // 24)
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(side)
+    pen = ImageDraw.Draw(picture)
     for place, (name, number) in enumerate(classes):
-        text, top = name if name.isascii() else str(number - 1), place * (side + 2)
+        text, top = shown(name, number - 1), place * (side + 2)
+        font = drawing_font(text, side)
         wide = pen.textlength(text, font=font)
         pen.rectangle((0, top, wide + side + 4, top + side + 1), fill=(255, 255, 255))
         pen.rectangle((0, top, side, top + side), fill=tuple(palette()[number].tolist()))
         pen.text((side + 2, top), text, fill=(0, 0, 0), font=font)
     return picture
+
+
+def picture_file(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
+    """Where a picture is to be written; the folder is there from now on.
+
+    Raises:
+        UserError: the name has another suffix, or the folder cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise UserError("is no name for a picture", where=path, hint=f"give one that ends in {', '.join(suffixes)}")
+    make_folder(path.parent)
+    return path
 
 
 def save_image(image: np.ndarray | Image.Image, path: Path) -> None:

@@ -134,17 +134,26 @@ def add_threshold_flags(
     parser.add_argument("--max-det", type=partial(count, "--max-det"), default=300, help=text)
 
 
-def refuse_flags(weights: Path, given: Mapping[str, bool]) -> None:
-    """Refuse flags about boxes for a segmenter, which finds none.
+def with_changed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """A command line as flags by name, and `changed`: the names of those that do not have their defaults."""
+    arguments = parser.parse_args()
+    arguments.changed = [key for key, value in vars(arguments).items() if value != parser.get_default(key)]
+    return arguments
+
+
+def refuse_flags(weights: Path, arguments: argparse.Namespace, names: Sequence[str]) -> None:
+    """Refuse flags that a segmenter does not look at.
 
     Args:
-        given: flag → whether it was given.
+        arguments: of with_changed.
+        names: of these flags.
 
     Raises:
-        UserError: names the first that was.
+        UserError: names the first that does not have its default.
     """
-    if flag := next((flag for flag, there in given.items() if there), None):
-        raise UserError(f"{weights} is a segmenter, which finds no boxes", where=flag, hint="leave it out")
+    if name := next((name for name in names if name in arguments.changed), None):
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{weights} is a segmenter, which does not look at it", where=flag, hint="leave it out")
 
 
 def share(flag: str, text: str) -> float:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from data.coco_masks import from_runs, runs_of
 from data.description import load_description
 from data.formats import read_split
 from data.mask_set import MaskSet, join_masks
-from data.masks import with_masks
+from data.masks import read_mask, with_masks
 from data.records import Split
 from data.transforms import segment_transform
 from training.same_data import identity
@@ -80,14 +81,33 @@ def test_a_folder_of_masks(tmp_path: Path) -> None:
     whole[:5], whole[5:8] = 2, IGNORED
     masks(tmp_path / "masks", a=whole, b=np.zeros((20, 30)), c=np.zeros((30, 20)))
     plain = read(tmp_path, **FOLDER)
-    assert [own.classes.tolist() for own in plain.records if own.classes is not None] == [[1], [], []]
+    assert [own.classes.tolist() for own in plain.records if own.classes is not None] == [[1], []]
+    assert "c.png: damaged mask (the mask is of 20×30, its picture of 30×20)" in plain.summary()
     split = with_masks(plain)
     assert [own.image.name for own in split.records] == ["a.png", "b.png"]
-    assert "the mask is of 20×30, its picture of 30×20" in split.summary()
     assert split.records[0].mask
     assert np.array_equal(split.records[0].mask.pixels((20, 30)), whole)
     with pytest.raises(UserError, match=r"c.png: damaged mask \(the mask is of 20×30"):
-        with_masks(plain, strict=True)
+        read_split(plain.description, "train", strict=True)
+
+
+def test_masks_are_decoded_once_for_their_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, "a b")
+    masks(tmp_path / "masks", a=np.full((20, 30), 2), b=np.full((20, 30), IGNORED))
+    decoded: list[str] = []
+    monkeypatch.setattr("data.masks.read_mask", lambda path: decoded.append(path.name) or read_mask(path))
+    assert [own.classes.tolist() for own in read(tmp_path, **FOLDER).records if own.classes is not None] == [[1], []]
+    assert sorted(decoded) == ["a.png", "b.png"]
+
+
+def test_more_names_than_a_mask_has_numbers(tmp_path: Path, scenes: Path) -> None:
+    names = [*DIGITS, *(f"n{number}" for number in range(245))]
+    whole = read_split(load_description(write_yaml(tmp_path / "v.yaml", path=str(scenes), names=names)), "train")
+    with pytest.raises(UserError, match=r"v\.yaml: 255 names, and a mask has numbers for 254"):
+        with_masks(whole)
+    assert with_masks(replace(whole, description=replace(whole.description, names=names[:254]))).records
+    with pytest.raises(UserError, match=r"d\.yaml: 255 names, and a mask has numbers for 254"):
+        read(tmp_path, **FOLDER | {"names": names})  # before there is a single picture
 
 
 def test_without_masks(tmp_path: Path, scenes: Path) -> None:
@@ -96,10 +116,11 @@ def test_without_masks(tmp_path: Path, scenes: Path) -> None:
     with pytest.raises(UserError, match=r"a.png: class number 3 in a mask, and 2 names \(0 is the background\)"):
         read(tmp_path, **FOLDER)
     masks(tmp_path / "masks", a=np.full((20, 30), 2))
-    assert "of 2 pictures have no mask and are left out" in with_masks(read(tmp_path, **FOLDER)).summary()
+    assert "train: 1 images, 2 classes, 0 left out" in read(tmp_path, **FOLDER).summary()
+    assert "of 2 pictures have no mask and are left out" in read(tmp_path, **FOLDER).summary()
     Image.new("RGB", (30, 20)).save(tmp_path / "masks" / "a.png")
-    with pytest.raises(UserError, match=r"`train` has no masks: .*a.png: damaged mask \(colours \(RGB\) in place of"):
-        with_masks(read(tmp_path, **FOLDER))
+    with pytest.raises(UserError, match=r"no readable image in `train`.*a.png: damaged mask \(colours \(RGB\) in"):
+        read(tmp_path, **FOLDER)
     with pytest.raises(UserError, match="key `masks` is missing — name the folder of the masks"):
         read(tmp_path, **FOLDER | {"masks": None})
     with pytest.raises(UserError, match=r"`train` has no masks: not one picture has a mask — name their folder"):
@@ -202,6 +223,8 @@ def test_run_lengths_are_those_of_pycocotools() -> None:
         ({"size": [20, 30], "counts": "~~"}, "counts that are no run lengths"),
         ({"size": [30, 20], "counts": [600]}, r"the mask is of \[30, 20\], its picture of \[20, 30\], height first"),
         ({"size": [20, 30]}, "a mask without counts"),
+        ({"size": [20, 30], "counts": [float("inf")]}, "counts that are no whole numbers"),
+        ({"size": [20, 30], "counts": [10**400]}, "counts that are no whole numbers"),
     ],
 )
 def test_a_damaged_outline(segmentation: Any, what: str, tmp_path: Path) -> None:
@@ -209,6 +232,36 @@ def test_a_damaged_outline(segmentation: Any, what: str, tmp_path: Path) -> None
     entry = {"id": 5, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 9, "segmentation": segmentation}
     coco_json(tmp_path, [entry], (20, 30))
     with pytest.raises(UserError, match=f"all.json, annotation 5: {what}"):
+        with_masks(read(tmp_path, images="images", **COCO_DATA))
+
+
+SQUARE = {"id": 5, "image_id": 7, "bbox": [0, 0, 9, 9], "area": 81, "segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]}
+
+
+def test_categories_named_by_a_text(tmp_path: Path) -> None:
+    pictures(tmp_path, "a")
+    coco_json(tmp_path, [SQUARE | {"category_id": "2"}], (20, 30))
+    (record,) = with_masks(read(tmp_path, images="images", **COCO_DATA)).records
+    assert record.labels.tolist() == [1]
+    assert record.mask
+    assert np.unique(record.mask.pixels((20, 30))).tolist() == [0, 2]
+
+
+def test_an_outline_of_no_category_is_not_background(tmp_path: Path) -> None:
+    pictures(tmp_path, "a")
+    coco_json(tmp_path, [SQUARE | {"category_id": 1}, SQUARE | {"id": 6, "category_id": 9}], (20, 30))
+    with pytest.raises(UserError, match=r"`train` has no masks: .*a.png: all.json, annotation 6: no category of id 9"):
+        with_masks(read(tmp_path, images="images", **COCO_DATA))
+
+
+@pytest.mark.parametrize(
+    ("width", "what"),
+    [([40], "no width and height"), ("forty", "no width and height"), (10**9, "an image of 2e.04 megapixels")],
+)
+def test_a_stated_size_that_is_none(width: Any, what: str, tmp_path: Path) -> None:
+    pictures(tmp_path, "a")
+    coco_json(tmp_path, [SQUARE | {"category_id": 1}], (20, width))
+    with pytest.raises(UserError, match=rf"`train` has no masks: .*a.png: all.json, {what}"):
         with_masks(read(tmp_path, images="images", **COCO_DATA))
 
 

@@ -82,3 +82,5 @@ def test_drawn_masks_tint_their_pixels_alone() -> None:
     assert (drawn[60:, 100:] == (100 * 0.4 + np.array(palette()[2]) * 0.6).round()).all()
     assert (drawn[60:, :100] == 100).all()
     assert not np.array_equal(drawn[:20, :60], image[:20, :60]), "the legend"
+    lettered, numbered = (draw_mask(image, mask, ["cat", name]) for name in ("Äpfel", "1"))
+    assert not np.array_equal(lettered, numbered), "there is a font for the name"

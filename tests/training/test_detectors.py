@@ -19,9 +19,9 @@ from maps.detector_study import run_detectors
 from models import load_detector
 from models.detectors import DETECTORS
 from models.trained import load_trained
-from training.check import check_sizes
-from training.detector import unread
+from training.check import check_sizes, unread
 from training.loop import Loop
+from training.start import show_plan
 from utils.config import Recipe
 from utils.errors import UserError
 
@@ -152,7 +152,13 @@ def test_sizes_and_backbones_are_refused_in_time(by_heart: Path, script: Script,
     assert not (tmp_path / "train").exists()
 
 
-def test_what_a_detector_does_not_look_at_is_said() -> None:
+def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     recipe = Recipe.model_validate({"detector": "ssd", "anchors": "auto", "loss": {"anchor_iou": 0.5}})
     assert unread(recipe) == ["ssd does not look at --loss-anchor-iou, --anchors"]
     assert unread(recipe.model_copy(update={"detector": "yolov3"})) == []
+    assert unread(Recipe.model_validate({"fcn": "fcn32s"})) == ["yolov3 does not look at --fcn"]
+    both = recipe.model_copy(update={"task": "segment", "fcn": "fcn32s", "multi_scale": 0.5})
+    wanted = "a segmenter does not look at --loss-anchor-iou, --anchors, --detector, --multi-scale"
+    assert unread(both) == [wanted]
+    show_plan(both.model_copy(update={"width": 0.125}))
+    assert wanted in capsys.readouterr().out

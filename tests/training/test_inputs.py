@@ -1,5 +1,6 @@
 """What a run needs is checked before a folder is made, and by --dry-run alone."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from conftest import CASCADE, Script, write_yaml
 
 import train
 import val
+from data import sample
 from utils.errors import UserError
 
 SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0)
@@ -68,6 +70,21 @@ def test_a_dry_run_makes_no_scenes(script: Script, tmp_path: Path, capsys: pytes
         f"not checked before the run: the built-in scenes are made in {tmp_path / 'scenes'}" in capsys.readouterr().out
     )
     assert [path.name for path in tmp_path.iterdir()] == ["scenes.yaml"]
+
+
+def test_a_dry_run_makes_no_masks_of_older_scenes(
+    script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample.write(tmp_path / "scenes", size=sample.SampleSize(2, 1, 1))
+    shutil.rmtree(tmp_path / "scenes" / sample.MASKS)
+    data = write_yaml(tmp_path / "scenes.yaml", path="scenes", scenes={"train": 2, "val": 1, "test": 1})
+    script(train, "--dry-run", "--data", data, *SMALL, "--project", tmp_path / "runs")
+    what = f"not checked before the run: the masks of the built-in scenes are made in {tmp_path / 'scenes'}"
+    assert what in capsys.readouterr().out
+    assert not (tmp_path / "scenes" / sample.MASKS).exists()
+    write_yaml(data, path="scenes", scenes={"train": 3, "val": 1, "test": 1})
+    with pytest.raises(UserError, match=r"holds other scenes: 2 \+ 1 \+ 1 — correct `scenes:`"):
+        script(train, "--dry-run", "--data", data, *SMALL, "--project", tmp_path / "runs")
 
 
 def test_the_last_checkpoint_is_a_detector_and_no_more(overfitted: Path, script: Script) -> None:

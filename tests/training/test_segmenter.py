@@ -16,6 +16,10 @@ import detect
 import export
 import train
 import val
+from data.description import load_description
+from data.formats import read_split
+from data.seen import KEY, numbers
+from models.segmented import Segmented
 from models.segmenter import is_segmenter, load_segmenter
 from training.finished import Run
 from training.start import train as train_in_python
@@ -50,6 +54,8 @@ def test_it_learns_from_a_cascaded_backbone(
     run = segmented / "train" / "exp"
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["task"] == "segment"
+    learnt = numbers(read_split(load_description(Run.open(run).recipe.data), "train").records)
+    assert torch.load(run / "weights" / "best.pt", weights_only=True)[KEY].tolist() == sorted(learnt)
     assert len(metrics["pretrain"]["cl3"]) == 3
     script(val, "--segment", "--project", segmented, "--bootstrap", 20, "--json", segmented / "figures.json")
     figures = json.loads((segmented / "figures.json").read_text())
@@ -100,6 +106,7 @@ def test_its_onnx_file_says_the_same(
         script(export, "--weights", weights, "--file", tmp_path / f"s.{format_}", "--format", format_)
         out = capsys.readouterr().out
         assert "batch 3, 96×128" in out
+        assert (format_ == "onnx") == ("TorchScript exporter, since torch.export failed: not today" in out)
         assert float(out.split("largest difference ")[1].split(",")[0]) < 1e-4
 
 
@@ -108,8 +115,13 @@ def test_what_does_not_go_together(segmented: Path, scenes_yaml: Path, tmp_path:
     assert is_segmenter(weights)
     assert not is_segmenter(tmp_path / "none.pt")
     for module, flags, what in (
-        (detect, ["--save-txt"], "--save-txt: .* is a segmenter, which finds no boxes"),
-        (export, ["--nms"], "--nms: .* is a segmenter, which finds no boxes"),
+        (detect, ["--save-txt"], "--save-txt: .* is a segmenter, which does not look at it"),
+        (detect, ["--precision", "fp16"], "--precision: .* is a segmenter"),
+        (detect, ["--conf-thres", "0.5"], "--conf-thres: .* is a segmenter"),
+        (detect, ["--iou-thres", "0.5"], "--iou-thres: .* is a segmenter"),
+        (detect, ["--max-det", "3"], "--max-det: .* is a segmenter"),
+        (export, ["--nms"], "--nms: .* is a segmenter, which does not look at it"),
+        (export, ["--conf-thres", "0.5"], "--conf-thres: .* is a segmenter"),
         (export, ["--format", "darknet"], "a segmenter is not written as darknet"),
         (val, ["--map"], "holds `segmenter`, not `detector`"),
         (val, ["--segment", "--conf-thres", "0.5"], "is for --map, and this is --segment"),
@@ -133,6 +145,25 @@ def test_digests_of_former_recipes_stay() -> None:
     assert {key: Recipe.model_fields[key].default for key in ("task", "fcn")} == {
         key: LATER[key] for key in ("task", "fcn")
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [({"batch_size": 0}, "batch_size: 0 — give 1 or more"), ({"imgsz": 100}, "`100`"), ({"imgsz": 0}, "`0`")],
+)
+def test_options_of_a_stream_are_checked_first(segmented: Path, options: dict[str, int], what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        Run.open(segmented / "train" / "exp").segmenter.stream([], **options)
+
+
+@pytest.mark.parametrize("save", ["save", "save_mask"])
+def test_only_pictures_are_written(save: str, tmp_path: Path) -> None:
+    image = np.zeros((8, 9, 3), np.uint8)
+    own = Segmented(image[..., 0], ["cat"], image)
+    with pytest.raises(UserError, match=r"deep/x\.txt: is no name for a picture — give one that ends in"):
+        getattr(own, save)(tmp_path / "deep" / "x.txt")
+    assert not list(tmp_path.iterdir())
+    assert getattr(own, save)(tmp_path / "deep" / "x.png").is_file()
 
 
 RUN = (*FLAGS, "--cl-splits", 0, "--epochs", 2, "--val-every", 2, "--nominal-batch", 4)
