@@ -59,7 +59,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument(
+    report = parser.add_argument(
         "--report",
         type=Path,
         help="with --accuracy and --localise: write Markdown to this file too, its plots beside it",
@@ -75,11 +75,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    groups = add_mode_flags(parser)
+    only = {"accuracy": [report], **add_mode_flags(parser)}
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
     add_version_flag(parser)
-    return parsed_for(parser, mode_of, groups, {"localise": THRESHOLDS, "segment": ("imgsz",)})
+    return parsed_for(parser, mode_of, only, {"localise": (*THRESHOLDS, "report"), "segment": ("imgsz",)})
 
 
 def mode_of(arguments: argparse.Namespace) -> str:
@@ -87,7 +87,7 @@ def mode_of(arguments: argparse.Namespace) -> str:
     return next((mode for mode in ("accuracy", "localise", "segment") if getattr(arguments, mode)), "map")
 
 
-def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._ArgumentGroup]:
+def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
     """What only one of the modes looks at, by mode."""
     from maps.flags import add_map_flags
 
@@ -101,7 +101,7 @@ def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, argparse._Argum
     )
     maps = parser.add_argument_group("with --localise", f"measures: {', '.join(listed('measure'))}")
     add_map_flags(maps, ", ".join(listed("method")))
-    return {"map": boxes, "localise": maps}
+    return {"map": boxes._group_actions, "localise": maps._group_actions}
 
 
 def read_data(
@@ -122,6 +122,8 @@ def read_data(
 def average_precision(arguments: argparse.Namespace) -> None:
     """Find boxes with a detector, draw, write, print; with several detectors, compare them on the same images."""
     weights = arguments.weights or [newest_detector(arguments.project)]
+    if len(weights) > 1 and arguments.save_json:
+        raise UserError("several detectors", where="--save-json", hint="leave it out, or give one detector")
     from evaluation.average_precision import Finding, judge, write_metrics
     from evaluation.comparison import lines_of, same_classes
     from models import Thresholds, load_detector

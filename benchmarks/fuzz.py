@@ -26,7 +26,6 @@ from utils.errors import UserError, run_cli
 from utils.memory import GIB
 
 WAIT_S = 60.0
-WIDTH, HEIGHT = 40, 30
 
 
 def outcome(case: Case, whole: bytes, seed: int) -> str:

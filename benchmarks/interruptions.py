@@ -286,15 +286,17 @@ def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Pat
 
 def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
     """Print what the trials of a scenario came to."""
-    equal = sum(not own["differing"] and not any(own["codes"][-1]) for own in found)
+    hit = [own for own in found if own["hits"]]
+    equal = sum(not (own["differing"] or any(own["codes"][-1]) or "traceback" in own) for own in hit)
     told: dict[str, Any] = {
         "trials": len(found),
+        "undisturbed": len(found) - len(hit),
         "disturbances": sum(own["hits"] for own in found),
         "tracebacks": sum("traceback" in own for own in found),
         "differing": [own["seed"] for own in found if own["differing"]],
     }
     title = f"{kind}, {name}: share of disturbed runs that end bit-equal, with no file left behind"
-    show(title, equal / max(1, len(found)), 1, "the same run undisturbed", **told)
+    show(title, equal / max(1, len(hit)), 1, "the same run undisturbed", **told)
 
 
 def main() -> None:

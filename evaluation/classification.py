@@ -62,7 +62,7 @@ class Metric(Entry):
         of: → [D], a fraction 0–1 for each draw; NaN in draws that do not define it.
         short: the title in few letters.
         lower: whether lower is better.
-        classes: it is distinguished from so many classes on.
+        classes: it is reported from so many classes on.
     """
 
     of: Callable[[Scored], Array]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from data.records import Split
-from evaluation.average_precision import Finding, judged
-from evaluation.learnt import LEAST_GROUPS, groups_of
+from evaluation.average_precision import Finding, judged, share
+from evaluation.learnt import LEAST_GROUPS, enough, groups_of
 from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
 from utils.console import console
@@ -84,7 +84,7 @@ def same_classes(detectors: Sequence[Detector]) -> None:
 def compare(
     detectors: Sequence[tuple[str, str, Detector]], split: Split, finding: Finding, draws: int, *, resize: bool
 ) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Find with each detector; its line and figures, and what `val.py --map` states of each.
+    """Find with each detector; its line and figures, and what `val.py --map` reports of each.
 
     Args:
         detectors: line, seed, detector.
@@ -94,7 +94,7 @@ def compare(
     groups, told = groups_of(split.records), []
     for name, seed, detector in detectors:
         own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
-        console.print(f"{name} {seed}".strip() + f": mAP50 {own.metrics['map50'] or 0:.3f}", markup=False)
+        console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}", markup=False)
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
         lines.setdefault(name, Line(name, {})).runs[seed] = sampled
         told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
@@ -153,19 +153,21 @@ def write_comparison(
     rows = table(lines, SHOWN)
     write_text(folder / "comparison.md", as_markdown(rows) + "\n")
     save_plot(lines, folder / "comparison.png")
-    return f"{about(lines, split)}\n\n{as_terminal(rows)}"
+    return f"{about(lines, split, draws)}\n\n{as_terminal(rows)}"
 
 
-def about(lines: Sequence[Line], split: Split) -> str:
+def about(lines: Sequence[Line], split: Split, draws: int) -> str:
     """On what the lines were judged, and what their intervals are over."""
     note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
-    if len(set(groups_of(split.records))) < LEAST_GROUPS:
+    if not draws:
+        note = "no intervals: nothing was resampled"
+    elif not enough(groups_of(split.records)):
         note = f"no intervals: they need {LEAST_GROUPS} images, or patients, at least"
     return f"{split.description.yaml.name} `{split.name}`, {len(split.records)} images; {note}"
 
 
 def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
-    """What comparison.json holds: figures of each line, differences from the first, and what was given of each run."""
+    """What comparison.json holds: figures of each line, differences from the first, and the figures of each run."""
     first = lines[0]
     return {
         "data": split.description.yaml.name,

@@ -112,7 +112,7 @@ def counted(count: int) -> list[int | str]:
 
 
 def nothing(numbers: Numbers) -> list[dict[str, Any]]:
-    """What is in for an empty list of detections, which pycocotools does not read: a box of no size, score 0."""
+    """What replaces an empty list of detections, which pycocotools does not read: a box of no size, score 0."""
     row = {"image_id": numbers.images[0], "category_id": numbers.categories[0], "score": 0.0}
     return [row | {"bbox": [0.0, 0.0, 0.0, 0.0], "area": 0.0, "iscrowd": 0}]
 

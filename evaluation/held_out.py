@@ -41,7 +41,7 @@ def read_held_out(
     """The split to evaluate on; prints what is in it.
 
     Args:
-        own: the data yaml of the training, where the file states.
+        own: the data yaml of the training, if the file records it.
         names: of the classes that the file was trained on, where the data have to have them.
         trained: the file, for messages.
         levels: that it was trained with, for pictures of more than 8 bits.

@@ -12,6 +12,11 @@ SEED = 0
 LEAST_GROUPS = 5  # images or patients below which no interval says anything
 
 
+def enough(groups: Array) -> bool:
+    """Whether there are so many images, or patients, [N] that an interval over them says anything."""
+    return len(np.unique(groups)) >= LEAST_GROUPS
+
+
 def judged_by(single_label: bool) -> str:
     """The figure that decides: accuracy where there is one class an image, else macro AUC."""
     return "accuracy" if single_label else "auc"
@@ -39,17 +44,23 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array) ->
     low, high = bootstrap(scores, targets, single_label, DRAWS, SEED, (name,), groups).get(name, (0.0, 0.0))
     chance = 1 / targets.shape[1] if single_label else 0.5
     majority = float(targets.mean(0).max()) if single_label else 0.5
-    learnt = low > max(chance, majority) and len(np.unique(groups)) >= LEAST_GROUPS
+    learnt = low > max(chance, majority) and enough(groups)
     return found | {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
+
+
+def told(own: Mapping[str, float], single_label: bool) -> str:
+    """The figure that decides with its interval, where there is one: `top-1 0.910 [0.880, 0.930]`."""
+    name = judged_by(single_label)
+    bounds = f" [{own['low']:.3f}, {own['high']:.3f}]" if "low" in own else ""
+    return f"{METRICS[name].short} {own.get(name, 0):.3f}{bounds}"
 
 
 def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
     word = "learnt" if own["learnt"] else "learnt nothing"
-    figure = f"{METRICS[name].short} {own.get(name, 0):.3f} [{own['low']:.3f}, {own['high']:.3f}]"
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
-    return f"{word}: {figure}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
+    return f"{word}: {told(own, single_label)}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
 
 
 def why_not(own: Mapping[str, float], single_label: bool) -> str | None:

@@ -166,11 +166,17 @@ class Sampled:
         )
         return Sampled(self.names, *parts)
 
+    @property
+    def known(self) -> np.ndarray:
+        """[columns] bool: of which there are enough images, and enough draws that allow a figure, for an interval."""
+        if not len(self.drawn) or len(self.left) < LEAST_GROUPS:
+            return np.zeros(len(self.names), bool)
+        return np.asarray(~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN))
+
     def interval(self, level: float = 0.95) -> np.ndarray:
         """[2, columns] BCa bounds over images (Efron, 1987); NaN where too few of them say anything."""
-        bounds = np.full((2, len(self.names)), np.nan)
-        known = ~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN)
-        if known.any() and len(self.left) >= LEAST_GROUPS:
+        bounds, known = np.full((2, len(self.names)), np.nan), self.known
+        if known.any():
             bounds[:, known] = bca_bounds(self.whole[known], self.drawn[:, known], self.left[:, known], level)
         return bounds
 
@@ -178,17 +184,22 @@ class Sampled:
 def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """[columns] means over runs with several seeds, and [2, columns] bounds over seeds and images.
 
-    Student's t over the seeds and the spread of the resamples, added in quadrature; of one run, its interval.
+    Student's t over the seeds and the spread of the resamples, added in quadrature; of one run, its interval. NaN
+    where the images of a run say too little.
     """
     whole = np.stack([own.whole for own in runs])
     mean = whole.mean(0)
     if len(runs) == 1:
         return mean, runs[0].interval(level)
-    by_image = np.mean([own.drawn for own in runs], 0).var(0, ddof=1)
-    by_seed = whole.var(0, ddof=1) / len(runs)
+    bounds, known = np.full((2, len(mean)), np.nan), np.all([own.known for own in runs], 0)
+    if not known.any():
+        return mean, bounds
+    by_image = np.nanvar(np.mean([own.drawn[:, known] for own in runs], 0), 0, ddof=1)
+    by_seed = whole[:, known].var(0, ddof=1) / len(runs)
     of_seeds, of_images = stats.t.ppf((1 + level) / 2, len(runs) - 1), stats.norm.ppf((1 + level) / 2)
     half = np.sqrt(of_seeds**2 * by_seed + of_images**2 * by_image)
-    return mean, np.stack([mean - half, mean + half])
+    bounds[:, known] = mean[known] - half, mean[known] + half
+    return mean, bounds
 
 
 def figures(own: np.ndarray) -> np.ndarray:

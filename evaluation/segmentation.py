@@ -13,6 +13,7 @@ from data.masks import mask_names
 from data.records import Record
 from data.transforms import eval_transform
 from evaluation.classification import interval, resamples
+from evaluation.learnt import enough
 from evaluation.predict import Clock
 from models.segmenter import winners
 from utils.console import progress
@@ -137,7 +138,12 @@ def segmentation_metrics(
 
 
 def intervals(matrices: np.ndarray, draws: int, groups: np.ndarray | None) -> dict[str, Any]:
-    """95 % intervals [low, high] of the overall figures over resampled images, and the number of resamples."""
+    """95 % intervals [low, high] of the overall figures over resampled images, and the number of resamples.
+
+    None where there are too few images, or groups.
+    """
+    if not enough(np.arange(len(matrices)) if groups is None else groups):
+        return {"draws": draws, **dict.fromkeys(overall(matrices[0]))}
     flat = matrices.reshape(len(matrices), -1).astype(np.float64)
     drawn = [
         overall(row.reshape(matrices.shape[1:]))

@@ -1,9 +1,7 @@
-"""Maps that cost nothing to make, which a network must beat: random, the centre, the mean box, edges."""
+"""Maps that cost nothing to make, which a network must beat: random, the centre, edges."""
 
 import numpy as np
 from scipy import ndimage
-
-from maps.overlap import box_mask
 
 
 def random_maps(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -15,11 +13,6 @@ def centre_map(height: int, width: int) -> np.ndarray:
     """[H, W] a Gaussian in the middle, of a quarter of each side."""
     ys, xs = (np.arange(side) + 0.5 - side / 2 for side in (height, width))
     return np.asarray(np.exp(-((ys[:, None] / height) ** 2 + (xs[None] / width) ** 2) * 8))
-
-
-def mean_box_map(boxes: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """[H, W] the fraction of training images whose boxes [n, 4], in pixels of this size, hold a pixel."""
-    return np.mean([box_mask(own, height, width) for own in boxes], 0)
 
 
 def edge_maps(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How well the maps of a layer can say places apart: how many of its cells are inside the picture.
+"""How well the maps of a layer can distinguish places: how many of its cells are inside the picture.
 
 A map of two by two cells covers most of a picture whatever it marks: a box in it says next to nothing of the network.
 """
@@ -30,6 +30,11 @@ class Cells:
     stride: float
     offset: float
 
+    @classmethod
+    def spread(cls, count: int, side: int) -> "Cells":
+        """So many cells that share out a side of the image evenly."""
+        return cls(count, side / count, (side / count - 1) / 2)
+
     def inside(self, lengths: np.ndarray, side: int) -> np.ndarray:
         """[n] how many of their middles are in pictures of these lengths [n], in the middle of a side of the image."""
         middles, border = self.stride * np.arange(self.count) + self.offset, (side - lengths[:, None]) / 2
@@ -53,7 +58,7 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
         own = found.setdefault(structure_of(file), {})
         for layer, (cut, count) in enumerate(zip(file.cuts, counts, strict=True)):
             if stretched:
-                own[cut] = Cells(count, side / count, (side / count - 1) / 2)
+                own[cut] = Cells.spread(count, side)
             else:
                 frame = network.frame(layer, (side, side))
                 own[cut] = Cells(count, frame.stride, frame.offset)

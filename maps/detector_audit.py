@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maps.detector_cases import OUTCOMES, BoxCases, Outcome, Targets, of_predictions, outcomes
+from maps.detector_cases import BoxCases, Outcome, Targets, of_predictions, outcomes
 from maps.detector_kinds import DETECTOR_MAPS, detector_explanations
 from maps.detector_network import Answers, ExplainedDetector
 from maps.detector_plan import DetectorFile, DetectorPlan
@@ -18,7 +18,7 @@ from maps.overlap import box_mask
 from utils.letterbox import Letterbox
 
 OWN_BOX = ("pointing", "mass")  # measured of each detection against the box that it claims
-HIT, MISSED = OUTCOMES[0], "missed"
+MISSED = "missed"
 
 
 @dataclass

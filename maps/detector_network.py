@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from maps.cells import Cells
 from maps.explained import STRETCH
 from maps.frame import Frame
 from maps.receptive import frames
@@ -67,10 +68,11 @@ class ExplainedDetector(nn.Module):
         """Where it computes."""
         return next(self.parameters()).device
 
-    def cells(self, imgsz: int) -> list[int]:
-        """Cells along a side of each tap, of an image of imgsz × imgsz pixels."""
+    def cells(self, imgsz: int) -> dict[int, Cells]:
+        """Tap → its cells, in an image of imgsz × imgsz pixels."""
         with torch.no_grad():
-            return [own.shape[-1] for own in self.read(torch.zeros(1, 3, imgsz, imgsz, device=self.device))]
+            found = self.read(torch.zeros(1, 3, imgsz, imgsz, device=self.device))
+        return {tap: Cells.spread(own.shape[-1], imgsz) for tap, own in zip(self.taps, found, strict=True)}
 
     def frame(self, place: int, size: Sequence[int]) -> Frame | None:
         """Where the cells of a tap are in images of height and width; None: they share it out evenly.

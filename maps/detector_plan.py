@@ -1,6 +1,6 @@
 """What is explained of which detectors: their files, the images and boxes, and what cannot be compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from maps.seen import explained_images, seen_by
 from models.darknet_weights import is_darknet
 from models.decode import Thresholds
 from models.trained import TrainedDetector, load_trained
-from models.yolov3 import STRIDES
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -39,7 +38,7 @@ class DetectorFile:
 
     Attributes:
         method: the pre-training: `cl3`, `e2e`, `scratch` …; the name of the file where it does not say.
-        map50: on the validation images of its training, where the file states.
+        map50: on the validation images of its training, if the file records it.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
@@ -65,7 +64,7 @@ class DetectorFile:
 
     @property
     def data(self) -> Path | None:
-        """The data yaml that it was trained on, where the file states."""
+        """The data yaml that it was trained on, if the file records it."""
         return self.detector.data
 
     @property
@@ -164,12 +163,8 @@ class DetectorPlan(Plan):
         case = "image and class" if self.explain_boxes == "true" else "true box"
         return f"({case}) of {len(self.split.records)} images, shown as {self.view.about}"
 
-    def coarse_taps(self, taps: Sequence[int]) -> frozenset[int]:
+    def coarse_taps(self, cells: Mapping[int, Cells]) -> frozenset[int]:
         """The taps that have too few cells inside most pictures to be judged."""
-        cells = {
-            tap: Cells(self.view.imgsz // stride, stride, (stride - 1) / 2)
-            for tap, stride in zip(taps, STRIDES[-len(taps) :], strict=True)
-        }
         return coarse_cuts(cells, short_sides(self.view, self.split.records), self.view.imgsz)
 
     def doubts(self) -> list[str]:

@@ -80,7 +80,7 @@ def columns_of(
         assert isinstance(cases, BoxCases), "a DetectorPlan gives these"
         return detector_explanations(network, cases, plan.kinds, choose, masks, plan.device)
 
-    coarse = plan.coarse_taps(network.taps)
+    coarse = plan.coarse_taps(network.cells(plan.view.imgsz))
     return [
         Column(
             line, seed, kind, own.cuts(network.taps), explain,

@@ -1,4 +1,4 @@
-"""What a report on detectors says besides its measures: what taps can say, what was explained, what was found."""
+"""What a report on detectors says besides its measures: what taps can resolve, what was explained, what was found."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 
 from data.records import Record
 from maps.cells import FEWEST as FEWEST_CELLS
+from maps.cells import short_sides
 from maps.detector_audit import MISSED, OWN_BOX, Audit
 from maps.detector_cases import OUTCOMES, OVERLAP
 from maps.detector_kinds import DETECTOR_MAPS
@@ -22,7 +23,7 @@ Table = list[list[str]]
 def beside(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Beside:
     """Notes, tables, numbers and sheets of a study of detectors."""
     taps = tap_rows(plan, network)
-    tables = [("What each tap can say", as_table(taps)), ("What is explained", answer_table(audits))]
+    tables = [("What each tap can resolve", as_table(taps)), ("What is explained", answer_table(audits))]
     sheets: dict[str, list[Row]] = {}
     if plan.explain_boxes == "detections":
         tables += [("What was found", found_table(audits)), ("Maps against the box that each detection claims",
@@ -32,11 +33,11 @@ def beside(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audi
     numbers: dict[str, Any] = {"explain_boxes": plan.explain_boxes, "taps": taps, "answers": answers}
     if "drise" in plan.kinds:
         numbers["masks"] = plan.masks
-    return Beside(notes(plan, taps), tables, numbers, sheets)
+    return Beside(notes(plan), tables, numbers, sheets)
 
 
-def notes(plan: DetectorPlan, taps: Sequence[Row]) -> list[str]:
-    """Lines below the heading: what was explained, what the letters mean, which maps are coarse, what is left out."""
+def notes(plan: DetectorPlan) -> list[str]:
+    """Lines below the heading: what was explained, what the letters mean, what is left out."""
     true = (
         "Explained is the highest score of the class among the answers that its true boxes can claim: those that "
         f"overlap one by {OVERLAP} IoU or more, and the one that overlaps each most"
@@ -66,16 +67,16 @@ def tap_rows(plan: DetectorPlan, network: ExplainedDetector) -> list[Row]:
     fits = [Letterbox.fit(record.size_hw, imgsz) for record in records]
     sides = np.concatenate([narrow_sides(own) * fit.scale for own, fit in zip(records, fits, strict=True)])
     rows: list[Row] = []
-    for tap, cells in zip(network.taps, network.cells(imgsz), strict=True):
-        stride = imgsz // cells
+    lengths = short_sides(plan.view, records)
+    for tap, cells in network.cells(imgsz).items():
         rows.append(
             {
                 "tap": f"b{tap}",
-                "pixels a cell": stride,
-                "cells": f"{cells} × {cells}",
+                "pixels a cell": round(cells.stride),
+                "cells": f"{cells.count} × {cells.count}",
                 "reaches heads": ", ".join(f"/{own}" for own in network.reach[tap]),
-                FEW: sum(min(fit.size_hw) < FEWEST_CELLS * stride for fit in fits),
-                "boxes narrower than a cell": int((sides < stride).sum()),
+                FEW: int((cells.inside(lengths, imgsz) < FEWEST_CELLS).sum()),
+                "boxes narrower than a cell": int((sides < cells.stride).sum()),
             }
         )
     return rows

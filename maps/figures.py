@@ -166,11 +166,10 @@ def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarra
     """A line with its interval; of some cases, without."""
     colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
     means = line.mean(measure) if only is None else mean_known(line.values[measure][:, only], (0, 1))
-    seeds = f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
     if line.coarse:  # shown, and not judged
         axis.plot(line.cuts, means, color="0.8", marker=marker, markerfacecolor="white", zorder=1)
     known = [own if cut in line.judged else np.nan for cut, own in zip(line.cuts, means, strict=True)]
-    axis.plot(line.cuts, known, color=colour, marker=marker, label=f"{line.name}{seeds}")
+    axis.plot(line.cuts, known, color=colour, marker=marker, label=shown_name(line))
     rows = by_cut(line, means)
     if only is None:
         low, high = line.intervals[measure]

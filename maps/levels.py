@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from evaluation.learnt import groups_of
 from maps.lines import Line, bounds_together
 from maps.localise import BASELINE, MEAN_BOX, Study
 from maps.measures import MEASURES
 from maps.networks import UNTRAINED, is_untrained
-from maps.regions import CONSTANT, Region
+from maps.regions import CONSTANT, Region, judged_on
 from maps.statistics import Resamples, mean_known
 
 LEVEL = 0.95
@@ -36,7 +37,12 @@ class Level:
     @property
     def not_above(self) -> list[int]:
         """Cuts whose difference is not sure to be above 0."""
-        return [cut for cut, low in zip(self.cuts, self.bounds[0], strict=True) if not low > 0]
+        return [cut for cut, low in zip(self.cuts, self.bounds[0], strict=True) if low <= 0]
+
+    @property
+    def unknown(self) -> list[int]:
+        """Cuts whose difference has no interval."""
+        return [cut for cut, low in zip(self.cuts, self.bounds[0], strict=True) if np.isnan(low)]
 
 
 def levels(study: Study, lines: Sequence[Line], draws: int) -> list[Level]:
@@ -103,15 +109,35 @@ def sentence(found: Sequence[Level]) -> str:
     """Which rows do not beat what was not trained; levels of one table."""
     if not found:
         return ""
-    if all(np.isnan(own.bounds).all() for own in found):
+    judged, parts = [own for own in found if own.cuts], []
+    if judged and all(len(own.unknown) == len(own.cuts) for own in judged):
         return "Without intervals nothing is said of what costs no training."
-    parts = []
-    for rival in dict.fromkeys(own.rival for own in found):
-        of_rival = [own for own in found if own.rival == rival]
-        rows = [f"{own.line} at {spans(own.not_above, own.cuts)}" for own in of_rival if own.not_above]
-        name = rival_name(rival)
-        parts.append(f"Not above {name}: {', '.join(rows)}." if rows else f"Every judged row is above {name}.")
+    for rival in dict.fromkeys(own.rival for own in judged):
+        of_rival = [own for own in judged if own.rival == rival]
+        behind, unknown = (
+            [f"{own.line} at {spans(cuts, own.cuts)}" for own, cuts in zip(of_rival, every, strict=True) if cuts]
+            for every in ([own.not_above for own in of_rival], [own.unknown for own in of_rival])
+        )
+        above = any(len(own.cuts) > len(own.not_above) + len(own.unknown) for own in of_rival)
+        parts.append(verdict("above", rival_name(rival), behind, unknown, above=above))
+    if coarse := list(dict.fromkeys(own.line for own in found if not own.cuts)):
+        parts.append(f"Too coarse to be judged at any cut: {', '.join(coarse)}.")
     return " ".join(parts) + " (Paired 95 % intervals of the difference.)"
+
+
+def verdict(word: str, rival: str, behind: Sequence[str], unknown: Sequence[str], *, above: bool) -> str:
+    """Which rows of a table beat a rival, by the lower bounds of their differences: > 0, ≤ 0, or none at all.
+
+    Args:
+        word: what it is to beat it: `above`.
+        behind, unknown: rows whose bound is ≤ 0; those that have none.
+        above: whether there are others.
+    """
+    said = [f"Not {word} {rival}: {', '.join(behind)}."] if behind else []
+    said += [f"No interval of the difference from {rival}: {', '.join(unknown)}."] if unknown else []
+    if above and not behind:
+        said.insert(0, f"Every {'other' if unknown else 'judged'} row is {word} {rival}.")
+    return " ".join(said)
 
 
 def rival_name(rival: str) -> str:
@@ -136,8 +162,9 @@ def spans(cuts: Sequence[int], of: Sequence[int]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def region_levels(regions: Sequence[Region], draws: int) -> list[Level]:
+def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[Level]:
     """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image."""
+    groups = groups_of(judged_on(study.plan)).tolist() if regions else []
     lines = dict.fromkeys(region.line for region in regions)
     trained = [name for name in lines if name != CONSTANT and not is_untrained(name)]
     found = []
@@ -147,11 +174,15 @@ def region_levels(regions: Sequence[Region], draws: int) -> list[Level]:
             cuts = sorted({region.cut for region in regions if region.line == name})
             sides = [np.stack([ious_at(regions, own, cut) for cut in cuts], 2) for own in (name, rival)]
             one = sides[0].mean(0) - sides[1].mean(0)
-            bound = Resamples(len(one), draws=draws).interval(one[None])
+            bound = Resamples(len(one), groups, draws=draws, seed=study.plan.rule.seed).interval(one[None])
             found.append(Level(name, "regions", "miou", rival, tuple(cuts), widened(one, bound, sides)))
     return found
 
 
 def ious_at(regions: Sequence[Region], line: str, cut: int) -> np.ndarray:
-    """[runs, N] IoU of each image at a cut; the constant box is the same at all."""
-    return np.stack([own.ious for own in regions if own.line == line and own.cut in (cut, 0)])
+    """[seeds, N] IoU of each image at a cut, the mean over the runs on one backbone; the constant box is one at all."""
+    runs: dict[int, list[np.ndarray]] = defaultdict(list)
+    for own in regions:
+        if own.line == line and own.cut in (cut, 0):
+            runs[own.seed].append(own.ious)
+    return np.stack([np.mean(own, 0) for own in runs.values()])

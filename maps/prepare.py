@@ -154,13 +154,14 @@ def largest_cell(plan: Plan) -> float:
 def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
 
-    Cascaded networks have no say in it, nor have layers that are too coarse: what suits them would favour them.
+    Each network counts the same, however many of its cuts are judged. Cascaded networks have no say in it, nor have
+    layers that are too coarse: what suits them would favour them.
     """
     files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
     fill(columns, asked.cases(records, "percentile"), plan.rule)
-    means = {p: np.mean([column.judged(f"iou_{p}") for column in columns]) for p in PERCENTILES}
+    means = {p: np.mean([column.judged(f"iou_{p}").mean() for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
 
 
@@ -172,7 +173,7 @@ def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> 
     """
     name, records = held_out(plan.split, shown, seen)
     if not records:
-        what = f"No other image is left that no network has learnt from: the percentile {plan.rule.percentile} is given"
+        what = f"No other image is left that no network has learnt from: the percentile {plan.rule.percentile} is used"
         return replace(plan, notes=(*plan.notes, what))
     chosen = choose_percentile(plan, own := sample(records, TUNED_ON))
     count = len({record.image for record in own})

@@ -30,8 +30,8 @@ def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu"
     """The frame of each layer for images of a size, or why it has none.
 
     There is none where a cell depends on the whole image, where cells are not spaced evenly, or differently in the two
-    directions. A factor that is pooled from the whole image, as in squeeze-and-excitation, states a cell how much to
-    say and not where to look: it does not count.
+    directions. A factor that is pooled from the whole image, as in squeeze-and-excitation, scales what a
+    cell says and does not move where it looks: it does not count.
 
     Args:
         run: must not change the network.

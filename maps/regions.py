@@ -80,15 +80,19 @@ def propose(plan: Plan) -> list[Region]:
         raise UserError(
             "no training images with boxes beside those that are explained", where=own, hint="leave out --regions"
         )
-    judged_on = sample(plan.split.records, JUDGED)
     named = [*trained_networks(plan), *untrained_networks(plan)]
     count = Counter(own.line for own in named)
     found: list[Region] = []
     for network in named:
-        train, test = (grid(plan, network, records) for records in (plan.training, judged_on))
+        train, test = (grid(plan, network, records) for records in (plan.training, judged_on(plan)))
         for run in range(math.ceil(RUNS / count[network.line])):
             found += fitted(network, run, train, test)
     return [*found, constant_box(train, test)]
+
+
+def judged_on(plan: Plan) -> list[Record]:
+    """The held-out images that Region.ious are of."""
+    return sample(list(plan.split.records), JUDGED)
 
 
 def fitted(named: Named, run: int, train: Grid, test: Grid) -> list[Region]:

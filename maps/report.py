@@ -15,7 +15,7 @@ from maps.figures import charts
 from maps.gallery import galleries
 from maps.kinds import title_of
 from maps.lime_pictures import pipeline
-from maps.lines import Line, shown_name
+from maps.lines import shown_name
 from maps.localise import Study
 from maps.measures import MEASURES
 from maps.overlay import as_jpeg, as_uri
@@ -112,19 +112,13 @@ def page(summary: Summary, claims: Sequence[Claim], command: str, plots: list[Pl
         claims=claims,
         command=command,
         cuts=(deepest := max(trained, key=lambda line: len(line.cuts))).cuts,
-        start=last_judged(deepest),
+        start=deepest.ends[1],
         groups=groups,
         pipeline=lime_steps(summary.study) if groups else None,
         plots=plots,
         tables=tables(summary),
         measures=[own for own in MEASURES.values() if own.about and any(own.name in line.values for line in trained)],
     )
-
-
-def last_judged(line: Line) -> int:
-    """Place among the cuts of a line of the last one that is not too coarse; the last of all, if every one is."""
-    judged = [place for place, cut in enumerate(line.cuts) if cut not in line.coarse]
-    return judged[-1] if judged else len(line.cuts) - 1
 
 
 def subtitle(summary: Summary) -> str:

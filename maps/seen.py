@@ -15,7 +15,7 @@ class Trained(Protocol):
 
     Attributes:
         learnt: numbers of the pictures; None where the file does not say.
-        data: the data yaml of its training, where the file states.
+        data: the data yaml of its training, if the file records it.
         trained: what of the recipe holds images out of it.
     """
 
@@ -44,14 +44,14 @@ def seen_by(files: Sequence[Trained]) -> Seen:
     """What any of them has learnt from; of a file that does not say, what its data yaml says today."""
     found = frozenset[int]().union(*(file.learnt for file in files if file.learnt is not None))
     silent = [file for file in files if file.learnt is None]
-    notes = {}
+    notes = []
     for file in {repr((file.data, file.trained)): file for file in silent}.values():
-        who = ", ".join(own.path.name for own in silent if own.data == file.data)
+        who = ", ".join(own.path.name for own in silent if (own.data, own.trained) == (file.data, file.trained))
         own = as_of_today(file)
-        so = f"taken is what {file.data.name} says today" if file.data and own else "and its data cannot be read"
-        notes[who] = f"{who}: not known what it learnt from; {so}"
+        used = f"those of {file.data.name} as it is today are used" if file.data and own else "its data cannot be read"
+        notes.append(f"{who}: the file does not record its training pictures; {used}")
         found |= own
-    return Seen(found, tuple(notes.values()))
+    return Seen(found, tuple(notes))
 
 
 def as_of_today(file: Trained) -> frozenset[int]:

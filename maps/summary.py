@@ -123,7 +123,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     taught = study.plan.untaught() is None
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples if taught]
     percentile = study.plan.rule.percentile
-    beside, boxes = levels(study, lines, draws), region_levels(regions, draws)
+    beside, boxes = levels(study, lines, draws), region_levels(study, regions, draws)
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes)
 
 

@@ -91,7 +91,7 @@ def shown(value: Any) -> str:
 def end_table(runs: Sequence[Compared]) -> list[list[str]]:
     """What the runs reached on their own validation pictures at their end, a row each; header first."""
     figures = [name for name in ("map", "map50", "map75", "miou") if any(name in run.metrics for run in runs)]
-    rows = [["run", *figures, "top-1 at the last cut", "hours"]]
+    rows = [["run", *figures, "last classifier", "hours"]]
     for run in runs:
         own = [number(run.metrics.get(name)) for name in figures]
         hours = number(run.metrics["seconds"] / 3600, 2) if run.metrics else "not finished"
@@ -100,13 +100,14 @@ def end_table(runs: Sequence[Compared]) -> list[list[str]]:
 
 
 def backbones(metrics: Mapping[str, Any]) -> str:
-    """Accuracy of each backbone's last classifier with its interval, as in `cl3 0.91 [0.88, 0.93]`."""
-    told = []
+    """The figure of each backbone's last classifier with its interval, as in `cl3 top-1 0.910 [0.880, 0.930]`."""
+    from evaluation.learnt import judged_by, told
+
+    single_label, found = metrics.get("judged_by") in (None, judged_by(True)), []
     for method, stages in metrics.get("pretrain", {}).items():
-        last = stages[-1]
-        bounds = f" [{last['low']:.3f}, {last['high']:.3f}]" if "low" in last else ""
-        told.append(f"{method} {last['accuracy']:.3f}{bounds}" + ("" if last.get("learnt", 1) else ", learnt nothing"))
-    return "; ".join(told) or "–"
+        nothing = "" if stages[-1].get("learnt", 1) else ", learnt nothing"
+        found.append(f"{method} {told(stages[-1], single_label)}{nothing}")
+    return "; ".join(found) or "–"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -139,7 +140,7 @@ def judge(runs: Sequence[Compared], arguments: "argparse.Namespace") -> "Judged 
     named = [(*lines[own.path], own) for own in detectors]
     found, told = compare(named, split, finding, arguments.bootstrap, resize=True)
     return Judged(
-        about(found, split),
+        about(found, split, arguments.bootstrap),
         found,
         table(found, SHOWN),
         side_by_side(detectors, [" ".join(filter(None, lines[own.path])) for own in detectors], split, arguments),

@@ -35,7 +35,7 @@ Where the paper's own data could not be had, its numbers are *data not available
 
 
 class Evidence(Section):
-    """Where a study states something of a claim: a figure of a report on maps, or a measure of methods in a table.
+    """Where a study is evidence for a claim: a figure of a report on maps, or a measure of methods in a table.
 
     Attributes:
         study: name of its yaml and of its folder under results.
@@ -130,7 +130,7 @@ def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
     settings = build(StudyYaml, read_yaml(yaml), yaml)
     unknown = [name for name in evidence.methods if name not in settings.methods]
     if unknown or settings.table is None or evidence.measure not in settings.table.measures:
-        what = f"states no {evidence.measure} of {', '.join(unknown or evidence.methods)}"
+        what = f"has no {evidence.measure} for {', '.join(unknown or evidence.methods)}"
         raise UserError(what, where=yaml, hint="correct the ledger's yaml")
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     values = {

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from studies.gate import Lesson, reason
+from studies.gate import NOT_TESTED, Lesson, reason
 from studies.recipe import RUNS
+from studies.runs import State
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import csv_text, write_text, written_whole
@@ -81,29 +82,37 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
     Raises:
         UserError: the study was run, but has no such sides or measure.
     """
-    if source.report is None:
-        path, read = results / source.study / "runs.csv", of_table
-    elif source.map:
-        path, read = results / source.study / source.report / "localise.json", of_maps
-    else:
-        path, read = results / source.study / f"{source.report}.json", of_accuracy
+    read = of_table if source.report is None else of_maps if source.map else of_accuracy
+    path = file_of(source, results)
     if not path.exists():
         return []
     try:
         up, right = (read(source, path.read_text(), side) for side in source.sides)
     except KeyError:
-        what = f"states no {source.measure} of {' and '.join(source.sides)}"
+        what = f"has no {source.measure} for {' and '.join(source.sides)}"
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
     return [Point(panel.title, source.label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 
+def file_of(source: Source, results: Path) -> Path:
+    """Where a study publishes what a source is read from."""
+    own = results / source.study
+    if source.report is None:
+        return own / RUNS
+    return own / source.report / "localise.json" if source.map else own / f"{source.report}.json"
+
+
 def why_none(source: Source, results: Path) -> str:
     """What a legend says of a source without points."""
     path = results / source.study / RUNS
-    rows = csv.DictReader(path.read_text().splitlines()) if path.exists() else ()
+    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     untaught = any(row["method"] in source.sides and row.get("learnt") == "no" for row in rows)
-    return "not tested" if untaught or (source.map and path.exists()) else "not run"
+    if untaught or (source.map and file_of(source, results).exists()):
+        return NOT_TESTED
+    # A report is of runs that train the methods on both of its sides together.
+    done = [row["method"] for row in rows if row.get("state") == State.DONE]
+    return "not finished" if any(source.report or method in source.sides for method in done) else State.OPEN
 
 
 def of_table(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:

@@ -49,13 +49,13 @@ class Gallery(Section):
 
 
 class Table(Section):
-    """What every run's detector is given by, one row a method.
+    """What every run's detector is reported with, one row a method.
 
     Attributes:
         split: what is reported; every choice was made on another.
         measures: keys of the metrics file, the columns.
-        reference: method that differences of all others are given against; None for none.
-        pairs: methods whose difference is given, first minus second.
+        reference: method that differences of all others are reported against; None for none.
+        pairs: methods whose difference is reported, first minus second.
         beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
         gallery: None for none.
     """
@@ -69,11 +69,11 @@ class Table(Section):
 
 
 class Report(Section):
-    """What `val.py` states of all runs together; the keys are its flags.
+    """What `val.py` reports of all runs together; the keys are its flags.
 
     Attributes:
         kind: accuracy or localise.
-        runs: patterns of the names of the runs that it is given of, METHOD_seedN.
+        runs: patterns of the names of the runs that it covers, METHOD_seedN.
         files: patterns of backbone files in every run's weights.
         data: data yaml, relative to the study's; None for that of the runs.
     """
@@ -150,7 +150,7 @@ class StudyYaml(Section):
         names = [cell_name(method, seed) for method in self.methods for seed in self.seeds]
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
-                raise ValueError(f"report `{name}` is given of {', '.join(missing)}, and there is no such run")
+                raise ValueError(f"report `{name}` names {', '.join(missing)}, but there is no such run")
         if taken := [name for name in self.reports if name.lower() in TAKEN]:
             raise ValueError(f"a report cannot be called {taken[0]}: a file of the study is")
         for method, changes in self.methods.items():

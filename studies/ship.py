@@ -15,6 +15,8 @@ import yaml
 from data.description import load_description
 from data.formats import read_split
 from data.seen import KEY, numbers_of
+from evaluation.classification import METRICS
+from evaluation.learnt import judged_by
 from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
@@ -70,8 +72,9 @@ def recipe_of(path: Path) -> str:
 
 
 def backbone_figures(content: dict[str, Any]) -> dict[str, float]:
-    """Accuracy of the last classifier at the view that it learnt from."""
-    return {"top-1": round(float(content["metrics"][-1]["accuracy"]), 3)}
+    """The figure that decides, of the last classifier at the view that it learnt from."""
+    name = judged_by(content["single_label"])
+    return {METRICS[name].short: round(float(content["metrics"][-1][name]), 3)}
 
 
 def detector_figures(path: Path) -> dict[str, float]:

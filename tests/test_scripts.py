@@ -292,6 +292,8 @@ def test_val_in_half_the_precision(overfitted: Path, script: Script, tmp_path: P
         ("", "--no-pictures", "--localise"),
         ("--localise", "--imgsz=64", "--map"),
         ("--localise", "--save-json", "--map"),
+        ("--map", "--report=a/b.md", "--accuracy"),
+        ("--segment", "--report=a/b.md", "--accuracy"),
     ],
 )
 def test_flags_of_another_mode_are_refused(mode: str, flag: str, own: str, script: Script, tmp_path: Path) -> None:
@@ -300,6 +302,14 @@ def test_flags_of_another_mode_are_refused(mode: str, flag: str, own: str, scrip
     with pytest.raises(UserError, match=rf"(?s){name}.*is for {own}, and this is {mode or '--map'}"):
         script(val, *filter(None, (mode, flag)), "--project", tmp_path / "runs")
     assert not list(tmp_path.iterdir())
+
+
+def test_detections_of_several_detectors_are_not_kept(script: Script, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.pt", "b.pt")]
+    for file in files:
+        file.touch()
+    with pytest.raises(UserError, match="--save-json: several detectors"):
+        script(val, "--map", "--weights", *files, "--save-json", "--project", tmp_path / "runs")
 
 
 def test_flags_that_modes_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,23 +186,23 @@ def count(flag: str, text: str) -> int:
 def parsed_for(
     parser: argparse.ArgumentParser,
     mode_of: Callable[[argparse.Namespace], str],
-    groups: Mapping[str, argparse._ArgumentGroup],
+    only: Mapping[str, Sequence[argparse.Action]],
     shared: Mapping[str, Sequence[str]],
 ) -> argparse.Namespace:
     """A command line of a script with modes, without flags that its mode would not look at.
 
     Args:
         mode_of: which mode is asked for; it is called as its flag is.
-        groups: mode → flags that are its own.
+        only: mode → flags that are its own.
         shared: mode → names of flags of others that it looks at too.
 
     Returns:
-        Flags by name, and `given`: the names of those of the groups that were given, be it with their defaults.
+        Flags by name, and `given`: the names of those of `only` that were given, be it with their defaults.
 
     Raises:
         UserError: a flag of another mode is given.
     """
-    own = [(mode, action) for mode, group in groups.items() for action in group._group_actions]
+    own = [(mode, action) for mode, actions in only.items() for action in actions]
     absent = object()
     arguments = parser.parse_args(namespace=argparse.Namespace(**{action.dest: absent for _, action in own}))
     arguments.given = frozenset(action.dest for _, action in own if getattr(arguments, action.dest) is not absent)

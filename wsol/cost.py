@@ -33,7 +33,7 @@ def peak_bytes(call: Call) -> int:
         before = torch.cuda.memory_allocated()
         call()
         return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it states stderr that there is no GPU
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it prints to stderr that there is no GPU
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         call()
     events = profiled.profiler.kineto_results.events()  # type: ignore[union-attr]

@@ -132,7 +132,7 @@ def around(record: Record, labels: np.ndarray) -> Record:
 
 
 def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:
-    """Kind of picture → fraction of the test images whose class a linear SVM, trained on such pictures, states.
+    """Kind of picture → fraction of the test images whose class a linear SVM, trained on such pictures, predicts.
 
     The class whose map is cropped to is the true one in training, and the one that the whole image is held for in the
     test.

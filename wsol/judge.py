@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maps.levels import widened
 from maps.networks import is_untrained
 from maps.statistics import Resamples
 from wsol.compare import NO_NETWORK, Comparison, Network, Trial
@@ -30,10 +31,20 @@ class Value:
 
 
 class Column(NamedTuple):
-    """Something of every case: values [seeds, cases], and weights [cases] of what it is the mean of."""
+    """Something of every case: values [seeds, cases], and weights [cases] of what it is the mean of.
+
+    Attributes:
+        sides: [seeds, cases] of both sides of a difference whose seeds are no pairs; none of anything else.
+    """
 
     values: np.ndarray
     weights: np.ndarray
+    sides: tuple[np.ndarray, ...] = ()
+
+    @classmethod
+    def apart(cls, own: np.ndarray, other: np.ndarray) -> "Column":
+        """A mean difference, case by case, of two sides [seeds, cases] that each have their own seeds."""
+        return cls((own.mean(0) - other.mean(0))[None], np.ones(own.shape[1]), (own, other))
 
     @property
     def mean(self) -> float:
@@ -92,9 +103,11 @@ def valued(
     for seeds in {len(column.values) for *_, column in every}:
         wanted = [(key, name, column) for key, name, column in every if len(column.values) == seeds]
         values = np.stack([column.values for *_, column in wanted], 2)
-        low, high = resamples.interval(values, weights=np.stack([column.weights for *_, column in wanted], 1))
-        for place, (key, name, column) in enumerate(wanted):
-            found[key][name] = Value(column.mean, float(low[place]), float(high[place]))
+        bounds = resamples.interval(values, weights=np.stack([column.weights for *_, column in wanted], 1))
+        for (key, name, column), own in zip(wanted, bounds.T, strict=True):
+            if column.sides:
+                own = widened(column.values.T, own[:, None], [side[..., None] for side in column.sides])[:, 0]
+            found[key][name] = Value(column.mean, *map(float, own))
     return found
 
 
@@ -129,9 +142,9 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
         plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
         found |= findings(comparison, own)
     rivals = [*((name, NO_NETWORK) for name in BASELINES), *((method, network.untrained) for network in networks[:1])]
-    hits = [correct(trials[rival]).mean(0) for rival in rivals if rival in trials]
+    hits = [correct(trials[rival]) for rival in rivals if rival in trials]
     if hits and method not in BASELINES and not is_untrained(line):
-        plain[AHEAD] = correct(own) - max(hits, key=np.mean)
+        found[AHEAD] = Column.apart(correct(own), max(hits, key=np.mean))
     if method != CAM and (CAM, line) in trials:
         plain[OVER_CAM] = correct(own) - correct(trials[CAM, line])
     return found | {name: Column(values, everything) for name, values in plain.items()}

@@ -20,7 +20,7 @@ from wsol.windows import Windows, by_windows, of_labels, place_of, windows
 CELLS = 3  # along a side, to which the features of a window are averaged
 HIDDEN = 256
 SHOWN = 0.5  # fraction of a box that a window must show to learn its place, as in the paper
-FITTING, FOREIGN = 0.5, 0.2  # IoU of window and box from which on it is of its class; below which it is background
+FITTING, FOREIGN = 0.5, 0.2  # IoU with a box from which on a window is of its class; below it with all: background
 REGRESSED, BACKGROUND = 12, 24  # windows of an image at most that teach the place, and that there are negatives of
 HARD = 3  # negatives for each positive: the most offending ones
 EPOCHS, BATCH, RATE = 20, 256, 1e-3
@@ -57,7 +57,8 @@ def overlaps(windows_: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def lesson(subject: Subject, cut: int, draw: np.random.Generator) -> Lesson:
-    """Windows of all training images: those that show the largest box of the class, and some that hold none of it."""
+    """Windows of all training images: those that show the largest box of the class, and some of background."""
+    every = true_boxes(subject)
     parts: list[list[Tensor]] = []
     for cases in subject.training():
         scales = list(windows(subject.network, cut, cases.images.to(subject.plan.device)))
@@ -67,7 +68,7 @@ def lesson(subject: Subject, cut: int, draw: np.random.Generator) -> Lesson:
             iou, shown = overlaps(boxes, box)
             fits = iou >= min(FITTING, iou.max())
             taught = some(np.flatnonzero((shown >= SHOWN) | fits), REGRESSED, draw, first=fits)
-            empty = some(np.flatnonzero(iou < FOREIGN), BACKGROUND, draw)
+            empty = some(np.flatnonzero(foreign(boxes, every[int(cases.record[row])]) & ~fits), BACKGROUND, draw)
             chosen = np.concatenate([taught, empty])
             sides = np.tile(boxes[taught, 2:] - boxes[taught, :2], 2)
             places = np.full((len(chosen), 4), np.nan)
@@ -77,6 +78,22 @@ def lesson(subject: Subject, cut: int, draw: np.random.Generator) -> Lesson:
             arrays = (labels, places.astype(np.float32), teaches)
             parts.append([features[row, chosen], *map(torch.from_numpy, arrays)])
     return Lesson(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def true_boxes(subject: Subject) -> dict[int, np.ndarray]:
+    """[n, 4] of each training image, by its index: the boxes of all classes, as fractions of the image."""
+    found: dict[int, list[np.ndarray]] = {}
+    for cases in subject.training():
+        height, width = cases.truth.shape[1:]
+        for record, own in zip(cases.record.tolist(), cases.boxes, strict=True):
+            found.setdefault(record, []).append(own / np.array([width, height, width, height]))
+    return {record: np.concatenate(own) for record, own in found.items()}
+
+
+def foreign(windows_: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """[n] bool: windows [n, 4] that are background, for they overlap and show too little of any true box [m, 4]."""
+    pairs = [overlaps(windows_, box) for box in boxes]
+    return np.all([(iou < FOREIGN) & (shown < SHOWN) for iou, shown in pairs], 0)
 
 
 def some(indices: np.ndarray, most: int, draw: np.random.Generator, first: np.ndarray | None = None) -> np.ndarray:

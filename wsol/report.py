@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maps.levels import verdict
 from maps.plan import Plan
 from maps.plotting import as_csv
 from utils.errors import UserError
@@ -135,11 +136,12 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 def not_ahead(rows: Sequence[Row]) -> str:
     """Which rows do not beat what needs no trained network, by the interval of the paired difference."""
-    known = [row for row in rows if AHEAD in row.values and not np.isnan(row.values[AHEAD].low)]
-    behind = [f"{row.method} of {row.line}" for row in known if row.values[AHEAD].low <= 0]
-    if not known:
+    lows = {f"{row.method} of {row.line}": row.values[AHEAD].low for row in rows if AHEAD in row.values}
+    unknown = [name for name, low in lows.items() if np.isnan(low)]
+    behind = [name for name, low in lows.items() if low <= 0]
+    if len(unknown) == len(lows):
         return "Without intervals nothing is said of what needs no trained network."
-    return f"Not ahead of it: {', '.join(behind)}." if behind else "All rows of trained networks are ahead of it."
+    return verdict("ahead of", "it", behind, unknown, above=len(lows) > len(behind) + len(unknown))
 
 
 def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:

@@ -270,6 +270,13 @@ def test_peer(script: Script, scenes: Path, tmp_path: Path, monkeypatch: pytest.
     assert json.loads((tmp_path / "m.json").read_text())["split"] == "test"
 
 
+def test_interruptions_that_hit_nothing_do_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    whole: dict[str, Any] = {"seed": 0, "hits": 1, "differing": [], "codes": [[0]]}
+    interruptions.tell("kill", "x", [whole, whole | {"traceback": True}, whole | {"hits": 0}])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["value"], found["trials"], found["undisturbed"]) == (0.5, 3, 1)
+
+
 def peer_entry() -> Callable[[str], None]:
     from utils.ultralytics_parts import ultralytics
 
@@ -283,7 +290,7 @@ def test_interruptions(signals: str, figures: Figures, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     flags = ["--signals", signals, "--trials", 1, "--only", "one process", "--journal", journal]
     (found,) = figures(interruptions, *flags)
-    assert (found["value"], found["trials"], found["tracebacks"]) == (1, 1, 0)
+    assert (found["value"] + found["undisturbed"], found["trials"], found["tracebacks"]) == (1, 1, 0)
     before = journal.read_text()
-    assert figures(interruptions, *flags)[0]["value"] == 1
+    assert figures(interruptions, *flags)[0]["value"] == found["value"]
     assert journal.read_text() == before

@@ -87,6 +87,30 @@ def sampled(own: Matches, draws: int) -> Sampled:
     return Sampled(("map50",), values[0][0], values[1], values[2])
 
 
+def test_several_seeds_need_images_too() -> None:
+    """Each of three seeds alone has no interval on three images; nor have they together."""
+    draw = np.random.default_rng(0)
+    few, many = ([sampled(found_in(draw, *pictures(draw, count), 0.0), 50) for _ in range(3)] for count in (3, 40))
+    assert np.isnan(over_seeds(few)[1]).all()
+    bounds = over_seeds(many)[1]
+    for own in many:
+        own.drawn[7] = np.nan  # a draw without a box
+    np.testing.assert_allclose(over_seeds(many)[1], bounds, atol=0.02)
+    for own in many:
+        own.drawn[:20] = np.nan
+    assert np.isnan(over_seeds(many)[1]).all()
+
+
+def test_without_resamples_there_are_no_intervals(
+    files: list[Path], script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--project", tmp_path, "--device", "cpu", "--weights", files[0], files[2])
+    script(val, "--map", *given, "--bootstrap", 0)
+    printed = capsys.readouterr().out
+    assert "no intervals: nothing was resampled" in printed
+    assert "95 %" not in printed
+
+
 @pytest.mark.parametrize("seeds", [1, 3, 5])
 def test_coverage_of_average_precision(seeds: int) -> None:
     """Nominal 95 % covers 93 % at least, over images and seeds."""

@@ -63,9 +63,12 @@ def test_intervals_hold_the_figure_and_narrow_with_more_images() -> None:
         assert low < found["miou"] < high
     width = [found["intervals"]["accuracy"][1] - found["intervals"]["accuracy"][0] for found in (few, many)]
     assert width[1] < width[0]
-    groups = np.repeat(np.arange(4), 10)
+    groups = np.repeat(np.arange(5), 8)
     grouped = segmentation_metrics(matrices, NAMES, draws=50, groups=groups)["intervals"]
     assert grouped["draws"] == 50
+    assert grouped["miou"]
+    for own, of in ((matrices, groups // 2), (matrices[:4], None)):  # too few patients, or images
+        assert segmentation_metrics(own, NAMES, draws=50, groups=of)["intervals"]["miou"] is None
 
 
 def test_palette_is_that_of_voc() -> None:

@@ -70,6 +70,14 @@ def test_coarse_layers_are_shown_and_not_judged(written: Writer, scenes_yaml: Pa
     assert max(summary.study.plan.rule.radii) == 16, "as far as the largest judged cell"
 
 
+def test_a_line_whose_cuts_are_all_coarse_is_named(written: Writer, scenes_yaml: Path) -> None:
+    study = run(plan([written("cl6"), written("e2e")], scenes_yaml, images=2, untrained=1))
+    for column in study.columns:
+        column.coarse = frozenset(column.cuts) if column.line == "e2e" else frozenset()
+    found = [own for own in summarise(study, 20).levels if own.measure == "iou"]
+    assert "Too coarse to be judged at any cut: e2e." in sentence(found)
+
+
 def test_radii_follow_the_cells() -> None:
     assert radii_for(256) == tuple(range(15))
     assert radii_for(64) == (0, 1, 2, 3)
@@ -100,6 +108,14 @@ def test_sentences() -> None:
     assert "the untrained network (vgg16): e2e at every block" in sentence([level("e2e", "untrained, vgg16", [-1] * 4)])
     assert sentence([]) == ""
     assert "Without intervals" in sentence([level("cl6", "untrained", [np.nan] * 4)])
+    found = [level("cl6", "untrained", [0.1, np.nan, 0.1, 0.1]), level("e2e", "untrained", [0.1] * 4)]
+    assert sentence(found).startswith(
+        "Every other row is above the untrained network. No interval of the difference from the untrained network: "
+        "cl6 at b2. (Paired"
+    )
+    coarse = replace(found[1], line="cl3", cuts=(), bounds=np.zeros((2, 0)))
+    assert "Too coarse to be judged at any cut: cl3." in sentence([*found, coarse])
+    assert sentence([coarse]).startswith("Too coarse to be judged at any cut: cl3.")
     assert spans([1, 2, 5], (1, 2, 3, 5)) == "b1–b2 and b5"
 
 

@@ -16,6 +16,7 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from data.records import Split
+from maps.cells import Cells
 from maps.detector_audit import Named
 from maps.detector_brief import brief_table, read_report
 from maps.detector_plan import are_detectors, method_of, prepare_detectors, read_detectors
@@ -123,9 +124,11 @@ def test_pictures_that_are_not_square(best: Path, split: Split) -> None:
     plan = prepare_detectors(read_detectors([best]), replace(split, records=[wide]))
     named = Named(plan, None)  # type: ignore[arg-type]
     assert named.box(0, torch.tensor([0.0, 32, 64, 96])) == {"x1": 0, "y1": 0, "x2": 100, "y2": 100}
-    taps = tap_rows(plan, explained(plan.detectors[0], plan))
+    network = explained(plan.detectors[0], plan)
+    taps = tap_rows(plan, network)
     assert [row[FEW] for row in taps] == [0, 0, 1], "64 pixels high are two cells of 32"
-    assert plan.coarse_taps((11, 19, 23)) == {23}
+    assert plan.coarse_taps(network.cells(plan.view.imgsz)) == {23}
+    assert plan.coarse_taps({19: Cells.spread(2, 128), 23: Cells.spread(8, 128)}) == {19}, "by cells, not by place"
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +161,7 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
     assert "D-RISE" in page
     with Image.open(folder / "drawn.jpg") as image:
         assert image.width > 5 * 168
-    for title in ("What each tap can say", "What is explained", "What was found", "LayerCAM"):
+    for title in ("What each tap can resolve", "What is explained", "What was found", "LayerCAM"):
         assert title in printed, title
         assert title in page, title
     with (folder / "values" / "detections.csv").open(newline="") as file:

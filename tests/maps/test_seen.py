@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from data.seen import KEY, number, numbers, numbers_of
 from evaluation.accuracy import read_backbones
 from maps.plan import Plan
 from maps.prepare import prepare
+from maps.seen import seen_by
 from training.finished import Run
 from utils.errors import UserError
 
@@ -89,6 +91,18 @@ def test_older_files_learnt_what_their_yaml_says_today(written: Writer, descript
     test, train = (read_split(description, name) for name in ("test", "train"))
     found = plan(written("cl6"), replace(test, records=[*test.records, *train.records]))
     assert names(found.split.records) == names(test.records)
-    assert "not known what it learnt from; taken is what scenes.yaml says today" in found.notes[0]
+    told = "the file does not record its training pictures; those of scenes.yaml as it is today are used"
+    assert found.notes[0].endswith(told)
     gone = written("e2e", recipe={"data": str(tmp_path / "gone.yaml"), "seed": 0, "pretrain": {"data": None}})
     assert "cannot be read" in plan(gone, test).notes[0]
+
+
+def test_every_kind_of_training_has_its_note(scenes_yaml: Path) -> None:
+    """Files of one data yaml, of which one held images out of its training."""
+
+    def file(name: str, holdout: float) -> SimpleNamespace:
+        trained = {"pretrain": {"holdout": holdout}, "seed": 0}
+        return SimpleNamespace(path=Path(name), learnt=None, data=scenes_yaml, trained=trained)
+
+    notes = seen_by([file("a.pt", 0.0), file("b.pt", 0.5), file("c.pt", 0.0)]).notes
+    assert [note.partition(":")[0] for note in notes] == ["a.pt, c.pt", "b.pt"]

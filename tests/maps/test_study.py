@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,17 +22,18 @@ from scipy.stats import binomtest
 import val
 from data.description import load_description
 from data.formats import read_split
-from data.records import Description, Split
+from data.records import Description, Split, make_record
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
 from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
 from maps.localise import Study
+from maps.measures import Rule
 from maps.networks import load_explained
 from maps.plan import Plan
-from maps.prepare import prepare, sample
-from maps.regions import propose
+from maps.prepare import choose_percentile, prepare, sample
+from maps.regions import Region, propose
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
@@ -307,12 +310,57 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
     }
     assert all(0 <= own.miou <= 1 and 0 <= own.map50 <= 1 for own in found)
     assert all(own.miou == pytest.approx(own.ious.mean()) for own in found)
-    beside = region_levels(found, 50)
+    plan = plan_of(files, split)
+    beside = region_levels(Study(plan, [], np.zeros((0, 2), int), np.zeros(0)), found, 50)
     assert {(own.line, own.rival) for own in beside} == {
         (line, rival) for line in ("cl6", "e2e") for rival in ("untrained", "constant box")
     }
     assert "Not above the constant box: cl6 at " in sentence(beside)
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+
+
+@pytest.fixture
+def of_patients() -> Callable[[int, int], Study]:
+    """A study whose images come from so many patients, in turns."""
+
+    def make(images: int, patients: int) -> Study:
+        records = [make_record(Path(f"{n}"), (8, 8), group=f"patient {n % patients}") for n in range(images)]
+        plan: Any = SimpleNamespace(split=SimpleNamespace(records=records), rule=Rule())
+        return Study(plan, [], np.zeros((0, 2), int), np.zeros(0))
+
+    return make
+
+
+def test_runs_on_one_backbone_are_no_seeds(of_patients: Callable[[int, int], Study]) -> None:
+    """Two files, two runs on each: the difference of their means has the spread of two seeds."""
+    draw, study, hits, images = np.random.default_rng(0), of_patients(12, 12), [], 12
+    for _ in range(200):
+        found = [Region("constant box", 0, 0, 0, 0, 0, np.full(images, 0.5))]
+        for seed in range(2):
+            own = 0.5 + draw.normal(0, 0.1)
+            found += [Region("cl6", seed, run, 1, 0, 0, draw.normal(own, 0.02, images)) for run in range(2)]
+        (level,) = region_levels(study, found, 50)
+        hits.append(level.bounds[0, 0] <= 0 <= level.bounds[1, 0])
+    assert np.mean(hits) >= 0.91
+
+
+def test_images_of_a_patient_are_drawn_together_for_regions(of_patients: Callable[[int, int], Study]) -> None:
+    ious = np.repeat([np.random.default_rng(0).random(8)], 10, 0).ravel()
+    found = [Region("constant box", 0, 0, 0, 0, 0, np.zeros(80)), Region("cl6", 0, 0, 1, 0, 0, ious)]
+    alone, together = (np.ptp(region_levels(of_patients(80, n), found, 400)[0].bounds) for n in (80, 8))
+    assert together > 2 * alone
+
+
+def test_networks_count_the_same_in_the_choice_of_a_percentile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the numbers of their cuts."""
+    columns = [SimpleNamespace(judged=lambda name: np.full((3, 1), 0.9 if name == "iou_80" else 0.1)),
+               SimpleNamespace(judged=lambda name: np.full((3, 9), 0.3 if name == "iou_50" else 0.1))]  # fmt: skip
+    monkeypatch.setattr("maps.prepare.trained_networks", lambda plan: [None])
+    monkeypatch.setattr("maps.prepare.columns_of", lambda plan, own: columns)
+    monkeypatch.setattr("maps.prepare.fill", lambda *_: None)
+    monkeypatch.setattr(Plan, "cases", lambda *_: iter(()))
+    plan = Plan([SimpleNamespace(method="e2e")], None)  # type: ignore[list-item, arg-type]
+    assert choose_percentile(plan, []) == 80
 
 
 def test_what_cannot_be_explained(written: Writer, split: Split, scenes: Path, script: Script, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 import train
 from studies import compare
 from studies.compare_page import LOSS, curve_of
+from studies.compared import backbones
 from utils.errors import UserError
 from utils.recipes import load_recipe, save_recipe
 from utils.runs import FINISHED
@@ -64,6 +65,13 @@ def test_runs_without_detectors(
     assert "<p>Nothing.</p>" in page
     assert "not finished" in page
     assert "Fewer than two of the runs have a detector" in page
+
+
+def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
+    stage = {"accuracy": 0.1, "auc": 0.8, "low": 0.7, "high": 0.9, "learnt": 1}
+    told = {name: backbones({"judged_by": name, "pretrain": {"cl3": [stage]}}) for name in ("auc", "accuracy")}
+    assert told["auc"] == "cl3 AUC 0.800 [0.700, 0.900]"
+    assert told["accuracy"].startswith("cl3 top-1 0.100")
 
 
 def test_curves_begin_anew_with_each_stage(tmp_path: Path) -> None:

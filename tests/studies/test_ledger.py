@@ -64,7 +64,7 @@ def test_what_studies_say(folders: tuple[Path, Path]) -> None:
     assert verdict(study="table", measure="map", methods=["cl3", "cl7"])[0] == "undecided"
     assert verdict(study="table", measure="map", methods=["cl3"]) == ("–", "cl3 0.520 ± 0.020")
     for wrong in ({"measure": "map50", "methods": ["cl3"]}, {"measure": "map", "methods": ["cl5"]}):
-        with pytest.raises(UserError, match="states no"):
+        with pytest.raises(UserError, match="has no"):
             verdict(study="table", **wrong)
     with pytest.raises(UserError, match="judges no figure 5"):
         verdict(study="maps", report="lungs", figure="5")

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from studies.overview import OverviewYaml, overview
+from studies.overview import OverviewYaml, Source, overview, why_none
 from utils.errors import UserError
 from utils.recipes import build, read_yaml
 
@@ -41,8 +41,19 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     assert np.asarray(Image.open(tmp_path / "overview.png")).std() > 0
     wrong = sources[0] | {"sides": ["cl3", "e2e"]}
-    with pytest.raises(UserError, match="states no iou of cl3 and e2e"):
+    with pytest.raises(UserError, match="has no iou for cl3 and e2e"):
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
+
+
+def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
+    source = Source.model_validate({"study": "a", "measure": "map", "sides": ["cl2", "e2e"], "label": "x"})
+    assert why_none(source, tmp_path) == "not run"
+    (tmp_path / "a").mkdir()
+    for state, told in (("not run", "not run"), ("done", "not finished")):
+        (tmp_path / "a" / "runs.csv").write_text(f"method,state,map\ncl2,{state},\ne2e,not run,\n")
+        assert why_none(source, tmp_path) == told
+    report = source.model_copy(update={"report": "maps", "map": "gradcam"})
+    assert why_none(report, tmp_path) == "not finished"
 
 
 def test_the_overview_of_this_repository() -> None:

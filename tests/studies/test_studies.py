@@ -84,7 +84,10 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
         ({"table": None}, "say with `table` or `reports`"),
         ({"reports": {"acc": {"kind": "accuracy", "lime": 3}}}, "lime: only with `kind: localise`"),
         ({"reports": {"acc": {"kind": "loose"}}}, "kind"),
-        ({"reports": {"acc": {"kind": "accuracy", "runs": ["cl2_seed7"]}}}, "given of cl2_seed7, and there is no such"),
+        (
+            {"reports": {"acc": {"kind": "accuracy", "runs": ["cl2_seed7"]}}},
+            "names cl2_seed7, but there is no such run",
+        ),
         ({"methods": None}, "`methods` is missing"),
     ],
 )

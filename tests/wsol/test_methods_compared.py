@@ -19,11 +19,11 @@ from maps.prepare import prepare
 from utils.errors import UserError
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
-from wsol.judge import class_weights, judge
+from wsol.judge import Row, Value, class_weights, judge
 from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
-from wsol.report import findings_table
+from wsol.report import findings_table, not_ahead
 from wsol.threshold import best_share
 from wsol.tight_loose import five_guesses, tight_and_loose
 
@@ -115,6 +115,35 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     found = [value.mean for name, value in own.values.items() if name.startswith("accuracy/") and name.endswith("/0.5")]
     assert max(found) == 1
     assert np.mean(found) > 0.6  # of several boxes only the largest part of the mask is looked at
+
+
+def test_ahead_has_the_spread_of_both_sides(plan: Plan) -> None:
+    """Untrained networks differ among themselves: a difference from their mean is less sure than from one of them."""
+    draw = np.random.default_rng(0)
+    cases = np.stack([np.arange(40) % 4, np.zeros(40, int)], 1)
+    boxes, trials = np.tile([0.0, 0, 1, 1], (40, 1)), []
+    for line, seed, share in (("cl6", 0, 0.6), ("cl6", 1, 0.6), ("untrained", 0, 0.1), ("untrained", 1, 0.9)):
+        ious = np.where(draw.permutation(40) < 40 * share, 0.9, 0.1)
+        trials.append(Trial("gradcam", line, seed, ious, boxes, None, 1.0, 1))
+    networks = [Network("cl6", 0, None, None, np.zeros(40, int), 1.0)]  # type: ignore[arg-type]
+    alone, both = (
+        judge(Comparison(plan, cases, np.ones(40), networks, own), 100)[0].values["ahead"]
+        for own in (trials[:3], trials)
+    )
+    assert alone.mean == pytest.approx(0.5)
+    assert both.mean == pytest.approx(0.1)
+    assert both.low < -1 < 1 < both.high
+    assert alone.high - alone.low < 1
+
+
+def test_a_rows_without_an_interval_are_named() -> None:
+    def row(line: str, low: float) -> Row:
+        return Row("cam", line, 1, {"ahead": Value(0.1, low, 0.3)}, {}, 0, 1, 1, 1)
+
+    told = not_ahead([row("cl6", np.nan), row("e2e", 0.1)])
+    assert told == "Every other row is ahead of it. No interval of the difference from it: cam of cl6."
+    assert not_ahead([row("cl6", -0.1), row("e2e", 0.1)]) == "Not ahead of it: cam of cl6."
+    assert not_ahead([row("cl6", np.nan)]).startswith("Without intervals")
 
 
 def test_measures_by_hand(plan: Plan) -> None:

@@ -18,7 +18,7 @@ from models.heads import make_head
 from models.plan import make_plan
 from utils.errors import UserError
 from wsol.localiser import Subject, largest
-from wsol.overfeat import class_loss, lesson, only, overfeat, overlaps, pooled
+from wsol.overfeat import class_loss, foreign, lesson, only, overfeat, overlaps, pooled
 from wsol.windows import SCALES, classified, distances, merged, offsets, windows
 
 SIDE, CLASSES = 32, 3
@@ -36,7 +36,7 @@ def squares(count: int, seed: int) -> Cases:
         image[label, y : y + side, x : x + side] = 1
         boxes.append(np.array([[x, y, x + side, y + side]], np.float32))
     truth = np.stack([box_mask(own, SIDE, SIDE) for own in boxes])
-    return Cases(images, labels, truth, boxes, np.arange(count))
+    return Cases(images, labels, truth, boxes, 1000 * seed + np.arange(count))
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,26 @@ def test_what_windows_teach(subject: Subject) -> None:
     iou, part = overlaps(whole, np.array([0, 0, 0.5, 1]))
     assert iou.tolist() == pytest.approx([0.5, 0.5, 0])
     assert part.tolist() == pytest.approx([1, 0.5, 0])
+
+
+def test_background_shows_no_object() -> None:
+    """A window around a small object overlaps it little, and holds all of it; another object is none either."""
+    own = np.array([[0, 0, 1, 1], [0.7, 0.7, 1, 1], [0, 0, 0.3, 0.3], [0.4, 0.4, 0.6, 0.6]])
+    boxes = np.array([[0.75, 0.75, 0.85, 0.85], [0, 0, 0.25, 0.25]])
+    assert foreign(own, boxes).tolist() == [False, False, False, True]
+
+
+def test_no_window_teaches_a_class_and_background(subject: Subject) -> None:
+    """The best window fits, however little it overlaps."""
+    small, every = squares(4, 5), []
+    for box in small.boxes:
+        box[:] = [15, 15, 17, 17]
+    few = Subject(subject.network, lambda: [small], subject.plan, subject.layers)
+    taught = lesson(few, 1, np.random.default_rng(0))
+    for features in (taught.features[taught.labels < 0], taught.features[taught.labels >= 0]):
+        every.append({tuple(one.flatten().tolist()) for one in features})
+    assert every[0]
+    assert not every[0] & every[1]
 
 
 def test_the_most_offending_negatives_count(subject: Subject) -> None:
