@@ -278,7 +278,7 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    names = None if arguments.explain else backbones[0].names
+    names = None if arguments.explain or (arguments.method and blind(arguments.method)) else backbones[0].names
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
@@ -297,6 +297,13 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         device=device,
         batch_size=arguments.batch_size,
     )
+
+
+def blind(methods: list[str]) -> bool:
+    """Whether no method asks for a class, so that the data may have classes that the network does not know."""
+    from wsol.methods import all_blind
+
+    return all_blind(methods)
 
 
 def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:

@@ -78,8 +78,13 @@ def prepare(
         plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
     if split.name == "train" or "train" not in own.splits:
         return plan
-    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if record.asked.any()]
-    return replace(plan, training=sample(known, TRAINING_IMAGES))
+    plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
+    return replace(plan, training=learning(plan, TRAINING_IMAGES))
+
+
+def learning(plan: Plan, images: int) -> list[Record]:
+    """So many of the training images that have boxes, drawn at random; all of them for 0."""
+    return sample([record for record in plan.pool if record.asked.any()], images or None)
 
 
 def as_shown(file: BackboneFile, split: Split) -> Split:

@@ -13,10 +13,11 @@ from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.text import as_markdown, as_terminal
 from wsol.compare import Comparison, Trial, compare
-from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
-from wsol.methods import BASELINES, METHODS
+from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, SUBSET, Row, Value, judge
+from wsol.methods import BASELINES, METHODS, all_blind
 from wsol.mined_pictures import save_mining
-from wsol.pictures import save_boxes, save_plot
+from wsol.pictures import save_boxes, save_examples, save_plot
+from wsol.pipeline_picture import Pipeline, save_pipeline
 
 NOTHING = "–"
 DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
@@ -48,7 +49,11 @@ def compare_and_report(
     for path in filter(None, (folder / "localisers.json", figures)):
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
+    write_text(folder / "classes.csv", as_csv(class_rows(rows)))
     save_boxes(comparison, folder / "boxes.jpg")
+    save_examples(comparison, folder)
+    for name, (pipeline, title) in first_traced(comparison).items():
+        save_pipeline(pipeline, title, folder / f"pipeline_{name}.png")
     for number, trial in enumerate(first_mined(comparison)):
         save_mining(trial.mined, folder / f"mining_{number + 1}.jpg")
     for page in filter(None, (folder / "localisers.md", published)):
@@ -67,6 +72,15 @@ def first_mined(comparison: Comparison) -> list[Trial]:
     return list(found.values())
 
 
+def first_traced(comparison: Comparison) -> dict[str, tuple[Pipeline, str]]:
+    """Method → what becomes of an image on its first network, and on which."""
+    return {
+        trial.method.partition(":")[0]: (trial.pipeline, f"{trial.method}, {trial.line}")
+        for trial in reversed(comparison.trials)
+        if trial.pipeline
+    }
+
+
 def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     """The methods that are asked for, after the baselines, asked for or not.
 
@@ -78,6 +92,9 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.named)]
         asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
     for name in asked:
+        if plan.foreign and not all_blind([name]):
+            other = f"{name} asks for a class of the network, which has others than {plan.split.description.yaml.name}"
+            raise UserError(other, where=METHODS.flag, hint="take a method that asks for none, such as attention")
         if (what := stands(plan, name)) is not None:
             raise UserError(f"{name} {what}", where=METHODS.flag, hint="leave it out, or change that")
     if not plan.training:
@@ -116,13 +133,17 @@ def heading(comparison: Comparison) -> str:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A line for each row, header first."""
+    subsets = dict.fromkeys(name for row in rows for name in row.values if name.startswith(f"{SUBSET}/"))
     measures, apart = (
-        [name for name in names if any(name in row.values for row in rows)] for names in (TITLES, DIFFERENCES)
+        [name for name in names if any(name in row.values for row in rows)]
+        for names in (["corloc", *subsets, *list(TITLES)[1:]], DIFFERENCES)
     )
     header = [
         "method",
         "features",
-        *(TITLES[name] for name in measures),
+        *(title_of(name) for name in measures),
+        "lowest class",
+        "mAP50, class known",
         "at best",
         "PxAP",
         *(DIFFERENCES[name] for name in apart),
@@ -132,6 +153,12 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
         "MB",
     ]
     return [header, *(cells(row, measures, apart) for row in rows)]
+
+
+def title_of(measure: str) -> str:
+    """What a column is called."""
+    subset = measure.removeprefix(f"{SUBSET}/")
+    return TITLES[measure] if subset == measure else f"CorLoc, {subset}"
 
 
 def not_ahead(rows: Sequence[Row]) -> str:
@@ -148,7 +175,9 @@ def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
     values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
-    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
+    values += [f"{row.lowest[1]:.3f} ({row.lowest[0]})" if row.lowest else NOTHING]
+    bounds = ("map50", "v2_best", "pixel_ap")
+    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in bounds]
     differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
@@ -166,9 +195,10 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
     over_cam = "*over CAM*: fraction of right boxes minus CAM's on the same networks, case by case. "
     compared = any(OVER_CAM in row.values for row in rows)
     note = (over_cam if compared else "") + (
-        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
-        "which count as wrong. *ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of "
-        "tensors at once."
+        "*lowest class*: CorLoc of the class with the fewest right boxes; classes.csv has all. *mAP50, class known*: "
+        "one box in each image of a class, ranked by the network's probability. *at best*: MaxBoxAccV2 with the "
+        "threshold that is best on these images. *no box*: maps with nothing in them, which count as wrong. *ms*: for "
+        "one image with its class known; *passes*: over a plain forward pass; *MB*: of tensors at once."
     )
     parts = [
         f"Made by `{command}`.",
@@ -184,6 +214,15 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
         parts += ["**Acc–AFP**: fraction of the true boxes found by three boxes a map – false boxes for each true one.",
                   as_markdown(found)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def class_rows(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
+    """A row for each class of each method: for any number of classes."""
+    return [
+        {"method": row.method, "line": row.line, "class": name, **asdict(own)}
+        for row in rows
+        for name, own in row.classes.items()
+    ]
 
 
 def corloc_table(rows: Sequence[Row]) -> list[list[str]]:
