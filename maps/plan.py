@@ -22,6 +22,7 @@ class Plan:
         lime: images that are explained by LIME too.
         training: images whose mean box is a baseline, and from which regions are learned.
         pool: all training images, boxed or not, of which those are a part.
+        whole: images of the split, boxed or not, that no network has learnt from: what classifiers are judged on.
         stretched: maps are stretched over the image instead of put where their cells are.
         notes: what the report says of the choice of images.
         cells: structure → cut → cells of its maps.
@@ -36,6 +37,7 @@ class Plan:
     lime: int = 0
     training: Sequence[Record] = ()
     pool: Sequence[Record] = field(default=(), kw_only=True)
+    whole: Sequence[Record] = field(default=(), kw_only=True)
     device: str = "cpu"
     batch_size: int = 16
     stretched: bool = False

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.loader import InOrder, make_loader
 from evaluation.accuracy import load_backbone_and_heads
+from evaluation.classification import classification_metrics
 from maps.boxes_from_maps import box_iou, gt_known_accuracy
 from maps.cases import Cases
 from maps.kinds import Explained
@@ -17,13 +19,14 @@ from maps.networks import UNTRAINED, Named, new_layers, trained_networks, untrai
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, TUNED_ON, learning, sample
 from models.backbone import Backbone
-from utils.console import console
+from utils.console import console, progress
 from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes
-from wsol.localiser import Subject
+from wsol.localiser import Localiser, MinedMaps, Subject
 from wsol.map_values import Levels, MapValues
 from wsol.methods import METHODS, Method, localiser
 from wsol.mined_pictures import MinedCase, mined_cases
+from wsol.mining.train import Images
 from wsol.pipeline_picture import Pipeline, followed
 
 NO_NETWORK = "–"
@@ -45,6 +48,7 @@ class Trial:
         bytes: that are taken at most for an image by itself.
         mined: cases to show the steps of mining on.
         pipeline: the way of one image, of methods that fit a function to gradients.
+        auc: of the classifier, of methods that train it on.
     """
 
     method: str
@@ -57,6 +61,7 @@ class Trial:
     bytes: int
     mined: Sequence[MinedCase] = ()
     pipeline: Pipeline | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,9 +155,9 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
             levels.add(maps, cases)
     if localise.source and key not in known:
         tuned = Levels()
-        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold"):
+        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold") if plan.training else ():
             tuned.add(localise.maps(cases.images, cases.labels), cases)
-        known[key] = levels.values(tuned.best_threshold())
+        known[key] = levels.values(tuned.best_threshold() if plan.training else None)
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)
@@ -163,7 +168,19 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
     way = (plan, network.explained, localise, np.concatenate(pairs), own[0])
     pipeline = followed(*way) if method.entry.traced else None
-    return Trial(method.text, network.line, network.seed, *own, mined, pipeline)
+    return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise))
+
+
+def classified(plan: Plan, localise: Localiser) -> float | None:
+    """AUC, mean over classes, of a network that has learnt on, on all images of the split; None of any other."""
+    if not isinstance(localise.maps, MinedMaps) or not plan.whole:
+        return None
+    names, view = plan.files[0].names, plan.files[0].view
+    dataset = Images(plan.whole, view, len(names)).dataset
+    loader = make_loader(dataset, InOrder(len(dataset)), plan.batch_size, workers=0)
+    parts = [(localise.maps.scores(batch.images), batch.present) for batch in progress(loader, "AUC", len(loader))]
+    scores, targets = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return classification_metrics(scores, targets, single_label=False).get("auc")
 
 
 def fitted(plan: Plan, title: str, images: int = TRAINING_IMAGES) -> Iterator[Cases]:

@@ -65,7 +65,8 @@ class Row:
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
             the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
             `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
-        bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class).
+        bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that
+            has learnt on.
         classes: class → its values, for any number of classes.
         forward: milliseconds of a plain pass, 0 without a network.
     """
@@ -128,6 +129,8 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
     bounds = {name: float(np.mean([getattr(one, name) for one in maps])) for name in ("v2_best", "pixel_ap") if maps}
     precision = known_class_map(comparison, own)
     bounds |= {} if precision is None else {"map50": precision}
+    areas = [trial.auc for trial in own if trial.auc is not None]
+    bounds |= {"auc": float(np.mean(areas))} if areas else {}
     return Row(
         own[0].method, own[0].line, len(own), values, bounds,
         float(np.mean([np.isnan(trial.boxes).any(1).mean() for trial in own])),
@@ -156,7 +159,8 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     if networks and comparison.plan.files[0].single_label and not comparison.plan.foreign:
         plain |= errors(own, networks)
     if all(trial.maps for trial in own):
-        plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
+        if chosen := [trial.maps.v2 for trial in own if trial.maps and trial.maps.v2 is not None]:
+            plain["v2"] = np.array(chosen)
         found |= findings(comparison, own)
     rivals = [*((name, NO_NETWORK) for name in BASELINES), *((method, network.untrained) for network in networks[:1])]
     hits = [correct(trials[rival]) for rival in rivals if rival in trials]

@@ -13,7 +13,7 @@ from maps.cases import Cases
 from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES
+from maps.prepare import TRAINING_IMAGES, labelled
 from models.backbone import Backbone
 from wsol.linear_boxes import flattened
 from wsol.mining.networks import ClassMaps, Upsampling
@@ -186,13 +186,17 @@ def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     return images.mean(1).cpu().numpy()
 
 
-def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callable[[Subject], Maps]:
+def mining_maps(
+    mining: Mining, upsampling: Upsampling | None = None, learnt: int = TRAINING_IMAGES
+) -> Callable[[Subject], Maps]:
     """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
 
     Those that are explained are among them, as in the paper; their boxes are not looked at.
 
     Args:
         upsampling: the last two resolutions are first made one; None for the last features alone.
+        learnt: training images that are learnt from beside those, drawn at random: of those with boxes, if there are
+            any; 0 for all, boxed or not.
     """
 
     def of(subject: Subject) -> Maps:
@@ -201,7 +205,7 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
         frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        others = () if mining.keep == "none" else plan.training
+        others = () if mining.keep == "none" else labelled(plan, learnt)
         images = Images([*others, *plan.split.records], file.view, len(file.names))
         if upsampling:
             network = aggregated(network, images, own, upsampling, plan.device)
@@ -221,6 +225,12 @@ class MinedMaps:
     networks: Sequence[ClassMaps]
     frame: Frame | None
     device: str
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """[B, classes] logits of the last network, nothing erased."""
+        network = self.networks[-1]
+        return network.logits(network(images.to(self.device))).cpu()
 
     def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
         return self.steps(images, labels)[-1]

@@ -54,6 +54,15 @@ MINED = {
     "aggregate": Option("off", ("off", "bilinear", "deconv")),
     "erase": Option("on", ("on", "off")),
     "epochs": Option(2, low=1, high=1000),
+    "lr": Option(1e-4, low=1e-9, high=10.0),
+    "batch_size": Option(32, low=1, high=4096),
+    "erased": Option(0.125, low=0.0, high=1.0),
+    "weight": Option(0.5, low=0.0, high=1000.0),
+    "layers": Option("all", ("all", "maps", "logits")),
+    "new_epochs": Option(0, low=0, high=1000),  # of aggregation; 0: as many as epochs
+    "whole_epochs": Option(0, low=0, high=1000),
+    "whole_lr": Option(0.0, low=0.0, high=10.0),
+    "images": FIT["images"],
     SHARE: CUT[SHARE],
 }
 
@@ -81,6 +90,7 @@ class Method(Entry):
         named: it is not among all, only had by name.
         baseline: it is always there, asked for or not.
         also: options with which it is among all once more.
+        boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
         blind: it asks for no class, so boxes of classes that the network does not know can be found too.
         traced: a picture of the way from an image to its box is drawn.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
@@ -92,6 +102,7 @@ class Method(Entry):
     named: bool = False
     baseline: bool = False
     also: tuple[str, ...] = ()
+    boxed: bool = True
     blind: bool = False
     traced: bool = False
     obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
@@ -135,9 +146,9 @@ def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float |
     return by_threshold(maps_of, share, subject)
 
 
-def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, **options: Any) -> Localiser:
+def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, images: int, **options: Any) -> Localiser:
     """The box around what is high in mined maps."""
-    maps_of = mining_maps(Mining(erase=erase == "on", **options), None if aggregate == "off" else aggregate)
+    maps_of = mining_maps(Mining(erase=erase == "on", **options), None if aggregate == "off" else aggregate, images)
     return by_threshold(maps_of, share, subject)
 
 
@@ -175,12 +186,19 @@ METHODS = Table(
         Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
         Method("cam", "CAM, cut off", partial(cut_off, cam_maps), obstacle=no_class_maps, also=FIFTH, options=CUT),
         Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
-        Method("windows", "sliding windows, merged", classified, named=True, obstacle=no_cut, options=WINDOWS),
+        Method(
+            "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=WINDOWS
+        ),
         Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
         Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED),
     ),
 )
 BASELINES = tuple(name for name, own in METHODS.items() if own.baseline)
+
+
+def wants_boxes(chosen: Chosen[Method]) -> bool:
+    """Whether a method with its options learns from the boxes of training images."""
+    return chosen.entry.boxed and chosen.options.get(SHARE) is None
 
 
 def all_blind(names: Sequence[str]) -> bool:
