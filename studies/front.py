@@ -18,8 +18,8 @@ from models import load_detector
 from models.inference import fold_batchnorm
 from models.trained import TrainedDetector
 from utils.errors import UserError, run_cli
-from utils.files import written_whole
 from utils.pictures import pixels_of
+from utils.plots import canvas, write_figure
 
 DEPTHS = ("fine", "middle", "coarse")
 
@@ -51,7 +51,6 @@ def draw(detector: TrainedDetector, path: Path, out: Path) -> None:
     Raises:
         UserError: the picture is not square, or the detector finds nothing on it.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     photo = pixels_of(path, "front", detector.levels)
@@ -65,15 +64,14 @@ def draw(detector: TrainedDetector, path: Path, out: Path) -> None:
     titles = [f"{depth} features, block {tap}" for depth, tap in zip(DEPTHS, detector.model.taps, strict=True)]
     panels = [("photograph", photo), *zip(titles, (overlaid(photo, own) for own in maps), strict=True)]
     panels.append((f"found: {', '.join(dict.fromkeys(found.names))}", photo))
-    figure = Figure(figsize=(11, 2.55), layout="constrained")
-    for axes, (title, panel) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    figure, row = canvas(columns=len(panels), size=(11, 2.55))
+    for axes, (title, panel) in zip(row[0], panels, strict=True):
         axes.imshow(panel)
         axes.set_title(title, fontsize=11)
         axes.axis("off")
     for x1, y1, x2, y2 in found.boxes_xyxy.tolist():
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color="yellow", linewidth=2))
-    with written_whole(out) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    write_figure(figure, out)
 
 
 def main() -> None:
