@@ -28,11 +28,13 @@ class BackboneEntry(Entry):
         make: width → freshly initialised network.
         scales: whether it comes in other widths than 1.
         lender: the network, of width 1, whose first block it begins with, where it is given a file of that one.
+        auxiliary: blocks, from 1, behind which auxiliary classifiers may stand in training.
     """
 
     make: Callable[[float], Backbone]
     scales: bool = False
     lender: str | None = None
+    auxiliary: tuple[int, ...] = ()
 
 
 def of_timm(model: str) -> BackboneEntry:
@@ -47,6 +49,7 @@ def of_torchvision(model: str) -> BackboneEntry:
         f"{model} of torchvision",
         lambda width: families.torchvision_backbone(model, width),
         scales=families.scales(model),
+        auxiliary=(3, 6) if model == "googlenet" else (),  # behind 4a and 4d
     )
 
 
@@ -59,7 +62,7 @@ BACKBONES = Table(
         BackboneEntry("resnet50", "ResNet-50", lambda _: peers.resnet50()),
         BackboneEntry("vgg16", "VGG-16", lambda _: peers.vgg16()),
         BackboneEntry("alexnet", "AlexNet", lambda _: peers.alexnet()),
-        BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
+        BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet(), auxiliary=(5, 8)),
         BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
         BackboneEntry("lenet5", "LeNet-5", LeNet5, scales=True),
         BackboneEntry(

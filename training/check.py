@@ -23,10 +23,14 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     Raises:
         UserError: something is not, or the backbone has not what the head reads.
     """
-    lender = BACKBONES.pick(recipe.backbone, where).lender
+    entry = BACKBONES.pick(recipe.backbone, where)
+    lender = entry.lender
     if lender and recipe.init_freeze:
         what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
         raise UserError(what, where="--init-freeze", hint="give --pretrain-freeze-epochs, which fixes that block alone")
+    if recipe.pretrain.auxiliary and not entry.auxiliary:
+        what = f"{recipe.backbone} has no auxiliary classifiers"
+        raise UserError(what, where="--pretrain-auxiliary", hint="leave it out, or give --backbone googlenet")
     DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
@@ -61,7 +65,8 @@ def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
     with torch.device("meta"):
         backbone = make_backbone(recipe.backbone, recipe.width)
         if pretrains:
-            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), "head"]
+            heads = ["head", *(["auxiliary"] if recipe.pretrain.auxiliary else [])]
+            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), *heads]
         model: torch.nn.Module
         if recipe.task == "segment":
             model = FCN(backbone, 1, FCNS.choose(recipe.fcn))

@@ -51,10 +51,10 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.n
 
 
 def with_legend(picture: Image.Image, classes: Sequence[tuple[str, int]]) -> Image.Image:
-    """The picture with names in the colours of their numbers at its upper left corner."""
+    """The picture with names in the colours of their numbers at its upper left corner, as many as fit below another."""
     side = max(10, picture.height // 24)
     pen = ImageDraw.Draw(picture)
-    for place, (name, number) in enumerate(classes):
+    for place, (name, number) in enumerate(classes[: max(1, picture.height // (side + 2))]):
         text, top = shown(name, number - 1), place * (side + 2)
         font = drawing_font(text, side)
         wide = pen.textlength(text, font=font)

@@ -30,6 +30,7 @@ LATER: dict[str, Any] = {
     "train.rates": {},
     "pretrain.freeze_epochs": 0.0,
     "pretrain.rates": {},
+    "pretrain.auxiliary": 0.0,
     "augment.pca": 0.0,
 }
 M = TypeVar("M", bound=BaseModel)
