@@ -10,6 +10,7 @@ from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.listing import is_folder
+from data.parsing import class_index
 from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
@@ -64,8 +65,10 @@ class DataYaml(BaseModel):
         group: key of the json's images that states whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
         label: key of the json's images that states their class (coco_labels).
-        classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
-            of others are left out.
+        classes: the values of that key (coco_labels), or the synsets (tiny_imagenet, synsets), which make up each
+            class; images of others are left out.
+        subsets: name → classes whose localisation is averaged beside that of all classes, as in
+            {six classes: [aeroplane, bicycle, boat, bus, horse, motorbike]}.
         levels: values that become black and white in pictures of more than 8 bits, as [0, 4095]; without it, the window
             that all DICOM files ask for, or percentiles of the values that occur in the split that is read first.
         kpt_shape: [points, 2 or 3] where a txt line (yolo) is a box and keypoints, which are passed over; [0, 0]
@@ -91,6 +94,7 @@ class DataYaml(BaseModel):
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
+    subsets: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
     levels: tuple[Finite, Finite] | None = None
     kpt_shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=3)]] | None = None
     scenes: sample.SampleSize | None = None
@@ -212,12 +216,13 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
     splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
     images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
+    names = class_names(content, root, path)
     return Description(
         path,
         root,
         FORMATS[content.format],
         splits,
-        class_names(content, root, path),
+        names,
         images,
         labels,
         shares,
@@ -227,6 +232,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
         root / content.masks if content.masks else None,
+        named_subsets(content, names, path),
     )
 
 
@@ -270,6 +276,18 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
         checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)
+
+
+def named_subsets(content: DataYaml, names: list[str], yaml: Path) -> dict[str, tuple[str, ...]]:
+    """Subset → its classes, as `names` has them.
+
+    Raises:
+        UserError: one of them is no class.
+    """
+    return {
+        subset: tuple(names[class_index(name, names, f"{yaml}: subsets: {subset}")] for name in classes)
+        for subset, classes in (content.subsets or {}).items()
+    }
 
 
 def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:

@@ -13,6 +13,7 @@ from data.holdout import share_out
 from data.levels import levelled
 from data.masks import official_masks, read_masked
 from data.records import Description, Format, Split
+from data.synsets import read_synsets, synset_names
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
 from data.yolo_txt import read_yolo
@@ -49,6 +50,16 @@ FORMATS = Table(
         ),
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
+        Format(
+            "synsets",
+            "ImageNet with boxes: a folder for each synset, XML files",
+            read_synsets,
+            True,
+            True,
+            synset_names,
+            lists_all=True,
+            joins=True,
+        ),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),

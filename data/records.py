@@ -61,6 +61,7 @@ class Description:
         keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
+        subsets: name → classes whose figures are averaged beside those of all.
     """
 
     yaml: Path
@@ -77,6 +78,7 @@ class Description:
     keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
     masks: Path | None = None
+    subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def single_label(self) -> bool:
