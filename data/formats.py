@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from data.captions import read_captions
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
@@ -49,6 +50,7 @@ FORMATS = Table(
             labelled=True,
             joins=True,
         ),
+        Format("coco_captions", "phrases in captions of COCO", read_captions, False, False),
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),

@@ -10,7 +10,7 @@ from torch import nn
 
 from maps.overlap import box_mask
 from utils.errors import UserError
-from wsol.deep_features import C, unit
+from wsol.svm import C, unit
 
 UNITS, OBJECTS, SHARE = 3, 6, 0.2
 SETTLED = 0.01  # share of new negatives below which mining ends
@@ -38,7 +38,13 @@ class Concept:
 
 
 def learn_concept(
-    features: np.ndarray, tagged: np.ndarray, name: str = "concept", *, rounds: int = 10, seed: int = 0
+    features: np.ndarray,
+    tagged: np.ndarray,
+    name: str = "concept",
+    *,
+    apart: np.ndarray | None = None,
+    rounds: int = 10,
+    seed: int = 0,
 ) -> Concept:
     """A detector of what images with a tag have in common, against the hardest of all others.
 
@@ -49,13 +55,15 @@ def learn_concept(
         features: [N, D] pooled features.
         tagged: [N] bool.
         name: of the tag, for messages.
+        apart: [N] bool: images that are neither positives nor negatives.
 
     Raises:
         UserError: no image has the tag, or all have.
     """
-    positive, others = np.flatnonzero(tagged), np.flatnonzero(~tagged)
+    positive = np.flatnonzero(tagged)
+    others = np.flatnonzero(~tagged if apart is None else ~(tagged | apart))
     if not len(positive) or not len(others):
-        what = "no image has the tag" if not len(positive) else "every image has the tag"
+        what = "no image has the tag" if not len(positive) else "no image is without the tag or its words"
         raise UserError(what, where=name, hint="choose another tag")
     negative = np.random.default_rng(seed).choice(others, min(len(positive), len(others)), replace=False)
     for _ in range(rounds):
