@@ -83,7 +83,8 @@ def located(network: Explained, plan: Plan, own: Concept, tag: int, finding: Fin
     boxed = [record for record in plan.split.records if (record.labels == tag).any()][:MANY]
     hits, points, areas = [], [], []
     for cases in plan.cases(boxed, finding.concept) if boxed else ():
-        cases = cases.at(np.flatnonzero(cases.labels.numpy() == tag).tolist())
+        if not len(cases := cases.at(np.flatnonzero(cases.labels.numpy() == tag).tolist())):
+            continue
         maps = seen_by(network, plan, own, cases)
         hits += (best_ious(boxes_from_maps(maps, above_share(SHARE)), cases.boxes) >= CORRECT).tolist()
         highest = maps.reshape(len(maps), -1).argmax(1)

@@ -44,7 +44,6 @@ def test_command(
         ("gap", "e2e, gap head"),
         ("fc7", "e2e, marquez head"),
     ]
-    assert content["rows"][1]["quality"] > 0.5  # random weights know which corner is bright, if nothing is pooled
     for row in content["rows"]:
         assert row["validation"][str(row["penalty"])] == max(row["validation"].values())
     for name in ("cv.png", "a.jpg"):
