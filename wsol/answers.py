@@ -20,11 +20,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from data.captions import words
-from data.formats import FORMATS
 from data.questions import Question, Questions, accuracy, read_questions
-from data.records import Description, Split
-from evaluation.accuracy import BackboneFile, read_backbones
-from maps.cells import layer_cells
+from evaluation.accuracy import read_backbones
 from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
@@ -33,7 +30,7 @@ from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import FEATURES, Feature, around, described, evidence_of
+from wsol.features import FEATURES, Feature, described, evidence_of, plan_of_pictures
 
 ANSWERS, RARE = 1000, 2  # answers that can be given; words of fewer training questions are passed over
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
@@ -166,13 +163,6 @@ def by_kind(values: np.ndarray, questions: Sequence[Question]) -> dict[str, floa
     return {"all": float(values.mean())} | each
 
 
-def plan_of(file: BackboneFile, asked: Questions, folder: Path) -> Plan:
-    """Pictures of questions, as a network is shown them."""
-    description = Description(folder, folder, FORMATS["folder"], {}, ["picture"])
-    split = Split("questions", description, [around(own) for own in asked.records])
-    return Plan([file], split, cells=layer_cells([file], stretched=False))
-
-
 def drawn(
     network: Explained, plan: Plan, kind: Feature, own: Answerer, asked: Questions, features: np.ndarray
 ) -> tuple[list[np.ndarray], list[str]]:
@@ -215,7 +205,7 @@ def main() -> None:
     (file,), kind = read_backbones([arguments.weights]), FEATURES[arguments.feature]
     files = zip(arguments.questions, arguments.annotations, arguments.images, strict=True)
     known, asked = (read_questions(*own) for own in files)
-    plan = plan_of(file, asked, arguments.images[1])
+    plan = plan_of_pictures(file, asked.records, arguments.images[1])
     network = load_explained(file, plan)
     if (why := kind.obstacle(network.heads[-1])) is not None:
         raise UserError(f"`{kind.name}` {why}", where="--feature", hint="take average")

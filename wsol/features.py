@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from data.description import load_description
-from data.formats import read_split
+from data.formats import FORMATS, read_split
 from data.levels import with_levels
-from data.records import Record
-from evaluation.accuracy import read_backbones
+from data.records import Description, Record, Split
+from evaluation.accuracy import BackboneFile, read_backbones
 from maps.cases import Cases
+from maps.cells import layer_cells
 from maps.evidence import Evidence
 from maps.kinds import Explained, is_mapped
 from maps.plan import Plan
@@ -164,3 +165,14 @@ def planned(weights: Sequence[Path], data: Path, images: int | None, training: i
     records = sample(held_out.records, images)
     plan = prepare(files, replace(held_out, records=[around(own) for own in records]))
     return replace(plan, split=replace(held_out, records=records), training=sample(known.records, training))
+
+
+def plan_of_pictures(file: BackboneFile, records: Sequence[Record], where: Path) -> Plan:
+    """Pictures that are of no data set, as a network is shown them.
+
+    Args:
+        where: they are from, for messages.
+    """
+    description = Description(where, where, FORMATS["folder"], {}, ["picture"])
+    split = Split("pictures", description, [around(record) for record in records])
+    return Plan([file], split, cells=layer_cells([file], stretched=False))
