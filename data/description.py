@@ -54,13 +54,13 @@ class DataYaml(BaseModel):
         path: root folder, relative to the yaml [the yaml's own].
         format: one of FORMATS.
         train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
-            (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
-            fraction of all images, such as 0.8, drawn at random, the same in every run. Without val a part of train
-            serves as such.
+            (yolo, folder) or a published part (cifar, cub, tiny_imagenet), or several of these in []; or for voc and
+            yolo a fraction of all images, such as 0.8, drawn at random, the same in every run. Without val a part of
+            train serves as such.
         names: classes in the order of their indices, as a list or by index; needed where the format does not say them.
         nc: how many they are, for those who like to say it twice.
-        images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
-            they are not those that the format knows.
+        images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), or the
+            csv of their boxes (folder_boxes), where they are not those that the format knows.
         masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that states whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+from data.captions import read_captions
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.coco_masks import coco_masks
+from data.cub import cub_names, read_cub
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
+from data.folder_boxes import read_folder_boxes
 from data.holdout import share_out
 from data.levels import levelled
 from data.masks import official_masks, read_masked
@@ -48,6 +51,7 @@ FORMATS = Table(
             labelled=True,
             joins=True,
         ),
+        Format("coco_captions", "phrases in captions of COCO", read_captions, False, False),
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
         Format(
@@ -62,7 +66,9 @@ FORMATS = Table(
         ),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
+        Format("cub", "Caltech-UCSD Birds 200", read_cub, True, True, cub_names),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
+        Format("folder_boxes", "the same with a csv of boxes", read_folder_boxes, True, True, folder_names),
     ),
 )
 

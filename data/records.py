@@ -158,6 +158,7 @@ class Record:
         levels: which values become black and white, where the image has more than 8 bits.
         number: the image's own number, where the data set gives one: COCO's `id`.
         mask: which class each pixel is of, where that was asked for (data/masks.py).
+        captions: what people wrote of the image, where the data set has it.
     """
 
     image: Path
@@ -174,6 +175,7 @@ class Record:
     levels: Levels | None = None
     number: int | str | None = None
     mask: Mask | None = None
+    captions: tuple[str, ...] = ()
 
     @property
     def asked(self) -> np.ndarray:

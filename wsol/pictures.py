@@ -8,7 +8,7 @@ import numpy as np
 
 from maps.overlay import FOUND, outlined
 from utils.draw import save_page
-from utils.files import written_whole
+from utils.plots import canvas, write_figure
 from wsol.compare import Comparison, Trial
 from wsol.judge import Row
 
@@ -19,12 +19,7 @@ SEED = 0  # of the choice of images
 
 def save_plot(rows: Sequence[Row], path: Path) -> None:
     """Fraction of right boxes of every method and network, with intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 1.2 + 0.28 * len(rows)), layout="constrained")
+    figure, [[axis]] = canvas(size=(7, 1.2 + 0.28 * len(rows)))
     lines = list(dict.fromkeys(row.line for row in rows))
     for place, row in enumerate(rows):
         value = row.values["gt_known"]
@@ -36,9 +31,7 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel("fraction of boxes with an IoU of at least 0.5, class known")
     axis.grid(alpha=0.3)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_figure(figure, path)
 
 
 def save_boxes(comparison: Comparison, path: Path) -> None:

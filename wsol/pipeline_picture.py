@@ -11,7 +11,7 @@ from torch import Tensor
 from maps.kinds import Explained
 from maps.overlay import FOUND, outlined, picture
 from maps.plan import Plan
-from utils.files import written_whole
+from utils.plots import canvas, write_figure
 from wsol.localiser import Localiser
 
 SAID = 3  # classes
@@ -64,12 +64,7 @@ def followed(plan: Plan, network: Explained, localise: Localiser, pairs: np.ndar
 
 def save_pipeline(own: Pipeline, title: str, path: Path) -> None:
     """Draw it from left to right: picture, layers, classes, map, picture with true boxes (green) and box (red)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 5, figsize=(13, 3), layout="constrained", width_ratios=(1, 1.2, 0.8, 1, 1))
+    figure, [axes] = canvas(columns=5, size=(13, 3), width_ratios=(1, 1.2, 0.8, 1, 1))
     seen, height = picture(own.image), own.image.shape[1]
     shown = outlined(seen, own.true, height)
     shown = shown if np.isnan(own.box).any() else outlined(shown, own.box[None], height, FOUND)
@@ -86,9 +81,7 @@ def save_pipeline(own: Pipeline, title: str, path: Path) -> None:
         if place in (0, 3, 4):
             axis.axis("off")
     figure.suptitle(title, fontsize=10)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_figure(figure, path)
 
 
 def draw_layers(axis: object, sizes: Sequence[tuple[int, int, int]]) -> None:
