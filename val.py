@@ -279,11 +279,13 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
     from maps.defaults import KINDS
     from maps.prepare import prepare
     from utils.device import pick_device
+    from wsol.methods import all_blind
 
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    names = None if arguments.explain or (arguments.method and blind(arguments.method)) else backbones[0].names
+    free = arguments.explain or all_blind(arguments.method or ())  # of the classes that the networks know
+    names = None if free else backbones[0].names
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
@@ -302,13 +304,6 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         device=device,
         batch_size=arguments.batch_size,
     )
-
-
-def blind(methods: list[str]) -> bool:
-    """Whether no method asks for a class, so that the data may have classes that the network does not know."""
-    from wsol.methods import all_blind
-
-    return all_blind(methods)
 
 
 def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:
