@@ -27,6 +27,7 @@ class Format(Entry):
         boxed: images come with boxes that a detector can be trained on.
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
             None where the format does not say them.
+        channels: of its pictures: 3 for RGB, 1 for grey values; networks then have one input channel.
         lists_all: it can list all images, for splits that the yaml gives as shares.
         in_json: a json has more about each image, for `group:`.
         labelled: the yaml says with `label:` which key of the json is the class.
@@ -40,6 +41,7 @@ class Format(Entry):
     single_label: bool
     boxed: bool
     names: Callable[[Path, str], list[str]] | None = None
+    channels: int = 3
     lists_all: bool = False
     in_json: bool = False
     labelled: bool = False
@@ -112,6 +114,11 @@ class Description:
         return {"levels": self.levels.pair} if self.levels else {}
 
     @property
+    def told_channels(self) -> dict[str, int]:
+        """How many channels the pictures have, as checkpoints hold it; nothing for the 3 of RGB."""
+        return {} if self.format.channels == 3 else {"in_channels": self.format.channels}
+
+    @property
     def held_out(self) -> str:
         """The split for figures to report: test where there is one, else val."""
         return "test" if "test" in self.splits else "val"
@@ -148,7 +155,7 @@ class Record:
         labels: [n] int64 class indices of the boxes.
         difficult: [n] bool: boxes that the data set calls so (VOC).
         classes: [m] int64 class indices of the image where the data set states them; None: those of the boxes.
-        pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
+        pixels: [H, W, 3] uint8 RGB, or [H, W, 1] of grey values, where the image is no file of its own.
         group: whose image it is, a patient's for example; images of one group are never parted.
         clipped: how many boxes reached out of the image.
         crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none.

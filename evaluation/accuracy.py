@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from data.loader import DetectionSet, InOrder, make_loader
-from data.records import Split
+from data.records import Description, Split
 from data.seen import learnt_by
 from data.views import View
 from evaluation.classification import bootstrap, classification_metrics
@@ -20,6 +20,7 @@ from evaluation.rates import rate_curves
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
+from models.channels import RGB, wrong_channels
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
 from utils.config import ROOT
@@ -58,6 +59,7 @@ class BackboneFile:
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
+        in_channels: of its images.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class BackboneFile:
     levels: Levels | None = None
     init: str = ""
     learnt: frozenset[int] | None = field(default=None, repr=False)
+    in_channels: int = RGB
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -105,6 +108,7 @@ class BackboneFile:
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
                 learnt=learnt_by(content),
+                in_channels=content.get("in_channels", RGB),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
@@ -262,6 +266,17 @@ def own_data(files: Sequence[BackboneFile]) -> Path:
     return files[0].data
 
 
+def same_pictures(files: Sequence[BackboneFile], description: Description) -> None:
+    """Refuse files that take pictures of other channels than a data set has.
+
+    Raises:
+        UserError: one does.
+    """
+    for file in files:
+        if file.in_channels != description.format.channels:
+            raise wrong_channels(description.format.channels, file.in_channels, file.path)
+
+
 def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch_size: int, draws: int) -> Study:
     """Measure every classifier of the files, in one pass over the images for each file.
 
@@ -272,6 +287,7 @@ def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch
         UserError: the data have another kind of labels, or a file does not hold what it says.
     """
     description = split.description
+    same_pictures(files, description)
     if files[0].single_label != description.single_label:
         what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
         raise UserError(what, where=files[0].path, hint="give the data yaml that it was trained on")
@@ -322,7 +338,7 @@ def load_classifiers(file: BackboneFile, device: str) -> tuple[Taps, Probes]:
 def load_backbone_and_heads(file: BackboneFile) -> tuple[Backbone, list[nn.Module]]:
     """The network of a file and the classifiers on its cuts."""
     content = checkpoint.load(file.path, "backbone")
-    backbone = make_backbone(file.backbone, file.width)
+    backbone = make_backbone(file.backbone, file.width, file.in_channels)
     checkpoint.load_state(backbone, content["model"], file.path)
     heads: list[nn.Module] = []
     for shape, state in zip(file.shapes, content["heads"], strict=True):

@@ -31,6 +31,8 @@ LATER: dict[str, Any] = {
     "pretrain.freeze_epochs": 0.0,
     "pretrain.rates": {},
     "augment.pca": 0.0,
+    "augment.noise": 0.0,
+    "augment.erasing": 0.0,
 }
 M = TypeVar("M", bound=BaseModel)
 
