@@ -7,6 +7,7 @@ from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.coco_masks import coco_masks
+from data.dmri import read_dmri
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
@@ -50,6 +51,18 @@ FORMATS = Table(
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
+        Format(
+            "dmri",
+            "volumes of diffusion MRI, as slices of their anisotropy",
+            read_dmri,
+            True,
+            True,
+            channels=1,
+            lists_all=True,
+            labelled=True,
+            joins=True,
+            volumetric=True,
+        ),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
     ),

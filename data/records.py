@@ -30,8 +30,9 @@ class Format(Entry):
         channels: of its pictures: 3 for RGB, 1 for grey values; networks then have one input channel.
         lists_all: it can list all images, for splits that the yaml gives as shares.
         in_json: a json has more about each image, for `group:`.
-        labelled: the yaml says with `label:` which key of the json is the class.
+        labelled: the yaml says with `label:` which key of the json, or column of the table, is the class.
         joins: `classes:` may join its labels to classes.
+        volumetric: pictures are slices of volumes: `slices:` and `volumes:` say which.
         numbers: (description, split) → the data set's own number of each class, None where it has none.
         masks: split → for each image which class each of its pixels is of, what is wrong with that, or None where
             nothing says it; None where the format has no masks of its own.
@@ -46,6 +47,7 @@ class Format(Entry):
     in_json: bool = False
     labelled: bool = False
     joins: bool = False
+    volumetric: bool = False
     numbers: Callable[["Description", str], list[int | str | None]] | None = None
     masks: Callable[["Split"], "list[Mask | Problem | None]"] | None = None
 
@@ -56,13 +58,16 @@ class Description:
 
     Attributes:
         splits: train, val, test → what the yaml calls their parts, where it has them; a reader is given one part.
-        images, labels: folders of the images and of their labels, where the yaml names them.
+        images, labels: folders of the images and of their labels, or the table of subjects, where the yaml names them.
         shares: train, val, test → fraction of all images, where the yaml gives no lists.
         group: key of an image in its json that states whose it is.
-        label, classes: key of an image in its json of its class, and the values, or synsets, of each class.
+        label, classes: key of an image in its json, or column of the table of subjects, of its class, and the values,
+            or synsets, of each class.
         keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
+        slices: of each direction of a volume, from its middle.
+        volumes: pattern of the names of volumes, where the yaml gives one.
     """
 
     yaml: Path
@@ -79,6 +84,8 @@ class Description:
     keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
     masks: Path | None = None
+    slices: int = 16
+    volumes: str | None = None
 
     @property
     def single_label(self) -> bool:
