@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from scipy import ndimage
 
 from data.listing import files_below
-from data.parsing import numbered_lines, read_text
+from data.parsing import class_index, numbered_lines, read_text
 from data.records import EVERYTHING, Description, Notice, Problem, Record, Split, make_record
 from data.slices import Slice, centre, upright
 from data.volumes import MASK, Volume, anisotropy, described, ends_in, is_nifti, mask_of
@@ -42,8 +41,8 @@ def read_dmri(description: Description, split: str) -> Split:
     """Read one split: the middle slices of every volume of its subjects.
 
     Raises:
-        UserError: no table, or not with the column of `label:`; a listed subject is on two lists; volumes whose
-            gradients or masks do not fit, or of four dimensions where three are meant.
+        UserError: no table, or not with the column of `label:`; no such list; volumes whose gradients or masks do
+            not fit, or of four dimensions where three are meant.
     """
     subjects, notices = subjects_of(description)
     problems: list[Problem] = []
@@ -72,7 +71,8 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
     """
     table = description.labels or description.root / TABLE
     rows = list(rows_of(table, description))
-    values = {value: index for index, own in enumerate(description.classes.values()) for value in own}
+    labels = {name: class_index(name, description.names, str(description.yaml)) for name in description.classes}
+    values = {value: labels[name] for name, own in description.classes.items() for value in own}
     if unknown := values.keys() - {value for _, value, _ in rows}:
         what = f"no subject has `{sorted(unknown)[0]}` under `{description.label}`"
         raise UserError(what, where=table, hint=f"correct `classes:` in {description.yaml}")
@@ -112,17 +112,12 @@ def listed(description: Description, split: str, subjects: dict[str, Subject], p
     """Names of the subjects of a split: all, or those on its list; unknown ones go to problems.
 
     Raises:
-        UserError: no such list, or a subject that is on two lists.
+        UserError: no such list.
     """
     value = description.split(split)
     if value == EVERYTHING:
         return list(subjects)
     lines = list_of(description, split, value)
-    for other, parts in description.splits.items():
-        for part in parts if other != split else ():
-            if both := {name for _, name in lines} & {name for _, name in list_of(description, other, part)}:
-                what = f"subject `{sorted(both)[0]}` is in `{split}` and in `{other}`"
-                raise UserError(what, where=description.yaml, hint="take it off one of the lists")
     where = description.root / value
     hint = "correct the name, or take it off the list"
     problems += [
@@ -131,6 +126,21 @@ def listed(description: Description, split: str, subjects: dict[str, Subject], p
         if name not in subjects
     ]
     return list(dict.fromkeys(name for _, name in lines))
+
+
+def refuse_parted(description: Description) -> None:
+    """Refuse lists of splits that share a subject: figures on the one would flatter what learnt from the other.
+
+    Raises:
+        UserError: two do, or there is no such list.
+    """
+    seen: dict[str, str] = {}
+    for split, parts in description.splits.items():
+        names = [name for part in parts if part != EVERYTHING for _, name in list_of(description, split, part)]
+        for name in names:
+            if (other := seen.setdefault(name, split)) != split:
+                what = f"subject `{name}` is in `{other}` and in `{split}`"
+                raise UserError(what, where=description.yaml, hint="take it off one of the lists")
 
 
 def list_of(description: Description, split: str, value: str) -> list[tuple[int, str]]:
@@ -207,5 +217,7 @@ def picture(path: Path, one: Slice, pixels: np.ndarray, region: np.ndarray | Non
 
 def boxes_of(mask: np.ndarray) -> list[tuple[int, int, int, int]]:
     """X1 y1 x2 y2, half-open, of each part of a mask [h, w] that hangs together."""
+    from scipy import ndimage
+
     parts = ndimage.find_objects(ndimage.label(mask, TOUCHING)[0])
     return [(columns.start, rows.start, columns.stop, rows.stop) for rows, columns in parts]

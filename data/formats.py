@@ -7,7 +7,7 @@ from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.coco_masks import coco_masks
-from data.dmri import read_dmri
+from data.dmri import read_dmri, refuse_parted
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.holdout import share_out
@@ -62,6 +62,7 @@ FORMATS = Table(
             labelled=True,
             joins=True,
             volumetric=True,
+            check=refuse_parted,
         ),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
@@ -80,6 +81,8 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         UserError: nothing readable in the split, or strict and something damaged.
     """
     found = Split(split, description, [])
+    if description.format.check:
+        description.format.check(description)
     for part in description.parts(split):
         read = description.format.read(replace(description, splits={split: (part,)}), split)
         found.records.extend(read.records)

@@ -33,6 +33,7 @@ class Format(Entry):
         labelled: the yaml says with `label:` which key of the json, or column of the table, is the class.
         joins: `classes:` may join its labels to classes.
         volumetric: pictures are slices of volumes: `slices:` and `volumes:` say which.
+        check: refuses a description whose splits do not go together, before any of them is read.
         numbers: (description, split) → the data set's own number of each class, None where it has none.
         masks: split → for each image which class each of its pixels is of, what is wrong with that, or None where
             nothing says it; None where the format has no masks of its own.
@@ -48,6 +49,7 @@ class Format(Entry):
     labelled: bool = False
     joins: bool = False
     volumetric: bool = False
+    check: Callable[["Description"], None] | None = None
     numbers: Callable[["Description", str], list[int | str | None]] | None = None
     masks: Callable[["Split"], "list[Mask | Problem | None]"] | None = None
 

@@ -144,7 +144,8 @@ def inside(heat: np.ndarray, covered: np.ndarray, volume: Volume) -> dict[str, f
         return {}
     region = mask_of(volume.regions) & covered
     total = float(heat[covered].sum())
-    return {"heat in mask": float(heat[region].sum()) / total if total else 0.0, "mask": region.sum() / covered.sum()}
+    share = float(heat[region].sum()) / total if total else 0.0
+    return {"heat in mask": share, "voxels in mask": float(region.sum() / covered.sum())}
 
 
 def page(seen: Seen, maps: Maps, path: Path) -> None:
@@ -205,7 +206,7 @@ def written(file: BackboneFile, line: str, seen: Seen, asked: Asked, folder: Pat
         save_heat(heat, seen.volume, path)
         told = {name: f"{value:.3f}" for name, value in inside(heat, covered, seen.volume).items()}
         yield {"volume": stem, "network": f"{line}, seed {file.seed}", "map": kind, "layer": layer, **told}
-    page(seen, maps, folder / f"{stem}_{network}.png")
+    page(seen, maps, folder / f"{stem}_{network}.jpg")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -61,6 +61,7 @@ BACKBONES = Table(
         BackboneEntry("resnet50", "ResNet-50", lambda _: peers.resnet50()),
         BackboneEntry("vgg16", "VGG-16", lambda _: peers.vgg16()),
         BackboneEntry("alexnet", "AlexNet", lambda _: peers.alexnet()),
+        BackboneEntry("alexnet_bn", "AlexNet with BatchNorm", lambda _: peers.alexnet_bn()),
         BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
         BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
         BackboneEntry("lenet5", "LeNet-5", LeNet5, scales=True),

@@ -56,6 +56,16 @@ def alexnet() -> Backbone:
     return grouped([steps[0:3], steps[3:6], steps[6:8], steps[8:10], steps[10:12]], (64, 192, 384, 256, 256), (1, 1, 3))
 
 
+def alexnet_bn() -> Backbone:
+    """AlexNet with BatchNorm behind each convolution; torchvision has none, and so no weights of it."""
+    found = alexnet()
+    for block, channels in zip(found.blocks, found.channels, strict=True):
+        assert isinstance(block, nn.Sequential)
+        place = next(index for index, own in enumerate(block) if isinstance(own, nn.Conv2d))
+        block.insert(place + 1, nn.BatchNorm2d(channels))
+    return found
+
+
 def googlenet() -> Backbone:
     """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1)."""
     own = peers.GoogLeNet(num_classes=1, aux_logits=False, init_weights=True)

@@ -66,7 +66,7 @@ def draw(lines: dict[str, list[Row]], figure: str) -> Any:
                 epochs, values = points(rows, f"{side}/{key}")
                 axis.plot(epochs, values, marker=".", color=f"C{number % 10}", label=label)
             axis.set(title=f"{title}, {name}", ylabel=name)
-            axis.set_ylim(*((0, 1.02) if key != "loss" else (0, None)))
+            axis.set_ylim(0, 1.02 if key != "loss" else 1.05 * axis.dataLim.y1 or None)
             axis.grid(alpha=0.3)
     for axis in axes[1]:
         axis.set_xlabel("epoch")
