@@ -22,7 +22,7 @@ from utils.errors import UserError
 from utils.recipes import load_recipe, save_recipe
 
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "study.py")
-HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm")
+HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm", "nibabel", "dipy")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
