@@ -247,15 +247,13 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
     from maps.study import run
     from maps.summary import summarise
 
-    if arguments.reference and not arguments.method:
-        raise UserError("is for --method", where="--reference", hint="add a method such as mining")
     plan = backbone_plan(arguments, weights)
     if arguments.method:
         from wsol.ranked import read_published
         from wsol.report import compare_and_report, wanted
 
         methods = wanted(plan, arguments.method)
-        reference = read_published(arguments.reference, plan.names) if arguments.reference else []
+        reference = read_published(arguments.reference, plan.names)
     if checked_only(arguments, plan.split):
         return
     files, command = report_files(arguments), shown_command(sys.argv[1:])

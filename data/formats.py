@@ -9,6 +9,7 @@ from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.coco_masks import coco_masks
 from data.cub import cub_names, read_cub
+from data.dmri import read_dmri, refuse_parted
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.folder_boxes import read_folder_boxes
@@ -65,6 +66,19 @@ FORMATS = Table(
             joins=True,
         ),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
+        Format(
+            "dmri",
+            "volumes of diffusion MRI, as slices of their anisotropy",
+            read_dmri,
+            True,
+            True,
+            channels=1,
+            lists_all=True,
+            labelled=True,
+            joins=True,
+            volumetric=True,
+            check=refuse_parted,
+        ),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
         Format("cub", "Caltech-UCSD Birds 200", read_cub, True, True, cub_names),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
@@ -84,6 +98,8 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         UserError: nothing readable in the split, or strict and something damaged.
     """
     found = Split(split, description, [])
+    if description.format.check:
+        description.format.check(description)
     for part in description.parts(split):
         read = description.format.read(replace(description, splits={split: (part,)}), split)
         found.records.extend(read.records)

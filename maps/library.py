@@ -134,7 +134,7 @@ def explain(
     Args:
         model: images → logits [B, classes].
         layers: names of modules that put out maps [B, C, h, w], maps with channels last, or tokens of square images.
-        images: [B, 3, H, W] RGB in 0–1.
+        images: [B, 3, H, W] RGB in 0–1, or [B, 1, H, W] where the model takes one channel.
         labels: [B] the class to explain of each; None: the one that the model finds likeliest.
         kinds: of MAPS.
         normalise: mean and deviation of the channels, where the model wants images minus that mean over the deviation.
@@ -153,7 +153,9 @@ def explain(
         if kind.layered and not layers:
             raise UserError(f"{kind.title} wants layers", where="layers", hint="name modules of the model")
     check_images(images)
-    network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise))
+    network = Tapped(
+        model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise, images.shape[1])
+    )
     images = images.to(network.device)
     with torch.no_grad():
         logits = torch.cat([network(part)[0] for part in images.split(batch_size)])
@@ -187,11 +189,12 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
     return Values({key: {name: values[name] for name in wanted if name in values} for key, values in found.items()})
 
 
-def prepared(normalise: Statistics | None) -> Normalised:
+def prepared(normalise: Statistics | None, channels: int) -> Normalised:
     """Images in 0–1 as a model takes them."""
-    mean, deviation = normalise or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
-        raise UserError(f"{normalise}", where="normalise", hint="give (mean, deviation) of three channels each")
+    mean, deviation = normalise or ((0.0,) * channels, (1.0,) * channels)
+    if len(mean) != channels or len(deviation) != channels or min(deviation) <= 0:
+        hint = f"give (mean, deviation) of {channels} channel{'s' * (channels > 1)} each"
+        raise UserError(f"{normalise}", where="normalise", hint=hint)
     return Normalised(tuple(mean), tuple(deviation))
 
 
@@ -203,7 +206,7 @@ class Normalised:
     deviation: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        mean, deviation = (images.new_tensor(own).view(3, 1, 1) for own in (self.mean, self.deviation))
+        mean, deviation = (images.new_tensor(own).view(-1, 1, 1) for own in (self.mean, self.deviation))
         return (images - mean) / deviation
 
 
@@ -219,8 +222,8 @@ def check_images(images: Tensor) -> None:
     Raises:
         UserError: another shape, no numbers, or outside 0–1.
     """
-    hint = "give RGB in 0–1 as a float tensor [images, 3, height, width]; what the model subtracts goes to `normalise`"
-    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3 or not len(images):
+    hint = "give RGB in 0–1 as a float tensor [images, 3, height, width], or one channel; a mean goes to `normalise`"
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
         what = list(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise UserError(f"{what}", where="images", hint=hint)
     if not images.is_floating_point():

@@ -14,9 +14,14 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 QUALITY = 55  # of WebP
 
 
+def pixels_rgb(image: Tensor) -> np.ndarray:
+    """[H, W, 3] uint8 RGB of an image [3, H, W], or [1, H, W] of grey values, in 0–1."""
+    return (image.expand(3, -1, -1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+
+
 def picture(image: Tensor) -> np.ndarray:
-    """[h, w, 3] uint8 RGB of an image [3, H, W] in 0–1, the longer side SIDE."""
-    pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    """[h, w, 3] uint8 RGB of an image [3, H, W] or [1, H, W] in 0–1, the longer side SIDE."""
+    pixels = pixels_rgb(image)
     scale = SIDE / max(pixels.shape[:2])
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how))

@@ -11,7 +11,7 @@ from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
 from data.seen import unseen
-from evaluation.accuracy import BackboneFile
+from evaluation.accuracy import BackboneFile, same_pictures
 from maps.binary import PERCENTILES
 from maps.cases import boxed
 from maps.cells import layer_cells
@@ -60,6 +60,7 @@ def prepare(
             place in the image; no image has a box; no such class; nothing is held out to choose the percentile on.
     """
     same_view(files)
+    same_pictures(files, split.description)
     check_kinds(files, kinds)
     cells = layer_cells(files, stretched=stretched)
     own = split.description

@@ -164,7 +164,7 @@ def run(job: Job) -> dict[str, Any]:
         return taught
     seed_process(recipe.seed, DETECTOR_SEED)
     settings = Settings(len(job.names), recipe.imgsz)
-    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width), settings)
+    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width, job.channels), settings)
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data.description import channels_of
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 from training import inputs
@@ -131,7 +132,7 @@ def show_plan(recipe: Recipe) -> None:
     """Print what each sub-module will hold and cost, and what is not looked at; refuses a k that is too large."""
     check_names(recipe)
     check_loggers(recipe)
-    backbone = make_backbone(recipe.backbone, recipe.width)
+    backbone = make_backbone(recipe.backbone, recipe.width, channels_of(recipe.data))
     if recipe.pretrains:
         plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
         console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")

@@ -32,6 +32,8 @@ LATER: dict[str, Any] = {
     "pretrain.rates": {},
     "pretrain.auxiliary": 0.0,
     "augment.pca": 0.0,
+    "augment.noise": 0.0,
+    "augment.erasing": 0.0,
 }
 M = TypeVar("M", bound=BaseModel)
 

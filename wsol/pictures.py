@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maps.overlay import FOUND, outlined
+from maps.overlay import FOUND, outlined, pixels_rgb
 from utils.draw import save_page
 from utils.plots import canvas, write_figure
 from wsol.compare import Comparison, Trial
@@ -44,7 +44,7 @@ def save_boxes(comparison: Comparison, path: Path) -> None:
     plan = comparison.plan
     for image in chosen.tolist():
         cases = next(iter(plan.cases([plan.split.records[image]], "pictures", batch_size=1)))
-        pixels = (cases.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        pixels = pixels_rgb(cases.images[0])
         place = int(np.flatnonzero((comparison.cases == [image, int(cases.labels[0])]).all(1))[0])
         for trial in shown:
             pictures.append(with_boxes(pixels, cases.boxes[0], trial.boxes[place]))

@@ -21,7 +21,7 @@ def describe(folder: Path, **changes: object) -> Description:
 
 def test_what_the_formats_are_for() -> None:
     single = {name for name, format_ in FORMATS.items() if format_.single_label}
-    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "coco_labels", "synsets"}
+    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "synsets", "coco_labels", "dmri"}
     assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {
         "folder",
         "cifar",
@@ -30,7 +30,7 @@ def test_what_the_formats_are_for() -> None:
         "masks",
     }
     unnamed = {name for name, format_ in FORMATS.items() if format_.names is None}
-    assert unnamed == {"voc", "yolo", "coco_captions", "coco_labels", "masks"}
+    assert unnamed == {"voc", "yolo", "coco_captions", "coco_labels", "masks", "dmri"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:
