@@ -149,7 +149,7 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     everything = np.ones(len(labels))
     found = {"corloc": Column(ious > CORLOC, class_weights(labels))}
     for name, classes in comparison.plan.split.description.subsets.items():
-        part = np.isin(labels, [list(names).index(one) for one in classes])
+        part = np.isin(labels, [place for place, one in enumerate(names) if one in classes])
         if part.any():
             found[f"{SUBSET}/{name}"] = Column(ious > CORLOC, class_weights(labels) * part)
     if len(present := np.unique(labels)) <= FEW:
