@@ -68,6 +68,7 @@ class Description:
         keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
+        subsets: name → classes whose figures are averaged beside those of all.
         slices: of each direction of a volume, from its middle.
         volumes: pattern of the names of volumes, where the yaml gives one.
     """
@@ -86,6 +87,7 @@ class Description:
     keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
     masks: Path | None = None
+    subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)
     slices: int = 16
     volumes: str | None = None
 
@@ -172,6 +174,7 @@ class Record:
         levels: which values become black and white, where the image has more than 8 bits.
         number: the image's own number, where the data set gives one: COCO's `id`.
         mask: which class each pixel is of, where that was asked for (data/masks.py).
+        captions: what people wrote of the image, where the data set has it.
     """
 
     image: Path
@@ -188,6 +191,7 @@ class Record:
     levels: Levels | None = None
     number: int | str | None = None
     mask: Mask | None = None
+    captions: tuple[str, ...] = ()
 
     @property
     def asked(self) -> np.ndarray:

@@ -57,10 +57,16 @@ def area(boxes_xyxy: Tensor) -> Tensor:
 
 
 def eval_transform(imgsz: int, view: str = "letterbox") -> nn.Module:
-    """The whole image in a letterbox, or (`center`) its middle once the shorter side is imgsz · 256/224."""
+    """The whole image in a letterbox, or its middle once the shorter side is imgsz (`square`) or imgsz · 256/224."""
     if view == "letterbox":
         return ToSize(letterboxed, imgsz)
-    return v2.Compose([v2.Resize(round(imgsz * 256 / 224), antialias=True), v2.CenterCrop(imgsz)])
+    shorter = imgsz if view == "square" else around(imgsz)
+    return v2.Compose([v2.Resize(shorter, antialias=True), v2.CenterCrop(imgsz)])
+
+
+def around(imgsz: int) -> int:
+    """The shorter side of a picture that crops of a size are taken from (Krizhevsky et al., NeurIPS 2012, §4.1)."""
+    return round(imgsz * 256 / 224)
 
 
 def pretrain_transform(imgsz: int, augment: Augment, least_share: float) -> nn.Module:

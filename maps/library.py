@@ -20,7 +20,8 @@ from maps.overlap import box_mask
 from maps.overlay import outlined, overlaid, picture
 from maps.tapped import Tapped
 from utils.errors import UserError
-from utils.files import write_text, written_whole
+from utils.files import write_text
+from utils.plots import canvas, write_figure
 from utils.text import as_terminal
 
 if TYPE_CHECKING:
@@ -64,12 +65,9 @@ class Maps:
         Raises:
             UserError: the boxes are not those of the images.
         """
-        from matplotlib.figure import Figure
-
         known = None if boxes is None else checked_boxes(boxes, self.images)
         shown, across = min(rows, len(self.images)), 1 + len(self.evidence)
-        figure = Figure(figsize=(1.9 * across, 2.05 * shown + 0.3), layout="constrained")
-        axes = figure.subplots(shown, across, squeeze=False)
+        figure, axes = canvas(shown, across, (1.9 * across, 2.05 * shown + 0.3))
         for column, (kind, layer) in enumerate([("", ""), *self.evidence]):
             maps = self[kind, layer].float().cpu().numpy() if kind else None
             axes[0, column].set_title(f"{title_of(kind)}\n{layer}" if kind else "", fontsize=9)
@@ -80,8 +78,7 @@ class Maps:
                 axes[row, column].imshow(image)
                 axes[row, column].axis("off")
         if path is not None:
-            with written_whole(Path(path)) as temporary:
-                figure.savefig(temporary, format=Path(path).suffix[1:] or "png", dpi=110)
+            write_figure(figure, Path(path))
         return figure
 
 

@@ -1,10 +1,10 @@
 """Maps, regions and boxes over pictures; boxes in the paper's colours, the true ones green, those found red."""
 
-import base64
-
 import cv2
 import numpy as np
 from torch import Tensor
+
+from utils.pages import data_uri
 
 SIDE = 144  # pixels of the longer side of a picture: a page of four networks stays below 5 MB
 TRUE, FOUND = (0, 190, 60), (235, 45, 45)
@@ -72,7 +72,7 @@ def written(picture: np.ndarray, text: str) -> np.ndarray:
 def as_uri(picture: np.ndarray) -> str:
     """A WebP as a data URI."""
     _, content = cv2.imencode(".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode()
+    return data_uri(content.tobytes(), "webp")
 
 
 def as_jpeg(picture: np.ndarray) -> bytes:

@@ -17,7 +17,7 @@ from models.cnn6 import CNN6
 from models.darknet import DarkNet, DarkNetConfig
 from models.lenet import LeNet5
 from models.monster import Monster
-from models.nin import NIN
+from models.nin import NIN, nin_imagenet
 from utils.errors import UserError
 from utils.tables import Entry, Family, Table
 
@@ -29,12 +29,16 @@ class BackboneEntry(Entry):
     Attributes:
         make: width → freshly initialised network.
         scales: whether it comes in other widths than 1.
-        lender: the network, of width 1, whose first block it begins with, where it is given a file of that one.
+        lender: the network, of width 1, whose first blocks it begins with, where it is given a file of that one.
+        lent: how many blocks these are.
+        auxiliary: blocks, from 1, behind which auxiliary classifiers may stand in training.
     """
 
     make: Callable[[float], Backbone]
     scales: bool = False
     lender: str | None = None
+    lent: int = 1
+    auxiliary: tuple[int, ...] = ()
 
 
 def of_timm(model: str) -> BackboneEntry:
@@ -49,6 +53,7 @@ def of_torchvision(model: str) -> BackboneEntry:
         f"{model} of torchvision",
         lambda width: families.torchvision_backbone(model, width),
         scales=families.scales(model),
+        auxiliary=(3, 6) if model == "googlenet" else (),  # behind 4a and 4d
     )
 
 
@@ -60,15 +65,24 @@ BACKBONES = Table(
         BackboneEntry("cnn6", "six-layer network", CNN6, scales=True),
         BackboneEntry("resnet50", "ResNet-50", lambda _: peers.resnet50()),
         BackboneEntry("vgg16", "VGG-16", lambda _: peers.vgg16()),
+        BackboneEntry("vgg16_gap", "VGG-16 without its last pool", lambda _: peers.vgg16(last_pool=False)),
         BackboneEntry("alexnet", "AlexNet", lambda _: peers.alexnet()),
+        BackboneEntry(
+            "alexnet_star",
+            "AlexNet and two more convolutions",
+            lambda _: peers.alexnet_star(),
+            lender="alexnet",
+            lent=5,
+        ),
         BackboneEntry("alexnet_bn", "AlexNet with BatchNorm", lambda _: peers.alexnet_bn()),
-        BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet()),
+        BackboneEntry("googlenet", "GoogLeNet", lambda _: peers.googlenet(), auxiliary=(5, 8)),
         BackboneEntry("inception_v3", "Inception V3", lambda _: peers.inception_v3()),
         BackboneEntry("lenet5", "LeNet-5", LeNet5, scales=True),
         BackboneEntry(
             "monster", "sixteen residual blocks on AlexNet's first layer", Monster, scales=True, lender="alexnet"
         ),
-        BackboneEntry("nin", "Network in Network", NIN, scales=True),
+        BackboneEntry("nin", "Network in Network, for CIFAR", NIN, scales=True),
+        BackboneEntry("nin_imagenet", "Network in Network, for ImageNet", nin_imagenet, scales=True),
     ),
     (
         Family("timm", "`timm.list_models()` names them", families.timm_names, of_timm),

@@ -108,6 +108,9 @@ class Pretrain(Phase):
         lt=1,
         description="fraction of the training images to validate on [0.1 with patience or no val split, else 0]",
     )
+    auxiliary: float = Field(
+        0.0, ge=0, description="weight of the losses of GoogLeNet's two auxiliary classifiers, its paper's 0.3; 0: none"
+    )
     stop_accuracy: Share | None = Field(None, description="stop a stage that is this accurate on its training images")
 
 
