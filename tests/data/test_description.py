@@ -21,7 +21,7 @@ def describe(folder: Path, **changes: object) -> Description:
 
 def test_what_the_formats_are_for() -> None:
     single = {name for name, format_ in FORMATS.items() if format_.single_label}
-    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "coco_labels", "dmri"}
+    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "synsets", "coco_labels", "dmri"}
     assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {
         "folder",
         "cifar",
