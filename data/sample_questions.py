@@ -62,7 +62,7 @@ def write_split(folder: Path, records: list[Record], part: str, first: int) -> i
         name = f"COCO_{part}_{number:012d}.jpg"
         shutil.copyfile(record.image, pictures / name)
         height, width = record.size_hw
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        images.append({"id": number, "file_name": f"{part}/{name}", "height": height, "width": width})
         for text in captions_of(record):
             captions.append({"id": len(captions), "image_id": number, "caption": text})
         for place, (text, answer, kind) in enumerate(questions_of(record, np.random.default_rng([7, number]))):
