@@ -12,17 +12,8 @@ from data.formats import FORMATS
 from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
-FETCHED = (
-    "sample_captions",
-    "coco",
-    "coco_captions",
-    "chestxray",
-    "cub",
-    "imagenet",
-    "voc",
-    "voc_segmentation",
-    "written",
-)
+FETCHED = ("coco", "coco_captions", "chestxray", "cub", "imagenet", "voc", "voc_segmentation")
+MADE = ("sample_captions", "written")  # by commands of their own
 
 
 def describe(folder: Path, **changes: object) -> Description:
