@@ -120,7 +120,7 @@ class Answerer:
         rows = self.inputs([own.text for own in known], features[[own.image for own in known]])
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always", ConvergenceWarning)
-            own = LogisticRegression(C=penalty, max_iter=500).fit(rows, [one.answer for one in known])
+            own = LogisticRegression(C=penalty, max_iter=2000).fit(rows, [one.answer for one in known])
         missed = any(issubclass(one.category, ConvergenceWarning) for one in found)
         weights, bias = own.coef_, own.intercept_
         if len(own.classes_) == 2:  # scikit-learn keeps one function for both
