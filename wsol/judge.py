@@ -1,7 +1,7 @@
 """What the boxes of every method are worth: CorLoc, localisation error, with intervals, against the best baseline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,7 @@ class Row:
             `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
         bounds: v2_best and pixel_ap, means over the seeds.
         forward: milliseconds of a plain pass, 0 without a network.
+        by_seed: seed → `gt_known` and `iou` of its network, means over the cases.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Row:
     milliseconds: float
     forward: float
     megabytes: float
+    by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def judge(comparison: Comparison, draws: int) -> list[Row]:
@@ -122,6 +124,7 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
         float(np.mean([trial.milliseconds for trial in own])),
         float(np.mean([network.forward for network in networks])) if networks else 0.0,
         max(trial.bytes for trial in own) / 1e6,
+        {str(one.seed): {"gt_known": float(correct([one]).mean()), "iou": float(one.ious.mean())} for one in own},
     )  # fmt: skip
 
 
