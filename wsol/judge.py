@@ -70,6 +70,7 @@ class Row:
             has learnt on.
         classes: class → its values, for any number of classes.
         forward: milliseconds of a plain pass, 0 without a network.
+        by_seed: seed → `gt_known` and `iou` of its network, means over the cases.
     """
 
     method: str
@@ -82,6 +83,7 @@ class Row:
     forward: float
     megabytes: float
     classes: dict[str, ClassValue] = field(default_factory=dict)
+    by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def lowest(self) -> tuple[str, float] | None:
@@ -139,6 +141,7 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
         float(np.mean([network.forward for network in networks])) if networks else 0.0,
         max(trial.bytes for trial in own) / 1e6,
         class_values(comparison, own),
+        {str(one.seed): {"gt_known": float(correct([one]).mean()), "iou": float(one.ious.mean())} for one in own},
     )  # fmt: skip
 
 
