@@ -132,14 +132,8 @@ def average_precision(arguments: argparse.Namespace) -> None:
     split = read_data(arguments, detector.data, detector.names, detector.path, detector.levels)
     least = 0.001 if arguments.conf_thres is None else arguments.conf_thres
     thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
-    finding = Finding(
-        arguments.imgsz or detector.imgsz,
-        thresholds,
-        arguments.batch_size,
-        arguments.augment,
-        arguments.save_json,
-        arguments.precision,
-    )
+    keys = ("batch_size", "augment", "save_json", "precision")
+    finding = Finding(arguments.imgsz or detector.imgsz, thresholds, *(getattr(arguments, key) for key in keys))
     same_classes([detector, *others])
     if checked_only(arguments, split):
         return

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, Script, write_yaml
 
@@ -24,6 +25,7 @@ from benchmarks import (
     localisers,
     map_kinds,
     maps,
+    parameters,
     peer,
     precision,
     reading,
@@ -195,6 +197,19 @@ def test_windows(figures: Figures) -> None:
     found = figures(windows, "--side", 387, "--repeats", 1, "--padding", "without")
     assert [own["windows"] for own in found] == [4, 4, 4]
     assert found[-1]["holds"], "the same scores"
+
+
+def test_parameters() -> None:
+    """Slides: 73k, 1.2m and 70k parameters in a block; the published page is what the command writes."""
+    with torch.device("meta"):
+        blocks = parameters.blocks()
+        small = [parameters.network(own) for own in parameters.NETWORKS[:2]]
+    assert [own.slides for own in blocks[:3]] == [73_856, 1_180_160, 69_696]
+    assert [own.whole for own in small] == [61_706, 61_100_840]
+    found = json.loads((ROOT / "results" / "parameters.json").read_text())
+    assert found["networks"][:2] == [vars(own) for own in small]
+    networks = [parameters.Network(**own) for own in found["networks"]]
+    assert (ROOT / "results" / "parameters.md").read_text() == parameters.as_page(networks, blocks)
 
 
 def test_families(figures: Figures) -> None:
