@@ -18,7 +18,9 @@ from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_examples, save_plot
 from wsol.pipeline_picture import Pipeline, save_pipeline
-from wsol.ranked import Published, Ranked, ranked_lists, ranked_table
+from wsol.ranked import Published, Ranked, ranked_lists, ranked_table, read_published
+
+__all__ = ["compare_and_report", "read_published", "wanted"]
 
 NOTHING = "–"
 DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
