@@ -152,8 +152,8 @@ def heading(comparison: Comparison) -> str:
     own, notes = about(comparison), "".join(f"\n{line}." for line in comparison.plan.notes)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
-        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: fraction of right "
-        f"boxes minus that of the best row without a trained network.{notes}"
+        f"learns, learns from {own['training_images']} training images, unless its name says how many. 95 % intervals; "
+        f"*ahead*: fraction of right boxes minus that of the best row without a trained network.{notes}"
     )
 
 
