@@ -243,18 +243,15 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
 
     plan = backbone_plan(arguments, weights)
     if arguments.method:
-        from wsol.ranked import read_published
-        from wsol.report import compare_and_report, wanted
+        from wsol.report import compare_and_report, read_published, wanted
 
-        methods = wanted(plan, arguments.method)
-        reference = read_published(arguments.reference, plan.names)
+        methods, reference = wanted(plan, arguments.method), read_published(arguments.reference, plan.names)
     if checked_only(arguments, plan.split):
         return
     files, command = report_files(arguments), shown_command(sys.argv[1:])
     with result_folder(arguments) as folder:
         if arguments.method:
-            draws = draws_of(arguments)
-            print(compare_and_report(plan, methods, draws, command, folder, reference=reference, **files))
+            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, reference=reference, **files))
             return
         from studies.claims import judged
 
@@ -276,8 +273,7 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    free = arguments.explain or all_blind(arguments.method or ())  # of the classes that the networks know
-    names = None if free else backbones[0].names
+    names = None if arguments.explain or all_blind(arguments.method or ()) else backbones[0].names
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from maps.overlay import FOUND, outlined, pixels_rgb
-from utils.draw import save_page
+from maps.sheet import HEAD, beside
+from utils.draw import save_image, save_page
+from utils.fonts import drawing_font, shown
 from utils.plots import canvas, write_figure
 from wsol.compare import Comparison, Trial
 from wsol.judge import Row
 
 PICTURES, METHODS_SHOWN, SIDE = 6, 5, 256
-EXAMPLES, ROWS = 3, 20  # pictures of a class, and classes, on a page
+EXAMPLES, ROWS, TILE = 3, 20, 168  # pictures of a class, and classes, on a page; longer side of a picture
 SEED = 0  # of the choice of images
 
 
@@ -37,7 +40,7 @@ def save_plot(rows: Sequence[Row], path: Path) -> None:
 def save_boxes(comparison: Comparison, path: Path) -> None:
     """A row an image, a column a method on its first network: the true boxes and what was found (figure 3)."""
     first = {trial.method: trial for trial in reversed(comparison.trials)}
-    shown = [own for name, own in first.items()][:METHODS_SHOWN]
+    columns = [own for name, own in first.items()][:METHODS_SHOWN]
     images = np.unique(comparison.cases[:, 0])
     chosen = np.random.default_rng(SEED).permutation(images)[:PICTURES]
     pictures = []
@@ -46,9 +49,9 @@ def save_boxes(comparison: Comparison, path: Path) -> None:
         cases = next(iter(plan.cases([plan.split.records[image]], "pictures", batch_size=1)))
         pixels = pixels_rgb(cases.images[0])
         place = int(np.flatnonzero((comparison.cases == [image, int(cases.labels[0])]).all(1))[0])
-        for trial in shown:
+        for trial in columns:
             pictures.append(with_boxes(pixels, cases.boxes[0], trial.boxes[place]))
-    save_page(pictures, path, [trial.method for trial in shown], columns=len(shown))
+    save_page(pictures, path, [trial.method for trial in columns], columns=len(columns))
 
 
 def save_examples(comparison: Comparison, folder: Path) -> list[Path]:
@@ -56,23 +59,32 @@ def save_examples(comparison: Comparison, folder: Path) -> list[Path]:
 
     They are drawn at random, the same for all methods; of many classes the first 20 are shown.
     """
-    plan, labels = comparison.plan, comparison.cases[:, 1]
+    names, labels = comparison.plan.names, comparison.cases[:, 1]
     draw = np.random.default_rng(SEED)
-    chosen = [
-        np.sort(draw.permutation(np.flatnonzero(labels == label))[:EXAMPLES]) for label in np.unique(labels)[:ROWS]
-    ]
-    known = {index: shown_case(comparison, index) for index in np.concatenate(chosen).tolist()}
+    chosen = {
+        int(label): np.sort(draw.permutation(np.flatnonzero(labels == label))[:EXAMPLES]).tolist()
+        for label in np.unique(labels)[:ROWS]
+    }
+    known = shown_cases(comparison, [index for own in chosen.values() for index in own])
     written = []
     for name, trial in {trial.method: trial for trial in reversed(comparison.trials) if not is_constant(trial)}.items():
-        pictures, titles = [], []
-        for rows in chosen:
-            pictures += [with_boxes(*known[index], trial.boxes[index]) for index in rows.tolist()]
-            pictures += [np.full_like(pictures[-1], 255)] * (EXAMPLES - len(rows))
-            titles += [plan.names[int(labels[rows[0]])], *[""] * (EXAMPLES - 1)]
-        path = folder / f"examples_{re.sub(r'[^A-Za-z0-9.]+', '_', name)}.jpg"
-        save_page(pictures, path, titles, columns=EXAMPLES)
-        written.append(path)
+        rows = [
+            row_of(shown(names[label], label), [with_boxes(*known[index], trial.boxes[index]) for index in own])
+            for label, own in chosen.items()
+        ]
+        written.append(folder / f"examples_{re.sub(r'[^A-Za-z0-9.]+', '_', name)}.jpg")
+        save_image(np.concatenate(rows), written[-1])
     return written
+
+
+def row_of(title: str, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """[H, W, 3] a few pictures of one size side by side, with room for as many as any row has, under a title."""
+    height, width = (round(TILE * side / max(pictures[0].shape[:2])) for side in pictures[0].shape[:2])
+    tiles = [np.asarray(Image.fromarray(own).resize((width, height), Image.Resampling.BOX)) for own in pictures]
+    row = beside([*tiles, *[np.full_like(tiles[0], 255)] * (EXAMPLES - len(tiles))])
+    head = Image.new("RGB", (row.shape[1], HEAD), "white")
+    ImageDraw.Draw(head).text((2, 4), title, fill=(40, 40, 40), font=drawing_font(title, HEAD - 8))
+    return np.concatenate([np.asarray(head), row])
 
 
 def is_constant(trial: Trial) -> bool:
@@ -80,13 +92,17 @@ def is_constant(trial: Trial) -> bool:
     return bool(np.array_equal(trial.boxes.min(0), trial.boxes.max(0)))
 
 
-def shown_case(comparison: Comparison, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """[H, W, 3] uint8 and true boxes [n, 4] of a case."""
-    image, label = comparison.cases[index].tolist()
-    plan = comparison.plan
-    parts = plan.cases([plan.split.records[image]], "examples", batch_size=1)
-    cases = next(own for own in parts if int(own.labels[0]) == label)
-    return (cases.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), cases.boxes[0]
+def shown_cases(comparison: Comparison, indices: Sequence[int]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Case → [H, W, 3] uint8 and true boxes [n, 4]."""
+    pairs, plan = comparison.cases, comparison.plan
+    images = np.unique(pairs[list(indices), 0]).tolist()
+    places = {tuple(pair): index for index, pair in enumerate(pairs.tolist())}
+    found = {}
+    for cases in plan.cases([plan.split.records[image] for image in images], "examples"):
+        for record, label, image, boxes in zip(cases.record, cases.labels, cases.images, cases.boxes, strict=True):
+            if (index := places[images[int(record)], int(label)]) in indices:
+                found[index] = (pixels_rgb(image), boxes)
+    return found
 
 
 def with_boxes(pixels: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:

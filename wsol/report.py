@@ -18,7 +18,9 @@ from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_examples, save_plot
 from wsol.pipeline_picture import Pipeline, save_pipeline
-from wsol.ranked import Published, Ranked, ranked_lists, ranked_table
+from wsol.ranked import Published, Ranked, ranked_lists, ranked_table, read_published
+
+__all__ = ["compare_and_report", "read_published", "wanted"]
 
 NOTHING = "–"
 DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
@@ -150,8 +152,8 @@ def heading(comparison: Comparison) -> str:
     own, notes = about(comparison), "".join(f"\n{line}." for line in comparison.plan.notes)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
-        f"learns, learns from {own['training_images']} training images. 95 % intervals; *ahead*: fraction of right "
-        f"boxes minus that of the best row without a trained network.{notes}"
+        f"learns, learns from {own['training_images']} training images, unless its name says how many. 95 % intervals; "
+        f"*ahead*: fraction of right boxes minus that of the best row without a trained network.{notes}"
     )
 
 
