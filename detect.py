@@ -1,9 +1,10 @@
-"""Boxes, or the classes of all pixels, on images, videos and streams: pictures, optionally text files, JSON, crops."""
+"""Boxes, the classes of all pixels or of pictures, on images, videos and streams: pictures, text files, JSON, crops."""
 
 import argparse
 import contextlib
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from utils.errors import Stopped, UserError, run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, positive, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
-from utils.runs import located, new_run, newest_model
+from utils.runs import located, new_run, newest_backbones, newest_model
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
     from data.sources import Frame
+    from evaluation.classifier import Classifier
     from models import Detector, Found
+    from models.classified import Classified
     from models.segmented import Segmented
     from models.segmenter import Segmenter
 
@@ -34,7 +37,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         type=Path,
-        help="checkpoint of a detector or segmenter, a detector's ONNX or darknet file [best.pt of the newest run]",
+        help="checkpoint of a detector or segmenter, a detector's ONNX or darknet file [best.pt of the newest run]; "
+        "with --classify a backbone file [the first of the newest run]",
     )
     parser.add_argument(
         "--source",
@@ -43,15 +47,20 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--vid-stride", type=positive, default=1, help="look at every so many frames [1]")
     parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
+    parser.add_argument("--classify", action="store_true", help="the likeliest classes of each picture, not boxes")
+    parser.add_argument("--top", type=positive, default=15, help="so many of them, with --classify [15]")
     add_threshold_flags(parser, 0.25, 0.45)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     add_precision(parser)
+    parser.add_argument("--dry-run", action="store_true", help="read weights and the first picture, and stop")
     parser.add_argument("--nosave", action="store_true", help="draw no pictures and videos")
     parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME_1.jpg …: what is in each box")
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
-    parser.add_argument("--save-json", action="store_true", help="detections.json: boxes in pixels, scores, names")
+    about = "detections.json: boxes in pixels, scores, names; classes.json with --classify"
+    parser.add_argument("--save-json", action="store_true", help=about)
+    parser.add_argument("--save-csv", action="store_true", help="classes.csv: a row a class, with --classify")
     parser.add_argument("--save-mask", action="store_true", help="masks/NAME.png of a segmenter: class numbers")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
@@ -61,7 +70,9 @@ def parse() -> argparse.Namespace:
     return with_changed(parser)
 
 
-def source_frames(source: str | None, detector: "Detector | Segmenter", stride: int) -> "Iterator[list[Frame]]":
+def source_frames(
+    source: str | None, detector: "Detector | Segmenter | Classifier", stride: int
+) -> "Iterator[list[Frame]]":
     """Pictures of a source, or a few held-out ones of the data set that the detector was trained on.
 
     Raises:
@@ -81,17 +92,44 @@ def source_frames(source: str | None, detector: "Detector | Segmenter", stride: 
     return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
 
 
-def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Frame, Found | Segmented]]":
-    """Pictures of the source, each with what a detector or a segmenter finds in it.
+def classified_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Frame, Classified]]":
+    """Pictures of the source, each with its likeliest classes.
 
     Raises:
-        UserError: flags that only a detector looks at for a segmenter, or about masks for a detector.
+        UserError: flags that a classifier does not look at.
     """
+    from deployment.stream import in_groups
+    from evaluation.classifier import load_classifier
+    from utils.device import pick_device
+
+    others = ("save_txt", "save_crop", "save_mask", "classes", "agnostic_nms", "precision", "imgsz", *THRESHOLDS)
+    refuse_flags(weights, arguments, others, "a classifier")
+    classifier = load_classifier(weights, pick_device(arguments.device))
+    groups = source_frames(arguments.source, classifier, arguments.vid_stride)
+    return in_groups(partial(classifier.stream, top=arguments.top), groups)
+
+
+def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Frame, Found | Segmented | Classified]]":
+    """Pictures of the source, each with what a detector, a segmenter or a classifier finds in it.
+
+    Raises:
+        UserError: flags that only a detector looks at for a segmenter, or about masks for a detector; of --classify
+            without it.
+    """
+    if arguments.classify:
+        return classified_by(arguments, weights)
+    if name := next((name for name in ("top", "save_csv") if name in arguments.changed), None):
+        raise UserError(
+            "is for --classify", where=f"--{name.replace('_', '-')}", hint="leave it out, or add --classify"
+        )
     from deployment.stream import found_in, segmented_in
     from models import load_detector
     from models.segmenter import is_segmenter, load_segmenter
+    from utils.checkpoint import kind_of
     from utils.device import pick_device
 
+    if kind_of(weights) == "backbone":
+        raise UserError("holds a classifier", where=weights, hint="give --classify, or a detector or segmenter")
     device = pick_device(arguments.device)
     if is_segmenter(weights):
         others = ("save_txt", "save_json", "save_crop", "classes", "agnostic_nms", "precision")
@@ -109,10 +147,19 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
 
 
 def weights_of(arguments: argparse.Namespace) -> Path:
-    """The detector's file."""
+    """The file of the detector, segmenter or classifier."""
     if arguments.weights:
         return located(arguments.weights, arguments.project)
+    if arguments.classify:
+        path = newest_backbones(arguments.project)[0]
+        print(f"classifier: {path}")
+        return path
     return newest_model(arguments.project)
+
+
+def counted(found: "Found | Segmented | Classified") -> str:
+    """How many boxes, or classes, were found."""
+    return f"{len(found)} {'boxes' if hasattr(found, 'boxes_xyxy') else 'classes'}"
 
 
 def main() -> None:
@@ -124,20 +171,25 @@ def main() -> None:
 
     pairs = found_by(arguments, weights)
     first = next(pairs, None)  # a source that is not there shows before there is a folder
-    kinds = {"txt": arguments.save_txt, "json": arguments.save_json, "crops": arguments.save_crop}
+    if arguments.dry_run:
+        print(f"{weights} on {first[0].where}: {counted(first[1])}; nothing is written" if first else "no picture")
+        return
+    kinds = {kind: getattr(arguments, f"save_{kind}") for kind in ("txt", "json", "csv", "crop", "mask")}
     images = things = 0
     with (
         new_run(arguments.project, "detect", arguments.name) as folder,
         Stop().listening() as stop,
         stop.deferred(once=True),
-        contextlib.closing(Sink(folder, not arguments.nosave, **kinds, masks=arguments.save_mask)) as sink,
+        contextlib.closing(Sink(folder, not arguments.nosave, **kinds)) as sink,
     ):
         for frame, found in itertools.chain([first] if first else [], pairs):
             sink.write(frame, found)
+            if arguments.classify:
+                print(found)
             images, things = images + 1, things + len(found)
             if stop.asked:
                 break
-    what = "boxes" if first is None or hasattr(first[1], "boxes_xyxy") else "classes"
+    what = counted(first[1]).split()[-1] if first else "boxes"
     print(f"{things} {what} on {images} images; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
-from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, parsed_for, positive
+from utils.flags import THRESHOLDS, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector, newest_segmenter
@@ -49,8 +49,7 @@ def parse() -> argparse.Namespace:
         nargs="+",
         metavar="FILE",
         help="checkpoint of a detector (several with --localise) or of a segmenter, or backbone files with --accuracy "
-        "and --localise "
-        "[best.pt, or all backbone_*.pt of the newest run]",
+        "and --localise [best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
     parser.add_argument(
@@ -75,7 +74,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
-    only = {"accuracy": [report], **add_mode_flags(parser)}
+    only = add_mode_flags(parser)
+    only["accuracy"].append(report)
     add_limit_flags(parser, *LIMITS)
     add_import_flag(parser)
     add_version_flag(parser)
@@ -89,19 +89,16 @@ def mode_of(arguments: argparse.Namespace) -> str:
 
 def add_mode_flags(parser: argparse.ArgumentParser) -> dict[str, list[argparse.Action]]:
     """What only one of the modes looks at, by mode."""
+    from evaluation.flags import add_find_flags, add_look_flags
     from maps.flags import add_map_flags
 
-    boxes = parser.add_argument_group("with --map")
-    boxes.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    add_threshold_flags(boxes, None, 0.6, told="0.001; with --localise 0.25")
-    add_precision(boxes)
-    boxes.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
-    boxes.add_argument(
-        "--save-json", action="store_true", help="detections.json and annotations.json, as pycocotools reads them"
-    )
+    looks, boxes = parser.add_argument_group("with --accuracy"), parser.add_argument_group("with --map")
+    add_look_flags(looks)
+    add_find_flags(boxes)
     maps = parser.add_argument_group("with --localise", f"measures: {', '.join(listed('measure'))}")
     add_map_flags(maps, ", ".join(listed("method")))
-    return {"map": boxes._group_actions, "localise": maps._group_actions}
+    groups = {"accuracy": looks, "map": boxes, "localise": maps}
+    return {mode: list(group._group_actions) for mode, group in groups.items()}
 
 
 def read_data(
@@ -201,8 +198,10 @@ def segment(arguments: argparse.Namespace) -> None:
 def accuracy(arguments: argparse.Namespace) -> None:
     """Classify with every classifier of the backbone files, write tables and the curve, print."""
     weights = arguments.weights or newest_backbones(arguments.project)
-    from evaluation.accuracy import own_data, read_backbones, run_study
+    from evaluation.accuracy import own_data, read_backbones
     from evaluation.accuracy_report import shown_command, terminal_table, write_study
+    from evaluation.accuracy_study import run_study
+    from evaluation.looks import asked
     from utils.device import pick_device
 
     device = pick_device(arguments.device)
@@ -212,7 +211,8 @@ def accuracy(arguments: argparse.Namespace) -> None:
     if checked_only(arguments, split):
         return
     with result_folder(arguments) as folder:
-        study = run_study(backbones, split, device=device, batch_size=arguments.batch_size, draws=draws_of(arguments))
+        counts = {"batch_size": arguments.batch_size, "draws": draws_of(arguments)}
+        study = run_study(backbones, split, asked(arguments), device=device, **counts)
         command = shown_command(sys.argv[1:])
         written = write_study(study, command, folder, figures=arguments.json, report=arguments.report)
     print(terminal_table(study))
@@ -247,17 +247,22 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
     from maps.study import run
     from maps.summary import summarise
 
+    if arguments.reference and not arguments.method:
+        raise UserError("is for --method", where="--reference", hint="add a method such as mining")
     plan = backbone_plan(arguments, weights)
     if arguments.method:
+        from wsol.ranked import read_published
         from wsol.report import compare_and_report, wanted
 
         methods = wanted(plan, arguments.method)
+        reference = read_published(arguments.reference, plan.names) if arguments.reference else []
     if checked_only(arguments, plan.split):
         return
     files, command = report_files(arguments), shown_command(sys.argv[1:])
     with result_folder(arguments) as folder:
         if arguments.method:
-            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
+            draws = draws_of(arguments)
+            print(compare_and_report(plan, methods, draws, command, folder, reference=reference, **files))
             return
         from studies.claims import judged
 
@@ -278,7 +283,7 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    names = None if arguments.explain else backbones[0].names
+    names = None if arguments.explain or (arguments.method and blind(arguments.method)) else backbones[0].names
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
@@ -297,6 +302,13 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         device=device,
         batch_size=arguments.batch_size,
     )
+
+
+def blind(methods: list[str]) -> bool:
+    """Whether no method asks for a class, so that the data may have classes that the network does not know."""
+    from wsol.methods import all_blind
+
+    return all_blind(methods)
 
 
 def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:

@@ -1,6 +1,6 @@
 """What a classifier is shown of a data set: whole pictures, or the objects in them, at one size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
@@ -21,7 +21,7 @@ class View:
     Attributes:
         source: `objects`, each true box a picture of its class, or `pictures`.
         imgsz: side of the square input, pixels.
-        fit: of pictures, `letterbox` or `center`.
+        fit: of pictures, `letterbox` or `center`; `square` of larger ones.
         context: of objects, surroundings as a fraction of the box's longer side.
     """
 
@@ -42,6 +42,10 @@ class View:
     def about(self) -> str:
         """In the words of a legend."""
         return f"{self.source}, {self.imgsz} px, {self.fit}" + (f" {self.context:g}" if self.context else "")
+
+    def larger(self, imgsz: int) -> "View":
+        """The same view at a size that windows of its own size are taken from: the whole shorter side, no middle."""
+        return replace(self, imgsz=imgsz, fit="square" if self.fit == "center" else self.fit)
 
     def transform(self) -> nn.Module:
         """Picture and boxes as they are judged, without any draw."""

@@ -1,6 +1,9 @@
-"""What is written about pictures that a detector or a segmenter has looked through."""
+"""What is written about pictures that a detector, a segmenter or a classifier has looked through."""
 
+import csv
+import io
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,14 @@ import numpy as np
 
 from data.sources import Frame
 from models import Found
+from models.classified import Classified
 from models.segmented import Segmented
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import save_image
 from utils.errors import UserError
 from utils.files import first_free, json_text, make_folder, write_text
 from utils.names import as_name
+from utils.text import cell
 
 FREE = "free the disk, or use --nosave"
 LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
@@ -99,24 +104,27 @@ class Sink:
     Attributes:
         pictures: copies with boxes drawn on them; of videos and streams, a video.
         txt: labels/NAME.txt: class cx cy w h, fractions of the image, and the score.
-        json: detections.json of all of them, at the end.
-        crops: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
-        masks: masks/NAME.png, the class number of every pixel.
+        json: detections.json or classes.json of all of them, at the end.
+        csv: classes.csv of a classifier, a row for each class of a picture, at the end.
+        crop: crops/CLASS/NAME_1.jpg and so on, what is in each box, surest first.
+        mask: masks/NAME.png, the class number of every pixel.
     """
 
     folder: Path
     pictures: bool = True
     txt: bool = False
     json: bool = False
-    crops: bool = False
-    masks: bool = False
+    crop: bool = False
+    mask: bool = False
+    csv: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+    kind: str = "detections"
     films: dict[str, Film] = field(default_factory=dict)
     stems: Names = field(default_factory=Names)
     classes: Names = field(default_factory=Names)
 
-    def write(self, frame: Frame, found: Found | Segmented) -> None:
-        """All that is asked for about one picture; `txt`, `json` and `crops` of boxes, `masks` of a segmenter's."""
+    def write(self, frame: Frame, found: Found | Segmented | Classified) -> None:
+        """All that is asked for about one picture; `txt` and `crops` of boxes, `masks` of a segmenter's."""
         stem = self.stem(frame)
         name = stem if frame.number is None else f"{stem}_{frame.number:06d}"
         if self.pictures:
@@ -125,15 +133,18 @@ class Sink:
             else:
                 self.film(frame).add(np.asarray(found.plot()), frame.seconds)
         if isinstance(found, Segmented):
-            if self.masks:
+            if self.mask:
                 found.save_mask(self.folder / "masks" / f"{name}.png")
+            return
+        if self.json or self.csv:
+            self.rows.append(found.to_dict())
+        if isinstance(found, Classified):
+            self.kind = "classes"
             return
         if self.txt:
             write_text(make_folder(self.folder / "labels") / f"{name}.txt", as_txt(found))
-        if self.json:
-            self.rows.append(found.to_dict())
-        if self.crops:
-            self.crop(frame, found, name)
+        if self.crop:
+            self.cut_out(frame, found, name)
 
     def stem(self, frame: Frame) -> str:
         """What the files about a place are called."""
@@ -149,7 +160,7 @@ class Sink:
             film = self.films[frame.where] = Film(path, size_hw, max(SLOWEST, frame.fps or USUAL))
         return film
 
-    def crop(self, frame: Frame, found: Found, name: str) -> None:
+    def cut_out(self, frame: Frame, found: Found, name: str) -> None:
         """A picture of each box, in a folder for each class; whole pixels that the box touches."""
         height, width = frame.image.shape[:2]
         for number, (box, label) in enumerate(zip(found.boxes_xyxy, found.names, strict=True), 1):
@@ -161,7 +172,7 @@ class Sink:
                 save_image(cut, folder / f"{name}_{number}.jpg")
 
     def close(self) -> None:
-        """Finish videos and the JSON file.
+        """Finish videos, the JSON file and the CSV file.
 
         Raises:
             UserError: one of them could not be written to its end.
@@ -173,7 +184,9 @@ class Sink:
             except UserError as error:
                 faults.append(error)
         if self.json:
-            write_text(self.folder / "detections.json", json_text(self.rows, 1))
+            write_text(self.folder / f"{self.kind}.json", json_text(self.rows, 1))
+        if self.csv:
+            write_text(self.folder / f"{self.kind}.csv", as_csv(self.rows))
         if faults:
             raise faults[0]
 
@@ -195,3 +208,15 @@ def as_txt(found: Found) -> str:
     shares = xyxy_to_cxcywh(found.boxes_xyxy) / found.boxes_xyxy.new_tensor([width, height, width, height])
     rows = zip(found.labels.tolist(), shares.tolist(), found.scores.tolist(), strict=True)
     return "".join(f"{label} {' '.join(f'{part:.6f}' for part in box)} {score:.6f}\n" for label, box, score in rows)
+
+
+def as_csv(pictures: Sequence[dict[str, Any]]) -> str:
+    """The classes of pictures, as Classified.to_dict gives them: a row for each class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "frame", "rank", "class", "name", "score", "logit"])
+    for own in pictures:
+        for rank, one in enumerate(own["classes"], start=1):
+            row = [own["image"], own.get("frame", ""), rank, *(one[key] for key in ("class", "name", "score", "logit"))]
+            writer.writerow(map(cell, row))
+    return text.getvalue()

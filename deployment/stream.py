@@ -1,15 +1,20 @@
 """A detector on whatever has pictures: files, folders, videos, streams."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from data.sources import Frame, open_source
 from models import Detector, Found
+from models.classified import Classified
 from models.detector import Options
 from models.segmented import Segmented
 from models.segmenter import Segmenter
+from utils.pictures import Picture
+
+Seen = TypeVar("Seen", Segmented, Classified)
 
 
 def detect(
@@ -44,7 +49,13 @@ def segmented_in(
     segmenter: Segmenter, groups: Iterable[list[Frame]], imgsz: int | None = None
 ) -> Iterator[tuple[Frame, Segmented]]:
     """Frames that come in groups, each with the classes of its pixels."""
+    return in_groups(partial(segmenter.stream, imgsz=imgsz), groups)
+
+
+def in_groups(
+    look: Callable[[Iterable[Picture]], Iterator[Seen]], groups: Iterable[list[Frame]]
+) -> Iterator[tuple[Frame, Seen]]:
+    """Frames that come in groups, each with what is seen in it; a group is read when the one before is done."""
     for frames in groups:
-        found = segmenter.stream((frame.image for frame in frames), imgsz=imgsz)
-        for frame, own in zip(frames, found, strict=True):
+        for frame, own in zip(frames, look(frame.image for frame in frames), strict=True):
             yield frame, replace(own, where=frame.where, number=frame.number)

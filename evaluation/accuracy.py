@@ -1,4 +1,4 @@
-"""The accuracy study: every classifier of every backbone file on the same held-out images."""
+"""Backbone files: what they say of themselves, which of them can be compared, and the networks in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -6,29 +6,22 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
 from torch import nn
 
-from data.loader import DetectionSet, InOrder, make_loader
-from data.records import Split
+from data.records import Description
 from data.seen import learnt_by
 from data.views import View
-from evaluation.classification import bootstrap, classification_metrics
-from evaluation.learnt import figures, groups_of, why_not
-from evaluation.rates import rate_curves
+from evaluation.learnt import why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
-from models.cascade import Probes, Taps
+from models.channels import RGB, wrong_channels
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
 from utils.config import ROOT
-from utils.console import progress
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.recipes import LATER
 
-SEED = 0  # of the resamples: the same ones for every classifier
 PROBED = "_probed"  # how the name of a method with fresh heads ends
 
 
@@ -58,6 +51,7 @@ class BackboneFile:
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
+        in_channels: of its images.
     """
 
     path: Path
@@ -79,6 +73,7 @@ class BackboneFile:
     levels: Levels | None = None
     init: str = ""
     learnt: frozenset[int] | None = field(default=None, repr=False)
+    in_channels: int = RGB
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -105,6 +100,7 @@ class BackboneFile:
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
                 learnt=learnt_by(content),
+                in_channels=content.get("in_channels", RGB),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
@@ -137,54 +133,6 @@ class BackboneFile:
     def imgsz(self) -> int:
         """Side of the images that its classifiers are shown."""
         return self.view.imgsz
-
-
-@dataclass(frozen=True)
-class Row:
-    """One classifier: of a file, after a block.
-
-    Attributes:
-        line: the method, with what else distinguishes its files from the others.
-        stage: number of the classifier in the file, from 1.
-        block: 1-based block after which it stands.
-        metrics, intervals: by the names of evaluation.classification, fractions.
-        beside: the figures of evaluation.learnt: what chance and the majority class reach, and whether it is above.
-        curves: ROC and precision over recall, as evaluation.rates has them.
-    """
-
-    file: Path
-    line: str
-    seed: int
-    stage: int
-    block: int
-    shape: Shape
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    beside: dict[str, float]
-    curves: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
-
-
-@dataclass(frozen=True)
-class Study:
-    """All rows, and what they were measured on; draws: resamples behind the intervals."""
-
-    rows: list[Row]
-    data: str
-    split: str
-    images: int
-    classes: int
-    single_label: bool
-    draws: int
-
-    @property
-    def lines(self) -> dict[str, dict[int, list[Row]]]:
-        """The rows by line and, in order, by block: those of several seeds are together."""
-        blocks = sorted({row.block for row in self.rows})
-        found: dict[str, dict[int, list[Row]]] = {}
-        for line in dict.fromkeys(row.line for row in self.rows):
-            own = {block: [row for row in self.rows if (row.line, row.block) == (line, block)] for block in blocks}
-            found[line] = {block: rows for block, rows in own.items() if rows}
-        return found
 
 
 def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
@@ -262,67 +210,21 @@ def own_data(files: Sequence[BackboneFile]) -> Path:
     return files[0].data
 
 
-def run_study(files: Sequence[BackboneFile], split: Split, *, device: str, batch_size: int, draws: int) -> Study:
-    """Measure every classifier of the files, in one pass over the images for each file.
-
-    Args:
-        draws: bootstrap resamples; 0 for no intervals.
+def same_pictures(files: Sequence[BackboneFile], description: Description) -> None:
+    """Refuse files that take pictures of other channels than a data set has.
 
     Raises:
-        UserError: the data have another kind of labels, or a file does not hold what it says.
+        UserError: one does.
     """
-    description = split.description
-    if files[0].single_label != description.single_label:
-        what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
-        raise UserError(what, where=files[0].path, hint="give the data yaml that it was trained on")
-    rows, groups = [], groups_of(split.records)
-    for file, line in zip(files, line_names(files), strict=True):
-        scores, targets = classify(file, split, device, batch_size)
-        stages = zip(file.cuts, file.shapes, scores, strict=True)
-        for stage, (block, shape, own) in enumerate(progress(stages, f"{line}: intervals", len(file.cuts)), start=1):
-            metrics = classification_metrics(own, targets, file.single_label)
-            intervals = bootstrap(own, targets, file.single_label, draws, SEED, groups=groups)
-            beside = figures(own, targets, file.single_label, groups)
-            curves = rate_curves(own, targets, file.single_label)
-            rows.append(Row(file.path, line, file.seed, stage, block, shape, metrics, intervals, beside, curves))
-    if not any(row.metrics for row in rows):
-        raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, hint="give another --task")
-    about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
-    return Study(rows, *about, draws)
-
-
-@torch.inference_mode()
-def classify(file: BackboneFile, split: Split, device: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [stages, N, C] of all classifiers of a file, and targets [N, C]: the classes of the whole image.
-
-    Raises:
-        UserError: the weights do not fit the description, or give numbers that are not finite.
-    """
-    taps, probes = load_classifiers(file, device)
-    dataset = DetectionSet(split.records, file.view.transform(), seed=0, classes=len(file.names), follow=False)
-    loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
-    scores, targets = [], []
-    for batch in progress(loader, file.path.stem, len(loader)):
-        logits = probes(taps(batch.images.to(device, memory_format=torch.channels_last)))
-        scores.append(torch.stack(logits).float().cpu())
-        targets.append(batch.present)
-    joined = torch.cat(scores, 1)
-    if not joined.isfinite().all():
-        raise UserError("gives scores that are not finite", where=file.path, hint="pre-train it again")
-    return joined.numpy(), torch.cat(targets).numpy()
-
-
-def load_classifiers(file: BackboneFile, device: str) -> tuple[Taps, Probes]:
-    """The backbone up to its last cut, and the heads there, in evaluation mode."""
-    backbone, heads = load_backbone_and_heads(file)
-    taps, probes = Taps(backbone, file.cuts), Probes(heads).eval()
-    return taps.to(device, memory_format=torch.channels_last), probes.to(device)  # type: ignore[call-overload]
+    for file in files:
+        if file.in_channels != description.format.channels:
+            raise wrong_channels(description.format.channels, file.in_channels, file.path)
 
 
 def load_backbone_and_heads(file: BackboneFile) -> tuple[Backbone, list[nn.Module]]:
     """The network of a file and the classifiers on its cuts."""
     content = checkpoint.load(file.path, "backbone")
-    backbone = make_backbone(file.backbone, file.width)
+    backbone = make_backbone(file.backbone, file.width, file.in_channels)
     checkpoint.load_state(backbone, content["model"], file.path)
     heads: list[nn.Module] = []
     for shape, state in zip(file.shapes, content["heads"], strict=True):

@@ -5,16 +5,18 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from evaluation.accuracy import Row, Study
+from evaluation.accuracy_study import Row, Study
 from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
 from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
+from utils.plots import canvas, write_figure
 from utils.text import as_markdown, as_terminal
 
 MARKERS = "osD^vP"
@@ -81,7 +83,15 @@ def terminal_table(study: Study) -> str:
                 table.append([line, str(row.seed), f"b{block}", shape, *(cell([row], name) for name in names)])
             if len(rows) > 1:
                 table.append([line, "mean", f"b{block}", "", *(cell(rows, name) for name in names)])
-    return "\n".join([heading(study) + intervals_note(study), "", as_terminal(table), *doubts(study)])
+    return "\n".join([heading(study) + intervals_note(study), "", as_terminal(table), *times(study), *doubts(study)])
+
+
+def times(study: Study) -> list[str]:
+    """A line with what each way to look costs, where there are several."""
+    if len({(row.file, row.line) for row in study.rows}) == len({row.file for row in study.rows}):
+        return []
+    lines = {line: fmean(row.ms for rows in groups.values() for row in rows) for line, groups in study.lines.items()}
+    return [f"Milliseconds an image, without reading it: {', '.join(f'{line} {ms:.1f}' for line, ms in lines.items())}"]
 
 
 def intervals_note(study: Study) -> str:
@@ -97,7 +107,7 @@ def markdown(study: Study, command: str, picture: str) -> str:
     meaning = "; mean ± standard deviation (n − 1) over seeds" if several else ""
     blocks = sorted({row.block for row in study.rows})
     text = [f"Made by `{command}`.", f"{heading(study)}; seeds: {seeds}{meaning}{intervals_note(study)}."]
-    text += [f"{line}." for line in doubts(study)]
+    text += [f"{line}." for line in (*times(study), *doubts(study))]
     text.append(f"![{METRICS[measures(study)[0]].title} after each block]({picture})")
     for name in measures(study):
         better = ", lower is better" if METRICS[name].lower else ""
@@ -111,6 +121,7 @@ def markdown(study: Study, command: str, picture: str) -> str:
 
 def as_json(study: Study, command: str) -> dict[str, Any]:
     """Everything that was measured, and the means over seeds; files as seen from the project folder."""
+    timed = bool(times(study))
     rows = [
         {
             "file": seen_from_project(row.file),
@@ -122,6 +133,7 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
             "metrics": row.metrics,
             "intervals": {name: list(interval) for name, interval in row.intervals.items()},
             "beside": {name: row.beside[name] for name in ("low", "high", "chance", "majority", "learnt")},
+            **({"ms": row.ms} if timed else {}),
         }
         for row in study.rows
     ]
@@ -137,13 +149,8 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
 
 def save_curve(study: Study, path: Path) -> None:
     """The first measure over the depth of the cut, a line for each method, with its ends as a band."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     name = measures(study)[0]
-    figure, axis = pyplot.subplots(figsize=(8, 5))
+    figure, [[axis]] = canvas(size=(8, 5))
     for number, (line, groups) in enumerate(study.lines.items()):
         known = {block: found[0] for block, rows in groups.items() if (found := spread(rows, name))}
         bands = {block: found for block in known if (found := ends(groups[block], name))}
@@ -159,10 +166,7 @@ def save_curve(study: Study, path: Path) -> None:
     axis.set(xlabel="features after block", ylabel=METRICS[name].title, title=heading(study).replace("`", ""))
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.tight_layout()
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=120)
 
 
 def save_curves(study: Study, folder: Path) -> list[str]:

@@ -91,6 +91,8 @@ class StageNet(nn.Module):
         drifting: as in the authors' code, `prefix` = blocks[:start] takes part: it does not learn, but runs in the
             mode of the rest, so that training changes its BatchNorm statistics. The input is then images.
         recompute: keep few of the sub-module's activations and compute the rest again in the backward pass.
+        auxiliary: classifiers behind blocks amid the sub-module, by their numbers from 1; they run in training mode
+            alone, and the output is then a tuple: the logits, and those of each.
     """
 
     def __init__(
@@ -102,15 +104,30 @@ class StageNet(nn.Module):
         *,
         drifting: bool = False,
         recompute: bool = False,
+        auxiliary: nn.ModuleDict | None = None,
     ) -> None:
         super().__init__()
         self.prefix = nn.Sequential(*backbone.blocks[: start if drifting else 0]).requires_grad_(False)
         self.part = nn.Sequential(*backbone.blocks[start:stop]).requires_grad_(True)
         self.head = head.requires_grad_(True)
+        self.auxiliary = auxiliary
         self.recompute, self.start = recompute, start
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Logits of images [B, 3, H, W] if start is 0 or the prefix drifts, else of features [B, C, H', W']."""
         with torch.no_grad():
             x = self.prefix(x)
-        return self.head(run_recomputed(self.part, x) if self.recompute else self.part(x))
+        if not (self.auxiliary and self.training):
+            return self.head(self.run(self.part, x))  # type: ignore[no-any-return]
+        begun, found = 0, []
+        for block, head in self.auxiliary.items():
+            stop = int(block) - self.start
+            x = self.run(self.part[begun:stop], x)
+            found.append(head(x))
+            begun = stop
+        return self.head(self.run(self.part[begun:], x)), *found
+
+    def run(self, part: nn.Sequential, x: Tensor) -> Tensor:
+        """Some blocks on features."""
+        found: Tensor = run_recomputed(part, x) if self.recompute else part(x)
+        return found

@@ -19,7 +19,7 @@ Side = tuple[int, int]
 KEPT = (nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Identity)  # behave alike on vectors and on maps
 
 
-def convolutionize(model: nn.Module, size: Side) -> fx.GraphModule:
+def convolutionize(model: nn.Module, size: Side, channels: int = 3) -> fx.GraphModule:
     """A copy in evaluation mode that gives [B, classes, h, w]: the scores of every window, where it gave [B, classes].
 
     The first linear layer becomes a convolution over all cells that it is given at this size, further ones 1×1
@@ -29,6 +29,7 @@ def convolutionize(model: nn.Module, size: Side) -> fx.GraphModule:
     Args:
         model: images [B, 3, H, W] → [B, classes]; its features are flattened once.
         size: height and width of the images that it was made for.
+        channels: of what it is given, where it stands on features instead.
 
     Raises:
         UserError: it cannot be traced, or does something else between features and scores; names the part.
@@ -37,7 +38,7 @@ def convolutionize(model: nn.Module, size: Side) -> fx.GraphModule:
         graph = fx.symbolic_trace(deepcopy(model).eval())
         parameter = next(graph.parameters())
         with torch.no_grad():
-            ShapeProp(graph).propagate(torch.zeros(1, 3, *size, device=parameter.device))
+            ShapeProp(graph).propagate(torch.zeros(1, channels, *size, device=parameter.device))
     except Exception as error:  # tracing and other people's networks fail in their own ways
         raise stuck(f"it cannot be followed ({(str(error) or repr(error)).splitlines()[0][:160]})") from error
     if not any(flattens(node) for node in graph.graph.nodes):

@@ -99,9 +99,7 @@ def winners(scores: Tensor, imgsz: int, size_hw: tuple[int, int]) -> np.ndarray:
 
 def is_segmenter(path: Path) -> bool:
     """Whether a file is a checkpoint of a segmenter; what cannot be read is none, and whoever reads it reports that."""
-    if path.suffix != ".pt" or not path.is_file():
-        return False
-    return bool(checkpoint.load_tensors(path).get("kind") == KIND)
+    return checkpoint.kind_of(path) == KIND
 
 
 def load_segmenter(path: str | Path, device: torch.device | str = "cpu", *, quick: bool = True) -> Segmenter:

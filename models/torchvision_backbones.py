@@ -74,6 +74,16 @@ def alexnet_star() -> Backbone:
     return Backbone([*before, last, *added], [*own.channels, 512, 512], stages=(1, 1, 5), taps=())
 
 
+def alexnet_bn() -> Backbone:
+    """AlexNet with BatchNorm behind each convolution; torchvision has none, and so no weights of it."""
+    found = alexnet()
+    for block, channels in zip(found.blocks, found.channels, strict=True):
+        assert isinstance(block, nn.Sequential)
+        place = next(index for index, own in enumerate(block) if isinstance(own, nn.Conv2d))
+        block.insert(place + 1, nn.BatchNorm2d(channels))
+    return found
+
+
 def googlenet() -> Backbone:
     """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1)."""
     own = peers.GoogLeNet(num_classes=1, aux_logits=False, init_weights=True)

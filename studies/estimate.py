@@ -19,6 +19,7 @@ from models.plan import SubModule, joined, make_plan
 from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
 from studies.runs import State, state
+from training.check import follows
 from training.fabric import make_fabric, settle
 from utils.boxes import Truth
 from utils.config import Baseline, Recipe
@@ -42,7 +43,7 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
     backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
-    if (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
+    if follows(recipe, backbone.taps):
         step = timed(recipe, recipe.imgsz, recipe.train.batch_size, recipe.detector)
         seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
     if recipe.pretrains:

@@ -12,8 +12,17 @@ from evaluation.learnt import groups_of, judged_by
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
-from models.plan import SubModule, head_macs, joined, make_plan
-from training.cascade import Stage, classification_loss, fresh_head, judged, predictions, run_stage, save_backbone
+from models.plan import SubModule, joined, make_plan
+from training.cascade import (
+    Stage,
+    classification_loss,
+    fresh_head,
+    judged,
+    predictions,
+    run_stage,
+    save_backbone,
+    stage_macs,
+)
 from training.features import Feed, Feeder, FixedPass
 from training.init import fresh_backbone
 from training.job import Job
@@ -122,7 +131,7 @@ def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:
     """Write the cascade's file again with fresh heads at all of its cuts, trained on the fixed network."""
     method = f"cl{job.recipe.cl_splits}"
     path = job.weights / f"backbone_{method}.pt"
-    backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+    backbone = make_backbone(job.recipe.backbone, job.recipe.width, job.channels)
     checkpoint.load_state(backbone, checkpoint.load(path, "backbone")["model"], path)
     save_backbone(job, method + PROBED, backbone, plan, *run_probes(job, backbone, plan, method, logs))
 
@@ -157,11 +166,11 @@ def equal_compute(job: Job, plan: list[SubModule]) -> int:
     content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
     total = before = 0.0
     for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
-        total += 3 * figures["epochs"] * (part.macs + head_macs(fresh_head(job, part), part.shape))
+        total += 3 * figures["epochs"] * stage_macs(job, part)
         total += recipe.views * plan[number - 1].macs if figures["cached"] else figures["epochs"] * before
         before += part.macs
     whole = joined(plan)
-    return max(1, round(total / (3 * (whole.macs + head_macs(fresh_head(job, whole), whole.shape)))))
+    return max(1, round(total / (3 * stage_macs(job, whole))))
 
 
 def run_probes(

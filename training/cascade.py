@@ -1,6 +1,7 @@
 """Cascade pre-training: one stage after another, each with a fresh head and a fresh optimiser."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from evaluation.learnt import figures, groups_of, judged_by, verdict
+from models.auxiliary import auxiliary_heads
 from models.backbone import Backbone
+from models.backbones import BACKBONES, make_backbone
 from models.cascade import StageNet
 from models.heads import make_head
-from models.plan import SubModule, make_plan
+from models.plan import SubModule, head_macs, make_plan, shapes_at
 from training.backbone import block_number
 from training.features import Feed, Feeder
 from training.job import Job
@@ -39,7 +42,11 @@ def classification_loss(logits: Tensor, present: Tensor, *, single_label: bool) 
 
 @dataclass(frozen=True)
 class StageTask:
-    """Training of a sub-module, or of the whole network, as a classifier."""
+    """Training of a sub-module, or of the whole network, as a classifier.
+
+    Attributes:
+        auxiliary: weight of the losses of classifiers amid the network.
+    """
 
     name: str
     model: StageNet
@@ -48,6 +55,7 @@ class StageTask:
     groups: np.ndarray
     fabric: Any
     stop: Stop
+    auxiliary: float = 0.0
 
     @property
     def fitness(self) -> str:
@@ -59,13 +67,17 @@ class StageTask:
         found: Tensor = self.feed.inputs(batch)
         return found
 
-    def loss(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
-        """The classification loss."""
-        return {"loss": classification_loss(outputs, batch.present, single_label=self.single_label)}
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], batch: Any) -> dict[str, Tensor]:
+        """The classification loss, and that of auxiliary classifiers, weighted."""
+        first, *others = [outputs] if isinstance(outputs, Tensor) else outputs
+        loss = partial(classification_loss, present=batch.present, single_label=self.single_label)
+        beside = {"auxiliary": self.auxiliary * torch.stack(list(map(loss, others))).sum()} if others else {}
+        return {"loss": loss(first), **beside}
 
-    def watch(self, outputs: Tensor, batch: Any) -> dict[str, Tensor]:
+    def watch(self, outputs: Tensor | tuple[Tensor, ...], batch: Any) -> dict[str, Tensor]:
         """Fraction of images with a class among theirs scored best."""
-        return {"accuracy": batch.present.gather(1, outputs.argmax(1, keepdim=True)).mean()}
+        logits = outputs if isinstance(outputs, Tensor) else outputs[0]
+        return {"accuracy": batch.present.gather(1, logits.argmax(1, keepdim=True)).mean()}
 
     def evaluate(self, model: nn.Module) -> Metrics:
         """Figures of evaluation.learnt, and the loss, on the validation images."""
@@ -152,6 +164,29 @@ def fresh_head(job: Job, part: SubModule) -> nn.Module:
     return make_head(phase.head, part.shape, len(job.lesson.names), convs=phase.head_convs)
 
 
+def fresh_auxiliary(job: Job, backbone: Backbone, part: SubModule) -> nn.ModuleDict | None:
+    """Auxiliary classifiers amid a sub-module; None where the recipe asks for none, or none stands there."""
+    recipe = job.recipe
+    inside = [block for block in BACKBONES.pick(recipe.backbone).auxiliary if part.start < block < part.stop]
+    if not (recipe.pretrain.auxiliary and inside):
+        return None
+    side = job.view.imgsz
+    shapes = shapes_at(backbone, (side, side))
+    return auxiliary_heads({block: shapes[block - 1] for block in inside}, len(job.lesson.names))
+
+
+def stage_macs(job: Job, part: SubModule) -> int:
+    """Multiply-accumulates on one image of a sub-module with all classifiers that learn with it."""
+    own = part.macs + head_macs(fresh_head(job, part), part.shape)
+    if not job.recipe.pretrain.auxiliary:
+        return own
+    with torch.device("meta"):
+        backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+        heads = fresh_auxiliary(job, backbone, part) or nn.ModuleDict()
+    shapes = shapes_at(backbone, (job.view.imgsz, job.view.imgsz))
+    return own + sum(head_macs(head, shapes[int(block) - 1]) for block, head in heads.items())
+
+
 def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feeder: Feeder, logs: Logs) -> Metrics:
     """Train one stage, or load it where it is finished; backbone and head take the averaged weights.
 
@@ -161,7 +196,13 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     recipe, phase, part = job.recipe, stage.phase, stage.part
     drifting = phase.bn_mode == "author"
     net = StageNet(
-        backbone, part.start, part.stop, head, drifting=drifting, recompute=recipe.recompute and part.start == 0
+        backbone,
+        part.start,
+        part.stop,
+        head,
+        drifting=drifting,
+        recompute=recipe.recompute and part.start == 0,
+        auxiliary=fresh_auxiliary(job, backbone, part),
     )
     path = job.weights / f"{stage.key}.pt"
     if path.exists():
@@ -173,7 +214,8 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     return_memory()
     feed = feeder.stage(part, seed, drifting=drifting)
     groups = groups_of(job.pretrain_splits[1].records)
-    task = StageTask(stage.name, net, feed, job.lesson.single_label, groups, job.fabric, job.stop)
+    about = (job.lesson.single_label, groups, job.fabric, job.stop, recipe.pretrain.auxiliary)
+    task = StageTask(stage.name, net, feed, *about)
     hold = begun(job, backbone, part)
     averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0], hold=hold)
     net.load_state_dict(averaged.state_dict())

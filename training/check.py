@@ -1,5 +1,6 @@
 """A recipe beside the tables: whether what it names is there, and takes the sizes that it asks for."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from models.backbones import BACKBONES, make_backbone
@@ -22,14 +23,18 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     Raises:
         UserError: something is not, or the backbone has not what the head reads.
     """
-    lender = BACKBONES.pick(recipe.backbone, where).lender
+    entry = BACKBONES.pick(recipe.backbone, where)
+    lender = entry.lender
     if lender and recipe.init_freeze:
         what = f"only the first block of {recipe.backbone} begins with {lender}'s weights"
         raise UserError(what, where="--init-freeze", hint="give --pretrain-freeze-epochs, which fixes that block alone")
+    if recipe.pretrain.auxiliary and not entry.auxiliary:
+        what = f"{recipe.backbone} has no auxiliary classifiers"
+        raise UserError(what, where="--pretrain-auxiliary", hint="leave it out, or give --backbone googlenet")
     DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
-    if recipe.task == "segment" and not recipe.pretrain_only:
+    if follows(recipe) == "segmenter":
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
     check_rates(recipe)
     return recipe
@@ -60,7 +65,8 @@ def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:
     with torch.device("meta"):
         backbone = make_backbone(recipe.backbone, recipe.width)
         if pretrains:
-            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), "head"]
+            heads = ["head", *(["auxiliary"] if recipe.pretrain.auxiliary else [])]
+            return [*(layer_name(backbone, name) for name, _ in backbone.named_parameters()), *heads]
         model: torch.nn.Module
         if recipe.task == "segment":
             model = FCN(backbone, 1, FCNS.choose(recipe.fcn))
@@ -141,13 +147,28 @@ def detects(recipe: Recipe) -> bool:
         UserError: one that takes a single size is to be trained at several.
     """
     entry = DETECTORS[recipe.detector]
-    if recipe.pretrain_only or recipe.task != "detect":
+    if follows(recipe) != "detector":
         return False
     if entry.one_size and recipe.multi_scale:
         what = f"{recipe.detector} takes images of one size only"
         raise UserError(what, where="--multi-scale", hint="leave it out, or take another --detector")
     may_end_before = recipe.detector == Recipe.model_fields["detector"].default and recipe.pretrains
     return not may_end_before or bool(taps_of(recipe.backbone, recipe.width))
+
+
+def follows(recipe: Recipe, taps: Sequence[int] | None = None) -> str | None:
+    """What a recipe trains after the backbone: `detector`, `segmenter` or nothing.
+
+    Args:
+        taps: blocks of the backbone at strides 8, 16 and 32; a detector that reads them does not follow where there
+            are none. None: not looked at.
+    """
+    if recipe.pretrain_only:
+        return None
+    if recipe.task == "segment":
+        return "segmenter"
+    tapless = taps is not None and not taps
+    return None if tapless and DETECTORS[recipe.detector].tapped else "detector"
 
 
 @lru_cache(maxsize=64)

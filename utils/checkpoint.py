@@ -78,6 +78,13 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def kind_of(path: Path) -> str:
+    """The kind of a checkpoint; empty for what is none: whoever reads it as one says why it is not."""
+    if path.suffix != ".pt" or not path.is_file():
+        return ""
+    return str(load_tensors(path).get("kind", ""))
+
+
 def check_archive(path: Path) -> None:
     """Refuse an archive that unpacks to far more than it is, or of which a part is not what was written.
 

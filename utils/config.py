@@ -108,6 +108,9 @@ class Pretrain(Phase):
         lt=1,
         description="fraction of the training images to validate on [0.1 with patience or no val split, else 0]",
     )
+    auxiliary: float = Field(
+        0.0, ge=0, description="weight of the losses of GoogLeNet's two auxiliary classifiers, its paper's 0.3; 0: none"
+    )
     stop_accuracy: Share | None = Field(None, description="stop a stage that is this accurate on its training images")
 
 
@@ -136,6 +139,10 @@ class Augment(Section):
         0.0,
         ge=0,
         description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
+    )
+    noise: Share = Field(0.0, description="Gaussian noise on every value, standard deviation; 1 is from black to white")
+    erasing: Share = Field(
+        0.0, description="a black rectangle over up to a third of the image (Zhong et al., 1708.04896)"
     )
     closing: Share = Field(0.1, description="last fraction of the detector's epochs without mosaic and mixup")
 
@@ -258,7 +265,8 @@ class Recipe(Section):
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         moves = self.pretrain.jitter > 0 if self.pretrain.source == "objects" else self.pretrain.crop < 1
-        return moves or any(own > 0 for own in (self.augment.fliplr, self.augment.photometric, self.augment.pca))
+        own = self.augment
+        return moves or any(share > 0 for share in (own.fliplr, own.photometric, own.pca, own.noise, own.erasing))
 
     @property
     def views(self) -> int:

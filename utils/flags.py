@@ -141,8 +141,8 @@ def with_changed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
-def refuse_flags(weights: Path, arguments: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuse flags that a segmenter does not look at.
+def refuse_flags(weights: Path, arguments: argparse.Namespace, names: Sequence[str], kind: str = "a segmenter") -> None:
+    """Refuse flags that weights of some kind do not look at.
 
     Args:
         arguments: of with_changed.
@@ -153,7 +153,7 @@ def refuse_flags(weights: Path, arguments: argparse.Namespace, names: Sequence[s
     """
     if name := next((name for name in names if name in arguments.changed), None):
         flag = f"--{name.replace('_', '-')}"
-        raise UserError(f"{weights} is a segmenter, which does not look at it", where=flag, hint="leave it out")
+        raise UserError(f"{weights} is {kind}, which does not look at it", where=flag, hint="leave it out")
 
 
 def share(flag: str, text: str) -> float:

@@ -13,7 +13,7 @@ from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
 FETCHED = ("coco", "coco_captions", "chestxray", "cub", "imagenet", "voc", "voc_segmentation")
-MADE = ("sample_captions", "written")  # by commands of their own
+MADE = ("dmri_phantom", "sample_captions", "written")  # by commands of their own
 
 
 def describe(folder: Path, **changes: object) -> Description:
@@ -22,7 +22,7 @@ def describe(folder: Path, **changes: object) -> Description:
 
 def test_what_the_formats_are_for() -> None:
     single = {name for name, format_ in FORMATS.items() if format_.single_label}
-    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "coco_labels"}
+    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "synsets", "coco_labels", "dmri"}
     assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {
         "folder",
         "cifar",
@@ -31,7 +31,7 @@ def test_what_the_formats_are_for() -> None:
         "masks",
     }
     unnamed = {name for name, format_ in FORMATS.items() if format_.names is None}
-    assert unnamed == {"voc", "yolo", "coco_captions", "coco_labels", "masks"}
+    assert unnamed == {"voc", "yolo", "coco_captions", "coco_labels", "masks", "dmri"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from data.description import load_description
 from data.formats import read_split
 from data.loader import read_image
 from data.transforms import eval_transform
-from evaluation.accuracy import Row, Study, classify, own_data, read_backbones
+from evaluation.accuracy import own_data, read_backbones
 from evaluation.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
+from evaluation.accuracy_study import Row, Study, classify
 from evaluation.classification import METRICS, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
@@ -75,7 +76,7 @@ def test_scores_are_those_of_prefix_and_head(
     path = written("cl", backbone=backbone, k=k, imgsz=imgsz, view=shown)
     split = read_split(load_description(scenes_yaml), "val")
     (file,) = read_backbones([path])
-    scores, targets = classify(file, split, "cpu", batch_size=3)
+    scores, targets, _ = classify(file, split, "cpu", batch_size=3)
     content = checkpoint.load(path, "backbone")
     network = make_backbone(backbone, 0.125)
     network.load_state_dict(content["model"])
@@ -219,5 +220,5 @@ def test_command_without_this_machines_paths() -> None:
 
 def test_metrics_take_what_classify_gives(written: Writer, scenes_yaml: Path) -> None:
     (file,) = read_backbones([written("e2e")])
-    scores, targets = classify(file, read_split(load_description(scenes_yaml), "test"), "cpu", 4)
+    scores, targets, _ = classify(file, read_split(load_description(scenes_yaml), "test"), "cpu", 4)
     assert set(classification_metrics(scores[0], targets, file.single_label)) == set(METRICS)

@@ -101,7 +101,7 @@ def test_crops_of_classes_stay_in_their_folder_and_apart(tmp_path: Path) -> None
     found = Found(
         boxes, torch.ones(len(names)), torch.arange(len(names)), names=names, picture=frame.image, size_hw=(9, 9)
     )
-    Sink(tmp_path, pictures=False, crops=True).write(frame, found)
+    Sink(tmp_path, pictures=False, crop=True).write(frame, found)
     folders = [path.name for path in (tmp_path / "crops").iterdir()]
     assert len(folders) == len(names)
     assert all(map(is_name, folders))

@@ -1,0 +1,83 @@
+"""The likeliest classes of a picture, and the picture with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from utils.draw import picture_file, save_image, with_legend
+from utils.levels import Levels
+from utils.pictures import Picture, pixels_of
+from utils.text import as_terminal, printable
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """What a picture shows, likeliest class first.
+
+    Attributes:
+        labels: [k] indices of the classes.
+        names: [k] of the labels.
+        logits: [k] what the network says.
+        scores: [k] probabilities, 0–1.
+        picture: as it was given; a file is read again when it is drawn.
+        size_hw: its height and width.
+        where: the file or address that it comes from, empty for pixels.
+        number: its place in a video or stream, from 1; None for a picture of its own.
+        levels: with which a picture of more than 8 bits was looked at.
+    """
+
+    labels: Sequence[int]
+    names: Sequence[str]
+    logits: Sequence[float]
+    scores: Sequence[float]
+    picture: Picture
+    size_hw: tuple[int, int]
+    where: str = ""
+    number: int | None = None
+    levels: Levels | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __str__(self) -> str:
+        """The picture's name, and below it place, logit, probability and name of each class."""
+        rows = [
+            [f"#{place}", f"({logit:.2f})", f"{score:.3f}", printable(name)]
+            for place, (logit, score, name) in enumerate(zip(self.logits, self.scores, self.names, strict=True), 1)
+        ]
+        frame = "" if self.number is None else f", frame {self.number}"
+        return f"{printable(self.where or 'a picture')}{frame}\n{as_terminal(rows)}"
+
+    def plot(self) -> Image.Image:
+        """The picture with the likeliest classes and their probabilities at its left, as many as there is room for.
+
+        Raises:
+            UserError: its file cannot be read any more.
+        """
+        lines = [(f"{name} {score:.2f}", label % 255 + 1) for name, score, label in self.columns]
+        return with_legend(Image.fromarray(pixels_of(self.picture, "plot", self.levels)), lines)
+
+    @property
+    def columns(self) -> list[tuple[str, float, int]]:
+        """Name, probability and index of each class."""
+        return list(zip(self.names, self.scores, self.labels, strict=True))
+
+    def save(self, path: str | Path) -> Path:
+        """Write `plot` to a file, .jpg or .png, and give its path.
+
+        Raises:
+            UserError: another suffix, or the folder cannot be written.
+        """
+        path = picture_file(path)
+        save_image(self.plot(), path)
+        return path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The classes as classes.json holds them."""
+        rows = zip(self.labels, self.names, self.logits, self.scores, strict=True)
+        classes = [{"class": label, "name": name, "logit": logit, "score": score} for label, name, logit, score in rows]
+        number = {} if self.number is None else {"frame": self.number}
+        return {"image": self.where, **number, "size_hw": list(self.size_hw), "classes": classes}
