@@ -135,7 +135,7 @@ def learned(network: Explained, plan: Plan, tags: Sequence[int], pictures: Path 
 
 
 def wanted(plan: Plan, asked: Sequence[str] | None) -> list[int]:
-    """The concepts that are asked for, or all that some training images have and some not; says which are not learned.
+    """The concepts that are asked for, or all that can be learned from the training images; says which cannot.
 
     Raises:
         UserError: an unknown one, or none is left.
@@ -143,10 +143,11 @@ def wanted(plan: Plan, asked: Sequence[str] | None) -> list[int]:
     names = plan.split.description.names
     if asked:
         return [class_index(name, names, "--tags") for name in asked]
-    share = tagged(plan.training, len(names)).mean(0)
-    found = np.flatnonzero((share > 0) & (share < 1)).tolist()
+    known = tagged(plan.training, len(names))
+    negatives = [~(related_to(name, plan.training) | known[:, tag]) for tag, name in enumerate(names)]
+    found = [tag for tag, own in enumerate(negatives) if own.any() and known[:, tag].any()]
     if rest := [name for index, name in enumerate(names) if index not in found]:
-        print(f"not learned, because no training image has it, or all have: {', '.join(rest)}")
+        print(f"not learned, because no training image has it, or none is without its words: {', '.join(rest)}")
     if not found:
         hint = "correct `names:`, or give images with and without them"
         raise UserError("no concept that some training images have and some not", where="--data", hint=hint)
@@ -158,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Concept detectors on a network's last features, by hard negatives.")
     parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
     parser.add_argument("--data", type=Path, required=True, help="data yaml; its classes or phrases are the concepts")
-    parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that some images have and some not]")
+    parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that can be learned]")
     parser.add_argument("--images", type=int, help="only so many held-out images, drawn at random [all]")
     add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")

@@ -22,8 +22,9 @@ from maps.prepare import TRAINING_IMAGES
 from utils.console import console
 from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
-from utils.files import json_text, write_text, written_whole
+from utils.files import json_text, write_text
 from utils.flags import positive
+from utils.plots import canvas, write_figure
 from wsol.deep_features import add_penalty
 from wsol.features import FEATURES, Feature, add_imgsz, around, described, evidence_of, planned, tagged
 from wsol.svm import FOLDS, LinearClasses, Validated, fit_tags, quality, validated
@@ -131,12 +132,7 @@ def drawn(
 
 def save_curves(rows: Sequence[Row], path: Path, measure: str) -> None:
     """What cross-validation found at each penalty, a line for each kind of features; the chosen ones are marked."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(5.5, 3.6), layout="constrained")
+    figure, [[axis]] = canvas(size=(5.5, 3.6))
     for number, row in enumerate(rows):
         penalties = sorted(row.validation)
         label = f"{row.feature} of {row.line}, {row.size} numbers"
@@ -145,9 +141,7 @@ def save_curves(rows: Sequence[Row], path: Path, measure: str) -> None:
     axis.set(xscale="log", xlabel="C of the linear SVM", ylabel=f"{measure}, cross-validated")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_figure(figure, path)
 
 
 def measure_of(plan: Plan) -> str:

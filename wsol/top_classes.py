@@ -73,10 +73,12 @@ def maps_of(network: Explained, kind: str, image: Tensor, labels: Tensor) -> np.
     return np.asarray(found.at(*image.shape[1:]).maps.float().cpu().numpy())
 
 
-def row_of(network: Explained, kind: str, case: Cases, own: Likely, names: Sequence[str], device: str) -> list[tuple[np.ndarray, str]]:  # fmt: skip  # noqa: E501
+def row_of(
+    network: Explained, kind: str, case: Cases, own: Likely, names: Sequence[str]
+) -> list[tuple[np.ndarray, str]]:
     """A picture and its maps, each with a title."""
     shown = picture(case.images[0])
-    maps = maps_of(network, kind, case.images[0].to(device), own.labels)
+    maps = maps_of(network, kind, case.images[0].to(next(network.parameters()).device), own.labels)
     titles = [f"{names[label]} {value:.2f}" for label, value in zip(own.labels.tolist(), own.values, strict=True)]
     return [(shown, ""), *((overlaid(shown, one), title) for one, title in zip(maps, titles, strict=True))]
 
@@ -109,7 +111,7 @@ def main() -> None:
         told = ", ".join(f"{name} {value:.3f}" for name, value in found[str(record.image)].items())
         print(f"{record.image}: {told}")
         if arguments.pictures and number < SHOWN:
-            page += row_of(network, kind, case, own, file.names, plan.device)
+            page += row_of(network, kind, case, own, file.names)
     if arguments.pictures:
         pictures, titles = (list(column) for column in zip(*page, strict=True))
         save_page(pictures, picture_file(arguments.pictures), titles, columns=1 + len(own.labels))

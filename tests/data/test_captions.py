@@ -11,7 +11,11 @@ from data.description import Description, load_description
 from data.formats import read_split
 from utils.errors import UserError
 
-IMAGES = [{"id": 7, "file_name": "000000000007.jpg"}, {"id": 8, "file_name": "000000000008.jpg"}, {"id": 9, "file_name": "no.jpg"}]  # fmt: skip  # noqa: E501
+IMAGES = [
+    {"id": 7, "file_name": "000000000007.jpg"},
+    {"id": 8, "file_name": "000000000008.jpg"},
+    {"id": 9, "file_name": "no.jpg"},
+]
 CAPTIONS = [(7, "A dog, out of a window."), (7, "Dogs' day"), (8, "the Dog runs out")]
 
 

@@ -13,7 +13,7 @@ from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
 FETCHED = ("coco", "coco_captions", "chestxray", "cub", "imagenet", "voc", "voc_segmentation")
-MADE = ("sample_captions", "written")  # by commands of their own
+MADE = ("dmri_phantom", "sample_captions", "written")  # by commands of their own
 
 
 def describe(folder: Path, **changes: object) -> Description:
