@@ -86,7 +86,7 @@ def shown_case(comparison: Comparison, index: int) -> tuple[np.ndarray, np.ndarr
     plan = comparison.plan
     parts = plan.cases([plan.split.records[image]], "examples", batch_size=1)
     cases = next(own for own in parts if int(own.labels[0]) == label)
-    return (cases.images[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), cases.boxes[0]
+    return pixels_rgb(cases.images[0]), cases.boxes[0]
 
 
 def with_boxes(pixels: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
