@@ -5,6 +5,7 @@ OverFeat (Sermanet et al., arXiv 1312.6229, §3.3, figure 3): the last pool runs
 has its last one run so. What comes before is computed once.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 
@@ -21,8 +22,9 @@ from utils.errors import UserError
 class ClassMaps(Fixed):
     """Images [B, 3, H, W] of a size or larger → logits [B, classes, windows] of each classifier.
 
-    Windows come offset by offset, each row by row. Without padding in the network the scores of a window are those of
-    the picture cut out there; with padding it sees its surroundings in the place of zeros.
+    Windows come offset by offset, each row by row; all lie within the picture. Without padding in the network the
+    scores of a window are those of the picture cut out there; with padding it sees its surroundings in the place of
+    zeros.
 
     Args:
         cuts: 1-based blocks after which the classifiers stand.
@@ -40,7 +42,7 @@ class ClassMaps(Fixed):
         blocks = [list(steps_of(block)) for block in backbone.blocks[: max(cuts)]]
         self.steps = nn.ModuleList(step for block in blocks for step in block).requires_grad_(False)
         self.ends = [sum(map(len, blocks[:cut])) for cut in cuts]
-        self.cells = [(height, width) for _, height, width in shapes]
+        self.cells, self.side = [(height, width) for _, height, width in shapes], imgsz
         made = (convolutionize(head, shape[1:], shape[0]) for head, shape in zip(heads, shapes, strict=True))
         self.heads = nn.ModuleList(made)
         self.eval()
@@ -72,24 +74,33 @@ class ClassMaps(Fixed):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         starts, x = {}, images
+        room = [side - self.side for side in images.shape[2:]]
         for at, step in enumerate(self.steps[: max(self.last) + 1]):
             if at in self.last:
                 starts[at] = x.clone()  # a step may change it in place
             x = step(x)
         every = zip(self.last, self.ends, self.heads, self.cells, strict=True)
         return [
-            torch.cat([head(own).flatten(2) for own in self.shifted(starts[at], at, end, cells)], 2)
+            torch.cat([head(own).flatten(2) for own in self.shifted(starts[at], at, end, cells, room)], 2)
             for at, end, head, cells in every
         ]
 
-    def shifted(self, x: Tensor, at: int, end: int, cells: tuple[int, int]) -> Iterator[Tensor]:
-        """Features in front of a classifier, once for each offset that leaves room for a window."""
-        for down, right in product(range(self.strides[at]), repeat=2):
-            found = x[..., down:, right:].clone()
-            for step in self.steps[at:end]:
-                found = step(found)
-            if found.shape[2] >= cells[0] and found.shape[3] >= cells[1]:
-                yield found
+    def shifted(self, x: Tensor, at: int, end: int, cells: tuple[int, int], room: list[int]) -> Iterator[Tensor]:
+        """Features in front of a classifier, once for each offset that leaves room for a window, without their rest.
+
+        Args:
+            room: pixels by which the picture is higher and wider than a window.
+        """
+        stride, step = self.strides[at], math.prod(self.strides[:at])
+        for offsets in product(range(stride), repeat=2):
+            places = [(own // step - offset) // stride + 1 for own, offset in zip(room, offsets, strict=True)]
+            if min(places) < 1:
+                continue
+            found = x[..., offsets[0] :, offsets[1] :].clone()
+            for module in self.steps[at:end]:
+                found = module(found)
+            rows, columns = (own + place - 1 for own, place in zip(cells, places, strict=True))
+            yield found[..., :rows, :columns]
 
 
 def steps_of(module: nn.Module) -> Iterator[nn.Module]:

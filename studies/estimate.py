@@ -13,8 +13,10 @@ from data.description import load_description
 from data.formats import read_split
 from data.records import Split
 from data.views import View, settled
+from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.detectors import DETECTORS, Settings
+from models.fcn import FCN, FCNS
 from models.plan import SubModule, joined, make_plan
 from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
@@ -43,8 +45,10 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
     backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
-    if follows(recipe, backbone.taps):
-        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, recipe.detector)
+    if kind := follows(recipe, backbone.taps):
+        step = timed(
+            recipe, recipe.imgsz, recipe.train.batch_size, recipe.fcn if kind == "segmenter" else recipe.detector
+        )
         seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
     if recipe.pretrains:
         recipe, pictures = settled_on_data(recipe)
@@ -68,10 +72,10 @@ def settled_on_data(recipe: Recipe) -> tuple[Recipe, int]:
     return recipe, len(View.of(recipe.stage).shown(split)[0].records)
 
 
-def timed(recipe: Recipe, imgsz: int, batch: int, detector: str | None = None) -> float:
-    """Seconds of a training step on one image of its batch; of the backbone alone where no detector is named."""
+def timed(recipe: Recipe, imgsz: int, batch: int, trained: str | None = None) -> float:
+    """Seconds of a training step on one image of its batch; of the backbone alone where nothing on it is named."""
     step = partial(step_seconds, recipe.backbone, recipe.width, recipe.device, recipe.precision)
-    return step(imgsz, batch, detector) / batch
+    return step(imgsz, batch, trained) / batch
 
 
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
@@ -91,17 +95,14 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
 
 @cache
 def step_seconds(
-    name: str, width: float, device: str, precision: str, imgsz: int, batch: int, detector: str | None
+    name: str, width: float, device: str, precision: str, imgsz: int, batch: int, trained: str | None
 ) -> float:
-    """One training step of the detector, or of its backbone alone, after one that warms up."""
+    """One training step of a detector or a segmenter, or of the backbone alone, after one that warms up."""
     keep_memory()
     fabric = make_fabric(settle(Recipe.model_validate({"device": device, "precision": precision})))
-    backbone = make_backbone(name, width)
-    settings = Settings(CLASSES, imgsz, tuple(scaled_anchors(imgsz)))
-    made = DETECTORS[detector].network(backbone, settings) if detector else nn.Sequential(*backbone.blocks)
+    made, loss = network_and_loss(make_backbone(name, width), trained, imgsz, batch)
     model = fabric.to_device(made.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
     images = fabric.to_device(torch.rand(batch, 3, imgsz, imgsz))
-    loss = detection_loss(detector, settings, batch) if detector else torch.mean
     for _ in range(2):
         began = time.perf_counter()
         with fabric.autocast():
@@ -109,6 +110,18 @@ def step_seconds(
         loss(found).backward()
         seconds = time.perf_counter() - began
     return seconds
+
+
+def network_and_loss(
+    backbone: Backbone, trained: str | None, imgsz: int, batch: int
+) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+    """What is trained, a detector or a segmenter by name, and a loss like its own; of a backbone alone the mean."""
+    if trained is None:
+        return nn.Sequential(*backbone.blocks), torch.mean
+    if trained not in DETECTORS:
+        return FCN(backbone, CLASSES + 1, FCNS.choose(trained)), torch.mean
+    settings = Settings(CLASSES, imgsz, tuple(scaled_anchors(imgsz)))
+    return DETECTORS[trained].network(backbone, settings), detection_loss(trained, settings, batch)
 
 
 def detection_loss(detector: str, settings: Settings, batch: int) -> Callable[[Any], Tensor]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.recipe import Study, Table
+from studies.recipe import Study
 from studies.runs import State
+from studies.sections import Table
 from studies.table import Result, judged_methods
 from utils.plots import canvas, write_figure
 

@@ -8,8 +8,9 @@ from data.description import load_description
 from data.formats import read_split
 from data.images import record_rgb
 from models import load_detector
-from studies.recipe import Gallery, Study, Table
+from studies.recipe import Study
 from studies.runs import State, run_folder, state
+from studies.sections import Gallery, Table
 from utils.draw import draw_detections, draw_truth, save_page
 from utils.runs import BEST
 

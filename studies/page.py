@@ -6,9 +6,11 @@ from pathlib import Path
 
 from studies.figure import save_figure
 from studies.gallery import save_gallery
-from studies.recipe import RUNS, Study, shown
+from studies.recipe import RUNS, Study
 from studies.runs import State, commands, page_file, report_command
+from studies.sections import shown
 from studies.table import Result, as_csv, difference_tables, main_table, results
+from studies.tasks import tasks_table
 from utils.config import ROOT
 from utils.files import make_folder, write_text
 
@@ -43,6 +45,11 @@ def as_markdown(study: Study, found: list[Result]) -> str:
         f"# {settings.title}",
         f"Made by `python study.py {yaml}`: {done} of {len(found)} runs done, seeds {seeds}.",
     ]
+    if settings.tasks:
+        about = (
+            f"All tasks, mean ± standard deviation over {len(settings.seeds)} seeds; differences with 95 % intervals"
+        )
+        text += [f"{about} (Student's t):", tasks_table(study, settings.tasks, found)]
     if table:
         about = f"Figures of `{table.split}`, mean ± standard deviation (n − 1) over the runs; pre-training: {LESSON}."
         text += [about, main_table(study, table, found)]

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from evaluation.detection_figures import FIGURES
 from maps.kinds import MAPS
+from studies.sections import Report, Table, Tasks
 from training.check import check_names
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
@@ -27,94 +28,11 @@ from utils.recipes import anchor_paths, build, merged, read_yaml, without_later
 from utils.tables import near
 from wsol.methods import METHODS
 
-FROM = "from"
+FROM, BASE = "from", "recipe"  # keys of a method that are no changes
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
-
-
-class Gallery(Section):
-    """Detections of some methods on the same images, side by side, as in figure 10 of the paper.
-
-    Attributes:
-        methods: those of the first seed.
-        images: of the split, drawn at random.
-        published: whether the data's licence allows that the pictures leave the study's folder.
-    """
-
-    methods: tuple[str, ...] = Field(min_length=1)
-    images: int = Field(6, ge=1)
-    published: bool = False
-
-
-class Table(Section):
-    """What every run's detector is reported with, one row a method.
-
-    Attributes:
-        split: what is reported; every choice was made on another.
-        measures: keys of the metrics file, the columns.
-        reference: method that differences of all others are reported against; None for none.
-        pairs: methods whose difference is reported, first minus second.
-        beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
-        gallery: None for none.
-    """
-
-    split: Literal["val", "test"] = "test"
-    measures: tuple[str, ...] = Field(("map", "map50", "map75"), min_length=1)
-    reference: str | None = None
-    pairs: tuple[tuple[str, str], ...] = ()
-    beside: dict[str, Path] = Field(default_factory=dict)
-    gallery: Gallery | None = None
-
-
-class Report(Section):
-    """What `val.py` reports of all runs together; the keys are its flags.
-
-    Attributes:
-        kind: accuracy or localise.
-        runs: patterns of the names of the runs that it covers, METHOD_seedN.
-        files: patterns of backbone files in every run's weights.
-        data: data yaml, relative to the study's; None for that of the runs.
-        reference: csv of published accuracies, relative to the study's.
-    """
-
-    kind: Literal["accuracy", "localise"]
-    runs: tuple[str, ...] = Field(("*",), min_length=1)
-    files: tuple[str, ...] = Field(("backbone_*.pt",), min_length=1)
-    data: Path | None = None
-    task: Literal["val", "test"] | None = None
-    bootstrap: int | None = Field(None, ge=0)
-    maps: tuple[str, ...] = ()
-    percentile: int | Literal["auto"] | None = None
-    lime: int | None = Field(None, ge=0)
-    regions: bool = False
-    claims: bool = False
-    explain: str | None = None
-    targets: tuple[str, ...] = ()
-    images: int | None = Field(None, ge=1)
-    stretch: bool = False
-    view: Literal["learnt", "pictures"] | None = None
-    untrained: int | None = Field(None, ge=1)
-    method: tuple[str, ...] = ()
-    reference: Path | None = None
-    batch_size: int | None = Field(None, ge=1)
-
-    @model_validator(mode="after")
-    def _maps_only(self) -> Self:
-        given = self.model_fields_set - {"kind", "runs", "files", "data", "task", "bootstrap", "batch_size"}
-        if self.kind == "accuracy" and given:
-            raise ValueError(f"{', '.join(sorted(given))}: only with `kind: localise`")
-        return self
-
-    def flags(self, folder: Path) -> list[str]:
-        """As on val.py's command line, without its files; relative paths start in the folder."""
-        words = [f"--{self.kind}"]
-        for name, value in self.model_dump(exclude={"kind", "runs", "files"}, exclude_defaults=True).items():
-            parts = [] if value is True else value if isinstance(value, tuple) else [value]
-            given = [(folder / part).resolve() if name in ("data", "reference") else part for part in parts]
-            words += [f"--{name.replace('_', '-')}", *map(shown, given)]
-        return words
 
 
 class StudyYaml(Section):
@@ -125,9 +43,11 @@ class StudyYaml(Section):
         recipe: training recipe, relative to the yaml.
         seeds: every method is trained with each.
         changes: laid over the recipe for all methods.
-        methods: name → changes; `from: method/backbone_x.pt` takes the weights that another method's run of the same
-            seed has left; `{seed}` in a path of `init` stands for the seed.
+        methods: name → changes; `recipe: file.yaml` begins with another training recipe, `from: method/backbone_x.pt`
+            takes the weights that another method's run of the same seed has left; `{seed}` in a path of `init` stands
+            for the seed.
         table: None where nothing is asked of single runs.
+        tasks: one table over what was trained for different tasks; None for none.
         reports: name → what is asked of all runs together.
     """
 
@@ -137,6 +57,7 @@ class StudyYaml(Section):
     changes: dict[str, Any] = Field(default_factory=dict)
     methods: dict[PathName, dict[str, Any]] = Field(min_length=1)
     table: Table | None = None
+    tasks: Tasks | None = None
     reports: dict[PathName, Report] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -149,6 +70,8 @@ class StudyYaml(Section):
             gallery = self.table.gallery.methods if self.table.gallery else ()
             if unknown := {*gallery, self.table.reference, *chain(*self.table.pairs)} - {*self.methods, None}:
                 raise ValueError(f"`table` names {', '.join(map(str, unknown))}, none of {', '.join(self.methods)}")
+        if self.tasks and (absent := self.tasks.missing(self.methods, self.reports, self.table)):
+            raise ValueError(f"`tasks` names {absent}, which the study does not have")
         names = [cell_name(method, seed) for method in self.methods for seed in self.seeds]
         for name, report in self.reports.items():
             if missing := [pattern for pattern in report.runs if not fnmatch.filter(names, pattern)]:
@@ -161,13 +84,6 @@ class StudyYaml(Section):
             if source is not None and (name not in self.methods or not is_name(file)):
                 raise ValueError(f"`{method}` takes weights from {source}, which is no method/file.pt of this study")
         return self
-
-
-def shown(word: object) -> str:
-    """A word of a command; a path as seen from the project's folder, where it is in there."""
-    if isinstance(word, Path) and word.is_relative_to(ROOT):
-        return str(word.relative_to(ROOT))
-    return str(word)
 
 
 @dataclass(frozen=True)
@@ -304,10 +220,10 @@ def digests(cells: Sequence[Cell]) -> dict[str, str]:
 
 def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: int) -> Cell:
     """The cell of a method and a seed."""
-    base = path.parent / settings.recipe
+    changes = dict(settings.methods[method])
+    base = path.parent / changes.pop(BASE, settings.recipe)
     values = read_yaml(base)
     anchor_paths(values, base.parent)
-    changes = dict(settings.methods[method])
     source, _, file = str(changes.pop(FROM, "")).partition("/")
     for over in (settings.changes, changes):
         anchor_paths(over, path.parent)

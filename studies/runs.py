@@ -4,7 +4,8 @@ from enum import StrEnum
 from fnmatch import fnmatch
 from pathlib import Path
 
-from studies.recipe import Cell, Study, shown
+from studies.recipe import Cell, Study
+from studies.sections import shown
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.plugins import FLAG
@@ -42,6 +43,16 @@ def log_file(study: Study, cell: Cell) -> Path:
 def page_file(study: Study, name: str) -> Path:
     """Of a report on all runs."""
     return study.folder / f"{name}.md"
+
+
+def figures_file(study: Study, name: str) -> Path:
+    """Of a report, for programs."""
+    return study.folder / f"{name}.json"
+
+
+def tabled(study: Study) -> set[str | None]:
+    """Reports whose figures are in the table over tasks."""
+    return {row.report for row in study.settings.tasks.rows.values()} if study.settings.tasks else set()
 
 
 def is_judged(study: Study, cell: Cell) -> bool:
@@ -105,7 +116,8 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
     }
     if (table := study.settings.table) and is_judged(study, cell):
         judged = ["--task", table.split, "--json", values, "--project", study.folder]
-        found["judge"] = ["python", "val.py", "--map", "--weights", folder / BEST, *judged]
+        mode = "--segment" if cell.recipe.task == "segment" else "--map"
+        found["judge"] = ["python", "val.py", mode, "--weights", folder / BEST, *judged]
     return {name: [shown(word) for word in words] for name, words in found.items()}
 
 
@@ -116,8 +128,8 @@ def report_command(study: Study, name: str) -> list[str]:
     folders = [run_folder(study, cell) / "weights" for cell in wanted if state(study, cell) is State.DONE]
     weights = [path for folder in folders for pattern in report.files for path in sorted(folder.glob(pattern))]
     words = [*report.flags(study.yaml.parent), "--weights", *weights, "--report", page_file(study, name)]
-    if report.kind == "accuracy":
-        words += ["--json", study.folder / f"{name}.json"]
+    if report.kind == "accuracy" or name in tabled(study):
+        words += ["--json", figures_file(study, name)]
     if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):
         words += [FLAG, *imports]
     return ["python", "val.py", *map(shown, words), "--project", shown(study.folder), "--name", name]

@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 
 from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
-from studies.recipe import Cell, Study, Table, digests
+from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
+from studies.sections import Table
 from utils.text import cell as fit
 
 NOTHING = "–"

@@ -62,6 +62,7 @@ MINED = {
     "new_epochs": Option(0, low=0, high=1000),  # of aggregation; 0: as many as epochs
     "whole_epochs": Option(0, low=0, high=1000),
     "whole_lr": Option(0.0, low=0.0, high=10.0),
+    "patience": Option(0, low=0, high=1000),
     "images": FIT["images"],
     SHARE: CUT[SHARE],
 }
@@ -72,6 +73,7 @@ OVERFEAT = {
     "boxes": Option("class", ("class", "shared")),
     **WINDOWS,
     "negatives": Option("hard", ("hard", "random", "none")),
+    "images": Option(0, low=0, high=10**9),  # so many training images, drawn at random; 0: all
 }
 
 

@@ -4,7 +4,7 @@ Two small networks look at the features of a window: one says which class is in 
 in the window the object's box lies. The backbone stays as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
 
+from maps.prepare import sample
 from maps.regions import Standardise
 from utils.seed import mixed_seed, seed_process
 from wsol.localiser import Localiser, Subject, largest
@@ -156,14 +157,18 @@ def only(own: Lesson, which: Tensor) -> Lesson:
     return Lesson(own.features[which], own.labels[which], own.places[which], own.fits[which])
 
 
-def overfeat(subject: Subject, boxes: str, cut: int, negatives: str) -> Localiser:
+def overfeat(subject: Subject, boxes: str, cut: int, negatives: str, images: int = 0) -> Localiser:
     """Fit both networks at a cut of a network, and merge what they find in all windows.
 
     Args:
         boxes: `class`: four numbers for each class; `shared`: the same four for all.
         cut: counted from 1; 0 for the last.
         negatives: of the window's classifier, `hard` or `random`; `none`: it knows no background.
+        images: it learns from so many training images, the same in every run; 0: from all.
     """
+    if images:
+        few = sample(list(subject.plan.training), images)
+        subject = replace(subject, training=lambda: subject.plan.cases(few, f"OverFeat, {len(few)} images: fit"))
     place, classes, shared = place_of(subject, cut), len(subject.plan.files[0].names), boxes == "shared"
     seed = mixed_seed(subject.seed, place)
     seed_process(seed)

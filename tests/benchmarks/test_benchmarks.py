@@ -12,10 +12,12 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT, Script, write_yaml
 
 from benchmarks import (
+    any_number,
     cascade,
     detector,
     frames,
@@ -23,6 +25,7 @@ from benchmarks import (
     localisers,
     map_kinds,
     maps,
+    parameters,
     peer,
     precision,
     reading,
@@ -34,6 +37,8 @@ from benchmarks import (
 )
 from benchmarks import families as families_
 from benchmarks.figures import processor
+from data.description import load_description
+from data.formats import read_split
 from studies import execute
 from utils import checkpoint
 from utils.console import console
@@ -194,6 +199,19 @@ def test_windows(figures: Figures) -> None:
     assert found[-1]["holds"], "the same scores"
 
 
+def test_parameters() -> None:
+    """Slides: 73k, 1.2m and 70k parameters in a block; the published page is what the command writes."""
+    with torch.device("meta"):
+        blocks = parameters.blocks()
+        small = [parameters.network(own) for own in parameters.NETWORKS[:2]]
+    assert [own.slides for own in blocks[:3]] == [73_856, 1_180_160, 69_696]
+    assert [own.whole for own in small] == [61_706, 61_100_840]
+    found = json.loads((ROOT / "results" / "parameters.json").read_text())
+    assert found["networks"][:2] == [vars(own) for own in small]
+    networks = [parameters.Network(**own) for own in found["networks"]]
+    assert (ROOT / "results" / "parameters.md").read_text() == parameters.as_page(networks, blocks)
+
+
 def test_families(figures: Figures) -> None:
     networks, families = figures(families_, "timm/lcnet_050", "timm/tinynet_e")[-2:]
     assert (networks["value"], families["value"]) == (2, 2)
@@ -294,3 +312,18 @@ def test_interruptions(signals: str, figures: Figures, tmp_path: Path) -> None:
     before = journal.read_text()
     assert figures(interruptions, *flags)[0]["value"] == found["value"]
     assert journal.read_text() == before
+
+
+def test_sensitivity_of_any_number_looks_at_each_picture_once(tmp_path: Path) -> None:
+    found = any_number.sensitivity(any_number.write_tiny(tmp_path / "data", 40))
+    assert (found["pictures"], found["passes"]) == (40, 1)
+    assert found["before_mb"] <= found["maps_mb"] <= found["ridge_mb"] <= found["sgd_mb"]
+
+
+def test_chest_xrays_of_any_number(tmp_path: Path) -> None:
+    """The lists, boxes and findings are in the published proportions."""
+    description = load_description(any_number.write_chest(tmp_path / "data", 280))
+    train, test = (read_split(description, name) for name in ("train", "test"))
+    assert (len(train.records), len(test.records)) == (216, 64)
+    assert [sum(len(record.labels) > 0 for record in split.records) for split in (train, test)] == [0, 2]
+    assert not train.problems + test.problems

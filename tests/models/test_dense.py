@@ -1,3 +1,4 @@
+import math
 from collections import OrderedDict
 
 import pytest
@@ -50,10 +51,10 @@ def test_every_offset_is_the_crop_that_begins_there() -> None:
     [("cnn6", 0.0625, [2, 6], (2, 2)), ("torchvision/resnet18", 1.0, [4, 8], (2, 2)), ("darknet53", 0.125, [11], (2,))],
 )
 @torch.no_grad()
-def test_the_first_window_of_a_picture_of_its_size_is_the_classifier(
+def test_the_only_window_of_a_picture_of_its_size_is_the_classifier(
     name: str, width: float, cuts: list[int], offsets: tuple[int, ...]
 ) -> None:
-    """Offset 0 of the last pool, strided convolution or residual block that reduces, in front of each classifier."""
+    """At offset 0 of the last pool, strided convolution or residual block that reduces: others begin outside."""
     backbone = make_backbone(name, width).eval()
     shapes = [shapes_at(backbone, (64, 64))[cut - 1] for cut in cuts]
     heads = [make_head("author", shape, 3).eval() for shape in shapes]
@@ -61,7 +62,10 @@ def test_the_first_window_of_a_picture_of_its_size_is_the_classifier(
     assert tuple(maps.strides[at] for at in maps.last) == offsets
     features = backbone.at(images, cuts)
     for own, head, place in zip(maps(images), heads, features, strict=True):
-        torch.testing.assert_close(own[..., 0], head(place), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(own, head(place)[..., None], atol=1e-5, rtol=1e-4)
+    steps = [math.prod(maps.strides[:at]) for at in maps.last]
+    larger = [(40 // step + 1) * (24 // step + 1) for step in steps]
+    assert [own.shape[2] for own in maps(torch.rand(1, 3, 104, 88))] == larger
 
 
 def test_what_has_no_class_maps() -> None:

@@ -1,0 +1,57 @@
+"""One table over tasks: what each reaches from each kind of pre-training, and how far these are apart."""
+
+import json
+
+from studies.gate import NOT_TESTED, reason
+from studies.recipe import Study
+from studies.runs import figures_file
+from studies.sections import TaskRow, Tasks
+from studies.table import Result, mean_and_spread, paired
+from utils.text import as_markdown
+
+BySeed = dict[int, float]
+
+
+def tasks_table(study: Study, tasks: Tasks, found: list[Result]) -> str:
+    """A row for each task: mean ± standard deviation of each column, and the differences seed by seed."""
+    apart = [f"{one} minus {other}" for one, other in tasks.differences]
+    rows = [["task", "measure", *tasks.columns, *apart]]
+    for name, row in tasks.rows.items():
+        values = columns(study, tasks, row, found)
+        cells = [mean_and_spread(list(values[column].values())) for column in tasks.columns]
+        lessons = {column: [own.lesson for own in of(row, column, found)] for column in tasks.columns}
+        for one, other in tasks.differences:
+            if why := reason([*lessons[one], *lessons[other]]):
+                cells.append(f"{NOT_TESTED}: {why}")
+                continue
+            seeds = [seed for seed in values[one] if seed in values[other]]
+            cells.append(paired([values[one][seed] - values[other][seed] for seed in seeds]))
+        rows.append([name, row.measure, *cells])
+    return as_markdown(rows)
+
+
+def of(row: TaskRow, column: str, found: list[Result]) -> list[Result]:
+    """The runs of a row and a column; of a report those that left its backbones."""
+    return [own for own in found if own.cell.method == f"{row.methods}_{column}"]
+
+
+def columns(study: Study, tasks: Tasks, row: TaskRow, found: list[Result]) -> dict[str, BySeed]:
+    """Seed → measure, for each column."""
+    if row.report:
+        lines = reported(study, row)
+        return {column: lines.get(line, {}) for column, line in zip(tasks.columns, row.lines, strict=True)}
+    return {
+        column: {own.cell.seed: own.values[row.measure] for own in of(row, column, found) if row.measure in own.values}
+        for column in tasks.columns
+    }
+
+
+def reported(study: Study, row: TaskRow) -> dict[str, BySeed]:
+    """Line → seed → measure, of a report on boxes; nothing of one that is not written yet."""
+    path = figures_file(study, str(row.report))
+    content = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    return {
+        own["line"]: {int(seed): values[row.measure] for seed, values in own["by_seed"].items()}
+        for own in content["rows"]
+        if own["method"] == row.method
+    }
