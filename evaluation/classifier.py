@@ -11,6 +11,7 @@ from torchvision import tv_tensors
 
 from data.views import View
 from evaluation.accuracy import BackboneFile, load_backbone_and_heads
+from models.channels import RGB
 from models.classified import Classified
 from models.detector import as_image, place
 from utils import checkpoint
@@ -30,6 +31,7 @@ class Classifier:
         view: how it is shown a picture; whole, where it learnt from objects that were cut out.
         data: the data yaml that it was trained on.
         levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
+        in_channels: of the images that it takes: 3 for RGB, 1 for grey values.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Classifier:
     network: nn.Module
     single_label: bool
     levels: Levels | None = None
+    in_channels: int = RGB
 
     def stream(self, pictures: Iterable[Picture], *, top: int = TOP, batch_size: int = 16) -> Iterator[Classified]:
         """The likeliest classes of each of some pictures, a batch at a time.
@@ -53,14 +56,14 @@ class Classifier:
         """
         waiting = iter(pictures)
         while some := list(islice(waiting, batch_size)):
-            images = [as_image(picture, self.levels) for picture in some]
+            images = [as_image(picture, self.levels, self.in_channels) for picture in some]
             for picture, image, logits in zip(some, images, self.logits(images), strict=True):
                 size_hw = (image.shape[1], image.shape[2])
                 yield self.best(logits, min(top, len(self.names)), picture, size_hw)
 
     @torch.inference_mode()
     def logits(self, images: list[Tensor]) -> Tensor:
-        """[B, classes] of pictures [3, H, W] uint8 RGB, each of its own size."""
+        """[B, classes] of pictures [C, H, W] uint8, each of its own size."""
         show = self.view.transform()
         no_box = torch.zeros(0, 4)
         batch = torch.stack([shown_alone(show, image, no_box) for image in images]).to(self.device).float() / 255
@@ -94,4 +97,5 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
     network = nn.Sequential(*backbone.blocks[: file.cuts[-1]], heads[-1]).eval()
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view = replace(file.view, source="pictures", fit="letterbox") if file.view.source == "objects" else file.view
-    return Classifier(path, file.names, view, file.data, device, network, file.single_label, file.levels)
+    own = (file.single_label, file.levels, file.in_channels)
+    return Classifier(path, file.names, view, file.data, device, network, *own)

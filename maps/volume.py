@@ -5,6 +5,7 @@ subject, puts the maps back where the slices are, and takes their mean where sli
 """
 
 import argparse
+import gzip
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from maps.tapped import Tapped
 from utils.device import pick_device
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
+from utils.files import written_whole
 from utils.flags import positive
 from utils.letterbox import Letterbox
 from utils.names import as_name
@@ -133,9 +135,9 @@ def save_heat(heat: np.ndarray, volume: Volume, path: Path) -> None:
     """Write a volume [X, Y, Z] with the affine of another, whole or not at all."""
     import nibabel
 
-    temporary = path.with_name(f".{path.name}")  # nibabel goes by the ending
-    nibabel.save(nibabel.Nifti1Image(heat, volume.affine), temporary)
-    temporary.replace(path)
+    content = gzip.compress(nibabel.Nifti1Image(heat, volume.affine).to_bytes(), mtime=0)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def inside(heat: np.ndarray, covered: np.ndarray, volume: Volume) -> dict[str, float]:

@@ -46,17 +46,17 @@ class ClassMaps(Fixed):
         made = (convolutionize(head, shape[1:], shape[0]) for head, shape in zip(heads, shapes, strict=True))
         self.heads = nn.ModuleList(made)
         self.eval()
-        self.strides = self.measured(imgsz)
+        self.strides = self.measured(imgsz, backbone.in_channels)
         self.last = [
             max((at for at in range(end) if self.strides[at] > 1), default=0) for end in self.ends
         ]  # where each classifier's offsets begin
 
     @torch.no_grad()
-    def measured(self, imgsz: int) -> list[int]:
+    def measured(self, imgsz: int, channels: int) -> list[int]:
         """How many cells of what each step is given make one of what it puts out."""
         device = next(self.parameters()).device
         try:
-            sides = [self.sides(torch.zeros(1, 3, side, side, device=device)) for side in (imgsz, 3 * imgsz)]
+            sides = [self.sides(torch.zeros(1, channels, side, side, device=device)) for side in (imgsz, 3 * imgsz)]
             grown = [large - small for small, large in zip(*sides, strict=True)]
             return [round(before / after) for before, after in pairwise(grown)]
         except Exception as error:  # networks of one size fail in their own ways

@@ -8,7 +8,7 @@ from conftest import write_yaml
 
 from data import dmri_phantom as phantom
 from data import volumes
-from data.description import load_description
+from data.description import load_description, made_on_first_use
 from data.dmri import boxes_of
 from data.formats import read_split
 from data.holdout import hold_out
@@ -251,3 +251,25 @@ def test_the_phantom_differs_in_the_tract_alone(tmp_path: Path, monkeypatch: pyt
     assert {name: len(own) for name, own in splits.items()} == {"train": 20, "val": 8, "test": 12}
     with pytest.raises(UserError, match="give 12 or more"):
         phantom.write(tmp_path / "p", 4)
+
+
+def test_the_phantom_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def write(folder: Path, subjects: int) -> None:
+        made.append(subjects)
+        for number in range(subjects):
+            (folder / f"sub-{number:03d}").mkdir(parents=True)
+
+    monkeypatch.setattr(phantom, "write", write)
+    classes = {"intact": ["intact"], "reduced": ["reduced"]}
+    keys: dict[str, object] = {"path": "there", "format": "dmri", "label": "group", "classes": classes, "names": None}
+    yaml = write_yaml(tmp_path / "p.yaml", **keys, phantom=12)
+    assert str(made_on_first_use(yaml, download=False)).startswith("a phantom of 12 subjects is made in ")
+    assert not made
+    for _ in range(2):
+        load_description(yaml)
+    assert made == [12]
+    assert made_on_first_use(yaml, download=False) is None
+    with pytest.raises(UserError, match="holds another phantom, of 12 subjects"):
+        load_description(write_yaml(tmp_path / "q.yaml", **keys, phantom=14))

@@ -12,7 +12,8 @@ import train
 from data.description import load_description
 from data.dmri import subjects_of, volumes_of
 from data.formats import read_split
-from evaluation.accuracy import read_backbones, run_study
+from evaluation.accuracy import read_backbones
+from evaluation.accuracy_study import run_study
 from maps import volume
 from maps.library import explain
 from maps.prepare import prepare
@@ -132,7 +133,7 @@ def test_a_map_is_where_it_was_cut(data: Path) -> None:
 
 
 def test_curves(run: Path, script: Script, tmp_path: Path) -> None:
-    lines = curves.lines_of([run], "pretrain.csv")
+    lines = curves.lines_of([run])
     assert list(lines) == ["exp"]
     epochs, values = curves.points(lines["exp"], "train/loss")
     assert epochs == [1, 2, 3, 4, 5, 6]
