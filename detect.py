@@ -54,6 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     add_precision(parser)
+    parser.add_argument("--dry-run", action="store_true", help="read weights and the first picture, and stop")
     parser.add_argument("--nosave", action="store_true", help="draw no pictures and videos")
     parser.add_argument("--save-crop", action="store_true", help="crops/CLASS/NAME_1.jpg …: what is in each box")
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
@@ -156,6 +157,11 @@ def weights_of(arguments: argparse.Namespace) -> Path:
     return newest_model(arguments.project)
 
 
+def counted(found: "Found | Segmented | Classified") -> str:
+    """How many boxes, or classes, were found."""
+    return f"{len(found)} {'boxes' if hasattr(found, 'boxes_xyxy') else 'classes'}"
+
+
 def main() -> None:
     """Load, find, draw, write."""
     arguments = parse()
@@ -165,6 +171,9 @@ def main() -> None:
 
     pairs = found_by(arguments, weights)
     first = next(pairs, None)  # a source that is not there shows before there is a folder
+    if arguments.dry_run:
+        print(f"{weights} on {first[0].where}: {counted(first[1])}; nothing is written" if first else "no picture")
+        return
     kinds = {kind: getattr(arguments, f"save_{kind}") for kind in ("txt", "json", "csv", "crop", "mask")}
     images = things = 0
     with (
@@ -180,7 +189,7 @@ def main() -> None:
             images, things = images + 1, things + len(found)
             if stop.asked:
                 break
-    what = "boxes" if first is None or hasattr(first[1], "boxes_xyxy") else "classes"
+    what = counted(first[1]).split()[-1] if first else "boxes"
     print(f"{things} {what} on {images} images; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)

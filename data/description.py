@@ -10,6 +10,7 @@ from data import sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.listing import is_folder
+from data.parsing import class_index
 from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
@@ -52,24 +53,29 @@ class DataYaml(BaseModel):
     Attributes:
         path: root folder, relative to the yaml [the yaml's own].
         format: one of FORMATS.
-        train, val, test: what the format calls its splits: a list (voc, yolo, chestxray), a json file (coco), a folder
-            (yolo, folder) or a published part (cifar, tiny_imagenet), or several of these in []; or for voc and yolo a
-            fraction of all images, such as 0.8, drawn at random, the same in every run. Without val a part of train
-            serves as such.
+        train, val, test: what the format calls its splits: a list (voc, yolo, chestxray; of subjects: dmri), a json
+            file (coco), a folder (yolo, folder) or a published part (cifar, cub, tiny_imagenet), or several of these
+            in []; or for voc, yolo and dmri a fraction of all images, such as 0.8, drawn at random, the same in every
+            run. Without val a part of train serves as such.
         names: classes in the order of their indices, as a list or by index; needed where the format does not say them.
         nc: how many they are, for those who like to say it twice.
-        images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), where
-            they are not those that the format knows.
+        images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), or the
+            csv of their boxes (folder_boxes), where they are not those that the format knows; labels: the table of
+            subjects (dmri) [participants.tsv].
         masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that states whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
-        label: key of the json's images that states their class (coco_labels).
-        classes: the values of that key (coco_labels), or the synsets (tiny_imagenet), which make up each class; images
-            of others are left out.
+        label: key of the json's images that states their class (coco_labels), or column of the table (dmri).
+        classes: the values of that key (coco_labels) or column (dmri), or the synsets (tiny_imagenet, synsets), which
+            make up each class; images of others are left out.
+        subsets: name → classes whose localisation is averaged beside that of all classes, as in
+            {six classes: [aeroplane, bicycle, boat, bus, horse, motorbike]}.
         levels: values that become black and white in pictures of more than 8 bits, as [0, 4095]; without it, the window
             that all DICOM files ask for, or percentiles of the values that occur in the split that is read first.
         kpt_shape: [points, 2 or 3] where a txt line (yolo) is a box and keypoints, which are passed over; [0, 0]
             where it is a polygon; without it the lines say.
+        slices: how many of each direction, in the middle of a volume, are pictures (dmri).
+        volumes: pattern of the names of the volumes (dmri), as "*_dir80_*.nii.gz" [*dwi*, data, *FA].
         scenes: how many of the built-in scenes are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
@@ -91,8 +97,11 @@ class DataYaml(BaseModel):
     group: str | None = None
     label: str | None = None
     classes: dict[str, tuple[str, ...]] | None = None
+    subsets: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
     levels: tuple[Finite, Finite] | None = None
     kpt_shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0, le=3)]] | None = None
+    slices: Annotated[int, Field(ge=1)] | None = None
+    volumes: str | None = None
     scenes: sample.SampleSize | None = None
     archives: tuple[Archive, ...] = ()
 
@@ -145,12 +154,23 @@ class DataYaml(BaseModel):
         if (self.label and not own.labelled) or (self.classes and not own.joins):
             labelled, joins = having("labelled"), having("joins")
             raise ValueError(f"`label` is for the format {labelled}, `classes` for {joins}")
+        if (self.slices or self.volumes) and not own.volumetric:
+            raise ValueError(f"`slices` and `volumes` are for the format {having('volumetric')}")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):
             can = having("lists_all")
             raise ValueError(f"shares are for {can}, for all splits or none, and add up to 1 at most")
         return self
+
+
+def channels_of(path: Path) -> int:
+    """Of the pictures of a data set, by its yaml alone.
+
+    Raises:
+        UserError: it cannot be read, or has an unknown or missing key.
+    """
+    return FORMATS[build(DataYaml, read_yaml(path), path).format].channels
 
 
 def having(what: str) -> str:
@@ -212,12 +232,13 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
     splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
     images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
+    names = class_names(content, root, path)
     return Description(
         path,
         root,
         FORMATS[content.format],
         splits,
-        class_names(content, root, path),
+        names,
         images,
         labels,
         shares,
@@ -227,6 +248,9 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         content.kpt_shape,
         Levels(*content.levels, path.name) if content.levels else None,
         root / content.masks if content.masks else None,
+        named_subsets(content, names, path),
+        content.slices or 16,
+        content.volumes,
     )
 
 
@@ -270,6 +294,18 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
         checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)
+
+
+def named_subsets(content: DataYaml, names: list[str], yaml: Path) -> dict[str, tuple[str, ...]]:
+    """Subset → its classes, as `names` has them.
+
+    Raises:
+        UserError: one of them is no class.
+    """
+    return {
+        subset: tuple(names[class_index(name, names, f"{yaml}: subsets: {subset}")] for name in classes)
+        for subset, classes in (content.subsets or {}).items()
+    }
 
 
 def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:

@@ -2,17 +2,22 @@
 
 from dataclasses import replace
 
+from data.captions import read_captions
 from data.chestxray import chestxray_names, read_chestxray
 from data.cifar import cifar_names, read_cifar
 from data.coco import coco_names, coco_numbers, read_coco
 from data.coco_labels import read_coco_labels
 from data.coco_masks import coco_masks
+from data.cub import cub_names, read_cub
+from data.dmri import read_dmri, refuse_parted
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
+from data.folder_boxes import read_folder_boxes
 from data.holdout import share_out
 from data.levels import levelled
 from data.masks import official_masks, read_masked
 from data.records import Description, Format, Split
+from data.synsets import read_synsets, synset_names
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
 from data.voc import read_voc
 from data.yolo_txt import read_yolo
@@ -47,11 +52,37 @@ FORMATS = Table(
             labelled=True,
             joins=True,
         ),
+        Format("coco_captions", "phrases in captions of COCO", read_captions, False, False),
         Format("chestxray", "CSV files of NIH's ChestX-ray14", read_chestxray, False, True, chestxray_names),
         Format("tiny_imagenet", "Tiny ImageNet", read_tiny_imagenet, True, True, tiny_imagenet_names, joins=True),
+        Format(
+            "synsets",
+            "ImageNet with boxes: a folder for each synset, XML files",
+            read_synsets,
+            True,
+            True,
+            synset_names,
+            lists_all=True,
+            joins=True,
+        ),
         Format("cifar", "CIFAR-10, CIFAR-100, or arrays like them", read_cifar, True, False, cifar_names),
+        Format(
+            "dmri",
+            "volumes of diffusion MRI, as slices of their anisotropy",
+            read_dmri,
+            True,
+            True,
+            channels=1,
+            lists_all=True,
+            labelled=True,
+            joins=True,
+            volumetric=True,
+            check=refuse_parted,
+        ),
         Format("masks", "a folder of pictures and one of masks", read_masked, False, False, lists_all=True),
+        Format("cub", "Caltech-UCSD Birds 200", read_cub, True, True, cub_names),
         Format("folder", "a folder for each class", read_folder, True, False, folder_names),
+        Format("folder_boxes", "the same with a csv of boxes", read_folder_boxes, True, True, folder_names),
     ),
 )
 
@@ -67,6 +98,8 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         UserError: nothing readable in the split, or strict and something damaged.
     """
     found = Split(split, description, [])
+    if description.format.check:
+        description.format.check(description)
     for part in description.parts(split):
         read = description.format.read(replace(description, splits={split: (part,)}), split)
         found.records.extend(read.records)

@@ -35,14 +35,16 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
 
 def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
-    """Of all images, those of the split that `everything` is named after.
+    """Of all images, those of the split that `everything` is named after; groups stay whole.
 
     The shares follow each other in one random order, always the same for as many images.
     """
-    order = [index for members in shuffled_groups(everything.records) for index in members]
-    ends = [round(len(order) * end) for end in accumulate(shares.values(), initial=0.0)]
+    groups, count = shuffled_groups(everything.records), len(everything.records)
+    ends = [round(count * end) for end in accumulate(shares.values(), initial=0.0)]
     number = list(shares).index(everything.name)
-    chosen = sorted(order[ends[number] : ends[number + 1]])
+    middles = (stop - len(own) / 2 for stop, own in zip(accumulate(map(len, groups)), groups, strict=True))
+    inside = [own for middle, own in zip(middles, groups, strict=True) if ends[number] <= middle < ends[number + 1]]
+    chosen = sorted(index for own in inside for index in own)
     return replace(everything, records=[everything.records[index] for index in chosen])
 
 

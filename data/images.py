@@ -43,7 +43,17 @@ class UnreadableError(UserError):
 
 
 def record_rgb(record: Record) -> np.ndarray:
-    """[H, W, 3] uint8 of a record, whether its image is a file of its own or not.
+    """[H, W, 3] uint8 of a record, as it is shown; grey values are repeated.
+
+    Raises:
+        UnreadableError: the file is gone, or damaged.
+    """
+    pixels = record_pixels(record)
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, 2)
+
+
+def record_pixels(record: Record) -> np.ndarray:
+    """[H, W, C] uint8 of a record, as a network is given it, whether its image is a file of its own or not.
 
     Raises:
         UnreadableError: the file is gone, or damaged.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import tv_tensors
 
-from data.images import UnreadableError, record_rgb
+from data.images import UnreadableError, record_pixels
 from data.mix import Labelled, Mix, make_mosaic, mix_up
 from data.records import Record
 from data.transforms import MIN_BOX_PIXELS
@@ -25,7 +25,7 @@ class Batch:
     """Images of one step.
 
     Attributes:
-        images: [B, 3, S, S] float RGB 0–1.
+        images: [B, C, S, S] float 0–1, RGB or one channel.
         truth: their true boxes in input pixels.
         present: [B, classes] 1 for the classes of the image, else 0.
         index: [B] in the split.
@@ -124,8 +124,8 @@ class DetectionSet(Dataset[Item | tuple[str, str]]):
 
 
 def read_image(record: Record) -> Tensor:
-    """[3, H, W] uint8 RGB."""
-    return torch.from_numpy(record_rgb(record)).permute(2, 0, 1).contiguous()
+    """[C, H, W] uint8, RGB or one channel."""
+    return torch.from_numpy(record_pixels(record)).permute(2, 0, 1).contiguous()
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

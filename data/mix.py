@@ -47,7 +47,7 @@ def make_mosaic(parts: Sequence[Labelled], imgsz: int) -> Labelled:
     The point is in the middle half; each image is scaled to a random size and has one corner at the point. What
     reaches out of the square is cut off, with the boxes of which too little is left.
     """
-    canvas = parts[0].image.new_full((3, imgsz, imgsz), FILL)
+    canvas = parts[0].image.new_full((len(parts[0].image), imgsz, imgsz), FILL)
     x, y = (int(share * imgsz) for share in torch.empty(2).uniform_(0.25, 0.75).tolist())
     boxes, labels = [], []
     for part, (right, below) in zip(parts, ((0, 0), (1, 0), (0, 1), (1, 1)), strict=True):

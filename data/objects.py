@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from data.images import THREADS, record_rgb
+from data.images import THREADS, record_pixels
 from data.records import LISTED, Record, Split
 from utils.errors import UserError
 from utils.letterbox import FILL
@@ -230,7 +230,7 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
     found = list(records)
 
     def cut(indices: list[int]) -> None:
-        pixels = record_rgb(records[indices[0]])
+        pixels = record_pixels(records[indices[0]])
         for index in indices:
             found[index] = cut_record(records[index], pixels, places[index])
 
@@ -240,7 +240,7 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
 
 
 def cut_record(record: Record, pixels: np.ndarray, place_xyxy: tuple[int, int, int, int]) -> Record:
-    """A record of the part of a picture, pixels [H, W, 3], that is in a place."""
+    """A record of the part of a picture, pixels [H, W, C], that is in a place."""
     x1, y1, x2, y2 = place_xyxy
     boxes = record.boxes_xyxy - np.array([x1, y1, x1, y1], np.float32)
     return replace(record, boxes_xyxy=boxes, size_hw=(y2 - y1, x2 - x1), pixels=pixels[y1:y2, x1:x2].copy())

@@ -27,10 +27,13 @@ class Format(Entry):
         boxed: images come with boxes that a detector can be trained on.
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
             None where the format does not say them.
+        channels: of its pictures: 3 for RGB, 1 for grey values; networks then have one input channel.
         lists_all: it can list all images, for splits that the yaml gives as shares.
         in_json: a json has more about each image, for `group:`.
-        labelled: the yaml says with `label:` which key of the json is the class.
+        labelled: the yaml says with `label:` which key of the json, or column of the table, is the class.
         joins: `classes:` may join its labels to classes.
+        volumetric: pictures are slices of volumes: `slices:` and `volumes:` say which.
+        check: refuses a description whose splits do not go together, before any of them is read.
         numbers: (description, split) → the data set's own number of each class, None where it has none.
         masks: split → for each image which class each of its pixels is of, what is wrong with that, or None where
             nothing says it; None where the format has no masks of its own.
@@ -40,10 +43,13 @@ class Format(Entry):
     single_label: bool
     boxed: bool
     names: Callable[[Path, str], list[str]] | None = None
+    channels: int = 3
     lists_all: bool = False
     in_json: bool = False
     labelled: bool = False
     joins: bool = False
+    volumetric: bool = False
+    check: Callable[["Description"], None] | None = None
     numbers: Callable[["Description", str], list[int | str | None]] | None = None
     masks: Callable[["Split"], "list[Mask | Problem | None]"] | None = None
 
@@ -54,13 +60,17 @@ class Description:
 
     Attributes:
         splits: train, val, test → what the yaml calls their parts, where it has them; a reader is given one part.
-        images, labels: folders of the images and of their labels, where the yaml names them.
+        images, labels: folders of the images and of their labels, or the table of subjects, where the yaml names them.
         shares: train, val, test → fraction of all images, where the yaml gives no lists.
         group: key of an image in its json that states whose it is.
-        label, classes: key of an image in its json of its class, and the values, or synsets, of each class.
+        label, classes: key of an image in its json, or column of the table of subjects, of its class, and the values,
+            or synsets, of each class.
         keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
+        subsets: name → classes whose figures are averaged beside those of all.
+        slices: of each direction of a volume, from its middle.
+        volumes: pattern of the names of volumes, where the yaml gives one.
     """
 
     yaml: Path
@@ -77,6 +87,9 @@ class Description:
     keypoints: tuple[int, int] | None = None
     levels: Levels | None = None
     masks: Path | None = None
+    subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    slices: int = 16
+    volumes: str | None = None
 
     @property
     def single_label(self) -> bool:
@@ -110,6 +123,11 @@ class Description:
     def told_levels(self) -> dict[str, list[float]]:
         """The levels as checkpoints and metrics.json hold them; nothing where no picture has more than 8 bits."""
         return {"levels": self.levels.pair} if self.levels else {}
+
+    @property
+    def told_channels(self) -> dict[str, int]:
+        """How many channels the pictures have, as checkpoints hold it; nothing for the 3 of RGB."""
+        return {} if self.format.channels == 3 else {"in_channels": self.format.channels}
 
     @property
     def held_out(self) -> str:
@@ -148,7 +166,7 @@ class Record:
         labels: [n] int64 class indices of the boxes.
         difficult: [n] bool: boxes that the data set calls so (VOC).
         classes: [m] int64 class indices of the image where the data set states them; None: those of the boxes.
-        pixels: [H, W, 3] uint8 RGB where the image is no file of its own.
+        pixels: [H, W, 3] uint8 RGB, or [H, W, 1] of grey values, where the image is no file of its own.
         group: whose image it is, a patient's for example; images of one group are never parted.
         clipped: how many boxes reached out of the image.
         crowd: [n] bool: boxes around many things together (COCO's `iscrowd`); None for none.
@@ -156,6 +174,7 @@ class Record:
         levels: which values become black and white, where the image has more than 8 bits.
         number: the image's own number, where the data set gives one: COCO's `id`.
         mask: which class each pixel is of, where that was asked for (data/masks.py).
+        captions: what people wrote of the image, where the data set has it.
     """
 
     image: Path
@@ -172,6 +191,7 @@ class Record:
     levels: Levels | None = None
     number: int | str | None = None
     mask: Mask | None = None
+    captions: tuple[str, ...] = ()
 
     @property
     def asked(self) -> np.ndarray:

@@ -112,6 +112,17 @@ class PCAColour(nn.Module):
         return tv_tensors.Image(changed), *others
 
 
+class Erasing(nn.Module):
+    """torchvision's random erasing of the image; boxes and masks stay, since what is hidden is there all the same."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.erase = v2.RandomErasing(share)
+
+    def forward(self, image: Tensor, *others: Any) -> Any:
+        return self.erase(image), *others
+
+
 def segment_transform(imgsz: int, augment: Augment) -> nn.Module:
     """Picture and mask: zoom-out, a crop of a third of the picture or more, mirror and photometric, in a letterbox."""
     fills: dict[Any, Any] = {tv_tensors.Image: FILL, tv_tensors.Mask: IGNORED}
@@ -132,4 +143,6 @@ def last(imgsz: int, augment: Augment) -> list[nn.Module]:
     """Photometric on an image that has its size already, where it costs least; then the border, which it spares."""
     photometric = v2.RandomApply([v2.RandomPhotometricDistort(p=1)], augment.photometric)
     colour = [PCAColour(augment.pca)] if augment.pca else []
-    return [photometric, *colour, ToSize(letterboxed, imgsz)]
+    noise = [v2.GaussianNoise(sigma=augment.noise)] if augment.noise else []
+    erasing = [Erasing(augment.erasing)] if augment.erasing else []
+    return [photometric, *colour, *noise, *erasing, ToSize(letterboxed, imgsz)]

@@ -81,7 +81,7 @@ suppression (float[B, C, N] output0) => (float[B, K, 6] detections)
 
 
 class Exported(nn.Module):
-    """images [B, 3, H, W] in 0–1 → output0, boxes as centre and size in pixels.
+    """images [B, C, H, W] in 0–1 → output0, boxes as centre and size in pixels.
 
     The default layout is [B, 4 + classes, N], objectness · class; that of YOLOv5 [B, N, 5 + classes].
     """
@@ -101,7 +101,7 @@ def prepared(detector: TrainedDetector, layout: str) -> tuple[nn.Module, Tensor]
     """The module to write, and an example of its input."""
     network = Exported(detector, layout)
     network = network.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    return network, torch.rand(2, 3, detector.imgsz, detector.imgsz)  # a batch of 1 would be taken for a constant
+    return network, torch.rand(2, detector.in_channels, detector.imgsz, detector.imgsz)  # of 1 would be a constant
 
 
 def write_torchscript(detector: TrainedDetector, path: Path, layout: str = "default") -> None:
@@ -273,7 +273,7 @@ def compare(
     find = reader(path, layout, len(detector.names))
     for batch in (1, 3):
         for extra in (0,) if detector.entry.one_size else (0, max(STRIDES)):
-            images = real_batch(records, batch, detector.imgsz, extra)
+            images = real_batch(records, batch, detector.imgsz, extra)[:, : detector.in_channels]
             with torch.inference_mode():
                 wanted, got = detector.outputs(images), find(images)
             box, score = after(wanted, got, suppression) if suppression else apart(wanted, got)

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from data.records import Description
 from data.seen import learnt_by
 from data.views import View
 from evaluation.learnt import why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
+from models.channels import RGB, wrong_channels
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
 from utils.config import ROOT
@@ -49,6 +51,7 @@ class BackboneFile:
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
+        in_channels: of its images.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class BackboneFile:
     levels: Levels | None = None
     init: str = ""
     learnt: frozenset[int] | None = field(default=None, repr=False)
+    in_channels: int = RGB
 
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> "BackboneFile":
@@ -96,6 +100,7 @@ class BackboneFile:
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
                 learnt=learnt_by(content),
+                in_channels=content.get("in_channels", RGB),
             )
         except (KeyError, TypeError) as error:
             what = f"is not described as backbones are ({error.args[0]}): an older version wrote it"
@@ -205,10 +210,21 @@ def own_data(files: Sequence[BackboneFile]) -> Path:
     return files[0].data
 
 
+def same_pictures(files: Sequence[BackboneFile], description: Description) -> None:
+    """Refuse files that take pictures of other channels than a data set has.
+
+    Raises:
+        UserError: one does.
+    """
+    for file in files:
+        if file.in_channels != description.format.channels:
+            raise wrong_channels(description.format.channels, file.in_channels, file.path)
+
+
 def load_backbone_and_heads(file: BackboneFile) -> tuple[Backbone, list[nn.Module]]:
     """The network of a file and the classifiers on its cuts."""
     content = checkpoint.load(file.path, "backbone")
-    backbone = make_backbone(file.backbone, file.width)
+    backbone = make_backbone(file.backbone, file.width, file.in_channels)
     checkpoint.load_state(backbone, content["model"], file.path)
     heads: list[nn.Module] = []
     for shape, state in zip(file.shapes, content["heads"], strict=True):

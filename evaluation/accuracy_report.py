@@ -16,6 +16,7 @@ from evaluation.learnt import judged_by, why_not
 from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
+from utils.plots import canvas, write_figure
 from utils.text import as_markdown, as_terminal
 
 MARKERS = "osD^vP"
@@ -148,13 +149,8 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
 
 def save_curve(study: Study, path: Path) -> None:
     """The first measure over the depth of the cut, a line for each method, with its ends as a band."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     name = measures(study)[0]
-    figure, axis = pyplot.subplots(figsize=(8, 5))
+    figure, [[axis]] = canvas(size=(8, 5))
     for number, (line, groups) in enumerate(study.lines.items()):
         known = {block: found[0] for block, rows in groups.items() if (found := spread(rows, name))}
         bands = {block: found for block in known if (found := ends(groups[block], name))}
@@ -170,10 +166,7 @@ def save_curve(study: Study, path: Path) -> None:
     axis.set(xlabel="features after block", ylabel=METRICS[name].title, title=heading(study).replace("`", ""))
     axis.grid(alpha=0.3)
     axis.legend()
-    figure.tight_layout()
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=120)
 
 
 def save_curves(study: Study, folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
-from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads
+from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads, same_pictures
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import figures, groups_of
 from evaluation.looks import ONCE, Classifiers, Look, as_logits, logarithms
@@ -93,6 +93,7 @@ def run_study(
         UserError: the data have another kind of labels, or a file does not hold what it says.
     """
     description = split.description
+    same_pictures(files, description)
     if files[0].single_label != description.single_label:
         what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
         raise UserError(what, where=files[0].path, hint="give the data yaml that it was trained on")

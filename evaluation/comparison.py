@@ -15,7 +15,8 @@ from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
 from utils.console import console
 from utils.errors import UserError
-from utils.files import json_text, write_text, written_whole
+from utils.files import json_text, write_text
+from utils.plots import canvas, write_figure
 from utils.text import as_markdown, as_terminal
 
 SEEDED = re.compile(r"(.+)_seed(\d+)")  # how studies call their runs
@@ -188,15 +189,10 @@ def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:
 
 def save_plot(lines: Sequence[Line], path: Path) -> None:
     """Differences of mAP50 from the first line with their intervals, or, of one line, its mAP50."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     first, others = lines[0], lines[1:] or lines
     told = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]
     own = [every["map50"] for every in told]
-    figure, axis = pyplot.subplots(figsize=(7, 1.4 + 0.4 * len(own)), layout="constrained")
+    figure, [[axis]] = canvas(size=(7, 1.4 + 0.4 * len(own)))
     for place, entry in enumerate(own):
         reach = np.nan_to_num([[entry.mean - entry.low], [entry.high - entry.mean]])
         axis.errorbar(entry.mean, place, xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
@@ -206,6 +202,4 @@ def save_plot(lines: Sequence[Line], path: Path) -> None:
     axis.invert_yaxis()
     axis.set_xlabel(f"mAP50, difference from {first.name}" if lines[1:] else "mAP50")
     axis.grid(alpha=0.3)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=120)

@@ -12,8 +12,8 @@ from evaluation.curves import f1_curves, rank
 from evaluation.evaluate import Evaluation
 from utils.boxes import Detections, Truth
 from utils.draw import draw_detections, draw_truth, save_page, thumbnail
-from utils.files import written_whole
 from utils.fonts import legible
+from utils.plots import canvas, write_figure
 from utils.ultralytics_parts import plot_confusion, plot_f1, plot_precision_recall
 
 PLACE_IOU = 0.45
@@ -59,13 +59,8 @@ def one_box_a_place(found: Detections, conf: float) -> Detections:
 
 def plot_by_iou(evaluation: Evaluation, names: list[str], path: Path) -> None:
     """AP over the IoU that a detection needs to count: of each class, as far as names fit, and of all."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     precision, thresholds = evaluation.eval["precision"][:, :, :, 0, -1], evaluation.params.iouThrs
-    figure, axis = pyplot.subplots(figsize=(7, 5), layout="constrained")
+    figure, [[axis]] = canvas()
     present = precision.min((0, 1)) > -1
     if len(names) <= FEW:
         for label in present.nonzero()[0]:
@@ -74,6 +69,4 @@ def plot_by_iou(evaluation: Evaluation, names: list[str], path: Path) -> None:
     axis.set(xlabel="IoU", ylabel="average precision", ylim=(0, 1), title="AP by IoU threshold")
     axis.grid(alpha=0.3)
     axis.legend()
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=120)

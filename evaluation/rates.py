@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from evaluation.classification import Array
-from utils.files import written_whole
+from utils.plots import canvas, write_figure
 
 GRID = np.linspace(0, 1, 101)
 KINDS = {
@@ -59,16 +59,10 @@ def save_rates(kind: str, panels: Mapping[str, Sequence[tuple[str, Sequence[Arra
         kind: of KINDS.
         panels: title → lines, each with its label and its curves [101].
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     across, up, _ = KINDS[kind]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    size = (4.2 * columns, 4 * rows)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = canvas(rows, columns, (4.2 * columns, 4 * rows))
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
@@ -80,6 +74,4 @@ def save_rates(kind: str, panels: Mapping[str, Sequence[tuple[str, Sequence[Arra
         axis.set(xlabel=across, ylabel=up, title=title, xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small", loc="lower right" if kind == "roc" else "lower left")
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    pyplot.close(figure)
+    write_figure(figure, path)

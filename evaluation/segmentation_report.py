@@ -15,8 +15,9 @@ from evaluation.predict import Clock
 from evaluation.segmentation import count_all, segment_split, segmentation_metrics
 from models.segmenter import Segmenter
 from utils.draw import draw_mask, save_page, thumbnail
-from utils.files import write_text, written_whole
+from utils.files import write_text
 from utils.fonts import legible
+from utils.plots import canvas, write_figure
 
 PAGE = 8  # images on the page of predictions
 TITLES = {
@@ -74,22 +75,15 @@ def save_sides(split: Split, found: list[np.ndarray], names: list[str], path: Pa
 
 def save_confusion(matrix: np.ndarray, names: list[str], path: Path) -> None:
     """Where the pixels of each class went: shares of a row, the true class."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side, places, words = max(5.0, 0.35 * len(names) + 2), range(len(names)), legible(names)
-    figure, axis = pyplot.subplots(figsize=(side, side), layout="constrained")
+    figure, [[axis]] = canvas(size=(side, side))
     shown = axis.imshow(rows, vmin=0, vmax=1, cmap="Blues")
     axis.set_xticks(places, words, rotation=90)
     axis.set_yticks(places, words)
     axis.set(xlabel="found", ylabel="true", title="fraction of a class's pixels")
     figure.colorbar(shown, shrink=0.8)
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=120)
 
 
 def summary(metrics: dict[str, Any], split: Split, segmenter: Segmenter, folder: Path) -> str:

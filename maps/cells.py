@@ -50,11 +50,11 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
     found: dict[Structure, dict[int, Cells]] = {}
     for file in {(structure_of(own), *own.cuts): own for own in files}.values():
         with torch.random.fork_rng(devices=[]):  # its weights are drawn in vain
-            backbone = make_backbone(file.backbone, file.width)
+            backbone = make_backbone(file.backbone, file.width, file.in_channels)
         network = Explained(backbone, file.cuts, [nn.Identity()] * len(file.cuts))
         side = file.imgsz
         with torch.no_grad():
-            counts = [min(own.shape[2:]) for own in network.activations(torch.zeros(1, 3, side, side))]
+            counts = [min(own.shape[2:]) for own in network.activations(torch.zeros(1, file.in_channels, side, side))]
         own = found.setdefault(structure_of(file), {})
         for layer, (cut, count) in enumerate(zip(file.cuts, counts, strict=True)):
             if stretched:

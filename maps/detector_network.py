@@ -64,6 +64,11 @@ class ExplainedDetector(nn.Module):
         return self.model.taps
 
     @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.model.backbone.in_channels
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.parameters()).device
@@ -71,7 +76,7 @@ class ExplainedDetector(nn.Module):
     def cells(self, imgsz: int) -> dict[int, Cells]:
         """Tap → its cells, in an image of imgsz × imgsz pixels."""
         with torch.no_grad():
-            found = self.read(torch.zeros(1, 3, imgsz, imgsz, device=self.device))
+            found = self.read(torch.zeros(1, self.channels, imgsz, imgsz, device=self.device))
         return {tap: Cells.spread(own.shape[-1], imgsz) for tap, own in zip(self.taps, found, strict=True)}
 
     def frame(self, place: int, size: Sequence[int]) -> Frame | None:
@@ -86,7 +91,7 @@ class ExplainedDetector(nn.Module):
             return None
         height, width = key = tuple(size)
         if key not in self._frames:
-            self._frames[key] = frames(self.read, height, width, self.device)
+            self._frames[key] = frames(lambda images: self.read(images[:, : self.channels]), height, width, self.device)
         found = self._frames[key][place]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.taps[place]}", hint=STRETCH)
@@ -99,7 +104,7 @@ class ExplainedDetector(nn.Module):
         Found by a backward pass from each head; in YOLOv3's pyramid a tap reaches its own head and all finer ones.
         """
         with torch.enable_grad():
-            pixels = torch.zeros(1, 3, self.model.side, self.model.side, device=self.device)
+            pixels = torch.zeros(1, self.channels, self.model.side, self.model.side, device=self.device)
             leaves = [own.detach().requires_grad_() for own in self.read(pixels)]
             raw = self.raw(leaves)
             found = [torch.autograd.grad(own.sum(), leaves, retain_graph=True, allow_unused=True) for own in raw]

@@ -99,7 +99,7 @@ def untrained(file: DetectorFile, seed: int, plan: DetectorPlan) -> ExplainedDet
     """A network like that of a file, with new weights: the same in every run."""
     recipe = file.detector.recipe
     seed_process(seed)
-    backbone = make_backbone(recipe.get("backbone", "darknet53"), recipe.get("width", 1.0))
+    backbone = make_backbone(recipe.get("backbone", "darknet53"), recipe.get("width", 1.0), file.detector.in_channels)
     return ready(file.detector.entry.network(backbone, file.detector.settings), file, plan)
 
 

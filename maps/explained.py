@@ -66,6 +66,7 @@ class Explained(nn.Module):
     ) -> None:
         super().__init__()
         self.cuts, self.aligned, self.single_label = tuple(cuts), aligned, single_label
+        self.channels = backbone.in_channels
         parts, pools = [], []
         for start, stop in itertools.pairwise((0, *self.cuts)):
             *before, last = backbone.blocks[start:stop]
@@ -88,7 +89,7 @@ class Explained(nn.Module):
         height, width = key = tuple(size)
         if key not in self._frames:
             device = next(itertools.chain(self.parameters(), self.buffers())).device
-            self._frames[key] = frames(self._all, height, width, device)
+            self._frames[key] = frames(lambda images: self._all(images[:, : self.channels]), height, width, device)
         found = self._frames[key][2 * range(len(self.cuts))[layer] + pooled]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.cuts[layer]}", hint=STRETCH)

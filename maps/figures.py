@@ -12,10 +12,11 @@ from maps.kinds import title_of
 from maps.lines import Line, shown_name
 from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
-from maps.plotting import DASHES, MARKERS, Chart, canvas, deviation, line_chart, ticks
+from maps.plotting import DASHES, MARKERS, Chart, deviation, line_chart, ticks
 from maps.regions import CONSTANT
 from maps.statistics import mean_known
 from maps.summary import IOU_THRESHOLDS, Pair, Summary
+from utils.plots import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,7 @@
 """The flags of `val.py --localise`."""
 
 import argparse
+from pathlib import Path
 
 from maps.binary import PERCENTILES
 from maps.defaults import DETECTOR_KINDS, EXPLAINED, KINDS, MASKS
@@ -70,6 +71,13 @@ def add_case_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         nargs="+",
         metavar="NAME",
         help=f"compare ways to get a box instead: all, or some of {methods}",
+    )
+    maps.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="with --method: csv of published accuracies (method, class, iou, accuracy, afp); ranked lists end at its "
+        "false positives",
     )
     maps.add_argument(
         "--view",

@@ -20,7 +20,8 @@ from maps.overlap import box_mask
 from maps.overlay import outlined, overlaid, picture
 from maps.tapped import Tapped
 from utils.errors import UserError
-from utils.files import write_text, written_whole
+from utils.files import write_text
+from utils.plots import canvas, write_figure
 from utils.text import as_terminal
 
 if TYPE_CHECKING:
@@ -64,12 +65,9 @@ class Maps:
         Raises:
             UserError: the boxes are not those of the images.
         """
-        from matplotlib.figure import Figure
-
         known = None if boxes is None else checked_boxes(boxes, self.images)
         shown, across = min(rows, len(self.images)), 1 + len(self.evidence)
-        figure = Figure(figsize=(1.9 * across, 2.05 * shown + 0.3), layout="constrained")
-        axes = figure.subplots(shown, across, squeeze=False)
+        figure, axes = canvas(shown, across, (1.9 * across, 2.05 * shown + 0.3))
         for column, (kind, layer) in enumerate([("", ""), *self.evidence]):
             maps = self[kind, layer].float().cpu().numpy() if kind else None
             axes[0, column].set_title(f"{title_of(kind)}\n{layer}" if kind else "", fontsize=9)
@@ -80,8 +78,7 @@ class Maps:
                 axes[row, column].imshow(image)
                 axes[row, column].axis("off")
         if path is not None:
-            with written_whole(Path(path)) as temporary:
-                figure.savefig(temporary, format=Path(path).suffix[1:] or "png", dpi=110)
+            write_figure(figure, Path(path))
         return figure
 
 
@@ -137,7 +134,7 @@ def explain(
     Args:
         model: images → logits [B, classes].
         layers: names of modules that put out maps [B, C, h, w], maps with channels last, or tokens of square images.
-        images: [B, 3, H, W] RGB in 0–1.
+        images: [B, 3, H, W] RGB in 0–1, or [B, 1, H, W] where the model takes one channel.
         labels: [B] the class to explain of each; None: the one that the model finds likeliest.
         kinds: of MAPS.
         normalise: mean and deviation of the channels, where the model wants images minus that mean over the deviation.
@@ -156,7 +153,9 @@ def explain(
         if kind.layered and not layers:
             raise UserError(f"{kind.title} wants layers", where="layers", hint="name modules of the model")
     check_images(images)
-    network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise))
+    network = Tapped(
+        model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise, images.shape[1])
+    )
     images = images.to(network.device)
     with torch.no_grad():
         logits = torch.cat([network(part)[0] for part in images.split(batch_size)])
@@ -190,11 +189,12 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
     return Values({key: {name: values[name] for name in wanted if name in values} for key, values in found.items()})
 
 
-def prepared(normalise: Statistics | None) -> Normalised:
+def prepared(normalise: Statistics | None, channels: int) -> Normalised:
     """Images in 0–1 as a model takes them."""
-    mean, deviation = normalise or ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    if len(mean) != 3 or len(deviation) != 3 or min(deviation) <= 0:
-        raise UserError(f"{normalise}", where="normalise", hint="give (mean, deviation) of three channels each")
+    mean, deviation = normalise or ((0.0,) * channels, (1.0,) * channels)
+    if len(mean) != channels or len(deviation) != channels or min(deviation) <= 0:
+        hint = f"give (mean, deviation) of {channels} channel{'s' * (channels > 1)} each"
+        raise UserError(f"{normalise}", where="normalise", hint=hint)
     return Normalised(tuple(mean), tuple(deviation))
 
 
@@ -206,7 +206,7 @@ class Normalised:
     deviation: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Tensor:
-        mean, deviation = (images.new_tensor(own).view(3, 1, 1) for own in (self.mean, self.deviation))
+        mean, deviation = (images.new_tensor(own).view(-1, 1, 1) for own in (self.mean, self.deviation))
         return (images - mean) / deviation
 
 
@@ -222,8 +222,8 @@ def check_images(images: Tensor) -> None:
     Raises:
         UserError: another shape, no numbers, or outside 0–1.
     """
-    hint = "give RGB in 0–1 as a float tensor [images, 3, height, width]; what the model subtracts goes to `normalise`"
-    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] != 3 or not len(images):
+    hint = "give RGB in 0–1 as a float tensor [images, 3, height, width], or one channel; a mean goes to `normalise`"
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
         what = list(images.shape) if hasattr(images, "shape") else type(images).__name__
         raise UserError(f"{what}", where="images", hint=hint)
     if not images.is_floating_point():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from skimage.segmentation import mark_boundaries
 
 from maps import lime
@@ -12,7 +13,7 @@ from maps.cases import Cases
 from maps.localise import Column
 from maps.networks import is_untrained
 from maps.overlap import region_iou
-from maps.overlay import as_uri, masked, outlined, picture, written
+from maps.overlay import as_uri, masked, outlined, picture, pixels_rgb, written
 from maps.shown import Strip
 
 SHOWN = 3  # cases
@@ -69,7 +70,7 @@ def pipeline(own: Explanation) -> list[tuple[str, np.ndarray]]:
     edges = (mark_boundaries(image, sized, color=(1, 1, 0)) * 255).astype(np.uint8)
     steps = [("1. the image", image), (f"2. {len(row)} superpixels", edges)]
     for number, (one, share) in enumerate(zip(own.perturbed, own.probabilities, strict=True)):
-        pixels = (one.transpose(1, 2, 0) * 255).round().astype(np.uint8)
+        pixels = pixels_rgb(torch.from_numpy(one))
         drawn = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC)
         steps.append((f"3{'abc'[number]}. some are off: probability {share:.2f}", drawn))
     return [*steps, ("4. what each adds (red) or takes (blue)", added(image, row[sized])), best(own, image, row)]

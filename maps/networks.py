@@ -90,7 +90,7 @@ def new_layers(file: BackboneFile, seed: int) -> tuple[Backbone, list[nn.Module]
     """A backbone and classifiers like those of a file, with new weights."""
     seed_process(seed)
     heads = [make_head(file.head, shape, len(file.names), convs=file.convs) for shape in file.shapes]
-    return make_backbone(file.backbone, file.width), heads
+    return make_backbone(file.backbone, file.width, file.in_channels), heads
 
 
 def ready(file: BackboneFile, backbone: Backbone, heads: Sequence[nn.Module], plan: Plan) -> Explained:

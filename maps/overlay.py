@@ -1,10 +1,10 @@
 """Maps, regions and boxes over pictures; boxes in the paper's colours, the true ones green, those found red."""
 
-import base64
-
 import cv2
 import numpy as np
 from torch import Tensor
+
+from utils.pages import data_uri
 
 SIDE = 144  # pixels of the longer side of a picture: a page of four networks stays below 5 MB
 TRUE, FOUND = (0, 190, 60), (235, 45, 45)
@@ -14,9 +14,14 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 QUALITY = 55  # of WebP
 
 
+def pixels_rgb(image: Tensor) -> np.ndarray:
+    """[H, W, 3] uint8 RGB of an image [3, H, W], or [1, H, W] of grey values, in 0–1."""
+    return (image.expand(3, -1, -1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+
+
 def picture(image: Tensor) -> np.ndarray:
-    """[h, w, 3] uint8 RGB of an image [3, H, W] in 0–1, the longer side SIDE."""
-    pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    """[h, w, 3] uint8 RGB of an image [3, H, W] or [1, H, W] in 0–1, the longer side SIDE."""
+    pixels = pixels_rgb(image)
     scale = SIDE / max(pixels.shape[:2])
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=how))
@@ -67,7 +72,7 @@ def written(picture: np.ndarray, text: str) -> np.ndarray:
 def as_uri(picture: np.ndarray) -> str:
     """A WebP as a data URI."""
     _, content = cv2.imencode(".webp", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(content.tobytes()).decode()
+    return data_uri(content.tobytes(), "webp")
 
 
 def as_jpeg(picture: np.ndarray) -> bytes:

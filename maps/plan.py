@@ -21,6 +21,8 @@ class Plan:
         explain: index of the class that is explained in every image, in any of its boxes; None: those of the boxes.
         lime: images that are explained by LIME too.
         training: images whose mean box is a baseline, and from which regions are learned.
+        pool: all training images, boxed or not, of which those are a part.
+        whole: images of the split, boxed or not, that no network has learnt from: what classifiers are judged on.
         stretched: maps are stretched over the image instead of put where their cells are.
         notes: what the report says of the choice of images.
         cells: structure → cut → cells of its maps.
@@ -34,12 +36,25 @@ class Plan:
     explain: int | None = None
     lime: int = 0
     training: Sequence[Record] = ()
+    pool: Sequence[Record] = field(default=(), kw_only=True)
+    whole: Sequence[Record] = field(default=(), kw_only=True)
     device: str = "cpu"
     batch_size: int = 16
     stretched: bool = False
     notes: Sequence[str] = ()
     cells: Mapping[Structure, Mapping[int, Cells]] = field(default_factory=dict)
     untrained: int = 3
+
+    @property
+    def foreign(self) -> bool:
+        """The boxes have classes that the networks were not trained on, or in another order."""
+        own = self.split.description.names
+        return self.explain is None and list(own) != list(self.files[0].names[: len(own)])
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What the labels of the cases mean."""
+        return self.split.description.names if self.foreign else self.files[0].names
 
     @property
     def about(self) -> str:

@@ -6,12 +6,13 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maps.localise import Row
-from utils.files import csv_text, write_text, written_whole
+from utils.files import csv_text, write_text
+from utils.plots import canvas, write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,20 +32,9 @@ class Chart:
     rows: list[Row]
 
 
-def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.6, 4.8)) -> tuple[Figure, Any]:
-    """A figure with its axes in an array."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    return figure, axes
-
-
 def line_chart(name: str, caption: str, draw: Callable[[Axes], list[Row]]) -> Chart:
     """A chart of one plot with a grid and a legend."""
-    figure, axes = canvas()
+    figure, axes = canvas(size=(5.6, 4.8))
     rows = draw(axes[0, 0])
     axes[0, 0].grid(alpha=0.3)
     # Below the axes, where it hides nothing and is as wide as the plot.
@@ -65,15 +55,13 @@ def deviation(values: Sequence[float]) -> float:
 
 def save(chart: Chart, folder: Path) -> str:
     """Write name.png, name.svg and name.csv; gives the SVG as text."""
-    from matplotlib import pyplot, rc_context
+    from matplotlib import rc_context
 
-    with written_whole(folder / f"{chart.name}.png") as temporary:
-        chart.figure.savefig(temporary, format="png", dpi=110)
+    write_figure(chart.figure, folder / f"{chart.name}.png")
     text = io.StringIO()
     # Neither dates nor random ids: the same numbers give the same file.
     with rc_context({"svg.hashsalt": chart.name, "svg.fonttype": "none"}):
         chart.figure.savefig(text, format="svg", metadata={"Date": None})
-    pyplot.close(chart.figure)
     write_text(folder / f"{chart.name}.svg", text.getvalue())
     write_text(folder / f"{chart.name}.csv", as_csv(chart.rows))
     return text.getvalue()

@@ -11,7 +11,7 @@ from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
 from data.seen import unseen
-from evaluation.accuracy import BackboneFile
+from evaluation.accuracy import BackboneFile, same_pictures
 from maps.binary import PERCENTILES
 from maps.cases import boxed
 from maps.cells import layer_cells
@@ -60,6 +60,7 @@ def prepare(
             place in the image; no image has a box; no such class; nothing is held out to choose the percentile on.
     """
     same_view(files)
+    same_pictures(files, split.description)
     check_kinds(files, kinds)
     cells = layer_cells(files, stretched=stretched)
     own = split.description
@@ -69,17 +70,43 @@ def prepare(
     seen = seen_by(files)
     known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen)
     few = replace(split, records=sample(known, images))
+    if targets:
+        check_targets(few, aims)
     plan = Plan(
         files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes, cells,
-        untrained,
+        untrained, whole=sample(unseen(split, seen.numbers)[0].records, images),
     )  # fmt: skip
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, largest_cell(plan))))
     if percentile is None:
         plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
     if split.name == "train" or "train" not in own.splits:
         return plan
-    known = [record for record in aimed_at(shown(read_split(own, "train")), aims).records if record.asked.any()]
-    return replace(plan, training=sample(known, TRAINING_IMAGES))
+    plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
+    return replace(plan, training=learning(plan, TRAINING_IMAGES))
+
+
+def labelled(plan: Plan, images: int) -> list[Record]:
+    """So many of the training images whose classes are learnt: those with boxes if there are any; all of them for 0."""
+    boxed = learning(plan, images) if images else []
+    return boxed or sample(list(plan.pool), images or None)
+
+
+def learning(plan: Plan, images: int) -> list[Record]:
+    """So many of the training images that have boxes, drawn at random; all of them for 0."""
+    return sample([record for record in plan.pool if record.asked.any()], images or None)
+
+
+def check_targets(split: Split, aims: Sequence[int]) -> None:
+    """Refuse classes of which there is nothing to find.
+
+    Raises:
+        UserError: one has no box in the images that are explained.
+    """
+    own = split.description
+    there = np.concatenate([record.labels[record.asked] for record in split.records])
+    if absent := [own.names[label] for label in aims if label not in there]:
+        what = f"no box of {', '.join(absent)} in the {len(split.records)} images of `{split.name}` that are explained"
+        raise UserError(what, where="--targets", hint=f"leave it out, or correct the boxes of {own.yaml.name}")
 
 
 def as_shown(file: BackboneFile, split: Split) -> Split:

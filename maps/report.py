@@ -1,6 +1,5 @@
 """The study as one page that opens offline, and its files in a folder."""
 
-import base64
 import re
 import shutil
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from maps.summary import Summary
 from maps.tables import Claim, as_json, heading, markdown, tables, terminal
 from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
+from utils.pages import data_uri, filled
 
 CODE = re.compile(r"`([^`]+)`")
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -86,8 +86,7 @@ def draw(summary: Summary, folder: Path) -> list[Plot]:
     """Write every plot."""
     plots = []
     for chart in charts(summary):
-        svg = base64.b64encode(save(chart, folder).encode()).decode()
-        plots.append(Plot(chart.name, chart.caption, f"data:image/svg+xml;base64,{svg}"))
+        plots.append(Plot(chart.name, chart.caption, data_uri(save(chart, folder).encode(), "svg+xml")))
     return plots
 
 
@@ -98,27 +97,23 @@ def links(plots: list[Plot], folder: str) -> list[tuple[str, str]]:
 
 def page(summary: Summary, claims: Sequence[Claim], command: str, plots: list[Plot], groups: list[Group]) -> str:
     """The page as HTML; everything is in it."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"text": as_html, "plain": without_marks, "titled": title_of}
-    template = environment.from_string(TEMPLATE.read_text())
     trained, about = [line for line in summary.lines if line.trained], heading(summary).split("\n")
-    return template.render(
-        title=f"Where features look: {summary.study.plan.split.description.yaml.stem}",
-        subtitle=subtitle(summary),
-        about=about[:2],
-        remarks=about[2:],
-        claims=claims,
-        command=command,
-        cuts=(deepest := max(trained, key=lambda line: len(line.cuts))).cuts,
-        start=deepest.ends[1],
-        groups=groups,
-        pipeline=lime_steps(summary.study) if groups else None,
-        plots=plots,
-        tables=tables(summary),
-        measures=[own for own in MEASURES.values() if own.about and any(own.name in line.values for line in trained)],
-    )
+    content = {
+        "title": f"Where features look: {summary.study.plan.split.description.yaml.stem}",
+        "subtitle": subtitle(summary),
+        "about": about[:2],
+        "remarks": about[2:],
+        "claims": claims,
+        "command": command,
+        "cuts": (deepest := max(trained, key=lambda line: len(line.cuts))).cuts,
+        "start": deepest.ends[1],
+        "groups": groups,
+        "pipeline": lime_steps(summary.study) if groups else None,
+        "plots": plots,
+        "tables": tables(summary),
+        "measures": [m for m in MEASURES.values() if m.about and any(m.name in line.values for line in trained)],
+    }
+    return filled(TEMPLATE, content, {"text": as_html, "plain": without_marks, "titled": title_of})
 
 
 def subtitle(summary: Summary) -> str:

@@ -53,10 +53,12 @@ class Tapped:
                 raise UserError(f"no layer `{name}` in {type(model).__name__}", where="layers", hint=hint)
         self._modules = [modules[name] for name in self.layers]
         self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
+        self.channels = 3  # of the images, once it has seen some
         self._last: dict[int, bool] = {}  # layer → whether its channels come last
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The logits [B, classes], of the one classifier that there is."""
+        self.channels = images.shape[1]
         with still(self.model):
             return [self._logits(images)]
 
@@ -140,8 +142,9 @@ class Tapped:
         if key not in self._frames:
             if not self._last:
                 with torch.no_grad():
-                    self.activations(torch.zeros(1, 3, height, width, device=self.device))
-            self._frames[key] = frames(self.activations, height, width, self.device)
+                    self.activations(torch.zeros(1, self.channels, height, width, device=self.device))
+            run = lambda images: self.activations(images[:, : self.channels])  # noqa: E731
+            self._frames[key] = frames(run, height, width, self.device)
         found = self._frames[key][layer]
         if isinstance(found, str):
             hint = "stretch the maps over the image (aligned=False), or name an earlier layer"

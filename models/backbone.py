@@ -26,6 +26,7 @@ class Backbone(nn.Module):
         stages: number of blocks at each resolution; the nested rule cuts between them first.
         taps: 1-based blocks whose outputs the detector reads, at strides 8, 16 and 32; empty where there are none.
         frozen: so many first blocks are fixed, weights and BatchNorm statistics.
+        in_channels: of the images: 3 for RGB, 1 for values of one kind, such as fractional anisotropy.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Backbone(nn.Module):
         self.stages = stages
         self.taps = taps
         self.frozen = 0
+        self.in_channels = 3
         if not len(self.blocks) == len(channels) == sum(stages):
             raise ValueError(f"{len(self.blocks)} blocks, {len(channels)} channel counts, stages {stages}")
 
@@ -54,7 +56,7 @@ class Backbone(nn.Module):
         return self
 
     def at(self, images: Tensor, places: Collection[int]) -> list[Tensor]:
-        """What some blocks, counted from 1, put out for images [B, 3, H, W], RGB in 0–1; all blocks run."""
+        """What some blocks, counted from 1, put out for images [B, in_channels, H, W] in 0–1; all blocks run."""
         features, x = [], images
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)
@@ -66,7 +68,7 @@ class Backbone(nn.Module):
         """Features that a detector reads.
 
         Args:
-            images: [B, 3, H, W], RGB in 0–1, H and W multiples of 32.
+            images: [B, in_channels, H, W] in 0–1, RGB where these are 3; H and W multiples of 32.
 
         Returns:
             [B, C, H/s, W/s] for s = 8, 16, 32.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.channels import RGB
 from models.decode import Thresholds, suppress
 from models.found import Found
 from utils.boxes import Detections
@@ -64,9 +65,14 @@ class Detector(ABC):
     device: torch.device | str
     levels: Levels | None = field(default=None, kw_only=True)
 
+    @property
+    def in_channels(self) -> int:
+        """Of the images that it takes: 3 for RGB, 1 for grey values."""
+        return RGB
+
     @abstractmethod
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, H, W] in 0–1 → boxes [B, N, 4], centre and size in input pixels, and scores [B, N, classes]."""
+        """Images [B, in_channels, H, W] in 0–1 → boxes [B, N, 4], centre and size in pixels, scores [B, N, classes]."""
 
     @overload  # a str is an iterable of str, and meant as one file
     def predict(self, source: Picture, **options: Unpack[Options]) -> Found: ...  # type: ignore[overload-overlap]
@@ -123,7 +129,7 @@ class Detector(ABC):
         self, pictures: Iterator[Picture], thresholds: Thresholds, imgsz: int, batch_size: int
     ) -> Iterator[Found]:
         while some := list(islice(pictures, batch_size)):
-            images = [as_image(picture, self.levels) for picture in some]
+            images = [as_image(picture, self.levels, self.in_channels) for picture in some]
             batch = torch.stack([letterboxed(image, imgsz) for image in images]).to(self.device).float() / 255
             boxes, scores = self.outputs(batch.contiguous(memory_format=torch.channels_last))
             for picture, image, own_boxes, own_scores in zip(some, images, boxes, scores, strict=True):
@@ -172,13 +178,14 @@ def place(picture: Picture) -> str:
     return str(getattr(picture, "filename", ""))  # of a PIL image that was opened
 
 
-def as_image(picture: Picture, levels: Levels | None = None) -> Tensor:
-    """[3, H, W] uint8 RGB of a picture, in memory of its own.
+def as_image(picture: Picture, levels: Levels | None = None, channels: int = RGB) -> Tensor:
+    """[channels, H, W] uint8 of a picture, in memory of its own: RGB, or for one channel the mean of these.
 
     Raises:
         UserError: as in pixels_of.
     """
-    return torch.from_numpy(np.array(pixels_of(picture, levels=levels), order="C")).permute(2, 0, 1).contiguous()
+    image = torch.from_numpy(np.array(pixels_of(picture, levels=levels), order="C")).permute(2, 0, 1).contiguous()
+    return image if channels == RGB else image.float().mean(0, keepdim=True).round().to(torch.uint8)
 
 
 def in_original(

@@ -79,6 +79,30 @@ def marquez(shape: Shape, classes: int, *, neurons: int = 512) -> nn.Sequential:
     )
 
 
+def fully_connected(shape: Shape, classes: int, *, grid: int, pool: bool = False, width: int = 4096) -> nn.Sequential:
+    """What AlexNet and VGG end in: a pool to grid × grid cells, two layers of 4,096 with dropout, and the linear one.
+
+    Sizes as in torchvision, which pools to 6×6 for AlexNet and to 7×7 for VGG; at 224 pixels that changes nothing.
+    Dropout stands in front of both layers, as in torchvision's AlexNet; its VGG has it behind them.
+
+    Args:
+        pool: a max-pool of 3×3 at stride 2 comes first, which the backbone `alexnet` lacks.
+    """
+    flat = shape[0] * grid**2
+    return nn.Sequential(
+        *([nn.MaxPool2d(3, 2, ceil_mode=True)] if pool else []),
+        nn.AdaptiveAvgPool2d(grid),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(flat, width),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.Linear(width, width),
+        nn.ReLU(inplace=True),
+        nn.Linear(width, classes),
+    )
+
+
 class Shrink(nn.Module):
     """Adaptive average pool to a quarter of each side, rounded up; for maps of any size."""
 
@@ -160,6 +184,12 @@ HEADS = Table(
             mapped=True,
         ),
         HeadEntry("marquez", "Marquez et al.", lambda shape, classes, _: marquez(shape, classes), one_size=True),
+        HeadEntry(
+            "alexnet_fc",
+            "AlexNet's pool and its layers of 4,096",
+            lambda shape, classes, _: fully_connected(shape, classes, grid=6, pool=True),
+        ),
+        HeadEntry("vgg_fc", "VGG's layers of 4,096", lambda shape, classes, _: fully_connected(shape, classes, grid=7)),
         HeadEntry("mlp_sr", "MLP-SR, Belilovsky et al.", lambda shape, classes, _: mlp_sr(shape, classes)),
         HeadEntry("1c2f", "Wang et al.", lambda shape, classes, _: one_conv_two_linear(shape, classes)),
     ),

@@ -8,7 +8,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Normalise(nn.Module):
-    """Images [B, 3, H, W], RGB in 0–1 → minus a mean, over a standard deviation [ImageNet's]; nothing to learn."""
+    """Images [B, C, H, W] in 0–1, RGB or one channel → minus a mean, over a standard deviation [ImageNet's].
+
+    Nothing in it is learnt.
+    """
 
     mean: Tensor
     std: Tensor

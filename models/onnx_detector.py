@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from models.channels import RGB, check_channels
 from models.detector import Detector
 from models.yolov3 import STRIDES
 from utils.boxes import xyxy_to_cxcywh
@@ -38,8 +39,14 @@ class OnnxDetector(Detector):
     layout: str
     batch: int | None
     size_hw: tuple[int, int] | None
+    channels: int = RGB
+
+    @property
+    def in_channels(self) -> int:
+        return self.channels
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        check_channels(images, self.channels, self.path)
         if self.size_hw not in (None, tuple(images.shape[2:])):
             height, width = self.size_hw or (0, 0)
             hint = f"leave --imgsz out, or export at {max(images.shape[2:])}"
@@ -82,7 +89,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
         raise UserError("no detector: not one input of images and one output of boxes", where=path, hint=ANOTHER)
-    batch, _, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
+    batch, channels, height, width = (side if isinstance(side, int) else None for side in inputs[0].shape)
     fixed = (height, width) if height and width else None
     layout = properties.get("layout") or ("nms" if properties.get("end2end") == "True" else "default")
     names = read_names(properties, outputs[0].shape, layout, path)
@@ -97,6 +104,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         layout,
         batch,
         fixed,
+        channels or RGB,
         levels=read_levels(properties, path),
     )
 

@@ -152,7 +152,7 @@ def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
         UserError: a block cannot take what images of this size become.
     """
     rows = []
-    x = torch.empty(1, 3, imgsz, imgsz, device="meta")
+    x = torch.empty(1, backbone.in_channels, imgsz, imgsz, device="meta")
     for start, block in enumerate(backbone.blocks):
         outputs: list[tuple[int, int]] = []
         try:
@@ -170,7 +170,7 @@ def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
 
 def shapes_at(backbone: Backbone, size_hw: tuple[int, int]) -> list[Shape]:
     """Channels, height, width of what each block makes of images of this size; what fails, fails as in the block."""
-    shapes, x = [], torch.empty(1, 3, *size_hw, device="meta")
+    shapes, x = [], torch.empty(1, backbone.in_channels, *size_hw, device="meta")
     for block in backbone.blocks:
         x = measured(block, x, [])
         shapes.append((x.shape[1], x.shape[2], x.shape[3]))

@@ -1,7 +1,7 @@
 """Networks of torchvision, their modules grouped into blocks that can be cut; images normalised first.
 
-AlexNet, GoogLeNet and Inception V3 end where Zhou et al. (arXiv 1512.04150, §3) cut them for class activation maps:
-14×14 cells, AlexNet 13×13, at 224 pixels, Inception V3 at 256.
+AlexNet, GoogLeNet, Inception V3 and `vgg16_gap` end where Zhou et al. (arXiv 1512.04150, §3) cut them for class
+activation maps: 14×14 cells, AlexNet 13×13, at 224 pixels, Inception V3 at 256.
 """
 
 from collections import OrderedDict
@@ -31,11 +31,15 @@ def resnet50() -> Backbone:
     return Backbone(blocks, channels, stages=tuple(map(len, layers)), taps=(7, 13, 16))
 
 
-def vgg16() -> Backbone:
+def vgg16(*, last_pool: bool = True) -> Backbone:
     """Thirteen blocks: a 3×3 convolution, ReLU, and the max-pool that follows (arXiv 1409.1556, table 1, D).
 
     A pool belongs to the convolution before it, as in Deep Cascade Learning (Marquez et al., TNNLS 29(11), 2018).
     No BatchNorm, no classifier. He initialisation, fan-out, as in torchvision.
+
+    Args:
+        last_pool: without it the last features have 14×14 cells at 224 pixels instead of 7×7, and there are no taps:
+            VGGnet-GAP of Zhou et al.
     """
     blocks: list[nn.Sequential] = []
     # The layers alone: the whole model would fill 120 million weights of its classifier in vain.
@@ -47,13 +51,37 @@ def vgg16() -> Backbone:
             blocks.append(nn.Sequential() if blocks else nn.Sequential(Normalise()))
         blocks[-1].append(layer)
     channels = [m.out_channels for block in blocks for m in block if isinstance(m, nn.Conv2d)]
-    return Backbone(blocks, channels, stages=(2, 2, 3, 3, 3), taps=(7, 10, 13))
+    if not last_pool:
+        blocks[-1] = blocks[-1][:-1]
+    return Backbone(blocks, channels, stages=(2, 2, 3, 3, 3), taps=(7, 10, 13) if last_pool else ())
 
 
 def alexnet() -> Backbone:
     """Five convolutions with ReLU, each with the max-pool that follows but the last (torchvision's single column)."""
     steps = peers.AlexNet(num_classes=1).features
     return grouped([steps[0:3], steps[3:6], steps[6:8], steps[8:10], steps[10:12]], (64, 192, 384, 256, 256), (1, 1, 3))
+
+
+def alexnet_star() -> Backbone:
+    """AlexNet's convolutions, a 3×3 pool at stride 1, and two more of 512 channels: 11×11 cells at 224 pixels.
+
+    AlexNet*-GAP of Zhou et al., §3, as in the released network (github.com/zhoubolei/CAM at c63f285, alexnetplusCAM).
+    """
+    own = alexnet()
+    *before, last = own.blocks
+    last = nn.Sequential(*last.children(), nn.MaxPool2d(3, 1))
+    added = [nn.Sequential(nn.Conv2d(c, 512, 3, padding=1), nn.ReLU(inplace=True)) for c in (own.channels[-1], 512)]
+    return Backbone([*before, last, *added], [*own.channels, 512, 512], stages=(1, 1, 5), taps=())
+
+
+def alexnet_bn() -> Backbone:
+    """AlexNet with BatchNorm behind each convolution; torchvision has none, and so no weights of it."""
+    found = alexnet()
+    for block, channels in zip(found.blocks, found.channels, strict=True):
+        assert isinstance(block, nn.Sequential)
+        place = next(index for index, own in enumerate(block) if isinstance(own, nn.Conv2d))
+        block.insert(place + 1, nn.BatchNorm2d(channels))
+    return found
 
 
 def googlenet() -> Backbone:
@@ -90,6 +118,7 @@ def grouped(parts: Iterable[Iterable[nn.Module]], channels: Iterable[int], stage
 FILES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "resnet50": (peers.resnet50, ("fc.",)),
     "vgg16": (peers.vgg16, ("classifier.",)),
+    "vgg16_gap": (peers.vgg16, ("classifier.",)),
     "alexnet": (peers.alexnet, ("classifier.",)),
     "googlenet": (peers.googlenet, ("inception5", "aux", "fc.")),
     "inception_v3": (peers.inception_v3, ("Mixed_7", "AuxLogits", "fc.")),

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.backbones import make_backbone
+from models.backbones import backbone_of
+from models.channels import check_channels
 from models.darknet import DarkNet
 from models.darknet_weights import count_classes, is_darknet, read_darknet
 from models.detector import Detector
@@ -39,7 +40,12 @@ class TrainedDetector(Detector):
     entry: DetectorEntry
     settings: Settings
 
+    @property
+    def in_channels(self) -> int:
+        return self.model.backbone.in_channels
+
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        check_channels(images, self.in_channels, self.path)
         if self.entry.one_size and tuple(images.shape[2:]) != (self.imgsz, self.imgsz):
             height, width = images.shape[2:]
             what = f"{width}×{height}: {self.entry.name} takes images of {self.imgsz}×{self.imgsz} only"
@@ -63,7 +69,7 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> TrainedDetec
     names, recipe = content["names"], content["recipe"]
     anchors = tuple((width, height) for width, height in content.get("anchors", ()))
     settings = Settings(len(names), content["imgsz"], anchors)
-    model = entry.network(make_backbone(content["backbone"], content["width"]), settings)
+    model = entry.network(backbone_of(content), settings)
     checkpoint.load_state(model, content["model"], path)
     ready = on_device(model, entry.decoder(settings), device)
     data, commit, levels = ROOT / recipe["data"], content["commit"], Levels.stored(content, path)

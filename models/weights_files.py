@@ -70,9 +70,9 @@ def read_weights(path: Path, name: str, width: float = 1.0) -> Content:
     """
     if not path.is_file():
         raise UserError("no such weight file", where=path, hint="check the path")
-    lender = BACKBONES.pick(name).lender
-    if lender and not is_own(path, name):
-        return lent(path, lender, name, width)
+    entry = BACKBONES.pick(name)
+    if entry.lender and not is_own(path, name):
+        return lent(path, entry.lender, entry.lent, name, width)
     reader = next(reader for reader in READERS.values() if reader.fits(path))
     content = reader.read(path, name, width)
     for key, wanted in (("backbone", name), ("width", width)):
@@ -86,13 +86,13 @@ def is_own(path: Path, name: str) -> bool:
     return path.suffix == ".pt" and checkpoint.load_tensors(path).get("backbone") == name
 
 
-def lent(path: Path, lender: str, name: str, width: float) -> Content:
-    """The first block of another network, for one that begins with it.
+def lent(path: Path, lender: str, blocks: int, name: str, width: float) -> Content:
+    """The first blocks of another network, for one that begins with them.
 
     Raises:
         UserError: the file is none of that network.
     """
-    model = {key: own for key, own in read_weights(path, lender)["model"].items() if key.startswith("blocks.0.")}
+    model = {key: own for key, own in read_weights(path, lender)["model"].items() if int(key.split(".")[1]) < blocks}
     return whole_backbone(name, "elsewhere", model, width)
 
 

@@ -1,6 +1,5 @@
 """The page of compared runs: HTML with everything in it, the tables as Markdown and JSON, the curves as a picture."""
 
-import base64
 import csv
 import io
 import math
@@ -8,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from evaluation.comparison import save_plot
 from studies.compared import Compared, Judged
-from utils.files import json_text, write_text, written_whole
+from utils.files import json_text, write_text
+from utils.pages import data_uri, filled
+from utils.plots import canvas, write_figure
 from utils.text import as_markdown
 
 TEMPLATE = Path(__file__).with_name("compare.html.jinja")
@@ -81,13 +81,9 @@ def save_curves(runs: Sequence[Compared], path: Path) -> bool:
     found = panels(runs)
     if not found:
         return False
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = pyplot.subplots(len(found), figsize=(7, 2.9 * len(found)), layout="constrained", squeeze=False)
+    figure, axes = canvas(len(found), size=(7, 2.9 * len(found)))
     for axis, (title, curves) in zip(axes.flat, found.items(), strict=True):
         for place, run in enumerate(runs):
             if curve := curves.get(run.name):
@@ -99,19 +95,17 @@ def save_curves(runs: Sequence[Compared], path: Path) -> bool:
         axis.set_xlabel("epoch, counted through all stages" if "Classifiers" in title else "epoch")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-    pyplot.close(figure)
+    write_figure(figure, path)
     return True
 
 
 def uri(picture: np.ndarray | Path) -> str:
     """A picture that is in the page itself."""
     if isinstance(picture, Path):
-        return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        return data_uri(picture.read_bytes(), "png")
     content = io.BytesIO()
     Image.fromarray(picture).save(content, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return data_uri(content.getvalue(), "jpeg")
 
 
 def write_page(
@@ -142,7 +136,7 @@ def write_page(
         "pictures": [{title: uri(own) for title, own in row.items()} for row in judged.pictures] if judged else [],
     }
     write_text(folder / "compare.md", markdown(recipes, ends, judged))
-    write_text(folder / PAGE, html(content))
+    write_text(folder / PAGE, filled(TEMPLATE, content))
     return folder / PAGE
 
 
@@ -153,11 +147,3 @@ def markdown(recipes: list[list[str]], ends: list[list[str]], judged: Judged | N
     if judged:
         parts += [f"## Detectors on the same pictures\n\n{judged.told}", as_markdown(judged.rows)]
     return "\n\n".join(parts) + "\n"
-
-
-def html(content: Mapping[str, Any]) -> str:
-    """The page."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text()).render(content)

@@ -76,7 +76,13 @@ def recipe_table(runs: Sequence[Compared]) -> list[list[str]]:
 
     values = [flat(run.recipe.model_dump(mode="json")) for run in runs]
     keys = [key for key in values[0] if any(own[key] != values[0][key] for own in values)]
-    return [["key", *(run.name for run in runs)], *([key, *(shown(own[key]) for own in values)] for key in keys)]
+    return [["key", *(run.name for run in runs)], *([key, *cells([own[key] for own in values])] for key in keys)]
+
+
+def cells(values: Sequence[Any]) -> list[str]:
+    """Values of a key that differ; files of one name in different folders with their folders."""
+    found = [shown(value) for value in values]
+    return found if len(set(found)) > 1 else [str(value) for value in values]
 
 
 def shown(value: Any) -> str:

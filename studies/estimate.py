@@ -21,6 +21,7 @@ from models.plan import SubModule, joined, make_plan
 from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
 from studies.runs import State, state
+from training.check import follows
 from training.fabric import make_fabric, settle
 from utils.boxes import Truth
 from utils.config import Baseline, Recipe
@@ -44,9 +45,9 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
     backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
-    segments = recipe.task == "segment"
-    if (backbone.taps or segments or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
-        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, recipe.fcn if segments else recipe.detector)
+    if after := follows(recipe, backbone.taps):
+        name = recipe.fcn if after == "segmenter" else recipe.detector
+        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, name)
         seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
     if recipe.pretrains:
         recipe, pictures = settled_on_data(recipe)

@@ -8,21 +8,14 @@ from studies.recipe import Study
 from studies.runs import State
 from studies.sections import Table
 from studies.table import Result, judged_methods
-from utils.files import written_whole
+from utils.plots import canvas, write_figure
 
 
 def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> None:
     """A panel for each measure, on a scale of its own: every run as a point, mean and deviation over them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     methods = judged_methods(study)
     size = (1.2 + 2.6 * len(table.measures), 1.6 + 0.38 * len(methods))
-    figure, axes = pyplot.subplots(
-        1, len(table.measures), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, axes = canvas(columns=len(table.measures), size=size, sharey=True)
     for axis, measure in zip(axes[0], table.measures, strict=True):
         for row, method in enumerate(methods):
             own = [r.values[measure] for r in found if r.cell.method == method and measure in r.values]
@@ -37,6 +30,4 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
         axis.grid(alpha=0.3)
     axes[0, 0].set_yticks(range(len(methods)), methods)
     axes[0, 0].set_ylim(len(methods) - 0.5, -0.5)  # a row without runs has no point that would make room for it
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_figure(figure, path)

@@ -18,10 +18,10 @@ from models import load_detector
 from models.inference import fold_batchnorm
 from models.trained import TrainedDetector
 from utils.errors import UserError, run_cli
-from utils.files import written_whole
 from utils.pictures import pixels_of
+from utils.plots import canvas, write_figure
 
-DEPTHS = ("fine features", "middle features", "coarse features")
+DEPTHS = ("fine", "middle", "coarse")
 
 
 def maps_of(detector: TrainedDetector, image: Tensor) -> list[np.ndarray]:
@@ -51,25 +51,27 @@ def draw(detector: TrainedDetector, path: Path, out: Path) -> None:
     Raises:
         UserError: the picture is not square, or the detector finds nothing on it.
     """
-    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
-    found = detector.predict(path)
     photo = pixels_of(path, "front", detector.levels)
+    found = detector.predict(path)
     if photo.shape[0] != photo.shape[1] or not len(found):
         raise UserError("no square picture with a detection", where=path, hint="give another one with --picture")
     side = detector.imgsz
     pixels = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None].float() / 255
     small = torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear", antialias=True)[0]
     maps = maps_of(detector, small)
-    panels = [("photograph", photo), *zip(DEPTHS, (overlaid(photo, own) for own in maps), strict=True)]
-    panels.append(("boxes found", np.asarray(found.plot())))
-    figure = Figure(figsize=(11, 2.55), layout="constrained")
-    for axes, (title, panel) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    titles = [f"{depth} features, block {tap}" for depth, tap in zip(DEPTHS, detector.model.taps, strict=True)]
+    panels = [("photograph", photo), *zip(titles, (overlaid(photo, own) for own in maps), strict=True)]
+    panels.append((f"found: {', '.join(dict.fromkeys(found.names))}", photo))
+    figure, row = canvas(columns=len(panels), size=(11, 2.55))
+    for axes, (title, panel) in zip(row[0], panels, strict=True):
         axes.imshow(panel)
         axes.set_title(title, fontsize=11)
         axes.axis("off")
-    with written_whole(out) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    for x1, y1, x2, y2 in found.boxes_xyxy.tolist():
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color="yellow", linewidth=2))
+    write_figure(figure, out)
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from studies.recipe import RUNS
 from studies.runs import State
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
-from utils.files import csv_text, write_text, written_whole
+from utils.files import csv_text, write_text
 from utils.names import PathName
+from utils.plots import canvas, write_figure
 from utils.recipes import build, read_yaml
 
 if TYPE_CHECKING:
@@ -174,18 +175,9 @@ def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
 
 def overview(content: OverviewYaml, results: Path) -> None:
     """Write overview.png and overview.csv."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        1, len(content.panels), figsize=(4.2 * len(content.panels), 4.4), squeeze=False, layout="constrained"
-    )
+    figure, axes = canvas(columns=len(content.panels), size=(4.2 * len(content.panels), 4.4))
     found = [p for axis, panel in zip(axes[0], content.panels, strict=True) for p in draw(axis, panel, results)]
-    with written_whole(results / "overview.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
+    write_figure(figure, results / "overview.png")
     rows = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in found]
     write_text(results / "overview.csv", csv_text(rows, [field.name for field in fields(Point)]))
 

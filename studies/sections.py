@@ -51,6 +51,7 @@ class Report(Section):
         runs: patterns of the names of the runs that it covers, METHOD_seedN.
         files: patterns of backbone files in every run's weights.
         data: data yaml, relative to the study's; None for that of the runs.
+        reference: csv of published accuracies, relative to the study's.
     """
 
     kind: Literal["accuracy", "localise"]
@@ -71,6 +72,7 @@ class Report(Section):
     view: Literal["learnt", "pictures"] | None = None
     untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
+    reference: Path | None = None
     batch_size: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -81,11 +83,11 @@ class Report(Section):
         return self
 
     def flags(self, folder: Path) -> list[str]:
-        """As on val.py's command line, without its files; a relative path of data starts in the folder."""
+        """As on val.py's command line, without its files; relative paths start in the folder."""
         words = [f"--{self.kind}"]
         for name, value in self.model_dump(exclude={"kind", "runs", "files"}, exclude_defaults=True).items():
             parts = [] if value is True else value if isinstance(value, tuple) else [value]
-            given = [(folder / part).resolve() if name == "data" else part for part in parts]
+            given = [(folder / part).resolve() if name in ("data", "reference") else part for part in parts]
             words += [f"--{name.replace('_', '-')}", *map(shown, given)]
         return words
 

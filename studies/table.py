@@ -77,9 +77,12 @@ def main_table(study: Study, table: Table, found: list[Result]) -> str:
 
 def counted(own: list[Result]) -> str:
     """How many runs are done, and what became of the others."""
-    done = sum(result.state is State.DONE for result in own)
-    others = [f"seed {result.cell.seed} {result.state}" for result in own if result.state is not State.DONE]
-    return f"{done}" + (f" ({', '.join(others)})" if others else "")
+    seeds: dict[State, list[str]] = {}
+    for result in own:
+        seeds.setdefault(result.state, []).append(str(result.cell.seed))
+    done = len(seeds.pop(State.DONE, ()))
+    others = [f"seed{'s' * (len(each) > 1)} {', '.join(each)} {state}" for state, each in seeds.items()]
+    return f"{done}" + (f" ({'; '.join(others)})" if others else "")
 
 
 def mean_and_spread(values: list[float]) -> str:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from utils.errors import UserError
 from utils.recipes import load_recipe, save_recipe
 
 SCRIPTS = ("train.py", "val.py", "detect.py", "export.py", "study.py")
-HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm")
+HEAVY = ("torch", "cv2", "ultralytics", "matplotlib", "sklearn", "timm", "nibabel", "dipy")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -273,6 +274,15 @@ def test_an_exported_file_is_found_by_its_name(
     assert json.loads((tmp_path / "m.json").read_text())["map50"] > 0.9
     with pytest.raises(UserError, match=r"^worst\.onnx: no such file"):
         script(val, "--project", tmp_path, "--weights", "worst.onnx")
+
+
+def test_a_dry_run_of_detect_looks_and_writes_nothing(
+    overfitted: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (weights,) = overfitted.glob("train/*/weights/best.pt")
+    script(detect, "--weights", weights, "--device", "cpu", "--dry-run", "--project", tmp_path)
+    assert re.search(r"best\.pt on .*: \d+ boxes; nothing is written$", capsys.readouterr().out)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("unpictured")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from models.backbone import Backbone
+from models.channels import fitted
 from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
 from utils import checkpoint
@@ -37,7 +38,8 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
         reached = ", ".join(f"b{cut}" for cut in cuts)
         what = f"no sub-module of {path.name} ends at b{count}"
         raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
-    reused = {name: tensor for name, tensor in content["model"].items() if block_number(name) <= count}
+    model = fitted(content["model"], backbone)
+    reused = {name: tensor for name, tensor in model.items() if block_number(name) <= count}
     checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
     if recipe.freeze:
         backbone.freeze(count)

@@ -131,7 +131,7 @@ def probe_cascade(job: Job, plan: list[SubModule], logs: Logs) -> None:
     """Write the cascade's file again with fresh heads at all of its cuts, trained on the fixed network."""
     method = f"cl{job.recipe.cl_splits}"
     path = job.weights / f"backbone_{method}.pt"
-    backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+    backbone = make_backbone(job.recipe.backbone, job.recipe.width, job.channels)
     checkpoint.load_state(backbone, checkpoint.load(path, "backbone")["model"], path)
     save_backbone(job, method + PROBED, backbone, plan, *run_probes(job, backbone, plan, method, logs))
 

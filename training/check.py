@@ -1,5 +1,6 @@
 """A recipe beside the tables: whether what it names is there, and takes the sizes that it asks for."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from models.backbones import BACKBONES, make_backbone
@@ -33,7 +34,7 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     DETECTORS.pick(recipe.detector, where)
     HEADS.pick(recipe.pretrain.head, where)
     FCNS.choose(recipe.fcn, where)
-    if recipe.task == "segment" and not recipe.pretrain_only:
+    if follows(recipe) == "segmenter":
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
     check_rates(recipe)
     return recipe
@@ -146,13 +147,28 @@ def detects(recipe: Recipe) -> bool:
         UserError: one that takes a single size is to be trained at several.
     """
     entry = DETECTORS[recipe.detector]
-    if recipe.pretrain_only or recipe.task != "detect":
+    if follows(recipe) != "detector":
         return False
     if entry.one_size and recipe.multi_scale:
         what = f"{recipe.detector} takes images of one size only"
         raise UserError(what, where="--multi-scale", hint="leave it out, or take another --detector")
     may_end_before = recipe.detector == Recipe.model_fields["detector"].default and recipe.pretrains
     return not may_end_before or bool(taps_of(recipe.backbone, recipe.width))
+
+
+def follows(recipe: Recipe, taps: Sequence[int] | None = None) -> str | None:
+    """What a recipe trains after the backbone: `detector`, `segmenter` or nothing.
+
+    Args:
+        taps: blocks of the backbone at strides 8, 16 and 32; a detector that reads them does not follow where there
+            are none. None: not looked at.
+    """
+    if recipe.pretrain_only:
+        return None
+    if recipe.task == "segment":
+        return "segmenter"
+    tapless = taps is not None and not taps
+    return None if tapless and DETECTORS[recipe.detector].tapped else "detector"
 
 
 @lru_cache(maxsize=64)

@@ -116,8 +116,8 @@ class Feeder:
 
     def _dtype(self, cut: int) -> str:
         """Of the features behind so many blocks: what the precision makes of their output."""
-        side = self.job.view.imgsz
-        found = FixedPass(Prefix(self.backbone, cut), 1, self.job.fabric)(torch.zeros(1, 3, side, side))
+        side, channels = self.job.view.imgsz, self.backbone.in_channels
+        found = FixedPass(Prefix(self.backbone, cut), 1, self.job.fabric)(torch.zeros(1, channels, side, side))
         return str(found.dtype).removeprefix("torch.")
 
     def _prefix_hash(self, cut: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from data.archives import fetch
 from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
+from models.channels import fitted
 from models.torchvision_backbones import FILES
 from models.weights_files import Beginning, read_weights
 from training.job import Job
@@ -175,9 +176,9 @@ PUBLISHERS: dict[str, Callable[[str], Published]] = {"timm": at_timm, "torchvisi
 
 def fresh_backbone(job: Job) -> Backbone:
     """The recipe's backbone, with random weights or those that the run begins with."""
-    backbone = make_backbone(job.recipe.backbone, job.recipe.width)
+    backbone = make_backbone(job.recipe.backbone, job.recipe.width, job.channels)
     if job.begins is not None:
         lent = BACKBONES.pick(job.recipe.backbone).lender  # then the file may hold the first block alone
         own = backbone.state_dict() if lent else {}
-        checkpoint.load_state(backbone, own | job.begins.content["model"], job.begins.path)
+        checkpoint.load_state(backbone, own | fitted(job.begins.content["model"], backbone), job.begins.path)
     return backbone

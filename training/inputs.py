@@ -71,6 +71,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     for line in lines:
         console.print(line)
     refuse_nothing(recipe, pairs[0][0])
+    refuse_mixed(recipe, pairs)
     learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)
     return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe), learnt)
 
@@ -134,6 +135,21 @@ def refuse_nothing(recipe: Recipe, train: Split) -> None:
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
         hint = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
         raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, hint=hint)
+
+
+def refuse_mixed(recipe: Recipe, pairs: tuple[Pair, Pair]) -> None:
+    """Refuse pictures of other channels to pre-train on than to detect in, and colours on pictures of one channel.
+
+    Raises:
+        UserError: the data ask for it.
+    """
+    own, other = (pair[0].description.format.channels for pair in pairs)
+    if own != other:
+        what = f"has pictures of {other} channels, and {recipe.data.name} of {own}"
+        raise UserError(what, where=recipe.pretrain.data or recipe.data, hint="give data of one kind")
+    if own == 1 and recipe.augment.pca:
+        what = f"the pictures of {recipe.data.name} have one channel, and no colours"
+        raise UserError(what, where="--augment-pca", hint="leave it out")
 
 
 def has_boxes(train: Split) -> bool:

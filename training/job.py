@@ -64,6 +64,11 @@ class Job:
         return self.train.description.names
 
     @property
+    def channels(self) -> int:
+        """Of the images."""
+        return self.train.description.format.channels
+
+    @property
     def weights(self) -> Path:
         """Where the run's checkpoints lie."""
         return self.folder / "weights"
@@ -109,6 +114,7 @@ class Job:
             "width": recipe.width,
             "names": self.names,
             "recipe": recipe.model_dump(mode="json"),
+            **self.train.description.told_channels,
             **self.train.description.told_levels,
             **({"init": self.begins.identity} if self.begins else {}),
             "data_identity": self.data_identity,

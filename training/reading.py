@@ -12,6 +12,7 @@ from data.image_cache import keep_images
 from data.masks import with_masks
 from data.records import Description, Split
 from data.views import View, settled
+from training.check import follows
 from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
@@ -41,7 +42,7 @@ def read_pair(yaml: Path, recipe: Recipe, *, download: bool, masked: bool = Fals
 
 def read_pairs(recipe: Recipe, *, download: bool) -> tuple[Pair, Pair]:
     """What the run learns from, and what the backbone does: the same where the recipe names no other data."""
-    masked = recipe.task == "segment" and not recipe.pretrain_only
+    masked = follows(recipe) == "segmenter"
     detector = read_pair(recipe.data, recipe, download=download, masked=masked)
     if not recipe.pretrains or recipe.pretrain.data is None:
         return detector, detector

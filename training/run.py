@@ -13,7 +13,7 @@ from models.detectors import DETECTORS, Settings
 from training.backbone import begin_detector, reuse_backbone
 from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
-from training.check import check_batches
+from training.check import check_batches, follows
 from training.console_log import note_in
 from training.detector import train_detector
 from training.init import fresh_backbone
@@ -141,7 +141,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
     """The reason to stop after pre-training, if there is one."""
     if job.recipe.pretrain_only:
         return "--pretrain-only"
-    if not taps and DETECTORS[job.recipe.detector].tapped:
+    if follows(job.recipe, taps) is None:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
     return None if has_boxes(job.train) else "the training images have no boxes"
 
@@ -156,7 +156,7 @@ def run(job: Job) -> dict[str, Any]:
         pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
-    if recipe.task == "segment" and not recipe.pretrain_only:
+    if follows(recipe) == "segmenter":
         seed_process(recipe.seed, DETECTOR_SEED)
         return {**train_segmenter(job, pretrained), **taught}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
@@ -164,7 +164,7 @@ def run(job: Job) -> dict[str, Any]:
         return taught
     seed_process(recipe.seed, DETECTOR_SEED)
     settings = Settings(len(job.names), recipe.imgsz)
-    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width), settings)
+    model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width, job.channels), settings)
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data.description import channels_of
 from models.backbones import make_backbone
-from models.detectors import DETECTORS
 from models.plan import make_plan, plan_table
 from training import inputs
-from training.check import check_batches, check_names, unread
+from training.check import check_batches, check_names, follows, unread
 from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
@@ -132,7 +132,7 @@ def show_plan(recipe: Recipe) -> None:
     """Print what each sub-module will hold and cost, and what is not looked at; refuses a k that is too large."""
     check_names(recipe)
     check_loggers(recipe)
-    backbone = make_backbone(recipe.backbone, recipe.width)
+    backbone = make_backbone(recipe.backbone, recipe.width, channels_of(recipe.data))
     if recipe.pretrains:
         plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
         console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
@@ -141,10 +141,9 @@ def show_plan(recipe: Recipe) -> None:
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
         size = f"{recipe.data.name}, {recipe.imgsz} px"
-        if recipe.task == "segment" and not recipe.pretrain_only:
-            console.print(f"segmenter: {recipe.fcn}, {size}, epochs {recipe.train.epochs}")
-        elif (backbone.taps or not DETECTORS[recipe.detector].tapped) and not recipe.pretrain_only:
-            console.print(f"detector: {recipe.detector}, {size}, epochs {recipe.train.epochs}")
+        if kind := follows(recipe, backbone.taps):
+            head = recipe.fcn if kind == "segmenter" else recipe.detector
+            console.print(f"{kind}: {head}, {size}, epochs {recipe.train.epochs}")
     for line in [] if recipe.pretrain_only else unread(recipe):
         console.print(line)
 

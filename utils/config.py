@@ -140,6 +140,10 @@ class Augment(Section):
         ge=0,
         description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
     )
+    noise: Share = Field(0.0, description="Gaussian noise on every value, standard deviation; 1 is from black to white")
+    erasing: Share = Field(
+        0.0, description="a black rectangle over up to a third of the image (Zhong et al., 1708.04896)"
+    )
     closing: Share = Field(0.1, description="last fraction of the detector's epochs without mosaic and mixup")
 
 
@@ -261,7 +265,8 @@ class Recipe(Section):
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         moves = self.pretrain.jitter > 0 if self.pretrain.source == "objects" else self.pretrain.crop < 1
-        return moves or any(own > 0 for own in (self.augment.fliplr, self.augment.photometric, self.augment.pca))
+        own = self.augment
+        return moves or any(share > 0 for share in (own.fliplr, own.photometric, own.pca, own.noise, own.erasing))
 
     @property
     def views(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -63,6 +63,7 @@ Weights = dict[str, Tensor]
 COMMON: dict[str, Any] = {
     "backbone": Text,
     "width": Annotated[float, Field(gt=0, le=4)],
+    "in_channels": Literal[1, 3],
     "names": Annotated[list[str], Field(min_length=1)],
     "recipe": Origin,
     "model": Weights,

@@ -11,6 +11,7 @@ from utils.errors import UserError
 from utils.files import make_folder, written_whole
 from utils.fonts import drawing_font, shown
 from utils.palette import palette
+from utils.plots import canvas, write_figure
 from utils.ultralytics_parts import draw_boxes
 
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of pictures that are written
@@ -94,21 +95,13 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
 
 def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = (), *, columns: int = 4) -> None:
     """A page of pictures, so many a row, with titles over the first ones; very long ones are shown small."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows, highest = -(-len(pictures) // columns), max(picture.shape[0] / picture.shape[1] for picture in pictures)
     highest = min(max(highest, 0.25), TALLEST)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(3 * columns, 3 * highest * rows + 0.4), squeeze=False)
+    figure, axes = canvas(rows, columns, (3 * columns, 3 * highest * rows + 0.4), layout="tight")
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):
         axis.imshow(thumbnail(picture))
     for axis, title in zip(axes.flat, titles[: len(pictures)], strict=False):
         axis.set_title(title)
-    figure.tight_layout()
-    with written_whole(path) as temporary:
-        figure.savefig(temporary, format="jpeg", dpi=90, pil_kwargs={"quality": 90})
-    pyplot.close(figure)
+    write_figure(figure, path, dpi=90)

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
+from utils.faults import hint_for_key, hint_of
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
 from utils.zoo import PREFIX, weight_file
 
-HINTS = {"path_type": "give a path, in quotes where it looks like something else"}
 LONGEST = 300  # letters of a key or of a hint that a message repeats
 PATHS = ("data", "weights", "init", "pretrain.data", "imports")
 # Keys that came after the first digests, and what they are where nothing is said: then they are as if not there.
@@ -32,6 +32,8 @@ LATER: dict[str, Any] = {
     "pretrain.rates": {},
     "pretrain.auxiliary": 0.0,
     "augment.pca": 0.0,
+    "augment.noise": 0.0,
+    "augment.erasing": 0.0,
 }
 M = TypeVar("M", bound=BaseModel)
 
@@ -73,14 +75,12 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         key = ".".join(str(part) for part in fault["loc"]) or "values"
         where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
-            known = ", ".join(model.model_fields)
-            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, hint=f"known keys: {known}") from None
+            hint = hint_for_key(model, fault["loc"])
+            raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, hint=hint) from None
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, hint=f"add `{key}:`") from None
-        message = HINTS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-        raise UserError(
-            f"`{key[:LONGEST]}` is {in_short(fault['input'])}", where=where, hint=message[:LONGEST]
-        ) from None
+        what, hint = f"`{key[:LONGEST]}` is {in_short(fault['input'])}", hint_of(fault)
+        raise UserError(what, where=where, hint=hint[:LONGEST]) from None
 
 
 def load_recipe(

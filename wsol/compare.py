@@ -1,7 +1,7 @@
 """Every method on every network, on the same images: boxes found, seconds, memory."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,21 +9,25 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.loader import InOrder, make_loader
 from evaluation.accuracy import load_backbone_and_heads
+from evaluation.classification import classification_metrics
 from maps.boxes_from_maps import box_iou, gt_known_accuracy
 from maps.cases import Cases
 from maps.kinds import Explained
 from maps.networks import UNTRAINED, Named, new_layers, trained_networks, untrained_networks
 from maps.plan import Plan
-from maps.prepare import TUNED_ON, sample
+from maps.prepare import TRAINING_IMAGES, TUNED_ON, learning, sample
 from models.backbone import Backbone
-from utils.console import console
+from utils.console import console, progress
 from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes
-from wsol.localiser import Subject
+from wsol.localiser import Localiser, MinedMaps, Subject
 from wsol.map_values import Levels, MapValues
 from wsol.methods import METHODS, Method, localiser
 from wsol.mined_pictures import MinedCase, mined_cases
+from wsol.mining.train import Images
+from wsol.pipeline_picture import Pipeline, followed
 
 NO_NETWORK = "–"
 Layers = Callable[[], tuple[Backbone, Sequence[nn.Module]]]
@@ -43,6 +47,8 @@ class Trial:
         milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
         bytes: that are taken at most for an image by itself.
         mined: cases to show the steps of mining on.
+        pipeline: the way of one image, of methods that fit a function to gradients.
+        auc: of the classifier, of methods that train it on.
     """
 
     method: str
@@ -54,6 +60,8 @@ class Trial:
     milliseconds: float
     bytes: int
     mined: Sequence[MinedCase] = ()
+    pipeline: Pipeline | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,10 @@ class Network:
 
     Attributes:
         layers: gives it once more, free to be trained.
-        ranks: [cases] how many classes are held likelier than the right one.
+        ranks: [cases] how many classes are held likelier than the right one; 0 where it does not know the classes.
         forward: milliseconds of a plain pass over an image by itself.
         untrained: the line of the networks that are like it and learnt nothing.
+        scores: [cases] probability of the class, or of the likeliest one where it does not know the classes.
     """
 
     line: str
@@ -74,6 +83,7 @@ class Network:
     ranks: np.ndarray
     forward: float
     untrained: str = UNTRAINED
+    scores: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +131,8 @@ def looked_at(plan: Plan, named: Named, layers: Layers, probe: Cases) -> Network
     images = probe.images.to(plan.device)
     with torch.inference_mode():
         forward = milliseconds(lambda: named.network(images))
-    own = ranks_of(plan, named.network)
-    return Network(named.line, named.seed, named.network, layers, own, forward, named.untrained)
+    ranks, scores = said_of(plan, named.network)
+    return Network(named.line, named.seed, named.network, layers, ranks, forward, named.untrained, scores)
 
 
 def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, known: Known) -> Trial:
@@ -132,9 +142,7 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
         known: what maps of these networks are worth as such; what is found is added.
     """
     title, began = f"{method.text}, {network.line}", time.monotonic()
-    subject = Subject(
-        network.explained, lambda: plan.cases(plan.training, f"{title}: fit"), plan, network.layers, network.seed
-    )
+    subject = Subject(network.explained, partial(fitted, plan, f"{title}: fit"), plan, network.layers, network.seed)
     localise = localiser(method, subject)
     key = (localise.source, network.line, network.seed)
     boxes, ious, pairs, levels = [], [], [], Levels()
@@ -147,9 +155,9 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
             levels.add(maps, cases)
     if localise.source and key not in known:
         tuned = Levels()
-        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold"):
+        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold") if plan.training else ():
             tuned.add(localise.maps(cases.images, cases.labels), cases)
-        known[key] = levels.values(tuned.best_threshold())
+        known[key] = levels.values(tuned.best_threshold() if plan.training else None)
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)
@@ -158,7 +166,26 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
     console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
     mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
-    return Trial(method.text, network.line, network.seed, *own, mined)
+    way = (plan, network.explained, localise, np.concatenate(pairs), own[0])
+    pipeline = followed(*way) if method.entry.traced else None
+    return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise))
+
+
+def classified(plan: Plan, localise: Localiser) -> float | None:
+    """AUC, mean over classes, of a network that has learnt on, on all images of the split; None of any other."""
+    if not isinstance(localise.maps, MinedMaps) or not plan.whole:
+        return None
+    names, view = plan.files[0].names, plan.files[0].view
+    dataset = Images(plan.whole, view, len(names)).dataset
+    loader = make_loader(dataset, InOrder(len(dataset)), plan.batch_size, workers=0)
+    parts = [(localise.maps.scores(batch.images), batch.present) for batch in progress(loader, "AUC", len(loader))]
+    scores, targets = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return classification_metrics(scores, targets, single_label=False).get("auc")
+
+
+def fitted(plan: Plan, title: str, images: int = TRAINING_IMAGES) -> Iterator[Cases]:
+    """The cases of training images, batch by batch; 0 for all of them."""
+    return plan.cases(plan.training if images == TRAINING_IMAGES else learning(plan, images), title)
 
 
 def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:
@@ -174,11 +201,16 @@ def ious_of(found: np.ndarray, cases: Cases) -> np.ndarray:
 
 
 @torch.no_grad()
-def ranks_of(plan: Plan, network: Explained) -> np.ndarray:
-    """[cases] how many classes the last classifier holds likelier than the right one."""
-    found = []
+def said_of(plan: Plan, network: Explained) -> tuple[np.ndarray, np.ndarray]:
+    """[cases] how many classes the last classifier holds likelier than the right one, and the probability of that one.
+
+    Of classes that it does not know: 0, and the probability of the likeliest one.
+    """
+    ranks, scores = [], []
     for cases in plan.cases(plan.split.records, "classes"):
         logits = network(cases.images.to(plan.device))[-1].cpu()
-        own = logits.gather(1, cases.labels[:, None])
-        found.append((logits > own).sum(1).numpy())
-    return np.concatenate(found)
+        labels = logits.argmax(1) if plan.foreign else cases.labels
+        ranks.append((logits > logits.gather(1, labels[:, None])).sum(1).numpy())
+        shares = logits.softmax(1) if network.single_label else logits.sigmoid()
+        scores.append(shares.gather(1, labels[:, None])[:, 0].double().numpy())
+    return np.concatenate(ranks), np.concatenate(scores)

@@ -1,177 +1,180 @@
-"""What a network's last features know of tags, which units make its classes, and what lies under its maps.
+"""Detectors of concepts, learned from pictures that are said to have them, and where they see them.
 
-`python -m wsol.concepts --weights FILE --data YAML` learns a detector of each tag from images that have it or
-not, by hard negative mining, and judges it on held-out images (Zhou et al., arXiv 1512.04150, §4.2 and 4.3). Any data
-will do whose images have classes or boxes.
+`python -m wsol.concepts --weights FILE --data YAML` learns a detector of each class, word or phrase from images that
+have it or not, by hard negative mining, and judges it on held-out images (Zhou et al., arXiv 1512.04150, §4.2). Any
+data will do: with classes, with boxes, with captions (`format: coco_captions`), or two folders of pictures, one
+with what is looked for, such as text, and one without.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from sklearn.metrics import average_precision_score
 
-from data.description import load_description
-from data.formats import read_split
-from data.levels import with_levels
+from data.captions import words
 from data.parsing import class_index
 from data.records import Record
-from evaluation.accuracy import read_backbones
-from maps.kinds import Explained, cams, is_mapped
+from maps.boxes_from_maps import above_share, best_ious, boxes_from_maps
+from maps.cases import Cases
+from maps.kinds import Explained
 from maps.networks import load_explained
-from maps.overlay import overlaid, picture
+from maps.overlay import FOUND, outlined, overlaid, picture
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES, prepare, sample
-from utils.draw import save_page
-from utils.errors import run_cli
+from utils.draw import picture_file, save_page
+from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from wsol.deep_features import around, classes_of, feature_maps, pooled_features
-from wsol.patterns import Concept, class_units, informative_objects, learn_concept
+from wsol.features import around, described, evidence_of, planned, tagged
+from wsol.patterns import Concept, learn_concept
 
 ROWS, COLUMNS = 8, 5  # of the page of pictures
-ONE_BOX = np.zeros(1, np.int64)
+SHARE, CORRECT = 0.2, 0.5  # of a map's maximum; IoU
+MANY = 300  # images whose maps are judged, at most
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a tag.
+    """What became of a concept.
 
     Attributes:
         training, held_out: images that have it.
+        related: training images that are no negatives: their captions have some of its words.
         precision: average precision on held-out images; None where none has it.
         chance: that of a detector that guesses.
+        boxes: share of the boxes around the maps of held-out images that have it with an IoU of at least 0.5; None
+            where there are no boxes.
+        pointed: share of these images whose map is highest inside a true box.
+        covered: what a point drawn at random would reach: the mean area of the true boxes over that of the image.
     """
 
-    tag: str
+    concept: str
     training: int
+    related: int
     held_out: int
     precision: float | None
     chance: float
+    boxes: float | None = None
+    pointed: float | None = None
+    covered: float | None = None
 
 
-def tagged(records: Sequence[Record], count: int) -> np.ndarray:
-    """[N, count] bool: which images have which tags."""
-    found = np.zeros((len(records), count), bool)
-    for row, record in enumerate(records):
-        found[row, classes_of(record)] = True
-    return found
+def related_to(name: str, records: Sequence[Record]) -> np.ndarray:
+    """[N] bool: which images have a caption with a word of a phrase; words such as `the` are passed over."""
+    wanted = set(words(name)) - ENGLISH_STOP_WORDS or set(words(name))
+    return np.array([any(wanted & set(words(text)) for text in record.captions) for record in records], bool)
 
 
-def described(network: Explained, plan: Plan, records: Sequence[Record], title: str) -> np.ndarray:
-    """[N, D] pooled features of all images."""
-    parts = plan.images([around(record, ONE_BOX) for record in records], title)
-    return pooled_features(network, parts, plan.device)[0]
-
-
-def judged(own: Concept, name: str, training: int, features: np.ndarray, true: np.ndarray) -> Finding:
+def judged(own: Concept, finding: Finding, features: np.ndarray, true: np.ndarray) -> Finding:
     """A concept on images that it was not learned from."""
-    scores = own.scores(features)
-    precision = float(average_precision_score(true, scores)) if true.any() else None
-    return Finding(name, training, int(true.sum()), precision, float(true.mean()))
+    precision = float(average_precision_score(true, own.scores(features))) if true.any() else None
+    return Finding(finding.concept, finding.training, finding.related, int(true.sum()), precision, float(true.mean()))
 
 
-def drawn(network: Explained, plan: Plan, own: Concept, features: np.ndarray) -> Iterator[np.ndarray]:
-    """The held-out images that a concept is surest of, under what it sees in them."""
+def seen_by(network: Explained, plan: Plan, own: Concept, cases: Cases) -> np.ndarray:
+    """[B, H, W] where a concept is seen."""
+    return evidence_of(network, own.weights[None].repeat(len(cases), 0), cases.images.to(plan.device))
+
+
+def located(network: Explained, plan: Plan, own: Concept, tag: int, finding: Finding) -> Finding:
+    """The finding with what the maps are worth on held-out images that have boxes of the concept."""
+    boxed = [record for record in plan.split.records if (record.labels == tag).any()][:MANY]
+    hits, points, areas = [], [], []
+    for cases in plan.cases(boxed, finding.concept) if boxed else ():
+        if not len(cases := cases.at(np.flatnonzero(cases.labels.numpy() == tag).tolist())):
+            continue
+        maps = seen_by(network, plan, own, cases)
+        hits += (best_ious(boxes_from_maps(maps, above_share(SHARE)), cases.boxes) >= CORRECT).tolist()
+        highest = maps.reshape(len(maps), -1).argmax(1)
+        points += cases.truth.reshape(len(maps), -1)[np.arange(len(maps)), highest].tolist()
+        areas += cases.truth.mean((1, 2)).tolist()
+    if not hits:
+        return finding
+    return Finding(**(asdict(finding) | {
+        "boxes": float(np.mean(hits)), "pointed": float(np.mean(points)), "covered": float(np.mean(areas)),
+    }))  # fmt: skip
+
+
+def drawn(network: Explained, plan: Plan, own: Concept, tag: int, features: np.ndarray) -> Iterator[np.ndarray]:
+    """The held-out images that a concept is surest of, under what it sees in them; true boxes green, found ones red."""
     for index in np.argsort(-own.scores(features))[:COLUMNS].tolist():
-        case = next(plan.images([around(plan.split.records[index], ONE_BOX)], "pictures"))
-        maps = feature_maps(network, case.images.to(plan.device))
-        raw = torch.einsum("d,bdhw->bhw", torch.from_numpy(own.weights).to(maps), maps)
-        size = case.images.shape[2:]
-        seen = network.evidence(raw, -1, size, pooled=True).at(*size).maps
-        yield overlaid(picture(case.images[0]), seen[0].cpu().numpy())
+        record = plan.split.records[index]
+        case = next(plan.images([around(record)], "pictures"))
+        seen = seen_by(network, plan, own, case)
+        shown = overlaid(picture(case.images[0]), seen[0])
+        if (record.labels == tag).any():
+            true = next(one for one in plan.cases([record], "pictures") if (one.labels == tag).any())
+            place = int(np.flatnonzero(true.labels.numpy() == tag)[0])
+            shown = outlined(shown, true.boxes[place], case.images.shape[2])
+            if (box := boxes_from_maps(seen, above_share(SHARE))[0]) is not None:
+                shown = outlined(shown, box[None], case.images.shape[2], FOUND)
+        yield shown
 
 
-def objects_under_maps(network: Explained, plan: Plan) -> dict[int, list[tuple[int, float]]]:
-    """Class that an image is held for → the objects that lie most under its maps."""
-
-    def scenes() -> Iterator[tuple[int, np.ndarray, np.ndarray, Sequence[int]]]:
-        for cases in plan.cases(plan.split.records, "objects"):
-            images = cases.images.to(plan.device)
-            with torch.no_grad():
-                guesses = network(images)[-1].argmax(1)
-            maps = cams(network, images, guesses)[-1].at(*images.shape[2:]).maps.cpu().numpy()
-            own = zip(guesses.tolist(), maps, cases.boxes, cases.labels.tolist(), strict=True)
-            yield from ((guess, one, boxes, [label] * len(boxes)) for guess, one, boxes, label in own)
-
-    return informative_objects(scenes())
-
-
-def learned(
-    network: Explained, plan: Plan, tags: Sequence[int], names: Sequence[str], pictures: Path | None
-) -> list[Finding]:
-    """A concept for each tag; the first ones are drawn."""
+def learned(network: Explained, plan: Plan, tags: Sequence[int], pictures: Path | None) -> list[Finding]:
+    """A detector for each concept; the first ones are drawn."""
+    names = plan.split.description.names
     known, asked = (tagged(records, len(names)) for records in (plan.training, plan.split.records))
     features = described(network, plan, plan.training, "training")
     held_out = described(network, plan, plan.split.records, "held out")
-    findings, page = [], []
+    findings, page = [], list[np.ndarray]()
     for place, tag in enumerate(tags):
-        own = learn_concept(features, known[:, tag], names[tag])
-        findings.append(judged(own, names[tag], int(known[:, tag].sum()), held_out, asked[:, tag]))
+        related = related_to(names[tag], plan.training) & ~known[:, tag]
+        own = learn_concept(features, known[:, tag], names[tag], apart=related)
+        counts = Finding(names[tag], int(known[:, tag].sum()), int(related.sum()), 0, None, 0.0)
+        finding = judged(own, counts, held_out, asked[:, tag])
+        findings.append(located(network, plan, own, tag, finding))
         if pictures and place < ROWS:
-            page += list(drawn(network, plan, own, held_out))
+            page += list(drawn(network, plan, own, tag, held_out))
     if pictures:
         titles = [name for tag in tags[:ROWS] for name in (names[tag], *[""] * (min(COLUMNS, len(held_out)) - 1))]
-        save_page(page, pictures, titles, columns=min(COLUMNS, len(held_out)))
+        save_page(page, picture_file(pictures), titles, columns=min(COLUMNS, len(held_out)))
     return findings
 
 
-def planned(weights: Path, data: Path, images: int | None) -> Plan:
-    """All images of the data, whether they have boxes or not."""
-    files = read_backbones([weights])
-    description = with_levels(load_description(data), files[0].levels)
-    training, held_out = (read_split(description, name) for name in ("train", description.held_out))
-    records = sample(held_out.records, images)
-    plan = prepare(files, replace(held_out, records=[around(own, ONE_BOX) for own in records]))
-    return replace(plan, split=replace(held_out, records=records), training=sample(training.records, TRAINING_IMAGES))
+def wanted(plan: Plan, asked: Sequence[str] | None) -> list[int]:
+    """The concepts that are asked for, or all that some training images have and some not; says which are not learned.
+
+    Raises:
+        UserError: an unknown one, or none is left.
+    """
+    names = plan.split.description.names
+    if asked:
+        return [class_index(name, names, "--tags") for name in asked]
+    share = tagged(plan.training, len(names)).mean(0)
+    found = np.flatnonzero((share > 0) & (share < 1)).tolist()
+    if rest := [name for index, name in enumerate(names) if index not in found]:
+        print(f"not learned, because no training image has it, or all have: {', '.join(rest)}")
+    if not found:
+        hint = "correct `names:`, or give images with and without them"
+        raise UserError("no concept that some training images have and some not", where="--data", hint=hint)
+    return found
 
 
 def main() -> None:
     """Learn, judge, draw, print."""
-    parser = argparse.ArgumentParser(description="Tags, units and objects behind a network's last features.")
+    parser = argparse.ArgumentParser(description="Concept detectors on a network's last features, by hard negatives.")
     parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml; its classes are the tags")
+    parser.add_argument("--data", type=Path, required=True, help="data yaml; its classes or phrases are the concepts")
     parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that some images have and some not]")
     parser.add_argument("--images", type=int, help="only so many held-out images, drawn at random [all]")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw the images that a tag is surest in to this JPEG")
+    parser.add_argument("--pictures", type=Path, help="draw the images that a concept is surest in to this JPEG")
     arguments = parser.parse_args()
-    plan = planned(arguments.weights, arguments.data, arguments.images)
-    names, network = plan.split.description.names, load_explained(plan.files[0], plan)
-    share = tagged(plan.training, len(names)).mean(0)
-    every = np.flatnonzero((share > 0) & (share < 1)).tolist()
-    tags = [class_index(tag, names, "--tags") for tag in arguments.tags] if arguments.tags else every
-    findings = learned(network, plan, tags, names, arguments.pictures)
-    print(f"{'tag':<24}{'training':>9}{'held out':>9}{'AP':>8}{'chance':>8}")
+    plan = planned([arguments.weights], arguments.data, arguments.images)
+    network = load_explained(plan.files[0], plan)
+    findings = learned(network, plan, wanted(plan, arguments.tags), arguments.pictures)
+    heads = ("AP", "chance", "boxes", "pointed", "covered")
+    print(f"{'concept':<24}{'training':>9}{'held out':>9}" + "".join(f"{head:>9}" for head in heads))
     for own in findings:
-        precision = "–" if own.precision is None else f"{own.precision:.3f}"
-        print(f"{own.tag:<24}{own.training:>9}{own.held_out:>9}{precision:>8}{own.chance:>8.3f}")
-    numbers = {"data": arguments.data.name, "concepts": [asdict(own) for own in findings]}
-    if is_mapped(network.heads[-1]):
-        numbers |= leanings(network, plan, names)
+        values = (own.precision, own.chance, own.boxes, own.pointed, own.covered)
+        cells = "".join(f"{'–' if value is None else format(value, '.3f'):>9}" for value in values)
+        print(f"{own.concept:<24}{own.training:>9}{own.held_out:>9}{cells}")
     if arguments.json:
+        numbers = {"data": arguments.data.name, "concepts": [asdict(own) for own in findings]}
         write_text(arguments.json, json_text(numbers, indent=1))
-
-
-def leanings(network: Explained, plan: Plan, objects: Sequence[str]) -> dict[str, object]:
-    """Print and give the units of each class, and the objects under the maps of each, where there are boxes."""
-    classes = plan.files[0].names
-    units = dict(zip(classes, class_units(network.heads[-1]).tolist(), strict=True))
-    print("\nheaviest units: " + "; ".join(f"{name} {', '.join(map(str, own))}" for name, own in units.items()))
-    records = [record for record in plan.split.records if len(record.labels)]
-    if not records:
-        return {"units": units}
-    under = objects_under_maps(network, replace(plan, split=replace(plan.split, records=records)))
-    found = {
-        classes[guess]: {objects[label]: round(covered, 4) for label, covered in own}
-        for guess, own in sorted(under.items())
-    }
-    print("\nshare of an object under the map of the class that its image is held for:")
-    for name, own in found.items():
-        print(f"  {name}: " + ", ".join(f"{label} {covered:.2f}" for label, covered in own.items()))
-    return {"units": units, "objects": found}
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Pooled features with a linear SVM: accuracy, maps of its weights, and accuracy on crops (Zhou et al., §4).
+"""Features with linear SVMs on whole images and on crops, and the boxes that were cropped to (Zhou et al., §4.1).
 
 `python -m wsol.deep_features --weights FILE… --data YAML` classifies whole images, crops around maps and, where
-there are boxes, crops around the true ones, each with a classifier of its own: table 4 of arXiv 1512.04150 on any data.
+there are boxes, crops around the true ones, each with a classifier of its own: table 4 and figure 7 of
+arXiv 1512.04150 on any data.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.svm import LinearSVC
 from torch import Tensor
 from torchvision.transforms.v2.functional import resized_crop
 
@@ -20,67 +20,41 @@ from data.formats import read_split
 from data.levels import with_levels
 from data.records import Record, Split
 from evaluation.accuracy import read_backbones
-from maps.boxes_from_maps import above_share, boxes_from_maps
+from maps.boxes_from_maps import above_share, best_ious, boxes_from_maps
 from maps.cases import Cases
 from maps.kinds import Explained
 from maps.networks import load_explained
+from maps.overlay import FOUND, outlined, overlaid, picture
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
-from utils.errors import UserError, run_cli
-from utils.files import json_text, write_text
+from utils.draw import save_page
+from utils.errors import run_cli
+from utils.files import json_text, make_folder, write_text
+from wsol.features import around, classes_of, evidence_of, pooled_features
+from wsol.svm import LinearClasses, fit_svm, validated
 
-C, SHARE = 1.0, 0.2
+SHARE = 0.2
+CORRECT = 0.5  # IoU
 KINDS = ("whole image", "crop by map", "crop by box")
+KNOWN, GUESSED = "boxes, class known", "boxes, class guessed"
+PICTURES, COLUMNS = 12, 6
 
 
 @dataclass(frozen=True)
-class LinearClasses:
-    """One linear function of pooled features for each class that was seen: weights [classes, D], bias [classes]."""
+class Studied:
+    """What one network's features are worth.
 
-    classes: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """[N, classes] of features [N, D]."""
-        return np.asarray(unit(features) @ self.weights.T + self.bias)
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """[N] class indices."""
-        return np.asarray(self.classes[self.scores(features).argmax(1)])
-
-
-def fit_svm(features: np.ndarray, labels: np.ndarray, penalty: float = C) -> LinearClasses:
-    """A linear SVM for each class against the others, on features [N, D] of unit length.
-
-    Raises:
-        UserError: there is but one class.
+    Attributes:
+        accuracies: kind of picture → fraction of the test images whose class an SVM, trained on such pictures,
+            predicts; KNOWN and GUESSED → fraction of boxes around maps, of the true or of the predicted class, with an
+            IoU of at least 0.5, where there are boxes.
+        penalties: kind of picture → penalty of its SVM.
+        whole: the SVM of whole images.
     """
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise UserError("one class", where="SVM", hint="give images of two classes at least")
-    svm = LinearSVC(C=penalty).fit(unit(features), labels)
-    if len(classes) == 2:  # scikit-learn keeps one function for both
-        return LinearClasses(classes, np.stack([-svm.coef_[0], svm.coef_[0]]), np.array([-1, 1]) * svm.intercept_)
-    return LinearClasses(classes, svm.coef_, svm.intercept_)
 
-
-def unit(features: np.ndarray) -> np.ndarray:
-    """[N, D] each over its length."""
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-
-
-@torch.no_grad()
-def feature_maps(network: Explained, images: Tensor) -> Tensor:
-    """[B, D, h, w] at the last cut, behind its pool."""
-    return network.features(images)[-1]
-
-
-def pooled_features(network: Explained, parts: Iterable[Cases], device: str) -> tuple[np.ndarray, np.ndarray]:
-    """[N, D] pooled features and [N] class of each case."""
-    found = [(feature_maps(network, c.images.to(device)).mean((2, 3)).cpu().numpy(), c.labels.numpy()) for c in parts]
-    features, labels = (np.concatenate(column) for column in zip(*found, strict=True))
-    return features, labels
+    accuracies: dict[str, float]
+    penalties: dict[str, float]
+    whole: LinearClasses
 
 
 def svm_maps(network: Explained, classes: LinearClasses, images: Tensor, labels: Tensor) -> np.ndarray:
@@ -88,10 +62,7 @@ def svm_maps(network: Explained, classes: LinearClasses, images: Tensor, labels:
     place = {int(own): index for index, own in enumerate(classes.classes)}
     nothing = np.zeros(classes.weights.shape[1])
     rows = [classes.weights[place[own]] if own in place else nothing for own in labels.tolist()]
-    weights = torch.from_numpy(np.stack(rows)).to(images)
-    raw = torch.einsum("bd,bdhw->bhw", weights, feature_maps(network, images))
-    size = images.shape[2:]
-    return network.evidence(raw, -1, size, pooled=True).at(*size).maps.cpu().numpy()
+    return evidence_of(network, np.stack(rows), images)
 
 
 def cropped(cases: Cases, boxes: Sequence[np.ndarray | None]) -> Cases:
@@ -119,49 +90,94 @@ def whole_images(split: Split) -> Split:
     return replace(split, records=[around(record, classes_of(record)) for record in split.records])
 
 
-def classes_of(record: Record) -> np.ndarray:
-    """What the data set says of an image, else what its boxes do."""
-    return record.labels if record.classes is None else record.classes
+@dataclass(frozen=True)
+class Crops:
+    """Pictures of each kind of a plan's images.
+
+    Attributes:
+        penalty: of the SVMs; None to choose it by cross-validation on the training pictures of each kind.
+    """
+
+    plan: Plan
+    network: Explained
+    penalty: float | None = None
+
+    def learn(self, pictures: Iterator[Cases]) -> tuple[LinearClasses, float]:
+        """An SVM on pooled features of pictures, and its penalty."""
+        features, labels = pooled_features(self.network, pictures, self.plan.device)
+        truth = labels[:, None] == np.unique(labels)
+        penalty = self.penalty or validated(features, truth, exclusive=True).penalty
+        return fit_svm(features, labels, penalty), penalty
+
+    def boxes(self, whole: LinearClasses, cases: Cases, labels: Tensor) -> list[np.ndarray | None]:
+        """The box around what the SVM of each image's label sees most of."""
+        maps = svm_maps(self.network, whole, cases.images.to(self.plan.device), labels)
+        return boxes_from_maps(maps, above_share(SHARE))
+
+    def guessed(self, whole: LinearClasses, cases: Cases) -> Tensor:
+        """[N] the class that each image is held for."""
+        return torch.from_numpy(whole.predict(pooled_features(self.network, [cases], self.plan.device)[0]))
+
+    def pictures(self, records: Sequence[Record], kind: str, whole: LinearClasses, *, known: bool) -> Iterator[Cases]:
+        """Pictures of one of KINDS; `known`: crops by map look at the true class."""
+        for cases in self.plan.cases(records, kind):
+            if kind == "crop by box":
+                yield cropped(cases, largest_boxes(cases))
+            elif kind == "crop by map":
+                labels = cases.labels if known else self.guessed(whole, cases)
+                yield cropped(cases, self.boxes(whole, cases, labels))
+            else:
+                yield cases
+
+    def right(self, whole: LinearClasses) -> dict[str, float]:
+        """Share of the boxes around maps that are right, of the true and of the predicted class."""
+        hits: dict[str, list[np.ndarray]] = {KNOWN: [], GUESSED: []}
+        for cases in self.plan.cases(self.plan.split.records, "boxes"):
+            for name, labels in ((KNOWN, cases.labels), (GUESSED, self.guessed(whole, cases))):
+                hits[name].append(best_ious(self.boxes(whole, cases, labels), cases.boxes) >= CORRECT)
+        return {name: float(np.concatenate(own).mean()) for name, own in hits.items()}
 
 
-def around(record: Record, labels: np.ndarray) -> Record:
-    """The image with a box around all of it for each label, in place of its own."""
-    boxes = np.tile(np.array([0, 0, *record.size_hw[::-1]], np.float32), (len(labels), 1))
-    difficult = np.zeros(len(labels), bool)
-    return replace(record, boxes_xyxy=boxes, labels=labels, difficult=difficult, crowd=None, areas=None)
-
-
-def crop_accuracies(plan: Plan, network: Explained) -> dict[str, float]:
-    """Kind of picture → fraction of the test images whose class a linear SVM, trained on such pictures, predicts.
+def crop_accuracies(plan: Plan, network: Explained, penalty: float | None = None) -> Studied:
+    """What SVMs make of each kind of picture.
 
     The class whose map is cropped to is the true one in training, and the one that the whole image is held for in the
     test.
     """
-    whole = fit_svm(*pooled_features(network, plan.cases(plan.training, KINDS[0]), plan.device))
-
-    def pictures(records: Sequence[Record], kind: str, *, known: bool) -> Iterator[Cases]:
-        for cases in plan.cases(records, kind):
-            if kind == "crop by box":
-                yield cropped(cases, largest_boxes(cases))
-            elif kind == "crop by map":
-                labels = cases.labels if known else guessed(network, whole, cases, plan.device)
-                maps = svm_maps(network, whole, cases.images.to(plan.device), labels)
-                yield cropped(cases, boxes_from_maps(maps, above_share(SHARE)))
-            else:
-                yield cases
-
-    found: dict[str, float] = {}
-    for kind in KINDS if plan.split.description.boxed else KINDS[:2]:
-        classes = fit_svm(*pooled_features(network, pictures(plan.training, kind, known=True), plan.device))
-        test = pictures(plan.split.records, kind, known=False)
+    crops, boxed = Crops(plan, network, penalty), plan.split.description.boxed
+    whole, chosen = crops.learn(plan.cases(plan.training, KINDS[0]))
+    found, penalties = {}, {KINDS[0]: chosen}
+    for kind in KINDS if boxed else KINDS[:2]:
+        classes = whole
+        if kind != KINDS[0]:
+            classes, penalties[kind] = crops.learn(crops.pictures(plan.training, kind, whole, known=True))
+        test = crops.pictures(plan.split.records, kind, whole, known=False)
         features, labels = pooled_features(network, test, plan.device)
         found[kind] = float((classes.predict(features) == labels).mean())
-    return found
+    return Studied(found | (crops.right(whole) if boxed else {}), penalties, whole)
 
 
-def guessed(network: Explained, classes: LinearClasses, cases: Cases, device: str) -> Tensor:
-    """[N] the class that each image is held for."""
-    return torch.from_numpy(classes.predict(pooled_features(network, [cases], device)[0]))
+def save_boxes(plan: Plan, network: Explained, whole: LinearClasses, path: Path) -> None:
+    """Test images with the box around the map of the class that each is held for in red, the true one in green."""
+    crops, page, titles = Crops(plan, network), list[np.ndarray](), list[str]()
+    records, names = sample(list(plan.split.records), PICTURES // 2), plan.split.description.names
+    for cases in plan.cases(records, "pictures", batch_size=1):
+        if len(page) == PICTURES:
+            break
+        labels, height = crops.guessed(whole, cases), cases.images.shape[2]
+        maps = svm_maps(network, whole, cases.images.to(plan.device), labels)
+        shown = picture(cases.images[0])
+        drawn = outlined(shown, cases.boxes[0], height) if plan.split.description.boxed else shown
+        if (box := crops.boxes(whole, cases, labels)[0]) is not None:
+            drawn = outlined(drawn, box[None], height, FOUND)
+        page += [drawn, overlaid(shown, maps[0])]
+        titles += [names[int(cases.labels[0])], f"as {names[int(labels[0])]}"]
+    save_page(page, path, titles, columns=min(COLUMNS, len(page)))
+
+
+def add_penalty(parser: argparse.ArgumentParser) -> None:
+    """The flag for the SVMs' penalty."""
+    parser.add_argument("--penalty", type=float, metavar="C", help="of the SVMs [chosen by cross-validation]")
 
 
 def main() -> None:
@@ -170,7 +186,9 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
     parser.add_argument("--images", type=int, help="only so many test images, drawn at random [all]")
+    add_penalty(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--pictures", type=Path, help="draw maps and boxes of the first file to this JPEG")
     arguments = parser.parse_args()
     files = read_backbones(arguments.weights)
     description = with_levels(load_description(arguments.data), files[0].levels)
@@ -179,15 +197,25 @@ def main() -> None:
     if not description.boxed:
         known = whole_images(read_split(description, "train")).records
         plan = replace(plan, training=sample(known, TRAINING_IMAGES))
-    rows = [
-        {"line": file.method, "seed": file.seed, **crop_accuracies(plan, load_explained(file, plan))} for file in files
-    ]
-    kinds = [kind for kind in KINDS if kind in rows[0]]
-    print(f"{'features':<16}{'seed':>5}" + "".join(f"{kind:>14}" for kind in kinds))
-    for row in rows:
-        print(f"{row['line']:<16}{row['seed']:>5}" + "".join(f"{row[kind]:>14.3f}" for kind in kinds))
+    rows = []
+    for file in files:
+        network = load_explained(file, plan)
+        own = crop_accuracies(plan, network, arguments.penalty)
+        rows.append({"line": file.method, "seed": file.seed, **own.accuracies, "penalties": own.penalties})
+        if arguments.pictures and len(rows) == 1:
+            make_folder(arguments.pictures.parent)
+            save_boxes(plan, network, own.whole, arguments.pictures)
+    print_rows(rows)
     if arguments.json:
         write_text(arguments.json, json_text({"data": arguments.data.name, "rows": rows}, indent=1))
+
+
+def print_rows(rows: Sequence[dict[str, object]]) -> None:
+    """A line for each file."""
+    kinds = [kind for kind in (*KINDS, KNOWN, GUESSED) if kind in rows[0]]
+    print(f"{'features':<16}{'seed':>5}" + "".join(f"{kind:>22}" for kind in kinds))
+    for row in rows:
+        print(f"{row['line']:<16}{row['seed']:>5}" + "".join(f"{row[kind]:>22.3f}" for kind in kinds))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ import numpy as np
 from maps.levels import widened
 from maps.networks import is_untrained
 from maps.statistics import Resamples
+from wsol.by_class import CORLOC, ClassValue, class_values, known_class_map
 from wsol.compare import NO_NETWORK, Comparison, Network, Trial
 from wsol.map_values import IOUS
 from wsol.methods import BASELINES
 from wsol.tight_loose import five_guesses
 
-CORLOC, CORRECT, GUESSES = 0.5, 0.5, 5
-FEW = 20  # classes that are given one by one
+CORRECT, GUESSES = 0.5, 5
+FEW = 20  # classes that have intervals one by one
 CAM = "cam"
-AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS = "ahead", "over_cam", "accuracy", "false", "corloc"
+AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS, SUBSET = "ahead", "over_cam", "accuracy", "false", "corloc", "subset"
 Trials = dict[tuple[str, str], list[Trial]]
 
 
@@ -57,15 +58,18 @@ class Row:
 
     Attributes:
         values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
+            `subset/NAME`, the same of a subset that the data yaml names;
             `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
             baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known minus that of CAM
             on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
             the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
             `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
-        bounds: v2_best and pixel_ap, means over the seeds.
-        forward: milliseconds of a plain pass, 0 without a network.
+        bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that
+            has learnt on.
+        classes: class → its values, for any number of classes.
         by_seed: seed → `gt_known` and `iou` of its network, means over the cases.
+        forward: milliseconds of a plain pass, 0 without a network.
     """
 
     method: str
@@ -77,7 +81,14 @@ class Row:
     milliseconds: float
     forward: float
     megabytes: float
+    classes: dict[str, ClassValue] = field(default_factory=dict)
     by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def lowest(self) -> tuple[str, float] | None:
+        """The class whose boxes are right least often, and its CorLoc."""
+        named = ((name, own.corloc) for name, own in self.classes.items())
+        return min(named, key=lambda pair: pair[1], default=None)
 
 
 def judge(comparison: Comparison, draws: int) -> list[Row]:
@@ -118,12 +129,17 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
     networks = [network for network in comparison.networks if network.line == own[0].line]
     maps = [trial.maps for trial in own if trial.maps]
     bounds = {name: float(np.mean([getattr(one, name) for one in maps])) for name in ("v2_best", "pixel_ap") if maps}
+    precision = known_class_map(comparison, own)
+    bounds |= {} if precision is None else {"map50": precision}
+    areas = [trial.auc for trial in own if trial.auc is not None]
+    bounds |= {"auc": float(np.mean(areas))} if areas else {}
     return Row(
         own[0].method, own[0].line, len(own), values, bounds,
         float(np.mean([np.isnan(trial.boxes).any(1).mean() for trial in own])),
         float(np.mean([trial.milliseconds for trial in own])),
         float(np.mean([network.forward for network in networks])) if networks else 0.0,
         max(trial.bytes for trial in own) / 1e6,
+        class_values(comparison, own),
         {str(one.seed): {"gt_known": float(correct([one]).mean()), "iou": float(one.ious.mean())} for one in own},
     )  # fmt: skip
 
@@ -132,17 +148,22 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     """Measure → what it is the mean of."""
     own, (method, line) = trials[key], key
     ious = np.array([trial.ious for trial in own])
-    labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
+    labels, names = comparison.cases[:, 1], comparison.plan.names
     everything = np.ones(len(labels))
     found = {"corloc": Column(ious > CORLOC, class_weights(labels))}
+    for name, classes in comparison.plan.split.description.subsets.items():
+        part = np.isin(labels, [list(names).index(one) for one in classes])
+        if part.any():
+            found[f"{SUBSET}/{name}"] = Column(ious > CORLOC, class_weights(labels) * part)
     if len(present := np.unique(labels)) <= FEW:
         found |= {f"{BY_CLASS}/{names[one]}": Column(ious > CORLOC, 1.0 * (labels == one)) for one in present}
     plain = {"gt_known": correct(own), "iou": ious}
     networks = [network for network in comparison.networks if network.line == line]
-    if networks and comparison.plan.files[0].single_label:
+    if networks and comparison.plan.files[0].single_label and not comparison.plan.foreign:
         plain |= errors(own, networks)
     if all(trial.maps for trial in own):
-        plain["v2"] = np.array([trial.maps.v2 for trial in own if trial.maps])
+        if chosen := [trial.maps.v2 for trial in own if trial.maps and trial.maps.v2 is not None]:
+            plain["v2"] = np.array(chosen)
         found |= findings(comparison, own)
     rivals = [*((name, NO_NETWORK) for name in BASELINES), *((method, network.untrained) for network in networks[:1])]
     hits = [correct(trials[rival]) for rival in rivals if rival in trials]
@@ -174,7 +195,7 @@ def findings(comparison: Comparison, own: list[Trial]) -> dict[str, Column]:
 
     Images without the class are not looked at, as in Cai et al., arXiv 1807.03215; all three boxes of a map count.
     """
-    labels, names = comparison.cases[:, 1], comparison.plan.files[0].names
+    labels, names = comparison.cases[:, 1], comparison.plan.names
     maps, found = [trial.maps for trial in own if trial.maps], {}
     if len(np.unique(labels)) > FEW:
         return {}

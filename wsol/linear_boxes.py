@@ -8,8 +8,13 @@ import torch
 from scipy.linalg import solve
 from torch import Tensor
 
+from utils.errors import UserError
+from wsol.stored_maps import Maps, blocks
+
 PENALTIES = tuple(10.0**power for power in range(-2, 6))
 BATCH, RATE, DECAY_EVERY, ITERATIONS = 2048, 0.1, 10_000, 12_000  # §3.3; how many iterations it leaves open
+EQUATIONS = 12_000  # that are solved at most; a matrix of so many rows takes 1.2 GB
+SCALED_ON = 4096  # maps behind the scale of the descent
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ def flattened(maps: np.ndarray) -> np.ndarray:
     return flat / np.maximum(flat.max(1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def ridge(maps: np.ndarray, boxes: np.ndarray, penalty: float) -> LinearBoxes:
+def ridge(maps: Maps, boxes: np.ndarray, penalty: float) -> LinearBoxes:
     """The least squares solution with a squared penalty on the weights, none on the intercept.
 
     Args:
@@ -45,53 +50,107 @@ def ridge(maps: np.ndarray, boxes: np.ndarray, penalty: float) -> LinearBoxes:
     return ridges(maps, boxes, [penalty])[0]
 
 
-def ridges(maps: np.ndarray, boxes: np.ndarray, penalties: Sequence[float]) -> list[LinearBoxes]:
-    """Ridge solutions for several penalties, through N × N or M × M equations, whichever are fewer."""
-    centre, middle = maps.mean(0, dtype=np.float64), boxes.mean(0, dtype=np.float64)
-    x, y = maps - centre, boxes - middle
-    dual = len(x) < x.shape[1]
-    equations, wanted = (x @ x.T, y) if dual else (x.T @ x, x.T @ y)
-    found = []
-    for penalty in penalties:
-        solved = solve(equations + penalty * np.eye(len(equations)), wanted, assume_a="pos")
-        weights = x.T @ solved if dual else solved
-        found.append(LinearBoxes(weights, middle - centre @ weights))
-    return found
+def ridges(
+    maps: Maps, boxes: np.ndarray, penalties: Sequence[float], rows: np.ndarray | None = None
+) -> list[LinearBoxes]:
+    """Ridge solutions for several penalties, through N × N or M × M equations, whichever are fewer.
+
+    Args:
+        rows: numbers of the maps that are fitted to; None for all.
+
+    Raises:
+        UserError: there are more of both than can be solved.
+    """
+    rows = np.arange(len(boxes)) if rows is None else rows
+    if min(len(rows), maps.shape[1]) > EQUATIONS:
+        what = f"{len(rows)} maps of {maps.shape[1]} pixels are too many for the closed form"
+        raise UserError(what, where="--method", hint="add :sgd, or fit to fewer with :images=4000")
+    centre, middle = mean_map(maps, rows), boxes[rows].mean(0, dtype=np.float64)
+    y = boxes[rows] - middle
+    dual = len(rows) < maps.shape[1]
+    equations, wanted = gram(maps, rows, centre) if dual else products(maps, rows, centre, y)
+    solved = [
+        solve(equations + penalty * np.eye(len(equations)), y if dual else wanted, assume_a="pos")
+        for penalty in penalties
+    ]
+    weights = products(maps, rows, centre, np.concatenate(solved, 1), squares=False)[1] if dual else None
+    found = solved if weights is None else np.split(weights, len(penalties), 1)
+    return [LinearBoxes(own, middle - centre @ own) for own in found]
 
 
-def best_ridge(maps: np.ndarray, boxes: np.ndarray, *, held_out: float = 0.2, seed: int = 0) -> LinearBoxes:
+def mean_map(maps: Maps, rows: np.ndarray) -> np.ndarray:
+    """[M] mean of some of the maps."""
+    total = np.zeros(maps.shape[1])
+    for _, own in blocks(maps, rows):
+        total += own.sum(0)
+    return total / len(rows)
+
+
+def products(
+    maps: Maps, rows: np.ndarray, centre: np.ndarray, values: np.ndarray, *, squares: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """[M, M] products of the pixels' columns with each other, if asked for, and [M, k] with values [N, k]."""
+    pixels = maps.shape[1]
+    whole, other = np.zeros((pixels, pixels) if squares else (0, 0)), np.zeros((pixels, values.shape[1]))
+    for place, own in blocks(maps, rows):
+        own -= centre
+        other += own.T @ values[place]
+        if squares:
+            whole += own.T @ own
+    return whole, other
+
+
+def gram(maps: Maps, rows: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, None]:
+    """[N, N] products of the maps with each other."""
+    found = np.zeros((len(rows), len(rows)))
+    for place, own in blocks(maps, rows):
+        own -= centre
+        for beside, other in blocks(maps, rows[place.start :]):
+            columns = slice(place.start + beside.start, place.start + beside.stop)
+            found[place, columns] = own @ (other - centre).T
+            found[columns, place] = found[place, columns].T
+    return found, None
+
+
+def best_ridge(maps: Maps, boxes: np.ndarray, *, held_out: float = 0.2, seed: int = 0) -> LinearBoxes:
     """The ridge solution whose penalty is best on a part of the images that it is not fitted to; then fitted to all.
 
     Args:
         held_out: fraction of the images, drawn at random: data sets list their images class by class.
     """
-    order = np.random.default_rng(seed).permutation(len(maps))
-    fitted, kept = np.split(order, [max(1, round(len(maps) * (1 - held_out)))])
-    errors = [
-        float(((own(maps[kept]) - boxes[kept]) ** 2).mean()) for own in ridges(maps[fitted], boxes[fitted], PENALTIES)
-    ]
+    order = np.random.default_rng(seed).permutation(len(boxes))
+    fitted, kept = np.split(order, [max(1, round(len(boxes) * (1 - held_out)))])
+    tried = ridges(maps, boxes, PENALTIES, fitted)
+    errors = np.zeros(len(tried))
+    for place, part in blocks(maps, kept):
+        errors += [float(((own(part) - boxes[kept[place]]) ** 2).sum()) for own in tried]
     return ridge(maps, boxes, PENALTIES[int(np.argmin(errors))])
 
 
-def descended(maps: np.ndarray, boxes: np.ndarray, *, iterations: int = ITERATIONS, seed: int = 0) -> LinearBoxes:
+def descended(maps: Maps, boxes: np.ndarray, *, iterations: int = ITERATIONS, seed: int = 0) -> LinearBoxes:
     """The same without a penalty, by stochastic gradient descent from zero as in §3.3 of the paper.
 
     Batches of 2,048, rate 0.1, a tenth of it after every 10,000 iterations; the error is the mean over images and
     coordinates. The paper leaves the scale of the maps open, on which it depends whether that rate converges: here it
-    is the largest at which no step goes beyond the minimum.
+    is the largest at which no step goes beyond the minimum, by at most 4,096 of them. Only the maps of a batch are in
+    memory.
     """
-    scale = np.sqrt(2 / RATE / largest_eigenvalue(maps))
-    x, y = torch.from_numpy(maps * scale).float(), torch.from_numpy(boxes).float()
-    weights, intercept = torch.zeros(x.shape[1], 4), torch.zeros(4)
     draw = torch.Generator().manual_seed(seed)
+    some = np.arange(len(boxes))
+    if len(some) > SCALED_ON:
+        some = np.sort(np.random.default_rng(seed).permutation(some)[:SCALED_ON])
+    scale = np.sqrt(2 / RATE / largest_eigenvalue(maps[some]))
+    y = torch.from_numpy(boxes).float()
+    weights, intercept = torch.zeros(maps.shape[1], 4), torch.zeros(4)
     order = torch.empty(0, dtype=torch.long)
     for iteration in range(iterations):
         rate = RATE / 10 ** (iteration // DECAY_EVERY)
-        if len(order) < min(BATCH, len(x)):
-            order = torch.randperm(len(x), generator=draw)
+        if len(order) < min(BATCH, len(y)):
+            order = torch.randperm(len(y), generator=draw)
         rows, order = order[:BATCH], order[BATCH:]
-        error = residual(x[rows], y[rows], weights, intercept)
-        weights -= rate * (x[rows].T @ error)
+        x = torch.from_numpy(maps[rows.numpy()] * scale).float()
+        error = residual(x, y[rows], weights, intercept)
+        weights -= rate * (x.T @ error)
         intercept -= rate * error.sum(0)
     return LinearBoxes(weights.double().numpy() * scale, intercept.double().numpy())
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from maps.boxes_from_maps import above_share, boxes_from_maps
@@ -11,11 +13,14 @@ from maps.cases import Cases
 from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
+from maps.prepare import TRAINING_IMAGES, labelled
 from models.backbone import Backbone
 from wsol.linear_boxes import flattened
 from wsol.mining.networks import ClassMaps, Upsampling
 from wsol.mining.train import Images, Mining, aggregated, mine, mined
-from wsol.sensitivity import attention_sensitivity, class_sensitivity
+from wsol.sensitivity import Aggregate, attention_sensitivity, class_sensitivity, finite_differences
+from wsol.stored_maps import Maps as Rows
+from wsol.stored_maps import stored
 from wsol.threshold import best_share
 
 Maps = Callable[[Tensor, Tensor], np.ndarray]
@@ -47,14 +52,15 @@ class Subject:
 
     Attributes:
         network: its cuts with their classifiers.
-        training: gives the training images with their boxes, batch by batch, as often as it is asked.
+        training: gives the training images with their boxes, batch by batch, as often as it is asked; of all of them
+            so many, drawn at random, where it is told how many, and each of them for 0.
         plan: with the images that are explained, whose classes may be known, but not their boxes.
         layers: gives the network once more, free to be trained, with its classifiers.
         seed: of the network, and of what learns on from it.
     """
 
     network: Explained
-    training: Callable[[], Iterable[Cases]]
+    training: Callable[..., Iterable[Cases]]
     plan: Plan
     layers: Callable[[], tuple[Backbone, Sequence[nn.Module]]]
     seed: int = 0
@@ -80,13 +86,19 @@ def no_maps(images: Tensor, labels: Tensor) -> np.ndarray:
 
 def by_regression(
     maps_of: Callable[[Subject], Maps],
-    fit: Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    fit: Callable[[Rows, np.ndarray], Callable[[np.ndarray], np.ndarray]],
     subject: Subject,
+    images: int = TRAINING_IMAGES,
 ) -> Localiser:
-    """A linear function of all pixels of a map."""
+    """A linear function of all pixels of a map.
+
+    Args:
+        images: that it is fitted to, drawn at random; 0 for all that have boxes. The network looks at each once.
+    """
     maps = maps_of(subject)
-    parts = [(flattened(maps(cases.images, cases.labels)), largest(cases)) for cases in subject.training()]
-    own = fit(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    parts = ((flattened(maps(part.images, part.labels)), largest(part)) for part in subject.training(images))
+    with stored(parts) as known:
+        own = fit(*known)
     return Localiser(maps, lambda found: own(flattened(found)))
 
 
@@ -142,16 +154,30 @@ def saliency_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndar
     return last_map(saliencies(network, images, labels, smooth=True), images)
 
 
-@by_network
-def class_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Sensitivity of the class, mean over the channels as the paper did on ImageNet."""
-    return class_sensitivity(network, images, labels, "mean").cpu().numpy()
+def class_maps(aggregate: Aggregate = "mean") -> Callable[[Subject], Maps]:
+    """Sensitivity of the class; mean over the channels as the paper did on ImageNet."""
+    return by_network(
+        lambda network, images, labels: class_sensitivity(network, images, labels, aggregate).cpu().numpy()
+    )
 
 
-@by_network
-def attention_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Sensitivity of the last features, maximum over the channels as the paper did on Pascal VOC."""
-    return attention_sensitivity(network, images, "max").cpu().numpy()
+def attention_maps(aggregate: Aggregate = "max") -> Callable[[Subject], Maps]:
+    """Sensitivity of the last features; maximum over the channels as the paper did on Pascal VOC."""
+    return by_network(lambda network, images, _: attention_sensitivity(network, images, aggregate).cpu().numpy())
+
+
+def difference_maps(cell: int, aggregate: Any = "mean") -> Callable[[Subject], Maps]:
+    """Sensitivity of the class by finite differences of squares of pixels."""
+
+    def of(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
+        def scores(changed: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                logits = network(torch.from_numpy(changed).to(images))[-1]
+            return logits.gather(1, labels[:, None])[:, 0].cpu().numpy()
+
+        return finite_differences(scores, images.cpu().numpy(), cell=cell, aggregate=aggregate)
+
+    return by_network(of)
 
 
 @by_network
@@ -160,13 +186,17 @@ def grey(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     return images.mean(1).cpu().numpy()
 
 
-def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callable[[Subject], Maps]:
+def mining_maps(
+    mining: Mining, upsampling: Upsampling | None = None, learnt: int = TRAINING_IMAGES
+) -> Callable[[Subject], Maps]:
     """Heatmaps of attention mining: the network learns on, between the steps, from the classes of all images.
 
     Those that are explained are among them, as in the paper; their boxes are not looked at.
 
     Args:
         upsampling: the last two resolutions are first made one; None for the last features alone.
+        learnt: training images that are learnt from beside those, drawn at random: of those with boxes, if there are
+            any; 0 for all, boxed or not.
     """
 
     def of(subject: Subject) -> Maps:
@@ -175,7 +205,7 @@ def mining_maps(mining: Mining, upsampling: Upsampling | None = None) -> Callabl
         frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        others = () if mining.keep == "none" else plan.training
+        others = () if mining.keep == "none" else labelled(plan, learnt)
         images = Images([*others, *plan.split.records], file.view, len(file.names))
         if upsampling:
             network = aggregated(network, images, own, upsampling, plan.device)
@@ -195,6 +225,12 @@ class MinedMaps:
     networks: Sequence[ClassMaps]
     frame: Frame | None
     device: str
+
+    @torch.no_grad()
+    def scores(self, images: Tensor) -> Tensor:
+        """[B, classes] logits of the last network, nothing erased."""
+        network = self.networks[-1]
+        return network.logits(network(images.to(self.device))).cpu()
 
     def __call__(self, images: Tensor, labels: Tensor) -> np.ndarray:
         return self.steps(images, labels)[-1]

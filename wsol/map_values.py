@@ -1,12 +1,13 @@
 """What maps are worth as such, whatever threshold makes boxes of them: MaxBoxAccV2, PxAP, two boxes a map."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from maps.boxes_from_maps import best_ious, box_iou
 from maps.cases import Cases
-from wsol.acc_afp import guesses_of
+from wsol.acc_afp import Guess, guesses_of
 from wsol.box_accuracy import DELTAS, box_accuracy, level_ious, pixel_average_precision
 from wsol.tight_loose import tight_and_loose
 
@@ -20,20 +21,24 @@ class MapValues:
 
     Attributes:
         v2: [cases] mean over IoUs of 0.3, 0.5 and 0.7 of whether some box is right at the threshold that is best on
-            training images (MaxBoxAccV2 with its threshold chosen beside the test images).
+            training images (MaxBoxAccV2 with its threshold chosen beside the test images); None where these have none.
         v2_best: MaxBoxAccV2 with the threshold that is best on these very images: what no choice can pass.
         pixel_ap: PxAP.
         loose, tight: [cases] bool whether these boxes are right.
         hits, false: [cases, IOUS] true boxes that one of a map's three boxes meets, and boxes that meet none (Acc-AFP).
+        guesses: those boxes, of all cases.
+        truth: [n, 4] true boxes of each case, in pixels of the map.
     """
 
-    v2: np.ndarray
+    v2: np.ndarray | None
     v2_best: float
     pixel_ap: float
     loose: np.ndarray
     tight: np.ndarray
     hits: np.ndarray
     false: np.ndarray
+    guesses: Sequence[Guess] = ()
+    truth: Sequence[np.ndarray] = ()
 
 
 @dataclass
@@ -57,17 +62,18 @@ class Levels:
         """The fraction of the maximum that is best for all of them."""
         return box_accuracy(np.concatenate(self.maps) / 255, self.boxes).tau
 
-    def values(self, tau: float) -> MapValues:
-        """Judge the maps, at a threshold that was chosen on others and at every one."""
+    def values(self, tau: float | None) -> MapValues:
+        """Judge the maps, at a threshold that was chosen on others, if there is one, and at every one."""
         maps = np.concatenate(self.maps)
-        ious = np.array(
-            [level_ious(one, [int(tau * one.max())], own, True)[0] for one, own in zip(maps, self.boxes, strict=True)]
-        )
+        ious = [
+            level_ious(one, [int(tau * one.max())], own, True)[0]
+            for one, own in zip(maps if tau is not None else (), self.boxes, strict=tau is not None)
+        ]
         pairs = [tight_and_loose(one) for one in maps]
         half_open = [own + np.array([0, 0, 1, 1]) for own in self.boxes]
         loose, tight = (best_ious([pair[place] for pair in pairs], half_open) >= CORRECT for place in (0, 1))
         return MapValues(
-            np.mean([ious >= delta for delta in DELTAS], 0),
+            None if tau is None else np.mean([np.array(ious) >= delta for delta in DELTAS], 0),
             box_accuracy(maps / 255, self.boxes).best,
             pixel_average_precision(maps, np.concatenate(self.truth)),
             loose,
@@ -75,13 +81,18 @@ class Levels:
             *self.met(half_open),
         )
 
-    def met(self, boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """[cases, IOUS] how many true boxes are met by some of a map's three, and how many of these meet none."""
+    def met(self, boxes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[Guess], list[np.ndarray]]:
+        """[cases, IOUS] how many true boxes are met by some of a map's three, and how many of these meet none.
+
+        Followed by these, and the true boxes.
+        """
         hits, false = (np.zeros((len(boxes), len(IOUS))) for _ in range(2))
+        every: list[Guess] = []
         for case, (one, own) in enumerate(zip(np.concatenate(self.maps), boxes, strict=True)):
             guesses = guesses_of(one.astype(float), case)
+            every += guesses
             ious = np.array([box_iou(guess.box_xyxy, own) for guess in guesses]).reshape(len(guesses), len(own))
             for place, threshold in enumerate(IOUS):
                 hits[case, place] = (ious > threshold).any(0).sum()
                 false[case, place] = (~(ious > threshold).any(1)).sum()
-        return hits, false
+        return hits, false, every, boxes

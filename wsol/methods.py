@@ -3,7 +3,7 @@
 To add one, write a function that takes a Subject and gives a Localiser (wsol/localiser.py), and add it to METHODS.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from maps.plan import Plan
+from maps.prepare import TRAINING_IMAGES
 from models.heads import HEADS
 from utils.tables import SHARE, Chosen, Entry, Option, Table
 from wsol.linear_boxes import best_ridge, centre_box, descended, mean_box
@@ -24,6 +25,7 @@ from wsol.localiser import (
     cam_maps,
     class_maps,
     constant,
+    difference_maps,
     gradcam_maps,
     grey,
     mining_maps,
@@ -31,13 +33,20 @@ from wsol.localiser import (
 )
 from wsol.mining.train import STEPS, Mining
 from wsol.overfeat import overfeat
+from wsol.stored_maps import Maps as Rows
 from wsol.windows import classified
 
 Predict = Callable[[np.ndarray], np.ndarray]
-FITS: dict[str, Callable[[np.ndarray, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
+FITS: dict[str, Callable[[Rows, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
 
 CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
-FIT = {"fit": Option("ridge", tuple(FITS), slow=("sgd",))}
+FIT = {
+    "fit": Option("ridge", tuple(FITS), slow=("sgd",)),
+    "images": Option(TRAINING_IMAGES, low=0, high=1_000_000_000),  # 0: all
+}
+CHANNELS = ("max", "mean")
+DIFFERENCES = {"aggregate": Option("mean", CHANNELS), "cell": Option(8, low=1, high=1024), **FIT}
+BY_CLASS, BY_FEATURES = ({"aggregate": Option(own, CHANNELS), **FIT} for own in ("mean", "max"))
 FIFTH = ("@0.2",)  # as Zhou et al. cut CAM off
 MINED = {
     "steps": Option(STEPS, low=1, high=20),
@@ -45,6 +54,15 @@ MINED = {
     "aggregate": Option("off", ("off", "bilinear", "deconv")),
     "erase": Option("on", ("on", "off")),
     "epochs": Option(2, low=1, high=1000),
+    "lr": Option(1e-4, low=1e-9, high=10.0),
+    "batch_size": Option(32, low=1, high=4096),
+    "erased": Option(0.125, low=0.0, high=1.0),
+    "weight": Option(0.5, low=0.0, high=1000.0),
+    "layers": Option("all", ("all", "maps", "logits")),
+    "new_epochs": Option(0, low=0, high=1000),  # of aggregation; 0: as many as epochs
+    "whole_epochs": Option(0, low=0, high=1000),
+    "whole_lr": Option(0.0, low=0.0, high=10.0),
+    "images": FIT["images"],
     SHARE: CUT[SHARE],
 }
 
@@ -73,6 +91,9 @@ class Method(Entry):
         named: it is not among all, only had by name.
         baseline: it is always there, asked for or not.
         also: options with which it is among all once more.
+        boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
+        blind: it asks for no class, so boxes of classes that the network does not know can be found too.
+        traced: a picture of the way from an image to its box is drawn.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
@@ -82,6 +103,9 @@ class Method(Entry):
     named: bool = False
     baseline: bool = False
     also: tuple[str, ...] = ()
+    boxed: bool = True
+    blind: bool = False
+    traced: bool = False
     obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
 
 
@@ -106,9 +130,16 @@ def no_mining(plan: Plan, options: Mapping[str, Any]) -> str | None:
     return None if plan.explain is None else "learns the classes of the images, where --explain asks for another"
 
 
-def regressed(maps_of: Callable[[Subject], Maps], subject: Subject, fit: str = "ridge") -> Localiser:
+def regressed(maps_of: Callable[[Subject], Maps], subject: Subject, fit: str = "ridge", **images: int) -> Localiser:
     """A linear function of maps, fitted in one of FITS's ways."""
-    return by_regression(maps_of, FITS[fit], subject)
+    return by_regression(maps_of, FITS[fit], subject, **images)
+
+
+def sensed(
+    maps_of: Callable[[Any], Callable[[Subject], Maps]], subject: Subject, aggregate: str, **fit: Any
+) -> Localiser:
+    """A linear function of the gradient by the pixels, whose channels are made one."""
+    return regressed(maps_of(aggregate), subject, **fit)
 
 
 def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float | None = None) -> Localiser:
@@ -116,10 +147,15 @@ def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float |
     return by_threshold(maps_of, share, subject)
 
 
-def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, **options: Any) -> Localiser:
+def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, images: int, **options: Any) -> Localiser:
     """The box around what is high in mined maps."""
-    maps_of = mining_maps(Mining(erase=erase == "on", **options), None if aggregate == "off" else aggregate)
+    maps_of = mining_maps(Mining(erase=erase == "on", **options), None if aggregate == "off" else aggregate, images)
     return by_threshold(maps_of, share, subject)
+
+
+def differences(subject: Subject, aggregate: str, cell: int, **fit: Any) -> Localiser:
+    """A linear function of what small changes of the image change in the class's logit, without a gradient."""
+    return regressed(difference_maps(cell, aggregate), subject, **fit)
 
 
 METHODS = Table(
@@ -129,17 +165,47 @@ METHODS = Table(
         Method("centre-box", "the best box in the middle", partial(constant, centre_box), network=False, baseline=True),
         Method("mean-box", "the mean of the training boxes", partial(constant, mean_box), network=False, baseline=True),
         Method("pixels", "linear in the image's pixels", partial(regressed, grey), network=False, baseline=True),
-        Method("sensitivity", "linear in the class's gradient", partial(regressed, class_maps), options=FIT),
-        Method("attention", "linear in the features' gradient", partial(regressed, attention_maps), options=FIT),
+        Method(
+            "sensitivity", "linear in the class's gradient", partial(sensed, class_maps), traced=True, options=BY_CLASS
+        ),
+        Method(
+            "attention",
+            "linear in the features' gradient",
+            partial(sensed, attention_maps),
+            blind=True,
+            traced=True,
+            options=BY_FEATURES,
+        ),
+        Method(
+            "differences",
+            "linear in finite differences, of any function",
+            differences,
+            named=True,
+            traced=True,
+            options=DIFFERENCES,
+        ),
         Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
         Method("cam", "CAM, cut off", partial(cut_off, cam_maps), obstacle=no_class_maps, also=FIFTH, options=CUT),
         Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
-        Method("windows", "sliding windows, merged", classified, named=True, obstacle=no_cut, options=WINDOWS),
+        Method(
+            "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=WINDOWS
+        ),
         Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
         Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED),
     ),
 )
 BASELINES = tuple(name for name, own in METHODS.items() if own.baseline)
+
+
+def wants_boxes(chosen: Chosen[Method]) -> bool:
+    """Whether a method with its options learns from the boxes of training images."""
+    return chosen.entry.boxed and chosen.options.get(SHARE) is None
+
+
+def all_blind(names: Sequence[str]) -> bool:
+    """Whether none of some methods, with their options, asks for a class."""
+    chosen = [METHODS.choose(name).entry for name in names if name != "all"]
+    return len(chosen) == len(names) > 0 and all(own.blind or not own.network for own in chosen)
 
 
 def localiser(chosen: Chosen[Method], subject: Subject) -> Localiser:

@@ -1,18 +1,17 @@
 """What units, concepts and objects a classifier of pooled features leans on (arXiv 1512.04150, §4.2 and 4.3)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.svm import LinearSVC
 from torch import nn
 
-from maps.overlap import box_mask
 from utils.errors import UserError
-from wsol.deep_features import C, unit
+from wsol.svm import C, unit
 
-UNITS, OBJECTS, SHARE = 3, 6, 0.2
+UNITS, SHARE, HALF = 3, 0.2, 0.5
 SETTLED = 0.01  # share of new negatives below which mining ends
 
 
@@ -38,7 +37,13 @@ class Concept:
 
 
 def learn_concept(
-    features: np.ndarray, tagged: np.ndarray, name: str = "concept", *, rounds: int = 10, seed: int = 0
+    features: np.ndarray,
+    tagged: np.ndarray,
+    name: str = "concept",
+    *,
+    apart: np.ndarray | None = None,
+    rounds: int = 10,
+    seed: int = 0,
 ) -> Concept:
     """A detector of what images with a tag have in common, against the hardest of all others.
 
@@ -49,13 +54,15 @@ def learn_concept(
         features: [N, D] pooled features.
         tagged: [N] bool.
         name: of the tag, for messages.
+        apart: [N] bool: images that are neither positives nor negatives.
 
     Raises:
         UserError: no image has the tag, or all have.
     """
-    positive, others = np.flatnonzero(tagged), np.flatnonzero(~tagged)
+    positive = np.flatnonzero(tagged)
+    others = np.flatnonzero(~tagged if apart is None else ~(tagged | apart))
     if not len(positive) or not len(others):
-        what = "no image has the tag" if not len(positive) else "every image has the tag"
+        what = "no image has the tag" if not len(positive) else "no image is without the tag or its words"
         raise UserError(what, where=name, hint="choose another tag")
     negative = np.random.default_rng(seed).choice(others, min(len(positive), len(others)), replace=False)
     for _ in range(rounds):
@@ -75,22 +82,48 @@ def fit(features: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> Con
     return Concept(svm.coef_[0], float(svm.intercept_[0]))
 
 
-def informative_objects(
-    scenes: Iterable[tuple[int, np.ndarray, np.ndarray, Sequence[int]]], count: int = OBJECTS, share: float = SHARE
-) -> dict[int, list[tuple[int, float]]]:
-    """The objects that lie most under the maps of each scene class: (object, mean covered share), in falling order.
+@dataclass(frozen=True)
+class Informative:
+    """An object in the images of a scene class.
+
+    Attributes:
+        frequency: share of the scene's images that have it.
+        overlapping: share of the scene's images in which at least half of it lies in the map's high region.
+        covered: share of it that lies there, the mean over the images that have it.
+    """
+
+    name: int
+    frequency: float
+    overlapping: float
+    covered: float
+
+
+Seen = tuple[int, int, np.ndarray, int, np.ndarray]
+"""Scene class, number of the image, its map [H, W], an object in it, and the object's pixels [H, W] bool."""
+
+
+def informative_objects(seen: Iterable[Seen], share: float = SHARE) -> dict[int, list[Informative]]:
+    """Scene class → its objects, those first that overlap most often with the high region of its maps (figure 9).
 
     Args:
-        scenes: class of the image, its map [H, W], its boxes [n, 4] in pixels and what each box holds.
-        share: of a map's maximum, above which it covers.
+        share: of a map's range, above which it is high.
     """
+    images: dict[int, set[int]] = defaultdict(set)
     covered: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for label, one, boxes, objects in scenes:
-        region = one > share * one.max()
-        for box, name in zip(boxes, objects, strict=True):
-            mask = box_mask(box[None], *one.shape)
-            covered[label][name].append(float(region[mask].mean()) if mask.any() else 0.0)
-    return {
-        label: sorted(((name, float(np.mean(own))) for name, own in found.items()), key=lambda pair: -pair[1])[:count]
-        for label, found in covered.items()
+    for scene, image, one, name, pixels in seen:
+        images[scene].add(image)
+        region = one > one.min() + share * np.ptp(one)
+        covered[scene][name].append(float(region[pixels].mean()) if pixels.any() else 0.0)
+    found = {
+        scene: [
+            Informative(
+                name,
+                len(own) / len(images[scene]),
+                float((np.array(own) >= HALF).sum() / len(images[scene])),
+                float(np.mean(own)),
+            )
+            for name, own in objects.items()
+        ]
+        for scene, objects in covered.items()
     }
+    return {scene: sorted(own, key=lambda one: (-one.overlapping, one.name)) for scene, own in found.items()}

@@ -13,13 +13,16 @@ from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.text import as_markdown, as_terminal
 from wsol.compare import Comparison, Trial, compare
-from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, Row, Value, judge
-from wsol.methods import BASELINES, METHODS
+from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, SUBSET, Row, Value, judge
+from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
-from wsol.pictures import save_boxes, save_plot
+from wsol.pictures import save_boxes, save_examples, save_plot
+from wsol.pipeline_picture import Pipeline, save_pipeline
+from wsol.ranked import Published, Ranked, ranked_lists, ranked_table
 
 NOTHING = "–"
 DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
+BOUNDS = {"map50": "mAP50, class known", "auc": "AUC", "v2_best": "at best", "pixel_ap": "PxAP"}
 TITLES = {
     "corloc": "CorLoc",
     "gt_known": "IoU ≥ 0.5, class known",
@@ -33,7 +36,7 @@ TITLES = {
 
 def compare_and_report(
     plan: Plan, names: Sequence[str], draws: int, command: str, folder: Path, *, published: Path | None,
-    figures: Path | None,
+    figures: Path | None, reference: Sequence[Published] = (),
 ) -> str:  # fmt: skip
     """Compare, write everything into the folder, and give the table for the terminal.
 
@@ -41,19 +44,25 @@ def compare_and_report(
         names: of METHODS, as `wanted` gives them.
         published: a Markdown file to write too, its plot beside it; no pictures of the data.
         figures: a further place for the JSON.
+        reference: published accuracies, whose false positives bound the ranked lists.
     """
     comparison = compare(plan, names)
-    rows = judge(comparison, draws)
-    numbers = json_text({"command": command, **about(comparison), "rows": list(map(asdict, rows))}, 1)
+    rows, lists = judge(comparison, draws), ranked_lists(comparison, reference)
+    shown = {"rows": list(map(asdict, rows)), "ranked": list(map(asdict, lists))}
+    numbers = json_text({"command": command, **about(comparison), **shown}, 1)
     for path in filter(None, (folder / "localisers.json", figures)):
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
+    write_text(folder / "classes.csv", as_csv(class_rows(rows)))
     save_boxes(comparison, folder / "boxes.jpg")
+    save_examples(comparison, folder)
+    for name, (pipeline, title) in first_traced(comparison).items():
+        save_pipeline(pipeline, title, folder / f"pipeline_{name}.png")
     for number, trial in enumerate(first_mined(comparison)):
         save_mining(trial.mined, folder / f"mining_{number + 1}.jpg")
     for page in filter(None, (folder / "localisers.md", published)):
         save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
-        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png"))
+        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists))
     told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
     return f"{heading(comparison)}\n\n{told}\n\npictures, plot and every box in {folder}"
 
@@ -67,6 +76,15 @@ def first_mined(comparison: Comparison) -> list[Trial]:
     return list(found.values())
 
 
+def first_traced(comparison: Comparison) -> dict[str, tuple[Pipeline, str]]:
+    """Method → what becomes of an image on its first network, and on which."""
+    return {
+        trial.method.partition(":")[0]: (trial.pipeline, f"{trial.method}, {trial.line}")
+        for trial in reversed(comparison.trials)
+        if trial.pipeline
+    }
+
+
 def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     """The methods that are asked for, after the baselines, asked for or not.
 
@@ -74,16 +92,36 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
     """
     asked = [name for name in names if name not in BASELINES]
+    if not plan.training and not plan.pool:
+        hint = "add `train:` to the data yaml, or explain another split"
+        raise UserError("no training images with boxes", where=plan.split.description.yaml, hint=hint)
     if asked == ["all"]:
         quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.named)]
         asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
+        asked = [name for name in asked if plan.training or not wants_boxes(METHODS.choose(name))]
     for name in asked:
-        if (what := stands(plan, name)) is not None:
-            raise UserError(f"{name} {what}", where=METHODS.flag, hint="leave it out, or change that")
-    if not plan.training:
-        hint = "add `train:` to the data yaml, or explain another split"
-        raise UserError("no training images with boxes", where=plan.split.description.yaml, hint=hint)
-    return [*BASELINES, *asked]
+        check(plan, name)
+    if not asked and not plan.training:
+        hint = "give a method with a fraction of the maximum, such as cam@0.2"
+        raise UserError("no training image has a box", where=plan.split.description.yaml, hint=hint)
+    return [*(BASELINES if plan.training else ()), *asked]
+
+
+def check(plan: Plan, name: str) -> None:
+    """Refuse a method that these networks or data cannot have.
+
+    Raises:
+        UserError: it cannot be had; says why.
+    """
+    yaml = plan.split.description.yaml
+    if plan.foreign and not all_blind([name]):
+        what = f"{name} asks for a class of the network, which has others than {yaml.name}"
+        raise UserError(what, where=METHODS.flag, hint="take a method that asks for none, such as attention")
+    if (why := stands(plan, name)) is not None:
+        raise UserError(f"{name} {why}", where=METHODS.flag, hint="leave it out, or change that")
+    if not plan.training and wants_boxes(METHODS.choose(name)):
+        what = f"{name} learns from boxes, and no training image of {yaml.name} has one"
+        raise UserError(what, where=METHODS.flag, hint="say where maps are cut off, as in cam@0.2 or mining@0.5")
 
 
 def stands(plan: Plan, name: str) -> str | None:
@@ -100,6 +138,7 @@ def about(comparison: Comparison) -> dict[str, object]:
         "split": split.name,
         "images": len(split.records),
         "cases": len(comparison.cases),
+        "imgsz": comparison.plan.files[0].imgsz,
         "training_images": len(comparison.plan.training),
     }
 
@@ -116,27 +155,38 @@ def heading(comparison: Comparison) -> str:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A line for each row, header first."""
+    subsets = dict.fromkeys(name for row in rows for name in row.values if name.startswith(f"{SUBSET}/"))
+    bounds = [name for name in BOUNDS if any(name in row.bounds for row in rows)]
     measures, apart = (
-        [name for name in names if any(name in row.values for row in rows)] for names in (TITLES, DIFFERENCES)
+        [name for name in names if any(name in row.values for row in rows)]
+        for names in (["corloc", *subsets, *list(TITLES)[1:]], DIFFERENCES)
     )
     header = [
         "method",
         "features",
-        *(TITLES[name] for name in measures),
-        "at best",
-        "PxAP",
+        *(title_of(name) for name in measures),
+        "lowest class",
+        *(BOUNDS[name] for name in bounds),
         *(DIFFERENCES[name] for name in apart),
         "no box",
         "ms",
         "passes",
         "MB",
     ]
-    return [header, *(cells(row, measures, apart) for row in rows)]
+    return [header, *(cells(row, measures, bounds, apart) for row in rows)]
+
+
+def title_of(measure: str) -> str:
+    """What a column is called."""
+    subset = measure.removeprefix(f"{SUBSET}/")
+    return TITLES[measure] if subset == measure else f"CorLoc, {subset}"
 
 
 def not_ahead(rows: Sequence[Row]) -> str:
     """Which rows do not beat what needs no trained network, by the interval of the paired difference."""
     lows = {f"{row.method} of {row.line}": row.values[AHEAD].low for row in rows if AHEAD in row.values}
+    if not lows:
+        return "There is none here."
     unknown = [name for name, low in lows.items() if np.isnan(low)]
     behind = [name for name, low in lows.items() if low <= 0]
     if len(unknown) == len(lows):
@@ -144,11 +194,12 @@ def not_ahead(rows: Sequence[Row]) -> str:
     return verdict("ahead of", "it", behind, unknown, above=len(lows) > len(behind) + len(unknown))
 
 
-def cells(row: Row, measures: Sequence[str], apart: Sequence[str]) -> list[str]:
+def cells(row: Row, measures: Sequence[str], bounds: Sequence[str], apart: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
     values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
-    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in ("v2_best", "pixel_ap")]
+    values += [f"{row.lowest[1]:.3f} ({row.lowest[0]})" if row.lowest else NOTHING]
+    values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in bounds]
     differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
@@ -161,14 +212,16 @@ def told(value: Value, digits: str = ".3f") -> str:
     return mean if np.isnan(value.low) else f"{mean} [{value.low:{digits}}, {value.high:{digits}}]"
 
 
-def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str) -> str:
+def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str, lists: Sequence[Ranked] = ()) -> str:
     """The report for a repository."""
     over_cam = "*over CAM*: fraction of right boxes minus CAM's on the same networks, case by case. "
     compared = any(OVER_CAM in row.values for row in rows)
     note = (over_cam if compared else "") + (
-        "*at best*: MaxBoxAccV2 with the threshold that is best on these images. *no box*: maps with nothing in them, "
-        "which count as wrong. *ms*: for one image with its class known; *passes*: over a plain forward pass; *MB*: of "
-        "tensors at once."
+        "*lowest class*: CorLoc of the class with the fewest right boxes; classes.csv has all. *mAP50, class known*: "
+        "one box in each image of a class, ranked by the network's probability. *AUC*: of a "
+        "classifier that has learnt on, over all images. *at best*: MaxBoxAccV2 with the "
+        "threshold that is best on these images. *no box*: maps with nothing in them, which count as wrong. *ms*: for "
+        "one image with its class known; *passes*: over a plain forward pass; *MB*: of tensors at once."
     )
     parts = [
         f"Made by `{command}`.",
@@ -183,7 +236,19 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
     if found := findings_table(rows):
         parts += ["**Acc–AFP**: fraction of the true boxes found by three boxes a map – false boxes for each true one.",
                   as_markdown(found)]  # fmt: skip
+    if lists:
+        parts += ["Ranked lists up to the false positives of the reference, accuracy-false positives:",
+                  as_markdown(ranked_table(lists))]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def class_rows(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
+    """A row for each class of each method: for any number of classes."""
+    return [
+        {"method": row.method, "line": row.line, "class": name, **asdict(own)}
+        for row in rows
+        for name, own in row.classes.items()
+    ]
 
 
 def corloc_table(rows: Sequence[Row]) -> list[list[str]]:

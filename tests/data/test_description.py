@@ -12,7 +12,7 @@ from data.formats import FORMATS
 from data.records import Problem, Split, make_record
 from utils.errors import UserError
 
-FETCHED = ("coco", "chestxray", "imagenet", "voc", "voc_segmentation")
+FETCHED = ("coco", "coco_captions", "chestxray", "cub", "imagenet", "voc", "voc_segmentation", "written")
 
 
 def describe(folder: Path, **changes: object) -> Description:
@@ -21,15 +21,16 @@ def describe(folder: Path, **changes: object) -> Description:
 
 def test_what_the_formats_are_for() -> None:
     single = {name for name, format_ in FORMATS.items() if format_.single_label}
-    assert single == {"folder", "cifar", "tiny_imagenet", "coco_labels"}
+    assert single == {"folder", "folder_boxes", "cifar", "cub", "tiny_imagenet", "synsets", "coco_labels", "dmri"}
     assert {name for name, format_ in FORMATS.items() if not format_.boxed} == {
         "folder",
         "cifar",
+        "coco_captions",
         "coco_labels",
         "masks",
     }
     unnamed = {name for name, format_ in FORMATS.items() if format_.names is None}
-    assert unnamed == {"voc", "yolo", "coco_labels", "masks"}
+    assert unnamed == {"voc", "yolo", "coco_captions", "coco_labels", "masks", "dmri"}
 
 
 def test_the_description_says_it(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from models.backbone import Backbone, scaled
 from models.backbones import BACKBONES, make_backbone
 from models.cnn6 import CNN6
 from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from models.torchvision_backbones import names_in_torchvision
+from models.weights_files import read_weights
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
 from utils.config import Recipe
@@ -20,12 +22,19 @@ PARAMETERS = {
     "cnn6": 2_960_640,
     "resnet50": 25_557_032 - 2_049_000,
     "vgg16": 14_714_688,
+    "vgg16_gap": 14_714_688,
     "alexnet": 2_469_696,
+    "alexnet_star": 2_469_696 + (256 + 512) * 512 * 9 + 2 * 512,
+    "alexnet_bn": 2_469_696 + 2 * (64 + 192 + 384 + 256 + 256),
     "googlenet": 3_273_920,
     "inception_v3": 8_965_856,
     "lenet5": 456 + 2_416 + 48_120,
     "monster": 1_246_016,
     "nin": 60_928 + 460_992 + 331_968 + 4 * 37_056,
+    "nin_imagenet": (3 * 121 * 96 + 2 * 96**2 + 3 * 96)
+    + (96 * 25 * 256 + 2 * 256**2 + 3 * 256)
+    + (256 * 9 * 384 + 2 * 384**2 + 3 * 384)
+    + (384 * 9 * 1024 + 1024**2 + 2 * 1024),
 }
 SMALL = {"darknet53": 0.125, "cnn6": 0.125}
 
@@ -178,7 +187,15 @@ def test_detector_refuses_a_backbone_without_taps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "imgsz", "side"), [("alexnet", 224, 13), ("googlenet", 224, 14), ("inception_v3", 256, 14)]
+    ("name", "imgsz", "side"),
+    [
+        ("alexnet", 224, 13),
+        ("alexnet_star", 224, 11),
+        ("vgg16_gap", 224, 14),
+        ("googlenet", 224, 14),
+        ("inception_v3", 256, 14),
+        ("nin_imagenet", 224, 6),
+    ],
 )
 def test_networks_for_class_activation_maps(name: str, imgsz: int, side: int) -> None:
     with torch.device("meta"):
@@ -226,3 +243,22 @@ def test_no_file_of_torchvision(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "x.pth")
     with pytest.raises(UserError, match="no other library has cnn6"):
         reuse_backbone(make_backbone("cnn6", 0.125), tmp_path / "x.pth", Recipe(backbone="cnn6", width=0.125))
+
+
+def test_vgg16_gap_is_vgg16_without_its_last_pool() -> None:
+    backbone, whole = make_backbone("vgg16_gap"), make_backbone("vgg16")
+    backbone.load_state_dict(whole.state_dict())
+    (own,), (pooled,) = backbone.at(images := torch.rand(1, 3, 64, 64), [13]), whole.at(images, [13])
+    assert torch.equal(nn.functional.max_pool2d(own, 2), pooled)
+    names = names_in_torchvision("vgg16_gap", backbone)
+    assert names == names_in_torchvision("vgg16", whole)
+
+
+def test_alexnet_star_begins_with_alexnet(tmp_path: Path) -> None:
+    peer = torchvision.models.alexnet(weights=None, num_classes=1)
+    torch.save(light(peer.state_dict()), tmp_path / "alexnet.pth")
+    model = read_weights(tmp_path / "alexnet.pth", "alexnet_star")["model"]
+    own = make_backbone("alexnet_star").state_dict()
+    theirs = dict(zip(own, peer.features.state_dict().values(), strict=False))
+    assert list(model) == list(theirs) == [key for key in own if int(key.split(".")[1]) < 5]
+    assert all(torch.equal(model[key], theirs[key]) for key in theirs)

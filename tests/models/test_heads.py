@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from models.heads import HEADS, ClassifierHead, Shape, make_head
@@ -7,6 +8,7 @@ from models.plan import head_macs, parameter_count
 from utils.errors import UserError
 
 CLASSES = 20
+HEAD_OF = {"alexnet": "alexnet_fc", "vgg16": "vgg_fc"}
 # Counted by hand: weights and biases of each layer in turn, BatchNorm twice its channels.
 PARAMETERS = [
     ("author", (256, 32, 32), 1, 256 * 128 * 9 + 128 + 256 + 3200 * 20 + 20),
@@ -14,6 +16,7 @@ PARAMETERS = [
     ("gap", (256, 32, 32), 1, 256 * 20 + 20),
     ("gmp1024", (256, 32, 32), 1, 256 * 1024 * 9 + 1024 + 1024 * 20 + 20),
     ("marquez", (8, 4, 4), 1, 128 * 512 + 512 + 512 * 256 + 256 + 256 * 20 + 20),
+    ("vgg_fc", (2, 7, 7), 1, 98 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 20 + 20),
     ("mlp_sr", (8, 9, 9), 1, 3 * (64 + 16) + 3 * (32 * 32 + 32 + 64) + 32 * 20 + 20),
     ("1c2f", (16, 9, 9), 1, 16 * 32 * 9 + 64 + 32 * 128 + 128 + 128 * 20 + 20),
     ("1c2f", (256, 9, 9), 1, 256 * 128 * 9 + 256 + 128 * 128 + 128 + 128 * 20 + 20),
@@ -99,3 +102,20 @@ def test_macs_by_hand() -> None:
     assert head_macs(make_head("marquez", (8, 4, 4), CLASSES), (8, 4, 4)) == 128 * 512 + 512 * 256 + 256 * 20
     small = make_head("1c2f", (16, 9, 9), CLASSES)
     assert head_macs(small, (16, 9, 9)) == 32 * 5 * 5 * 16 * 9 + 32 * 128 + 128 * 20
+
+
+@pytest.mark.parametrize(("name", "shape"), [("alexnet", (256, 13, 13)), ("vgg16", (512, 7, 7))])
+def test_plain_networks_end_as_in_torchvision(name: str, shape: Shape) -> None:
+    with torch.device("meta"):
+        peer, head = getattr(torchvision.models, name)(num_classes=3), make_head(HEAD_OF[name], shape, 3)
+    pool = [peer.features[12]] if name == "alexnet" else []  # of which the backbone `alexnet` has none
+    steps = [*pool, peer.avgpool, nn.Flatten(), *peer.classifier]
+    if isinstance(steps[-2], nn.Dropout):  # VGG's dropouts stand behind its layers
+        steps = [step for step in steps if not isinstance(step, nn.Dropout)]
+        head = nn.Sequential(*[step for step in head if not isinstance(step, nn.Dropout)])
+    assert list(map(type, head)) == list(map(type, steps))
+    assert [own.shape for own in head.state_dict().values()] == [
+        own.shape for own in nn.Sequential(*steps).state_dict().values()
+    ]
+    assert head(torch.empty(2, *shape, device="meta")).shape == (2, 3)
+    assert head[: len(pool) + 1](torch.empty(2, *shape, device="meta")).shape[2:] == peer.avgpool.output_size

@@ -14,7 +14,7 @@ from PIL import Image
 import train
 from studies import compare
 from studies.compare_page import LOSS, curve_of
-from studies.compared import backbones
+from studies.compared import backbones, cells
 from utils.errors import UserError
 from utils.recipes import load_recipe, save_recipe
 from utils.runs import FINISHED
@@ -72,6 +72,11 @@ def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
     told = {name: backbones({"judged_by": name, "pretrain": {"cl3": [stage]}}) for name in ("auc", "accuracy")}
     assert told["auc"] == "cl3 AUC 0.800 [0.700, 0.900]"
     assert told["accuracy"].startswith("cl3 top-1 0.100")
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    assert cells(["/a/x.yaml", "/a/y.yaml", None]) == ["x.yaml", "y.yaml", "–"]
+    assert cells(["/a/x.yaml", "/b/x.yaml"]) == ["/a/x.yaml", "/b/x.yaml"]
 
 
 def test_curves_begin_anew_with_each_stage(tmp_path: Path) -> None:

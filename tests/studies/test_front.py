@@ -89,7 +89,7 @@ def test_ships_in_half_precision(run: Path, script: Script, tmp_path: Path) -> N
     assert set(files) == {"small_cl1", "small_detector"}
     assert all(own.default for own in files.values())
     assert files["small_detector"].figures == {"map": 0.1, "map50": 0.25}
-    assert 0 <= files["small_cl1"].figures["AUC"] <= 1
+    assert 0 <= files["small_cl1"].figures["top-1"] <= 1
     whole = checkpoint.load_tensors(run / "weights" / "best.pt")
     for name, tensor in checkpoint.load_tensors(tmp_path / "small_detector.pt")["model"].items():
         assert tensor.dtype == (

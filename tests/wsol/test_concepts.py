@@ -3,11 +3,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIGITS, Script, Writer
+from conftest import Script, Writer, write_yaml
 from PIL import Image
 
+from data import written as written_words
 from utils.errors import UserError
 from wsol import concepts
+
+
+@pytest.fixture
+def captioned(tmp_path: Path) -> Path:
+    """Twelve pictures: a bright square is called a moon; a caption with half of the phrase is neither."""
+    draw, images, captions = np.random.default_rng(0), [], []
+    for number in range(12):
+        pixels = draw.integers(0, 60, (32, 32, 3), np.uint8)
+        text = ("A bright moon.", "A dark wood", "A moon over the sea")[number % 3]
+        if number % 3 == 0:
+            pixels[8:24, 8:24] = 255
+        Image.fromarray(pixels).save(tmp_path / f"{number:012d}.jpg")
+        images.append({"id": number, "file_name": f"{number:012d}.jpg"})
+        captions.append({"image_id": number, "id": number, "caption": text})
+    (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": captions}))
+    keys = {"path": str(tmp_path), "format": "coco_captions", "train": "captions.json", "val": None}
+    return write_yaml(tmp_path / "d.yaml", **keys, test="captions.json", names=["bright moon", "owl"])
 
 
 def test_tags_of_boxes(
@@ -16,22 +34,46 @@ def test_tags_of_boxes(
     files = ("--json", tmp_path / "concepts.json", "--pictures", tmp_path / "page.jpg")
     script(concepts, "--weights", written("cl6", head="gap"), "--data", scenes_yaml, "--tags", "3", "5", *files)
     content = json.loads((tmp_path / "concepts.json").read_text())
-    assert [own["tag"] for own in content["concepts"]] == ["3", "5"]
+    assert [own["concept"] for own in content["concepts"]] == ["3", "5"]
     assert all(0 < own["precision"] <= 1 and own["training"] for own in content["concepts"])
-    assert set(content["units"]) == set(DIGITS)
-    assert all(0 <= share <= 1 for own in content["objects"].values() for share in own.values())
+    assert all(0 < own["covered"] < 0.5 and 0 <= own["pointed"] <= 1 for own in content["concepts"])
     assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
-    assert "under the map of the class" in capsys.readouterr().out
+    assert "pointed" in capsys.readouterr().out
 
 
 def test_tags_of_images(script: Script, written: Writer, corners_yaml: Path, tmp_path: Path) -> None:
-    """A bright corner is found in features of random weights; without boxes nothing lies under a map."""
+    """A bright corner is found in features of random weights; without boxes nothing is said of places."""
     file = written("cl6", data=corners_yaml, imgsz=32, head="gap")
     script(concepts, "--weights", file, "--data", corners_yaml, "--json", tmp_path / "concepts.json")
     content = json.loads((tmp_path / "concepts.json").read_text())
-    assert [own["tag"] for own in content["concepts"]] == ["nw", "ne", "sw", "se"]
-    assert "objects" not in content
+    assert [own["concept"] for own in content["concepts"]] == ["nw", "ne", "sw", "se"]
+    assert {own["boxes"] for own in content["concepts"]} == {None}
     assert np.mean([own["precision"] - own["chance"] for own in content["concepts"]]) > 0
+
+
+def test_phrases_of_captions(
+    script: Script, written: Writer, captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written("cl6", data=captioned, imgsz=32, head="gap")
+    script(concepts, "--weights", file, "--data", captioned, "--json", tmp_path / "concepts.json")
+    assert "not learned, because no training image has it, or all have: owl" in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "concepts.json").read_text())["concepts"]
+    assert (found["concept"], found["training"], found["related"], found["held_out"]) == ("bright moon", 4, 4, 4)
+    assert found["precision"] > 0.99
+    (tmp_path / f"{3:012d}.jpg").unlink()
+    with pytest.raises(UserError, match=r"captions of 1 pictures that do not exist, such as .*3\.jpg"):
+        script(concepts, "--weights", file, "--data", captioned)
+
+
+def test_printed_words(script: Script, written: Writer, tmp_path: Path) -> None:
+    written_words.write(tmp_path / "words", texts=6, others=6)
+    keys = {"path": str(tmp_path / "words"), "format": "folder_boxes", "train": "train", "val": None, "names": None}
+    data = write_yaml(tmp_path / "words.yaml", **keys, test="test")
+    file, more = written("cl6", data=data, head="gap"), ("--tags", "text", "--json", tmp_path / "a.json")
+    script(concepts, "--weights", file, "--data", data, *more)
+    (found,) = json.loads((tmp_path / "a.json").read_text())["concepts"]
+    assert (found["training"], found["held_out"]) == (6, 2)
+    assert 0 < found["covered"] < 0.4
 
 
 def test_wrong_tags(script: Script, written: Writer, scenes_yaml: Path) -> None:

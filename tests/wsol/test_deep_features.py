@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Script, Writer
-from sklearn.svm import LinearSVC
+from PIL import Image
 
 from data.description import load_description
 from data.formats import read_split
@@ -14,27 +14,15 @@ from maps.cases import Cases
 from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
-from utils.errors import UserError
 from wsol import deep_features
-from wsol.deep_features import cropped, feature_maps, fit_svm, svm_maps, unit
+from wsol.deep_features import GUESSED, KINDS, KNOWN, cropped, svm_maps
+from wsol.features import feature_maps
+from wsol.svm import PENALTIES, fit_svm
 
 
 @pytest.fixture
 def plan(written: Writer, scenes_yaml: Path) -> Plan:
     return prepare(read_backbones([written("cl6", head="gap")]), read_split(load_description(scenes_yaml), "test"))
-
-
-@pytest.mark.parametrize("classes", [2, 4])
-def test_decisions_are_scikit_learns(classes: int) -> None:
-    draw = np.random.default_rng(0)
-    labels = np.arange(60) % classes + 3
-    features = draw.normal(size=(60, 8)) + labels[:, None] * np.eye(8)[labels % 8]
-    own, theirs = fit_svm(features, labels), LinearSVC(C=1.0).fit(unit(features), labels)
-    np.testing.assert_array_equal(own.predict(features), theirs.predict(unit(features)))
-    if classes > 2:
-        np.testing.assert_allclose(own.scores(features), theirs.decision_function(unit(features)), atol=1e-9)
-    with pytest.raises(UserError, match="one class"):
-        fit_svm(features, np.zeros(60))
 
 
 def test_maps_add_up_to_the_score(plan: Plan) -> None:
@@ -65,10 +53,12 @@ def test_command(
     script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
-    script(deep_features, "--weights", *files, "--data", scenes_yaml, "--json", tmp_path / "crops.json")
+    more = ("--penalty", 1, "--json", tmp_path / "crops.json", "--pictures", tmp_path / "page.jpg")
+    script(deep_features, "--weights", *files, "--data", scenes_yaml, *more)
     rows = json.loads((tmp_path / "crops.json").read_text())["rows"]
     assert [row["line"] for row in rows] == ["cl6", "e2e"]
-    assert all(0 <= row[kind] <= 1 for row in rows for kind in deep_features.KINDS)
+    assert all(0 <= row[kind] <= 1 for row in rows for kind in (*KINDS, KNOWN, GUESSED))
+    assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
     assert "crop by map" in capsys.readouterr().out
 
 
@@ -78,4 +68,5 @@ def test_class_folders_have_no_boxes_to_crop_to(
     file = written("cl6", data=corners_yaml, head="gap")
     script(deep_features, "--weights", file, "--data", corners_yaml, "--json", tmp_path / "crops.json")
     row = json.loads((tmp_path / "crops.json").read_text())["rows"][0]
-    assert {"whole image", "crop by map"} == set(row) - {"line", "seed"}
+    assert {"whole image", "crop by map"} == set(row) - {"line", "seed", "penalties"}
+    assert set(row["penalties"].values()) <= set(PENALTIES)

@@ -1,7 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
+from utils.errors import UserError
 from wsol.linear_boxes import (
     PENALTIES,
     best_ridge,
@@ -14,6 +17,7 @@ from wsol.linear_boxes import (
     ridge,
     ridges,
 )
+from wsol.stored_maps import stored
 
 
 def known(count: int, pixels: int, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,6 +35,26 @@ def test_ridge_is_scikit_learns(count: int, pixels: int) -> None:
     own, theirs = ridge(maps, boxes, 3.0), Ridge(3.0).fit(maps, boxes)
     np.testing.assert_allclose(own.weights, theirs.coef_.T, atol=1e-8)
     np.testing.assert_allclose(own.intercept, theirs.intercept_, atol=1e-8)
+
+
+@pytest.mark.parametrize(("count", "pixels"), [(40, 90), (90, 40)])
+def test_maps_in_a_file_give_the_same(count: int, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows at a time, in batches of another size, in any order."""
+    maps, boxes, _ = known(count, pixels, 0.1)
+    maps = maps.astype(np.float32)
+    monkeypatch.setattr("wsol.stored_maps.BLOCK", 7 * 8 * pixels)
+    with stored((maps[start : start + 13], boxes[start : start + 13]) for start in range(0, count, 13)) as (file, own):
+        assert file.shape == maps.shape
+        np.testing.assert_array_equal(own, boxes)
+        np.testing.assert_array_equal(file[np.array([5, 0, 39])], maps[[5, 0, 39]])
+        for fit in (best_ridge, partial(descended, iterations=50)):
+            np.testing.assert_allclose(fit(file, own).weights, fit(maps, boxes).weights, rtol=1e-7, atol=1e-9)
+
+
+def test_more_than_the_closed_form_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsol.linear_boxes.EQUATIONS", 30)
+    with pytest.raises(UserError, match=r"--method: 40 maps of 50 pixels are too many for the closed form — add :sgd"):
+        ridge(*known(40, 50)[:2], 1.0)
 
 
 def test_a_linear_rule_is_found_again() -> None:

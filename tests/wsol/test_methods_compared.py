@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Script, Writer
+from conftest import DIGITS, Script, Writer, write_yaml
 from PIL import Image
 
 import val
@@ -75,6 +75,34 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     assert "CorLoc by class:\n\n| method | features | 0 |" in text
     assert "![fraction of right boxes](table.png)" in text
     assert (tmp_path / "table.png").exists()
+
+
+def test_classes_that_no_network_was_trained_on(script: Script, written: Writer, scenes: Path, tmp_path: Path) -> None:
+    """Attention asks for none: its boxes are judged on the classes of the data, and averaged over named subsets."""
+    names = DIGITS[::-1]
+    data = write_yaml(tmp_path / "new.yaml", path=str(scenes), names=names, subsets={"two": names[:2]})
+    flags = ["--data", data, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
+    weights = ["--weights", written("cl6", head="gap")]
+    script(val, "--localise", "--method", "attention:mean", "attention:images=5", *weights, *flags)
+    folder = tmp_path / "val" / "exp"
+    rows = json.loads((folder / "localisers.json").read_text())["rows"]
+    assert [row["method"] for row in rows][3::2] == ["attention:mean", "attention:images=5"]
+    assert set(rows[3]["classes"]) <= set(names)
+    one = rows[-1]
+    two = [one["classes"][name]["corloc"] for name in names[:2] if name in one["classes"]]
+    assert one["values"]["subset/two"]["mean"] == pytest.approx(np.mean(two))
+    assert 0 <= one["bounds"]["map50"] <= 1
+    assert "top1_error" not in one["values"]
+    listed = list(csv.DictReader((folder / "classes.csv").read_text().splitlines()))
+    assert len(listed) == sum(len(row["classes"]) for row in rows)
+    for name in ("examples_attention_mean.jpg", "examples_pixels.jpg", "pipeline_attention.png"):
+        assert np.asarray(Image.open(folder / name)).std() > 0
+    assert "CorLoc, two | " in (folder / "localisers.md").read_text()
+    with pytest.raises(UserError, match=r"classes .* are not those of"):
+        script(val, "--localise", "--method", "attention", "gradcam", *weights, *flags)
+    write_yaml(data, path=str(scenes), names=names, subsets={"two": ["new"]})
+    with pytest.raises(UserError, match=r"subsets: two.*new"):
+        script(val, "--localise", "--method", "attention", *weights, *flags)
 
 
 def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path) -> None:

@@ -150,6 +150,28 @@ def test_a_control_learns_as_long_without_erasing(scenes_yaml: Path) -> None:
     assert not torch.equal(erased[1].weights.weight, other[1].weights.weight)
 
 
+def test_layers_that_are_preserved_and_masks_in_bits(scenes_yaml: Path) -> None:
+    """The loss of all layers is the mean over them; a mask comes out of its bits as it went in."""
+    split = read_split(load_description(scenes_yaml), "train")
+    images = Images(split.records[:4], View("pictures", 64), 10)
+    before, after = (trains.frozen(ClassMaps(make_backbone("cnn6", 0.125), 10)) for _ in range(2))
+    batch = next(iter(trains.make_loader(images.dataset, trains.InOrder(4), 4, workers=0)))
+    mining = Mining(erased=0.25, batch_size=4)
+    kept = {
+        layers: float(trains.losses(after, before, batch, None, replace(mining, layers=layers), "cpu")["preservation"])
+        for layers in ("all", "maps", "logits")
+    }  # two maps and the logits
+    assert kept["all"] == pytest.approx((2 * kept["maps"] + kept["logits"]) / 3)
+    masks = trains.erase([before], images, mining, "cpu")
+    maps = before(batch.images)
+    shown = trains.masks_of(batch, 4, maps, masks)
+    rows, labels = batch.present.nonzero(as_tuple=True)
+    wanted = mined_by([before], batch.images[rows], labels).masks[-1]
+    assert torch.equal(shown[rows, labels], wanted)
+    assert not wanted.all()
+    assert sum(own.nbytes for own in masks.values()) == wanted.shape[1] * len(wanted)
+
+
 def test_no_step_is_no_mining() -> None:
     with pytest.raises(UserError, match="mining: 0 steps — give T = 1"):
         Mining(steps=0)
@@ -162,13 +184,19 @@ def test_new_layers_learn_before_the_rest(scenes_yaml: Path, monkeypatch: pytest
     learning: list[set[bool]] = []
     step = trains.train
 
+    phases: list[tuple[int, float]] = []
+
     def watched(own: ClassMaps, *rest: object) -> None:
+        mining = next(one for one in rest if isinstance(one, Mining))
+        phases.append((mining.epochs, mining.lr))
         learning.append({parameter.requires_grad for parameter in own.backbone.parameters()})
         step(own, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trains, "train", watched)
-    found = trains.aggregated(network, images, Mining(epochs=1, batch_size=4), "bilinear", "cpu")
+    mining = Mining(epochs=3, new_epochs=2, whole_epochs=1, whole_lr=1e-3, lr=1e-5, batch_size=4)
+    found = trains.aggregated(network, images, mining, "bilinear", "cpu")
     assert learning == [{False}, {True}]
+    assert phases == [(2, 1e-3), (1, 1e-3)]
     assert found(torch.rand(1, 3, 64, 64)).shape == (1, 10, 4, 4)
     with pytest.raises(UserError, match="CNN6 has no features at two resolutions"):
         ClassMaps(make_backbone("cnn6", 0.125), 4, "bilinear")

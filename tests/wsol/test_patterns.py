@@ -29,14 +29,28 @@ def test_a_planted_concept_is_found_among_many_others() -> None:
     assert int(own.weights.argmax()) == 7
     first_only = learn_concept(features, tagged, rounds=1)
     assert (scores[40:] > 0).sum() <= (first_only.scores(features)[40:] > 0).sum()
-    for wrong, what in ((np.zeros(5, bool), "no image"), (np.ones(5, bool), "every image")):
+    for wrong, what in ((np.zeros(5, bool), "no image"), (np.ones(5, bool), "no image is without")):
         with pytest.raises(UserError, match=what):
             learn_concept(features[:5], wrong)
 
 
 def test_objects_under_the_map() -> None:
-    one = np.zeros((10, 10))
+    """Of three images all have 7, which is covered in two; 8 is never covered; 9 half, in its only image."""
+    one, pixels = np.zeros((10, 10)), {name: np.zeros((10, 10), bool) for name in (7, 8, 9)}
     one[:5] = 1
-    boxes = np.array([[0, 0, 4, 4], [0, 6, 4, 9], [5, 3, 9, 7.0]])
-    found = informative_objects([(2, one, boxes, [7, 8, 9]), (2, one, boxes[:1], [7])])
-    assert found == {2: [(7, 1.0), (9, 0.5), (8, 0.0)]}
+    pixels[7][0:4, 0:4], pixels[8][6:9, 0:4], pixels[9][3:7, 5:9] = True, True, True
+    seen = [(2, image, one, 7, pixels[7]) for image in range(2)]
+    seen += [
+        (2, 2, -one, 7, pixels[7]),
+        (2, 1, one, 8, pixels[8]),
+        (2, 2, one, 9, pixels[9]),
+        (3, 4, one, 8, pixels[8]),
+    ]
+    found = informative_objects(seen)
+    third = pytest.approx(1 / 3)
+    assert [(own.name, own.frequency, own.overlapping, own.covered) for own in found[2]] == [
+        (7, 1.0, pytest.approx(2 / 3), pytest.approx(2 / 3)),
+        (9, third, third, 0.5),
+        (8, third, 0.0, 0.0),
+    ]
+    assert [(own.name, own.frequency) for own in found[3]] == [(8, 1.0)]

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from captum.attr import Saliency
@@ -7,7 +8,7 @@ from maps.kinds import Explained
 from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
-from wsol.sensitivity import attention_sensitivity, class_sensitivity
+from wsol.sensitivity import attention_sensitivity, class_sensitivity, finite_differences
 
 
 @pytest.fixture
@@ -55,3 +56,33 @@ def test_images_do_not_meet_each_other(network: Explained) -> None:
     together = attention_sensitivity(network, images)
     alone = torch.cat([attention_sensitivity(network, images[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_differences_of_a_smooth_function_are_its_gradient() -> None:
+    """Pixel by pixel; and of squares the mean of the gradient in them."""
+    torch.manual_seed(0)
+    smooth = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(4 * 16, 1)).double()
+    images = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+
+    def function(own: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return smooth(torch.from_numpy(own))[:, 0].numpy()
+
+    pixels = images.clone().requires_grad_()
+    [gradient] = torch.autograd.grad(smooth(pixels).sum(), pixels)
+    for aggregate, wanted in (("mean", gradient.abs().mean(1)), ("max", gradient.abs().amax(1))):
+        found = finite_differences(function, images.numpy(), step=1e-4, aggregate=aggregate)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found, wanted.numpy(), atol=1e-7)
+    coarse = finite_differences(function, images.numpy(), cell=4, step=1e-4)
+    np.testing.assert_allclose(coarse[:, 0, 0], gradient[:, :, :4, :4].mean((2, 3)).abs().mean(1), atol=1e-7)
+    np.testing.assert_allclose(coarse[:, 5, 5], gradient[:, :, 4:, 4:].mean((2, 3)).abs().mean(1), atol=1e-7)
+
+
+def test_any_function_will_do() -> None:
+    """A black box without weights, such as one that counts how many pixels are bright in one corner."""
+    images = np.full((1, 3, 8, 8), 0.5)
+    found = finite_differences(lambda own: (own[:, :, :4, :4] > 0.5).sum((1, 2, 3)), images, cell=2)
+    assert (found[0, :4, :4] > 0).all()
+    assert not found[0, 4:].any()
+    with pytest.raises(ValueError, match="for 1 images"):
+        finite_differences(lambda own: np.zeros(3), images, cell=8)

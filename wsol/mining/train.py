@@ -19,7 +19,9 @@ from wsol.mining.erasure import STEPS, Mined
 from wsol.mining.networks import ClassMaps, Upsampling, classification_loss, preservation_loss
 
 Preservation = Literal["none", "vanilla", "features"]
+Layers = Literal["all", "maps", "logits"]
 Masks = dict[tuple[int, int], np.ndarray]
+"""(image, class it has) → [h, ⌈w / 8⌉] uint8 bits, 0 where something was found: an eighth of the memory of bool."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Mining:
         erased: fraction of a batch that is erased, n/N.
         weight: of the preservation loss, λ.
         epochs: between two steps.
+        layers: what is preserved (K): the maps of the last two resolutions and their aggregation, the logits, or all.
+        new_epochs, whole_epochs: of aggregation, its new layers alone and then the whole network; 0 as between steps.
+        whole_lr: its rate; 0 as between two steps.
 
     Raises:
         UserError: no step.
@@ -48,6 +53,10 @@ class Mining:
     batch_size: int = 32
     lr: float = 1e-4
     seed: int = 0
+    layers: Layers = "all"
+    new_epochs: int = 0
+    whole_epochs: int = 0
+    whole_lr: float = 0.0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -108,10 +117,8 @@ def mined(networks: Sequence[ClassMaps], images: Tensor, labels: Tensor, *, raw:
     return found
 
 
-def erase(
-    networks: Sequence[ClassMaps], images: Images, mining: Mining, device: str
-) -> dict[tuple[int, int], np.ndarray]:
-    """(image, class it has) → [h, w] bool, False where something was found."""
+def erase(networks: Sequence[ClassMaps], images: Images, mining: Mining, device: str) -> Masks:
+    """What the networks so far found of each class that an image has."""
     masks: Masks = {}
     dataset = images.dataset
     loader = make_loader(dataset, InOrder(len(dataset)), mining.batch_size, workers=0)
@@ -121,24 +128,25 @@ def erase(
             own = slice(start, start + mining.batch_size)
             left = mined(networks, batch.images[rows[own]].to(device), labels[own].to(device)).masks[-1].numpy()
             keys = zip(batch.index[rows[own]].tolist(), labels[own].tolist(), strict=True)
-            masks |= dict(zip(keys, left, strict=True))
+            masks |= dict(zip(keys, np.packbits(left, axis=2), strict=True))
     return masks
 
 
 def aggregated(network: ClassMaps, images: Images, mining: Mining, upsampling: Upsampling, device: str) -> ClassMaps:
     """The network with its last two resolutions as one: first the new layers learn, then all of it (§2.3, §3.1).
 
-    Each takes as many epochs as there are between two steps of mining. Nothing is erased.
+    Each takes as many epochs as there are between two steps of mining, unless the settings say else. Nothing is erased.
 
     Raises:
         UserError: the backbone has no features at two resolutions.
     """
     seed_process(mining.seed)
     found = ClassMaps(copy.deepcopy(network.backbone), network.weights.out_channels, upsampling).to(device)
-    plain = replace(mining, keep="none")
+    plain = replace(mining, keep="none", lr=mining.whole_lr or mining.lr)
+    new, whole = (replace(plain, epochs=own or mining.epochs) for own in (mining.new_epochs, mining.whole_epochs))
     found.backbone.requires_grad_(False)
-    train(found, found, images, None, plain, device, 0)
-    train(found.requires_grad_(True), found, images, None, plain, device, 1)
+    train(found, found, images, None, new, device, 0)
+    train(found.requires_grad_(True), found, images, None, whole, device, 1)
     return frozen(found)
 
 
@@ -182,7 +190,8 @@ def losses(
             old = before.features(images[count:])
             wanted = [*old, before.logits(before.weights(old[-1]))]
         own = [*(part[count:] for part in features), logits[count:]]
-        found["preservation"] = mining.weight * preservation_loss(wanted, own)
+        part = {"all": slice(None), "maps": slice(-1), "logits": slice(-1, None)}[mining.layers]
+        found["preservation"] = mining.weight * preservation_loss(wanted[part], own[part])
     return found
 
 
@@ -191,5 +200,6 @@ def masks_of(batch: Batch, count: int, maps: Tensor, masks: Masks) -> Tensor:
     found = torch.ones_like(maps, dtype=torch.bool)
     for row, index in enumerate(batch.index[:count].tolist()):
         for label in batch.present[row].nonzero()[:, 0].tolist():
-            found[row, label] = torch.from_numpy(masks[index, label]).to(maps.device)
+            left = np.unpackbits(masks[index, label], axis=1, count=maps.shape[3]).astype(bool)
+            found[row, label] = torch.from_numpy(left).to(maps.device)
     return found

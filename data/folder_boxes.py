@@ -1,0 +1,90 @@
+"""Class folders with a csv of boxes: image, x1, y1, x2, y2 in pixels, half-open, in any order of the columns."""
+
+import csv
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data.folder import read_folder
+from data.parsing import check_box, numbers, read_text
+from data.records import Box, Description, Notice, Problem, Record, Split
+from utils.errors import UserError
+
+DEFAULT = "boxes.csv"
+CORNERS = ("x1", "y1", "x2", "y2")
+COLUMNS = ("image", *CORNERS)
+Rows = dict[str, list[tuple[list[str], str]]]
+"""Path of an image below the root → cells of its boxes, and file:line."""
+
+
+def read_folder_boxes(description: Description, split: str) -> Split:
+    """Read one split; images without a row have their class and no box.
+
+    Raises:
+        UserError: as for class folders; no csv, or one that names none of the images.
+    """
+    path = description.labels or description.root / DEFAULT
+    rows, own = rows_of(path), read_folder(description, split)
+    named = {name_below(record, description.root): record for record in own.records}
+    known = rows.keys() & named.keys()
+    if rows and own.records and not known:
+        what = f"none of its {len(rows)} images is in `{split}`, such as {next(iter(rows))[:80]}"
+        hint = f"name images from `path:` on, as in {next(iter(named))[:80]}"
+        raise UserError(what, where=path, hint=hint)
+    problems, records = list(own.problems), []
+    for name, record in named.items():
+        boxes = [box_of(cells, record.size_hw) for cells, _ in rows.get(name, ())]
+        places = [where for _, where in rows.get(name, ())]
+        hint = "correct the box; the image is kept for classification"
+        problems += [Problem(at, box, hint) for box, at in zip(boxes, places, strict=True) if isinstance(box, str)]
+        records.append(with_boxes(record, [box for box in boxes if isinstance(box, Box)]))
+    bare = [name for name in named if name not in rows]
+    notices = [*own.notices, Notice(f"images have no row in {path.name}", bare)] if bare else own.notices
+    return replace(own, records=records, problems=problems, notices=notices)
+
+
+def name_below(record: Record, root: Path) -> str:
+    """How the csv names an image."""
+    return record.image.relative_to(root).as_posix() if record.image.is_relative_to(root) else str(record.image)
+
+
+def rows_of(path: Path) -> Rows:
+    """The boxes in a csv.
+
+    Raises:
+        UserError: missing, no text, without the columns, or of rows that lack some.
+    """
+    try:
+        lines = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
+        header = lines.fieldnames or []
+        if missing := [name for name in COLUMNS if name not in header]:
+            what = f"no column {' and '.join(missing)}"
+            raise UserError(what, where=path, hint=f"begin it with the line {','.join(COLUMNS)}")
+        found: Rows = defaultdict(list)
+        for row in lines:
+            image = (row["image"] or "").replace("\\", "/").removeprefix("./")
+            found[image].append(([row[name] or "" for name in CORNERS], f"{path}:{lines.line_num}"))
+    except (OSError, ValueError, csv.Error) as error:
+        hint = "add it, or name it by `labels:` in the data yaml"
+        raise UserError(f"is no csv of boxes ({type(error).__name__})", where=path, hint=hint) from error
+    return dict(found)
+
+
+def box_of(cells: list[str], size_hw: tuple[int, int]) -> Box | str:
+    """The box in a row, or what is wrong with it."""
+    corners = numbers(cells)
+    return check_box(corners, size_hw) if corners else f"box of {cells} instead of four numbers"
+
+
+def with_boxes(record: Record, boxes: list[Box]) -> Record:
+    """The image with boxes of its class."""
+    assert record.classes is not None
+    return replace(
+        record,
+        boxes_xyxy=np.array([box[:4] for box in boxes], np.float32).reshape(-1, 4),
+        labels=np.repeat(record.classes, len(boxes)),
+        difficult=np.zeros(len(boxes), bool),
+        clipped=sum(box.clipped for box in boxes),
+    )

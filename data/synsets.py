@@ -1,0 +1,126 @@
+"""ImageNet with its boxes: pictures and Pascal VOC's XML files in a folder for each synset (image-net.org)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from data.images import readable
+from data.listing import Folders, is_folder
+from data.lists import split_images
+from data.parsing import class_index
+from data.records import EVERYTHING, Description, Notice, Problem, Record, Split, make_record
+from data.voc import parse_xml, read_annotation
+from utils.errors import UserError
+
+SYNSET = re.compile(r"n\d{8}")
+IMAGES = ("Data/CLS-LOC", "ILSVRC/Data/CLS-LOC", "")
+BOXES = ("Annotations/CLS-LOC", "ILSVRC/Annotations/CLS-LOC", "Annotation", "Annotations", "bbox")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Where pictures and XML files lie."""
+
+    images: Path
+    boxes: Path
+
+    @classmethod
+    def of(cls, description: Description) -> "Tree":
+        """What the yaml names, or the published places that are there."""
+        return cls(
+            description.images or first_folder(description.root, IMAGES),
+            description.labels or first_folder(description.root, BOXES),
+        )
+
+    def annotation(self, image: Path, folders: Folders) -> Path | None:
+        """The XML file of a picture: at the same place, or without the split's folder, or by its bare name."""
+        within = image.relative_to(self.images) if image.is_relative_to(self.images) else Path(image.name)
+        parts = within.with_suffix(".xml").parts
+        tails = (self.boxes.joinpath(*parts[start:]) for start in range(len(parts)))
+        return next((path for path in tails if path.name in folders.names(path.parent)), None)
+
+
+def first_folder(root: Path, places: tuple[str, ...]) -> Path:
+    """The first of some folders that is there, or else the root."""
+    return next((root / place for place in places if is_folder(root / place)), root)
+
+
+def read_synsets(description: Description, split: str) -> Split:
+    """Read one split: a folder of pictures below the images, a list as in ImageSets/CLS-LOC, or a share of all.
+
+    A picture's class is the synset whose folder it lies in, or else that of its first box. A picture without XML file
+    has no box. Where the yaml has `classes`, pictures of other synsets are left out.
+
+    Raises:
+        UserError: no such split, or a synset outside `names`.
+    """
+    tree = Tree.of(description)
+    own = tree.images / description.split(split)
+    listed = description if not is_folder(own) else replace(description, splits={split: (str(own),)})
+    images, notices = split_images(listed, split, tree.images)
+    owner = synset_classes(description)
+    problems: list[Problem] = []
+    folders, records, bare = Folders(), list[Record](), list[str]()
+    for image, size in zip(images, readable(images, problems), strict=True):
+        if size is None:
+            continue
+        annotation = tree.annotation(image, folders)
+        bare += [] if annotation else [image.name]
+        synset = synset_of(image, annotation)
+        if synset is None:
+            what = "is in no folder of a synset and has no box that names one"
+            problems.append(Problem(str(image), what, "put it into the folder of its synset"))
+        elif not description.classes or synset in owner:
+            records.append(record_of(image, size, synset, annotation, owner, problems))
+    notices += [Notice("pictures have no XML file, so no box", bare)] if bare else []
+    return Split(split, description, records, problems, notices)
+
+
+def synset_classes(description: Description) -> dict[str, int]:
+    """Synset → index of its class; the classes are synsets where the yaml joins none."""
+    if not description.classes:
+        return {name: index for index, name in enumerate(description.names)}
+    return {own: description.names.index(name) for name, synsets in description.classes.items() for own in synsets}
+
+
+def synset_of(image: Path, annotation: Path | None) -> str | None:
+    """The synset of a picture's folder, or of its first box."""
+    folder = next((part for part in reversed(image.parent.parts) if SYNSET.fullmatch(part)), None)
+    if folder or annotation is None:
+        return folder
+    try:
+        return (parse_xml(annotation.read_bytes()).findtext("object/name") or "").strip() or None
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return None
+
+
+def record_of(
+    image: Path, size: tuple[int, int], synset: str, annotation: Path | None, owner: Mapping[str, int],
+    problems: list[Problem],
+) -> Record:  # fmt: skip
+    """The record of a picture; one whose XML file is damaged stays, without a box."""
+    synsets = list(owner)
+    own = owner[synsets[class_index(synset, synsets, str(image.parent))]]
+    read = read_annotation(annotation, image, size, synsets, problems) if annotation else None
+    if read is None:
+        return make_record(image, size, classes=[own])
+    labels = np.array([owner[synsets[label]] for label in read.labels], np.int64)
+    return replace(read, labels=labels, classes=np.array([own]))
+
+
+def synset_names(root: Path, train: str) -> list[str]:
+    """The synsets that have a folder of training pictures, in alphabetical order.
+
+    Raises:
+        UserError: there is none.
+    """
+    images = first_folder(root, IMAGES)
+    folder = images if train == EVERYTHING else images / train
+    found = sorted(path.name for path in folder.glob("*") if SYNSET.fullmatch(path.name) and path.is_dir())
+    if not found:
+        raise UserError("no folder of a synset such as n02084071", where=folder, hint="correct `path:` or `train:`")
+    return found

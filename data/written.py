@@ -1,0 +1,81 @@
+"""A data set of printed words on photographs: class folders `text` and `other`, with the boxes of the words in a csv.
+
+Photographs: those of the built-in scenes. `python -m data.written` writes it to data/sets/written, which
+data/written.yaml describes: what a text detector learns from that is told which pictures have text, not where
+(Zhou et al., arXiv 1512.04150, figure 11).
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data.sample import JPEG_QUALITY, SIDE, backdrop, load_photographs
+from utils.errors import run_cli
+from utils.files import make_folder
+from utils.flags import positive
+from utils.fonts import drawing_font
+
+FOLDER = Path(__file__).resolve().parent / "sets" / "written"
+WORDS = "OPEN STOP HOTEL CAFE EXIT BANK MARKET BAKERY PARKING LIBRARY STATION MUSEUM".split()  # noqa: SIM905
+TEXTS, OTHERS = 350, 350  # for training: as many with text as in the paper
+HEIGHTS = (22, 60)  # of the letters, pixels
+SHARE = 0.4  # of the test pictures over the training pictures
+CLASSES = ("other", "text")
+
+
+def write(folder: Path, *, texts: int = TEXTS, others: int = OTHERS, seed: int = 0) -> Path:
+    """Write the data set; the folder appears whole or not at all, an existing one is replaced.
+
+    Args:
+        texts, others: training pictures with and without words.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    photographs, rows = load_photographs(), ["image,x1,y1,x2,y2"]
+    for part, share in (("train", 1.0), ("test", SHARE)):
+        for name, count in zip(CLASSES, (others, texts), strict=True):
+            place = make_folder(partial / part / name)
+            for index in range(max(1, round(count * share))):
+                rng = np.random.default_rng([seed, ("train", "test").index(part), CLASSES.index(name), index])
+                picture = Image.fromarray(backdrop(rng, photographs).round().astype(np.uint8))
+                path = place / f"{index:04d}.jpg"
+                if name == "text":
+                    rows.append(",".join(map(str, (path.relative_to(partial).as_posix(), *printed(rng, picture)))))
+                picture.save(path, quality=JPEG_QUALITY)
+    (partial / "boxes.csv").write_text("\n".join(rows) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def printed(rng: np.random.Generator, picture: Image.Image) -> tuple[int, int, int, int]:
+    """Print a word at a random place, dark on bright ground and bright on dark; gives its box, half-open pixels."""
+    word = WORDS[rng.integers(len(WORDS))]
+    pen, size = ImageDraw.Draw(picture), int(rng.integers(*HEIGHTS))
+    while (box := drawing_font(word, size).getbbox(word))[2] - box[0] > SIDE - 8:
+        size -= 2
+    wide, high = box[2] - box[0], box[3] - box[1]
+    x, y = int(rng.integers(4, SIDE - wide - 3)), int(rng.integers(4, SIDE - high - 3))
+    ground = np.asarray(picture)[y : y + high, x : x + wide].mean()
+    colour = tuple(int(own) for own in (rng.uniform(0, 60, 3) if ground > 127 else rng.uniform(195, 255, 3)))
+    pen.text((x - box[0], y - box[1]), word, font=drawing_font(word, size), fill=colour)
+    return x, y, x + wide, y + high
+
+
+def main() -> None:
+    """Write the data set and say where."""
+    parser = argparse.ArgumentParser(description="Write pictures with and without printed words.")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/written]")
+    parser.add_argument("--texts", type=positive, default=TEXTS, help=f"training pictures with words [{TEXTS}]")
+    parser.add_argument("--others", type=positive, default=OTHERS, help=f"training pictures without [{OTHERS}]")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures [0]")
+    arguments = parser.parse_args()
+    found = write(arguments.folder, texts=arguments.texts, others=arguments.others, seed=arguments.seed)
+    print(f"wrote {found}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Script, Writer
+from PIL import Image
+
+from data.description import load_description
+from data.formats import read_split
+from data.masks import with_masks
+from evaluation.accuracy import read_backbones
+from utils.errors import UserError
+from wsol import informative
+
+
+@pytest.fixture
+def scenes_csv(scenes: Path, tmp_path: Path) -> Path:
+    """Every other picture is called a desk."""
+    names = sorted(path.stem for path in (scenes / "JPEGImages").glob("*.jpg"))
+    rows = [f"{name},{'desk' if number % 2 else 'wall'}" for number, name in enumerate(names)]
+    (tmp_path / "scenes.csv").write_text("\n".join(["image,scene", *rows]))
+    return tmp_path / "scenes.csv"
+
+
+def test_scenes_of_a_csv(
+    script: Script,
+    written: Writer,
+    scenes_yaml: Path,
+    scenes_csv: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = ("--json", tmp_path / "a.json", "--pictures", tmp_path / "a.jpg", "--masks")
+    file = written("e2e", k=1, head="author")
+    script(informative, "--weights", file, "--data", scenes_yaml, "--scenes", scenes_csv, *files)
+    found = json.loads((tmp_path / "a.json").read_text())["scenes"]
+    assert set(found) <= {"desk", "wall"}
+    for own in (one for objects in found.values() for one in objects):
+        assert 0 <= own["overlapping"] <= own["frequency"] <= 1
+    assert np.asarray(Image.open(tmp_path / "a.jpg")).std() > 0
+    assert "8 training and 4 held-out images of 2 scenes" in capsys.readouterr().out
+
+
+def test_the_networks_own_classes(script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path) -> None:
+    script(informative, "--weights", written("e2e", k=1, head="gap"), "--data", scenes_yaml, "--json", tmp_path / "a")
+    assert json.loads((tmp_path / "a").read_text())["scenes"]
+    with pytest.raises(UserError, match="its classifier has no class maps"):
+        script(informative, "--weights", written("e2e", k=1), "--data", scenes_yaml)
+
+
+def test_masks_lie_where_the_boxes_do(written: Writer, scenes_yaml: Path) -> None:
+    """The built-in scenes are square: their masks only change their size."""
+    view = read_backbones([written("e2e", k=1)])[0].view
+    record = with_masks(read_split(load_description(scenes_yaml), "test")).records[0]
+    mask = informative.mask_at(record, view)
+    assert mask is not None
+    assert mask.shape == (view.imgsz, view.imgsz)
+    for box, label in zip(record.boxes_xyxy * view.imgsz / record.size_hw[0], record.labels, strict=True):
+        x1, y1, x2, y2 = box.round().astype(int)
+        assert (mask[y1:y2, x1:x2] == label + 1).mean() > 0.2
+
+
+@pytest.mark.parametrize("text", ["image,scene\nelse,desk\n", "picture,place\n", ""])
+def test_a_csv_that_fits_nothing(text: str, written: Writer, scenes_yaml: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text(text)
+    records = read_split(load_description(scenes_yaml), "test").records
+    with pytest.raises(UserError, match="names the scene of an image"):
+        informative.read_scenes(tmp_path / "s.csv", records)
