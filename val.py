@@ -241,15 +241,13 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
     from maps.study import run
     from maps.summary import summarise
 
-    if arguments.reference and not arguments.method:
-        raise UserError("is for --method", where="--reference", hint="add a method such as mining")
     plan = backbone_plan(arguments, weights)
     if arguments.method:
         from wsol.ranked import read_published
         from wsol.report import compare_and_report, wanted
 
         methods = wanted(plan, arguments.method)
-        reference = read_published(arguments.reference, plan.names) if arguments.reference else []
+        reference = read_published(arguments.reference, plan.names)
     if checked_only(arguments, plan.split):
         return
     files, command = report_files(arguments), shown_command(sys.argv[1:])
@@ -273,11 +271,13 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
     from maps.defaults import KINDS
     from maps.prepare import prepare
     from utils.device import pick_device
+    from wsol.methods import all_blind
 
     device = pick_device(arguments.device)
     backbones = read_backbones(weights)
     own = arguments.data or own_data(backbones)
-    names = None if arguments.explain or (arguments.method and blind(arguments.method)) else backbones[0].names
+    free = arguments.explain or all_blind(arguments.method or ())  # of the classes that the networks know
+    names = None if free else backbones[0].names
     if arguments.view == "pictures":
         backbones = [file.on_pictures() for file in backbones]
         names = names and [name for name in names if name != BACKGROUND]
@@ -296,13 +296,6 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         device=device,
         batch_size=arguments.batch_size,
     )
-
-
-def blind(methods: list[str]) -> bool:
-    """Whether no method asks for a class, so that the data may have classes that the network does not know."""
-    from wsol.methods import all_blind
-
-    return all_blind(methods)
 
 
 def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:

@@ -25,6 +25,7 @@ from PIL import Image
 from benchmarks.figures import show
 from data.description import load_description
 from data.formats import read_split
+from data.seen import KEY
 from data.views import View
 from evaluation.accuracy import read_backbones
 from maps.cases import batches
@@ -166,7 +167,7 @@ def network_file(data: Path, names: list[str], backbone: Any, heads: list[Any]) 
         "recipe": {"data": str(data), "seed": 0, "imgsz": SIDE, "pretrain": {"head": "gap", "data": None}},
         "heads": [head.state_dict()], "head": {"name": "gap", "convs": 0}, "shapes": [list(shape)],
         "single_label": False, "view": {"source": "pictures", "imgsz": SIDE, "fit": "letterbox", "context": 0.0},
-        "detector_imgsz": SIDE, "metrics": [{}], "model": backbone.state_dict(),
+        "detector_imgsz": SIDE, KEY: torch.zeros(0, dtype=torch.int64), "metrics": [{}], "model": backbone.state_dict(),
     }  # fmt: skip
 
 
@@ -178,7 +179,7 @@ def by_itself(part: str, count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         data = PARTS[part][0](Path(folder) / "data", count)
         command = [sys.executable, "-m", "benchmarks.any_number", "--child", part, "--data", str(data)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return {name: round(value, 3) for name, value in found.items()}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
 
-from data import sample
+from data import dmri_phantom, sample
 from data.archives import fetch, unpack
 from data.formats import FORMATS
 from data.listing import is_folder
@@ -77,6 +77,7 @@ class DataYaml(BaseModel):
         slices: how many of each direction, in the middle of a volume, are pictures (dmri).
         volumes: pattern of the names of the volumes (dmri), as "*_dir80_*.nii.gz" [*dwi*, data, *FA].
         scenes: how many of the built-in scenes are made in path on first use.
+        phantom: how many subjects of the phantom of diffusion MRI are made in path on first use.
         archives: tar and zip files relative to the yaml, unpacked into path on first use; with `url` and `sha256` they
             can be fetched. Where all of them share one
             top folder of path's own name (sets/tiny-imagenet-200), that folder becomes path.
@@ -103,6 +104,7 @@ class DataYaml(BaseModel):
     slices: Annotated[int, Field(ge=1)] | None = None
     volumes: str | None = None
     scenes: sample.SampleSize | None = None
+    phantom: Annotated[int, Field(ge=dmri_phantom.FEWEST)] | None = None
     archives: tuple[Archive, ...] = ()
 
     @model_validator(mode="before")
@@ -207,6 +209,20 @@ def missing_of_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> str | 
     return None if is_folder(root / sample.MASKS) else "the masks of the built-in scenes"  # older ones have none
 
 
+def missing_of_phantom(root: Path, subjects: int, yaml: Path) -> str | None:
+    """What of the phantom is still to be made; None where so many subjects are there.
+
+    Raises:
+        UserError: others are.
+    """
+    if not is_folder(root):
+        return f"a phantom of {subjects} subjects"
+    if (there := dmri_phantom.count(root)) != subjects:
+        what = f"{root} holds another phantom, of {there} subjects"
+        raise UserError(what, where=yaml, hint="delete that folder, which is made anew, or correct `phantom:`")
+    return None
+
+
 def load_description(path: Path, *, download: bool = False) -> Description:
     """Read a data yaml; archives are unpacked and built-in scenes are made on first use.
 
@@ -220,6 +236,9 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     root = (path.parent / content.path).resolve()
     if content.scenes:
         made_scenes(root, content.scenes, path)
+    if content.phantom and (missing := missing_of_phantom(root, content.phantom, path)):
+        console.print(f"making {missing} in {root}", markup=False)
+        dmri_phantom.write(root, content.phantom)
     if not is_folder(root) and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
     if not is_folder(root):
@@ -264,6 +283,8 @@ def made_on_first_use(path: Path, *, download: bool) -> str | None:
     root = (path.parent / content.path).resolve()
     if content.scenes and (scenes := missing_of_scenes(root, content.scenes, path)):
         return f"{scenes} are made in {root}"
+    if content.phantom and (phantom := missing_of_phantom(root, content.phantom, path)):
+        return f"{phantom} is made in {root}"
     if is_folder(root) or not content.archives:
         return None
     files = [(path.parent / archive.file).resolve() for archive in content.archives]

@@ -34,6 +34,7 @@ STEPS, ANGLES, RADII = 160, 40, 11  # how densely a bundle is filled
 DIRECTIONS, B_VALUE, UNWEIGHTED = 30, 1000.0, 2
 SIGNAL, SNR = 1000.0, 20.0
 PLAIN = 1e-6  # relative difference of pictures below which no fibre is in a voxel
+FEWEST = 12  # subjects, so that each split has both groups
 SHARES = (("train", 0.5), ("val", 0.2), ("test", 0.3))
 
 
@@ -54,8 +55,8 @@ def write(folder: Path, subjects: int, seed: int = 0) -> Path:
     Raises:
         UserError: too few to have both groups in each split.
     """
-    if subjects < 12:
-        raise UserError(f"{subjects}", where="--subjects", hint="give 12 or more: each split has both groups")
+    if subjects < FEWEST:
+        raise UserError(f"{subjects}", where="--subjects", hint=f"give {FEWEST} or more: each split has both groups")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     make_folder(partial)
@@ -72,6 +73,11 @@ def write(folder: Path, subjects: int, seed: int = 0) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
+
+
+def count(folder: Path) -> int:
+    """How many subjects a phantom has."""
+    return len(list(folder.glob("sub-*")))
 
 
 def shared_out(names: list[str]) -> Iterator[tuple[str, list[str]]]:

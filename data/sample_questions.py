@@ -29,6 +29,12 @@ Asked = tuple[str, str, str]
 """Question, answer, and its kind as VQA calls it."""
 
 
+def one(digit: int, kind: str = "") -> str:
+    """A digit with its article, as in `an eight`, `a large eight`."""
+    words = f"{kind} {NAMES[digit]}".strip()
+    return f"a{'n' * (words[0] in 'aeiou' and words[:3] != 'one')} {words}"
+
+
 def questions_of(record: Record, rng: np.random.Generator) -> Iterator[Asked]:
     """Five questions about a scene; half of the digits that are asked for are there."""
     centres, heights = record.boxes_xyxy[:, [0, 2]].mean(1), record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
@@ -40,18 +46,18 @@ def questions_of(record: Record, rng: np.random.Generator) -> Iterator[Asked]:
     absent = np.setdiff1d(np.arange(10), there)
     yes = not len(absent) or rng.random() < 0.5
     digit = int(rng.choice(there if yes else absent))
-    yield f"Is there a {NAMES[digit]} in the picture?", "yes" if yes else "no", "yes/no"
+    yield f"Is there {one(digit)} in the picture?", "yes" if yes else "no", "yes/no"
 
 
 def captions_of(record: Record) -> Iterator[str]:
     """Two captions of a scene: its digits, and what is large and what stands on the left."""
     counts = Counter(record.labels.tolist())
-    named = [f"{'a' if count == 1 else NAMES[count]} {NAMES[own]}{'s' * (count > 1)}" for own, count in counts.items()]
+    named = [one(own) if count == 1 else f"{NAMES[count]} {NAMES[own]}s" for own, count in counts.items()]
     yield f"A photograph with {', '.join(named)} written on it."
     heights = record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
-    left = NAMES[int(record.labels[record.boxes_xyxy[:, [0, 2]].mean(1).argmin()])]
-    large = [f"a large {NAMES[int(own)]}" for own in record.labels[heights > LARGE * record.size_hw[0]]]
-    yield f"Handwritten {' and '.join([*large, f'a {left} on the left'])}."
+    left = one(int(record.labels[record.boxes_xyxy[:, [0, 2]].mean(1).argmin()]))
+    large = [one(int(own), "large") for own in record.labels[heights > LARGE * record.size_hw[0]]]
+    yield f"Handwritten {' and '.join([*large, f'{left} on the left'])}."
 
 
 def write_split(folder: Path, records: list[Record], part: str, first: int) -> int:
@@ -62,7 +68,7 @@ def write_split(folder: Path, records: list[Record], part: str, first: int) -> i
         name = f"COCO_{part}_{number:012d}.jpg"
         shutil.copyfile(record.image, pictures / name)
         height, width = record.size_hw
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        images.append({"id": number, "file_name": f"{part}/{name}", "height": height, "width": width})
         for text in captions_of(record):
             captions.append({"id": len(captions), "image_id": number, "caption": text})
         for place, (text, answer, kind) in enumerate(questions_of(record, np.random.default_rng([7, number]))):

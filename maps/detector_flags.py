@@ -24,6 +24,8 @@ def for_backbones(arguments: argparse.Namespace) -> None:
         UserError: one is given.
     """
     refuse(arguments, ONLY_DETECTORS, "is for detectors, not for backbone files")
+    if arguments.reference and not arguments.method:
+        raise UserError("is for --method", where="--reference", hint="add a method such as mining")
     for kind in arguments.maps or ():
         if kind in DETECTOR_MAPS and kind not in MAPS:
             what = f"no map of backbones `{kind}`"

@@ -45,9 +45,10 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
 def seconds_of(recipe: Recipe) -> float:
     """A run from its first to its last epoch."""
     backbone, seconds = make_backbone(recipe.backbone, recipe.width), float(START)
-    if after := follows(recipe, backbone.taps):
-        name = recipe.fcn if after == "segmenter" else recipe.detector
-        step = timed(recipe, recipe.imgsz, recipe.train.batch_size, name)
+    if kind := follows(recipe, backbone.taps):
+        step = timed(
+            recipe, recipe.imgsz, recipe.train.batch_size, recipe.fcn if kind == "segmenter" else recipe.detector
+        )
         seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
     if recipe.pretrains:
         recipe, pictures = settled_on_data(recipe)

@@ -17,6 +17,7 @@ from models.heads import HEADS
 from training.loggers import LOGGERS
 from utils.errors import run_cli
 from utils.tables import Table, shown
+from wsol.features import FEATURES
 from wsol.methods import METHODS
 
 TABLES: dict[str, Table] = {
@@ -30,6 +31,7 @@ TABLES: dict[str, Table] = {
     "Metrics of classifiers": METRICS,
     "Figures of detectors": FIGURES,
     "Ways to find a box": METHODS,
+    "Features for linear SVMs": FEATURES,
     "Data formats": FORMATS,
     "Where figures go": LOGGERS,
 }
@@ -38,6 +40,7 @@ WHERE = {
     "map of a detector": "`val.py --localise --maps`, for detectors",
     "metric": "`val.py --accuracy`",
     "figure": "`metrics.json`, `measures:` of a study",
+    "feature": "`python -m wsol.feature_svms --features`",
     "format": "`format:`",
 }
 

@@ -141,9 +141,7 @@ class Augment(Section):
         description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
     )
     noise: Share = Field(0.0, description="Gaussian noise on every value, standard deviation; 1 is from black to white")
-    erasing: Share = Field(
-        0.0, description="a black rectangle over up to a third of the image (Zhong et al., 1708.04896)"
-    )
+    erasing: Share = Field(0.0, description="a black rectangle over up to a third of the image (arXiv 1708.04896)")
     closing: Share = Field(0.1, description="last fraction of the detector's epochs without mosaic and mixup")
 
 

@@ -21,7 +21,6 @@ from sklearn.linear_model import LogisticRegression
 
 from data.captions import words
 from data.questions import Question, Questions, accuracy, read_questions
-from evaluation.accuracy import read_backbones
 from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
@@ -30,7 +29,7 @@ from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import FEATURES, Feature, described, evidence_of, plan_of_pictures
+from wsol.features import FEATURES, Feature, add_imgsz, described, evidence_of, files_of, plan_of_pictures
 
 ANSWERS, RARE = 1000, 2  # answers that can be given; words of fewer training questions are passed over
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
@@ -121,7 +120,7 @@ class Answerer:
         rows = self.inputs([own.text for own in known], features[[own.image for own in known]])
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always", ConvergenceWarning)
-            own = LogisticRegression(C=penalty, max_iter=500).fit(rows, [one.answer for one in known])
+            own = LogisticRegression(C=penalty, max_iter=2000).fit(rows, [one.answer for one in known])
         missed = any(issubclass(one.category, ConvergenceWarning) for one in found)
         weights, bias = own.coef_, own.intercept_
         if len(own.classes_) == 2:  # scikit-learn keeps one function for both
@@ -194,6 +193,7 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--images", **pair, help="folders of the pictures")
     parser.add_argument("--feature", default="average", choices=[own.name for own in FEATURES.values() if own.maps])
     parser.add_argument("--answers", type=positive, default=ANSWERS, help=f"most frequent answers [{ANSWERS}]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help="draw some questions and the maps of the answers to this JPEG")
     return parser.parse_args()
@@ -202,7 +202,7 @@ def flags() -> argparse.Namespace:
 def main() -> None:
     """Learn, judge, draw, print."""
     arguments = flags()
-    (file,), kind = read_backbones([arguments.weights]), FEATURES[arguments.feature]
+    (file,), kind = files_of([arguments.weights], arguments.imgsz), FEATURES[arguments.feature]
     files = zip(arguments.questions, arguments.annotations, arguments.images, strict=True)
     known, asked = (read_questions(*own) for own in files)
     plan = plan_of_pictures(file, asked.records, arguments.images[1])

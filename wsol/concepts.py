@@ -27,7 +27,7 @@ from maps.plan import Plan
 from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from wsol.features import around, described, evidence_of, planned, tagged
+from wsol.features import add_imgsz, around, described, evidence_of, planned, tagged
 from wsol.patterns import Concept, learn_concept
 
 ROWS, COLUMNS = 8, 5  # of the page of pictures
@@ -160,10 +160,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data yaml; its classes or phrases are the concepts")
     parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that some images have and some not]")
     parser.add_argument("--images", type=int, help="only so many held-out images, drawn at random [all]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help="draw the images that a concept is surest in to this JPEG")
     arguments = parser.parse_args()
-    plan = planned([arguments.weights], arguments.data, arguments.images)
+    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     findings = learned(network, plan, wanted(plan, arguments.tags), arguments.pictures)
     heads = ("AP", "chance", "boxes", "pointed", "covered")

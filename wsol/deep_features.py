@@ -19,7 +19,6 @@ from data.description import load_description
 from data.formats import read_split
 from data.levels import with_levels
 from data.records import Record, Split
-from evaluation.accuracy import read_backbones
 from maps.boxes_from_maps import above_share, best_ious, boxes_from_maps
 from maps.cases import Cases
 from maps.kinds import Explained
@@ -30,7 +29,7 @@ from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
 from utils.errors import run_cli
 from utils.files import json_text, make_folder, write_text
-from wsol.features import around, classes_of, evidence_of, pooled_features
+from wsol.features import around, classes_of, evidence_of, files_of, pooled_features
 from wsol.svm import LinearClasses, fit_svm, validated
 
 SHARE = 0.2
@@ -190,7 +189,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help="draw maps and boxes of the first file to this JPEG")
     arguments = parser.parse_args()
-    files = read_backbones(arguments.weights)
+    files = files_of(arguments.weights)
     description = with_levels(load_description(arguments.data), files[0].levels)
     split = whole_images(read_split(description, description.held_out))
     plan = prepare(files, split, images=arguments.images)

@@ -25,7 +25,7 @@ from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text, written_whole
 from utils.flags import positive
 from wsol.deep_features import add_penalty
-from wsol.features import FEATURES, Feature, around, described, evidence_of, planned, tagged
+from wsol.features import FEATURES, Feature, add_imgsz, around, described, evidence_of, planned, tagged
 from wsol.svm import FOLDS, LinearClasses, Validated, fit_tags, quality, validated
 
 CLASSES, EACH = 4, 3  # on the page of maps
@@ -40,6 +40,7 @@ class Row:
         validation: penalty → the same on held-out folds of the training images; empty where it was given.
         unsettled: fits that had not converged.
         seconds: for the features, and for the SVMs.
+        cpu_seconds: for both, of all cores together.
     """
 
     line: str
@@ -50,6 +51,7 @@ class Row:
     validation: dict[float, float]
     unsettled: int
     seconds: tuple[float, float]
+    cpu_seconds: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def learned(
     """SVMs on one kind of features, what they are worth, and their scores [N, classes] of the held-out images."""
     count, exclusive = len(plan.split.description.names), plan.split.description.single_label
     known, asked = (tagged(records, count) for records in (plan.training, plan.split.records))
-    began, title = time.monotonic(), f"{line}, {kind.name}"
+    began, cpu, title = time.monotonic(), time.process_time(), f"{line}, {kind.name}"
     features = described(network, plan, plan.training, f"{title}: training", kind)
     held_out = described(network, plan, plan.split.records, f"{title}: held out", kind)
     taken = time.monotonic()
@@ -106,6 +108,7 @@ def learned(
     row = Row(
         line, kind.name, features.shape[1], quality(scores, asked, exclusive), penalty, found.scores,
         found.unsettled + unsettled, seconds,
+        round(time.process_time() - cpu, 2),
     )  # fmt: skip
     console.print(f"{title}: {row.quality:.3f}, C {penalty:g}, {sum(seconds):.0f} s")
     return row, classes, scores
@@ -168,6 +171,7 @@ def flags() -> argparse.Namespace:
     add_penalty(parser)
     parser.add_argument("--folds", type=positive, default=FOLDS, help=f"of the cross-validation [{FOLDS}]")
     parser.add_argument("--workers", type=positive, help="threads of the cross-validation [one a core]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--plot", type=Path, help="draw what cross-validation found to this PNG")
     parser.add_argument("--pictures", type=Path, help="draw maps of the first features that have some to this JPEG")
@@ -177,7 +181,9 @@ def flags() -> argparse.Namespace:
 def main() -> None:
     """Learn, judge, draw, print."""
     arguments = flags()
-    plan = planned(arguments.weights, arguments.data, arguments.images, arguments.training)
+    plan = planned(
+        arguments.weights, arguments.data, arguments.images, training=arguments.training, imgsz=arguments.imgsz
+    )
     settings = Settings(arguments.penalty, arguments.folds, arguments.workers)
     rows, pictured = [], False
     for line, network, kind in pairs_of(plan.files, plan, arguments.features):

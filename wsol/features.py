@@ -3,6 +3,7 @@
 To add one, write a function head, features [B, C, h, w] → [B, D], and add it to FEATURES.
 """
 
+import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from maps.kinds import Explained, is_mapped
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.errors import UserError
+from utils.flags import positive
+from utils.runs import located
 from utils.tables import Entry, Table
 
 ONE_BOX = np.zeros(1, np.int64)
@@ -152,14 +155,43 @@ def described(
     return pooled_features(network, parts, plan.device, kind)[0]
 
 
-def planned(weights: Sequence[Path], data: Path, images: int | None, training: int = TRAINING_IMAGES) -> Plan:
+def files_of(weights: Sequence[Path], imgsz: int | None = None) -> list[BackboneFile]:
+    """Backbone files; those that learnt from objects are shown whole pictures, at the detector's size.
+
+    Args:
+        weights: `zoo:NAME` is a file that ships.
+        imgsz: side of the pictures that all are shown; None for their own.
+
+    Raises:
+        UserError: a classifier takes features of one size, and another is asked for.
+    """
+    files = read_backbones([located(path, Path("runs")) for path in weights])
+    if imgsz is not None:
+        files = [replace(file, detector_imgsz=imgsz) for file in files]
+    return [file.on_pictures() if imgsz or file.view.source == "objects" else file for file in files]
+
+
+def add_imgsz(parser: argparse.ArgumentParser) -> None:
+    """The flag for the size of pictures."""
+    parser.add_argument("--imgsz", type=positive, help="side of the pictures that the network is shown [its own]")
+
+
+def planned(
+    weights: Sequence[Path],
+    data: Path,
+    images: int | None,
+    *,
+    training: int = TRAINING_IMAGES,
+    imgsz: int | None = None,
+) -> Plan:
     """All images of the data, whether they have boxes or not.
 
     Args:
         images: so many held-out images, drawn at random; None for all.
         training: so many training images.
+        imgsz: side of the pictures; None for the files' own.
     """
-    files = read_backbones(weights)
+    files = files_of(weights, imgsz)
     description = with_levels(load_description(data), files[0].levels)
     known, held_out = (read_split(description, name) for name in ("train", description.held_out))
     records = sample(held_out.records, images)

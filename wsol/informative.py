@@ -30,7 +30,7 @@ from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
 from wsol.deep_features import svm_maps
-from wsol.features import around, described, planned, pooled_features
+from wsol.features import add_imgsz, around, described, planned, pooled_features
 from wsol.patterns import SHARE, Informative, Seen, informative_objects
 from wsol.svm import LinearClasses, fit_svm
 
@@ -165,10 +165,11 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, help="csv with image and scene [the network's own classes]")
     parser.add_argument("--masks", action="store_true", help="objects are where the data set's masks say, not boxes")
     parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help="draw images of the first scenes and their maps to this JPEG")
     arguments = parser.parse_args()
-    plan = planned([arguments.weights], arguments.data, arguments.images)
+    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     if arguments.masks:
         plan = replace(plan, split=with_masks(plan.split))

@@ -61,7 +61,8 @@ class Row:
             `subset/NAME`, the same of a subset that the data yaml names;
             `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
             baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known minus that of CAM
-            on the same networks. Where classes exclude each other `top1_error` and `top5_error` (Zhou et al., table 2).
+            on the same networks. Where classes exclude each other `class1_error` and `class5_error` of the classes
+            alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box (table 2).
             Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
             the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
             `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
@@ -152,7 +153,7 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     everything = np.ones(len(labels))
     found = {"corloc": Column(ious > CORLOC, class_weights(labels))}
     for name, classes in comparison.plan.split.description.subsets.items():
-        part = np.isin(labels, [list(names).index(one) for one in classes])
+        part = np.isin(labels, [place for place, one in enumerate(names) if one in classes])
         if part.any():
             found[f"{SUBSET}/{name}"] = Column(ious > CORLOC, class_weights(labels) * part)
     if len(present := np.unique(labels)) <= FEW:
@@ -182,7 +183,8 @@ def correct(trials: Sequence[Trial]) -> np.ndarray:
 def errors(own: list[Trial], networks: list[Network]) -> dict[str, np.ndarray]:
     """Of one guess, of five, and of five that two boxes of each map make: 1 where class and box are not both right."""
     ranks = np.array([network.ranks for network in networks])
-    found = {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in (1, GUESSES)}
+    found = {f"class{guesses}_error": 1.0 - (ranks < guesses) for guesses in (1, GUESSES)}
+    found |= {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in (1, GUESSES)}
     maps = [trial.maps for trial in own if trial.maps]
     if maps:
         right = [five_guesses(one, values.loose, values.tight) for one, values in zip(ranks, maps, strict=True)]

@@ -62,6 +62,7 @@ MINED = {
     "new_epochs": Option(0, low=0, high=1000),  # of aggregation; 0: as many as epochs
     "whole_epochs": Option(0, low=0, high=1000),
     "whole_lr": Option(0.0, low=0.0, high=10.0),
+    "patience": Option(0, low=0, high=1000),
     "images": FIT["images"],
     SHARE: CUT[SHARE],
 }

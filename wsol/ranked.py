@@ -39,12 +39,14 @@ class Ranked:
     afp: float
 
 
-def read_published(path: Path, names: Sequence[str]) -> list[Published]:
-    """A csv with the columns method, class, iou, accuracy, afp.
+def read_published(path: Path | None, names: Sequence[str]) -> list[Published]:
+    """A csv with the columns method, class, iou, accuracy, afp; nothing without one.
 
     Raises:
         UserError: unreadable, no such columns, a cell that is no number, or no class of these.
     """
+    if path is None:
+        return []
     rows = csv_rows(path)
     header, where = next(rows, ([], str(path)))
     hint = f"give a csv with the columns {', '.join(COLUMNS)}"

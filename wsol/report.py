@@ -27,6 +27,8 @@ TITLES = {
     "corloc": "CorLoc",
     "gt_known": "IoU ≥ 0.5, class known",
     "iou": "mean IoU",
+    "class1_error": "class error, top-1",
+    "class5_error": "class error, top-5",
     "top1_error": "top-1 error",
     "top5_error": "top-5 error",
     "guesses_error": "top-5 error, loose and tight",

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from data.images import images_below, readable
 from data.records import Problem, Record, make_record
-from evaluation.accuracy import read_backbones
 from maps.cases import Cases
 from maps.kinds import MAPS, Explained, is_mapped
 from maps.networks import load_explained
@@ -24,7 +23,7 @@ from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import plan_of_pictures
+from wsol.features import add_imgsz, files_of, plan_of_pictures
 
 TOP, SHOWN = 5, 8  # classes, and pictures that are drawn
 
@@ -89,10 +88,11 @@ def main() -> None:
     parser.add_argument("--source", type=Path, nargs="+", required=True, help="pictures, or folders of them")
     parser.add_argument("--top", type=positive, default=TOP, help=f"classes of each [{TOP}]")
     parser.add_argument("--maps", choices=list(MAPS), help="kind of maps [cam where the classifier has it, or gradcam]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the classes to this file too")
     parser.add_argument("--pictures", type=Path, help=f"draw the first {SHOWN} pictures and their maps to this JPEG")
     arguments = parser.parse_args()
-    (file,), records = read_backbones([arguments.weights]), read_pictures(arguments.source)
+    (file,), records = files_of([arguments.weights], arguments.imgsz), read_pictures(arguments.source)
     plan = plan_of_pictures(file, records, arguments.source[0])
     network = load_explained(file, plan)
     mapped = is_mapped(network.heads[-1])

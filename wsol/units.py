@@ -22,7 +22,7 @@ from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import FEATURES, around, feature_maps, planned
+from wsol.features import FEATURES, add_imgsz, around, feature_maps, planned
 from wsol.patterns import UNITS, class_units
 
 CLASSES, COLUMNS, TOP = 3, 5, 20
@@ -113,10 +113,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help=f"of the network [the first {CLASSES}]")
     parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
+    add_imgsz(parser)
     parser.add_argument("--json", type=Path, help="write the units to this file too")
     parser.add_argument("--pictures", type=Path, help="draw the images that the units fire on to this JPEG")
     arguments = parser.parse_args()
-    plan = planned([arguments.weights], arguments.data, arguments.images)
+    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network, names = load_explained(plan.files[0], plan), plan.files[0].names
     if not is_mapped(network.heads[-1]):
         what, hint = "its classifier pools no units", "pre-train with --pretrain-head gap or gap1024"

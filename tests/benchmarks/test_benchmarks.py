@@ -17,6 +17,7 @@ import yaml
 from conftest import ROOT, Script, write_yaml
 
 from benchmarks import (
+    any_number,
     cascade,
     detector,
     frames,
@@ -36,6 +37,8 @@ from benchmarks import (
 )
 from benchmarks import families as families_
 from benchmarks.figures import processor
+from data.description import load_description
+from data.formats import read_split
 from studies import execute
 from utils import checkpoint
 from utils.console import console
@@ -309,3 +312,18 @@ def test_interruptions(signals: str, figures: Figures, tmp_path: Path) -> None:
     before = journal.read_text()
     assert figures(interruptions, *flags)[0]["value"] == found["value"]
     assert journal.read_text() == before
+
+
+def test_sensitivity_of_any_number_looks_at_each_picture_once(tmp_path: Path) -> None:
+    found = any_number.sensitivity(any_number.write_tiny(tmp_path / "data", 40))
+    assert (found["pictures"], found["passes"]) == (40, 1)
+    assert found["before_mb"] <= found["maps_mb"] <= found["ridge_mb"] <= found["sgd_mb"]
+
+
+def test_chest_xrays_of_any_number(tmp_path: Path) -> None:
+    """The lists, boxes and findings are in the published proportions."""
+    description = load_description(any_number.write_chest(tmp_path / "data", 280))
+    train, test = (read_split(description, name) for name in ("train", "test"))
+    assert (len(train.records), len(test.records)) == (216, 64)
+    assert [sum(len(record.labels) > 0 for record in split.records) for split in (train, test)] == [0, 2]
+    assert not train.problems + test.problems

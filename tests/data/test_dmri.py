@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import write_yaml
 
+from data import dmri_phantom as phantom
 from data import volumes
 from data.description import load_description
 from data.dmri import boxes_of
@@ -14,7 +15,7 @@ from data.holdout import hold_out
 from data.images import record_pixels, record_rgb
 from data.records import Description
 from data.slices import Slice, as_stored, centre, upright
-from data.volumes import Volume, anisotropy
+from data.volumes import Volume, anisotropy, described
 from utils.errors import UserError
 
 nibabel = pytest.importorskip("nibabel")
@@ -223,3 +224,30 @@ def test_tables_and_lists(root: Path, changes: dict[str, object], what: str) -> 
 def test_keys_are_of_the_format(root: Path) -> None:
     with pytest.raises(UserError, match="`slices` and `volumes` are for the format dmri"):
         load_description(write_yaml(root / "v.yaml", slices=3))
+
+
+def test_the_phantom_differs_in_the_tract_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"SIDE": 24, "BRAIN": (10, 11, 9.5), "THICKNESS": 2.4, "STEPS": 80, "ANGLES": 12, "RADII": 5, "VARIES": 0}
+    for name, value in small.items():
+        monkeypatch.setattr(phantom, name, value)
+    table = phantom.gradients()
+    inside: dict[str, np.ndarray] = {}
+    for group, name in enumerate(phantom.GROUPS):
+        rng = np.random.default_rng(1)  # the same head in both groups
+        folder = tmp_path / name
+        phantom.write_subject(folder, name, phantom.drawn_bundles(rng, group), table, rng)
+        beside = sorted(folder.glob("*.nii.gz"))
+        volume = described(folder / f"{name}_dwi.nii.gz", beside)
+        assert volume is not None
+        assert (volume.shape, len(volume.regions)) == ((phantom.SIDE,) * 3, 1)
+        inside[name] = anisotropy(volume)
+        tract = volumes.mask_of(volume.regions)
+    intact, reduced = (inside[name] for name in phantom.GROUPS)
+    assert 0.6 < np.median(intact[tract]) < 0.8
+    assert 0.25 < np.median(reduced[tract]) < 0.4
+    assert np.abs(np.median(intact[~tract & phantom.brain()]) - np.median(reduced[~tract & phantom.brain()])) < 0.01
+    assert not intact[~phantom.brain()].any()
+    splits = dict(phantom.shared_out([f"s{number}" for number in range(40)]))
+    assert {name: len(own) for name, own in splits.items()} == {"train": 20, "val": 8, "test": 12}
+    with pytest.raises(UserError, match="give 12 or more"):
+        phantom.write(tmp_path / "p", 4)

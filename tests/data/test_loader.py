@@ -13,7 +13,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.images import UnreadableError
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
-from data.records import Record
+from data.records import Record, make_record
 from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
 from training.lost import Lost
 from utils.config import Augment
@@ -145,3 +145,22 @@ def test_a_picture_that_is_gone_is_left_out_or_refused(scenes: Path, tmp_path: P
     (batch,) = make_loader(DetectionSet([records[1]], eval_transform(64), seed=0), InOrder(1), 2, 0, leave_out=True)
     with pytest.raises(UnreadableError):
         Lost().tell(batch)
+
+
+def test_noise_and_erasing() -> None:
+    """Drawn from seed, epoch and index; boxes stay, and a picture without them is as before."""
+    record = make_record(Path("grey#1"), (64, 64), [(8, 8, 40, 40)], [3], pixels=np.full((64, 64, 1), 128, np.uint8))
+    plain = Augment(fliplr=0, photometric=0)
+
+    def seen(**changes: float) -> DetectionSet:
+        return DetectionSet([record], pretrain_transform(64, plain.model_copy(update=changes), 1), 0, 10)
+
+    untouched, noisy, erased = (seen(**own) for own in ({}, {"noise": 0.1}, {"erasing": 1.0}))
+    assert untouched[0, 0][0].shape == (1, 64, 64)
+    assert (untouched[0, 0][0] == 128).all()
+    assert noisy[0, 0][0].float().std() / 255 == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(noisy[1, 0][0], noisy[1, 0][0])
+    assert not torch.equal(noisy[1, 0][0], noisy[2, 0][0])
+    black = [(erased[epoch, 0][0] == 0).float().mean() for epoch in range(20)]
+    assert 0.01 < min(black) <= max(black) < 0.35
+    assert torch.equal(erased[0, 0][1], untouched[0, 0][1])

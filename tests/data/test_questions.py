@@ -97,7 +97,7 @@ def test_questions_about_the_scenes_follow_from_the_boxes(scenes_yaml: Path, tmp
         }
         assert own.answer == wanted[own.text.split()[-1]]
     keys = {"path": str(folder), "format": "coco_captions", "train": "captions_train.json", "val": None, "test": None}
-    yaml = write_yaml(tmp_path / "c.yaml", **keys, images="train", names=["a seven", "sevens"])
+    yaml = write_yaml(tmp_path / "c.yaml", **keys, names=["a seven", "sevens"])
     for record, own in zip(read_split(load_description(yaml), "train").records, train, strict=True):
         assert record.classes is not None
         assert bool(len(record.classes)) == (7 in own.labels)

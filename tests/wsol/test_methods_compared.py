@@ -190,7 +190,7 @@ def test_measures_by_hand(plan: Plan) -> None:
     told = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
     assert told == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
     assert [row.values[f"corloc/{name}"].mean for name in ("0", "1")] == pytest.approx([1 / 3, 0])
-    errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75}
+    errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75, "class1_error": 0.5, "class5_error": 0.25}
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
     assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
     assert row.no_box == 0.25

@@ -172,6 +172,28 @@ def test_layers_that_are_preserved_and_masks_in_bits(scenes_yaml: Path) -> None:
     assert sum(own.nbytes for own in masks.values()) == wanted.shape[1] * len(wanted)
 
 
+def test_the_whole_network_learns_until_its_loss_stays(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far too high a rate: it ends after an epoch without a lower loss, with the weights of the lowest."""
+    split = read_split(load_description(scenes_yaml), "train")
+    images = Images(split.records[:5], View("pictures", 64), 10)
+    network, losses = ClassMaps(make_backbone("darknet53", 0.125), 10), list[float]()
+    of = trains.watched_loss
+
+    def watched(*given: object) -> float:
+        losses.append(of(*given))  # type: ignore[arg-type]
+        return losses[-1]
+
+    monkeypatch.setattr(trains, "watched_loss", watched)
+    mining = Mining(epochs=1, whole_epochs=9, whole_lr=0.05, patience=1, batch_size=4)
+    found = trains.aggregated(network, images, mining, "bilinear", "cpu")
+    assert losses.index(min(losses)) == len(losses) - 2
+    learnt, kept = trains.parted(images)
+    assert (len(learnt.records), len(kept.records)) == (4, 1)
+    assert of(found, kept, mining, "cpu") == pytest.approx(min(losses))
+    with pytest.raises(UserError, match=r"mining:patience: 1 patients or images"):
+        trains.parted(replace(images, records=images.records[:1]))
+
+
 def test_no_step_is_no_mining() -> None:
     with pytest.raises(UserError, match="mining: 0 steps — give T = 1"):
         Mining(steps=0)

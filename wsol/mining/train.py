@@ -1,6 +1,7 @@
 """Mining: the network of every step, trained between them on images from which a class's best regions are missing."""
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.holdout import shuffled_groups
 from data.loader import Batch, DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Record
 from data.views import View
@@ -20,6 +22,7 @@ from wsol.mining.networks import ClassMaps, Upsampling, classification_loss, pre
 
 Preservation = Literal["none", "vanilla", "features"]
 Layers = Literal["all", "maps", "logits"]
+HELD_OUT = 0.1
 Masks = dict[tuple[int, int], np.ndarray]
 """(image, class it has) → [h, ⌈w / 8⌉] uint8 bits, 0 where something was found: an eighth of the memory of bool."""
 
@@ -38,7 +41,9 @@ class Mining:
         epochs: between two steps.
         layers: what is preserved (K): the maps of the last two resolutions and their aggregation, the logits, or all.
         new_epochs, whole_epochs: of aggregation, its new layers alone and then the whole network; 0 as between steps.
-        whole_lr: its rate; 0 as between two steps.
+        whole_lr: the rate of both; 0 as between two steps.
+        patience: epochs without a lower loss on a tenth of the images, which the whole network is not trained on, after
+            which it ends, with the weights of the lowest; 0: it takes all its epochs.
 
     Raises:
         UserError: no step.
@@ -57,6 +62,7 @@ class Mining:
     new_epochs: int = 0
     whole_epochs: int = 0
     whole_lr: float = 0.0
+    patience: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -146,15 +152,41 @@ def aggregated(network: ClassMaps, images: Images, mining: Mining, upsampling: U
     new, whole = (replace(plain, epochs=own or mining.epochs) for own in (mining.new_epochs, mining.whole_epochs))
     found.backbone.requires_grad_(False)
     train(found, found, images, None, new, device, 0)
-    train(found.requires_grad_(True), found, images, None, whole, device, 1)
+    learnt, watched = parted(images) if mining.patience else (images, None)
+    train(found.requires_grad_(True), found, learnt, None, whole, device, 1, watched)
     return frozen(found)
+
+
+def parted(images: Images) -> tuple[Images, Images]:
+    """The images without a tenth, and that tenth; those of a patient stay together.
+
+    Raises:
+        UserError: they are too few.
+    """
+    groups = shuffled_groups(list(images.records))
+    count = max(1, round(HELD_OUT * len(groups)))
+    if count >= len(groups):
+        raise UserError(f"{len(groups)} patients or images", where="mining:patience", hint="leave it out")
+    parts = ([images.records[row] for own in some for row in own] for some in (groups[count:], groups[:count]))
+    learnt, watched = (replace(images, records=own) for own in parts)
+    return learnt, watched
+
+
+@torch.no_grad()
+def watched_loss(network: ClassMaps, images: Images, mining: Mining, device: str) -> float:
+    """The mean classification loss over images of which nothing is erased."""
+    dataset, total = images.dataset, 0.0
+    for batch in make_loader(dataset, InOrder(len(dataset)), mining.batch_size, workers=0):
+        logits = network.logits(network(batch.images.to(device)))
+        total += float(classification_loss(logits, batch.present.to(device))) * len(batch.images)
+    return total / len(dataset)
 
 
 def train(
     network: ClassMaps, before: ClassMaps, images: Images, masks: Masks | None, mining: Mining,
-    device: str, step: int,
+    device: str, step: int, watched: Images | None = None,
 ) -> None:  # fmt: skip
-    """Some epochs, with the masks if there are any, in place.
+    """Some epochs, with the masks if there are any, in place; fewer where the loss on images that are watched stays.
 
     BatchNorm's statistics stay, as in the network before, or features would move without learning anything (eq. 4), and
     layers that are fixed would change too.
@@ -165,6 +197,7 @@ def train(
     optimizer = torch.optim.AdamW([own for own in network.parameters() if own.requires_grad], mining.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, mining.lr, total_steps=mining.epochs * len(loader))
     network.eval()
+    best, kept, since = math.inf, None, 0
     for epoch in range(mining.epochs):
         sampler.epoch = epoch
         for batch in progress(loader, f"step {step + 1}, epoch {epoch + 1}", len(loader)):
@@ -172,6 +205,15 @@ def train(
             torch.stack(list(losses(network, before, batch, masks, mining, device).values())).sum().backward()
             optimizer.step()
             schedule.step()
+        if watched:
+            loss = watched_loss(network, watched, mining, device)
+            since = 0 if loss < best else since + 1
+            if not since:
+                best, kept = loss, copy.deepcopy(network.state_dict())
+            if since >= mining.patience:
+                break
+    if kept:
+        network.load_state_dict(kept)
 
 
 def losses(
