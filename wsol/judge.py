@@ -69,8 +69,8 @@ class Row:
         bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that
             has learnt on.
         classes: class → its values, for any number of classes.
-        forward: milliseconds of a plain pass, 0 without a network.
         by_seed: seed → `gt_known` and `iou` of its network, means over the cases.
+        forward: milliseconds of a plain pass, 0 without a network.
     """
 
     method: str
