@@ -157,9 +157,7 @@ def explain(
         model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise, images.shape[1])
     )
     images = images.to(network.device)
-    with torch.no_grad():
-        logits = torch.cat([network(part)[0] for part in images.split(batch_size)])
-    own = checked_labels(labels, logits)
+    own = checked_labels(labels, logits_of(network, images, batch_size))
     found: dict[tuple[str, str], list[Evidence]] = {}
     for part, classes in zip(images.split(batch_size), own.split(batch_size), strict=True):
         for name, maps in explanations(network, part, classes, kinds).items():
@@ -208,6 +206,22 @@ class Normalised:
     def __call__(self, images: Tensor) -> Tensor:
         mean, deviation = (images.new_tensor(own).view(-1, 1, 1) for own in (self.mean, self.deviation))
         return (images - mean) / deviation
+
+
+@torch.no_grad()
+def logits_of(network: Tapped, images: Tensor, batch_size: int) -> Tensor:
+    """[B, classes] of images that the model can take.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        return torch.cat([network(part)[0] for part in images.split(batch_size)])
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # of other channels or another size, which models refuse in their own ways
+        what = f"{list(images.shape)} do not go through the model ({str(error).splitlines()[0][:120]})"
+        raise UserError(what, where="images", hint="give channels and a size that it takes") from error
 
 
 def joined(parts: Sequence[Evidence]) -> Evidence:

@@ -314,7 +314,7 @@ def test_interruptions(signals: str, figures: Figures, tmp_path: Path) -> None:
     assert journal.read_text() == before
 
 
-def test_sensitivity_of_any_number_looks_at_each_picture_once(tmp_path: Path) -> None:
+def test_any_number_of_pictures_looks_at_each_once(tmp_path: Path) -> None:
     found = any_number.sensitivity(any_number.write_tiny(tmp_path / "data", 40))
     assert (found["pictures"], found["passes"]) == (40, 1)
     assert found["before_mb"] <= found["maps_mb"] <= found["ridge_mb"] <= found["sgd_mb"]

@@ -83,7 +83,7 @@ def test_a_dry_run_makes_no_masks_of_older_scenes(
     assert what in capsys.readouterr().out
     assert not (tmp_path / "scenes" / sample.MASKS).exists()
     write_yaml(data, path="scenes", scenes={"train": 3, "val": 1, "test": 1})
-    with pytest.raises(UserError, match=r"holds other scenes: 2 \+ 1 \+ 1 — correct `scenes:`"):
+    with pytest.raises(UserError, match=r"holds other scenes: 2 \+ 1 \+ 1 — delete that folder"):
         script(train, "--dry-run", "--data", data, *SMALL, "--project", tmp_path / "runs")
 
 

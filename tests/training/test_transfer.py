@@ -149,7 +149,7 @@ def test_one_rate_for_all_is_what_it_was() -> None:
         (["--rates", "b1=-1"], "rates"),
         (["--freeze-epochs", "0.5", "--cl-splits", "0"], "freeze_epochs is for weights from elsewhere"),
         (["--pretrain-freeze-epochs", "0.5"], "pretrain.freeze_epochs is for weights that init gives"),
-        (["--freeze-epochs", "1.5"], "less than or equal to 1"),
+        (["--freeze-epochs", "1.5"], "give 1 or less"),
         (["--backbone", "monster", "--init", "torchvision", "--init-freeze"], "only the first block of monster begins"),
     ],
 )
