@@ -49,7 +49,6 @@ from utils.text import as_terminal
 
 LAYERS = ("cuts", "all")
 BATCH = 16
-SHOWN = 3  # slices on the page of pictures: the middle one of each direction
 
 Maps = dict[tuple[str, str], np.ndarray]
 """Kind and block → maps [n, S, S] of images, at the size of these."""
@@ -152,9 +151,10 @@ def inside(heat: np.ndarray, covered: np.ndarray, volume: Volume) -> dict[str, f
 
 def page(seen: Seen, maps: Maps, path: Path) -> None:
     """The middle slice of each direction, and on it every map with its box by 20 % (red) and the true boxes (green)."""
-    length = len(seen.records) // SHOWN
+    axes = np.array([Slice.named(record.image.name.rpartition("#")[2]).axis for record in seen.records])
+    middles = [own[len(own) // 2] for axis in np.unique(axes) for own in [np.flatnonzero(axes == axis)]]
     side, drawn = seen.images.shape[-1], list[np.ndarray]()
-    truths = {at: boxes_in(seen.records[at], side) for at in range(length // 2, len(seen.records), length)}
+    truths = {at: boxes_in(seen.records[at], side) for at in middles}
     for at, truth in truths.items():
         image = picture(seen.images[at])
         drawn.append(outlined(image, truth, side))
@@ -245,6 +245,10 @@ def main() -> None:
         what = f"has no volumes: its format is `{description.format.name}`"
         raise UserError(what, where=description.yaml, hint="give a data yaml of the format dmri")
     same_pictures(files, description)
+    for file in files:
+        if list(file.names) != list(description.names):
+            what = f"knows {', '.join(file.names)}, and not {', '.join(description.names)}"
+            raise UserError(what, where=file.path, hint="give the data yaml of its training with --data")
     volumes, label = shown(files[0], description, arguments.subject, arguments.slices)
     if arguments.explain:
         label = class_index(arguments.explain, description.names, "--explain")
@@ -252,7 +256,8 @@ def main() -> None:
     with new_run(arguments.project, "volume", arguments.name) as folder:
         pairs = [(*named, seen) for named in zip(files, line_names(files), strict=True) for seen in volumes]
         rows = [row for file, line, seen in pairs for row in written(file, line, seen, asked, folder)]
-    print(as_terminal([list(rows[0]), *(list(row.values()) for row in rows)]))
+    keys = list(dict.fromkeys(key for row in rows for key in row))  # masks may be beside some volumes only
+    print(as_terminal([keys, *([row.get(key, "–") for key in keys] for row in rows)]))
     print(f"\nclass `{description.names[label]}`; NIfTI volumes and pictures in {folder}")
 
 

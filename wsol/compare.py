@@ -172,11 +172,16 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
 
 
 def classified(plan: Plan, localise: Localiser) -> float | None:
-    """AUC, mean over classes, of a network that has learnt on, on all images of the split; None of any other."""
-    if not isinstance(localise.maps, MinedMaps) or not plan.whole:
+    """AUC, mean over classes, of a network that has learnt on; None of any other, and where no image is left.
+
+    On the images of the split that are not explained: it has learnt from the labels of those.
+    """
+    mined = {record.image for record in plan.split.records}
+    others = [record for record in plan.whole if record.image not in mined]
+    if not isinstance(localise.maps, MinedMaps) or not others:
         return None
     names, view = plan.files[0].names, plan.files[0].view
-    dataset = Images(plan.whole, view, len(names)).dataset
+    dataset = Images(others, view, len(names)).dataset
     loader = make_loader(dataset, InOrder(len(dataset)), plan.batch_size, workers=0)
     parts = [(localise.maps.scores(batch.images), batch.present) for batch in progress(loader, "AUC", len(loader))]
     scores, targets = (torch.cat(column).numpy() for column in zip(*parts, strict=True))

@@ -105,9 +105,9 @@ def drawn(network: Explained, plan: Plan, own: Concept, tag: int, features: np.n
         seen = seen_by(network, plan, own, case)
         shown = overlaid(picture(case.images[0]), seen[0])
         if (record.labels == tag).any():
-            true = next(one for one in plan.cases([record], "pictures") if (one.labels == tag).any())
-            place = int(np.flatnonzero(true.labels.numpy() == tag)[0])
-            shown = outlined(shown, true.boxes[place], case.images.shape[2])
+            for true in plan.cases([record], "pictures"):  # none where only difficult boxes have the tag
+                for place in np.flatnonzero(true.labels.numpy() == tag).tolist():
+                    shown = outlined(shown, true.boxes[place], case.images.shape[2])
             if (box := boxes_from_maps(seen, above_share(SHARE))[0]) is not None:
                 shown = outlined(shown, box[None], case.images.shape[2], FOUND)
         yield shown

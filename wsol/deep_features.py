@@ -27,8 +27,9 @@ from maps.overlay import FOUND, outlined, overlaid, picture
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
-from utils.errors import run_cli
+from utils.errors import UserError, run_cli
 from utils.files import json_text, make_folder, write_text
+from utils.flags import above_zero, positive
 from wsol.features import around, classes_of, evidence_of, files_of, pooled_features
 from wsol.svm import LinearClasses, fit_svm, validated
 
@@ -103,9 +104,12 @@ class Crops:
 
     def learn(self, pictures: Iterator[Cases]) -> tuple[LinearClasses, float]:
         """An SVM on pooled features of pictures, and its penalty."""
+        if not self.plan.training:
+            where = self.plan.split.description.yaml
+            raise UserError("no training image has a box or a class", where=where, hint="give other data with --data")
         features, labels = pooled_features(self.network, pictures, self.plan.device)
         truth = labels[:, None] == np.unique(labels)
-        penalty = self.penalty or validated(features, truth, exclusive=True).penalty
+        penalty = validated(features, truth, exclusive=True).penalty if self.penalty is None else self.penalty
         return fit_svm(features, labels, penalty), penalty
 
     def boxes(self, whole: LinearClasses, cases: Cases, labels: Tensor) -> list[np.ndarray | None]:
@@ -176,7 +180,7 @@ def save_boxes(plan: Plan, network: Explained, whole: LinearClasses, path: Path)
 
 def add_penalty(parser: argparse.ArgumentParser) -> None:
     """The flag for the SVMs' penalty."""
-    parser.add_argument("--penalty", type=float, metavar="C", help="of the SVMs [chosen by cross-validation]")
+    parser.add_argument("--penalty", type=above_zero, metavar="C", help="of the SVMs [chosen by cross-validation]")
 
 
 def main() -> None:
@@ -184,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Linear SVMs on pooled features of whole images and of crops.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
-    parser.add_argument("--images", type=int, help="only so many test images, drawn at random [all]")
+    parser.add_argument("--images", type=positive, help="only so many test images, drawn at random [all]")
     add_penalty(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help="draw maps and boxes of the first file to this JPEG")

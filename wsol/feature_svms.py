@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.accuracy import BackboneFile, line_names
+from evaluation.learnt import groups_of
 from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
@@ -27,7 +28,7 @@ from utils.flags import positive
 from utils.plots import canvas, write_figure
 from wsol.deep_features import add_penalty
 from wsol.features import FEATURES, Feature, add_imgsz, around, described, evidence_of, planned, tagged
-from wsol.svm import FOLDS, LinearClasses, Validated, fit_tags, quality, validated
+from wsol.svm import FOLDS, LinearClasses, Validated, counted_instead, fit_tags, quality, validated
 
 CLASSES, EACH = 4, 3  # on the page of maps
 
@@ -100,9 +101,11 @@ def learned(
     taken = time.monotonic()
     found = Validated({}, 0)
     if settings.penalty is None:
-        found = validated(features, known, exclusive=exclusive, folds=settings.folds, workers=settings.workers)
-    penalty = settings.penalty or found.penalty
-    classes, unsettled = fit_tags(features, known, penalty)
+        groups, folds, workers = groups_of(plan.training), settings.folds, settings.workers
+        found = validated(features, known, exclusive=exclusive, groups=groups, folds=folds, workers=workers)
+    penalty = found.penalty if settings.penalty is None else settings.penalty
+    with counted_instead():
+        classes, unsettled = fit_tags(features, known, penalty)
     scores = np.full(asked.shape, -np.inf)
     scores[:, classes.classes] = classes.scores(held_out)
     seconds = round(taken - began, 2), round(time.monotonic() - taken, 2)

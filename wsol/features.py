@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from data.description import load_description
 from data.formats import FORMATS, read_split
-from data.levels import with_levels
+from data.levels import levelled, with_levels
 from data.records import Description, Record, Split
-from evaluation.accuracy import BackboneFile, read_backbones
+from evaluation.accuracy import BackboneFile, read_backbones, same_pictures
 from maps.cases import Cases
 from maps.cells import layer_cells
 from maps.evidence import Evidence
 from maps.kinds import Explained, is_mapped
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES, prepare, sample
+from maps.prepare import TRAINING_IMAGES, prepare, sample, things
+from maps.seen import explained_images, seen_by
+from utils.console import console
 from utils.errors import UserError
 from utils.flags import positive
 from utils.runs import located
@@ -194,8 +196,12 @@ def planned(
     files = files_of(weights, imgsz)
     description = with_levels(load_description(data), files[0].levels)
     known, held_out = (read_split(description, name) for name in ("train", description.held_out))
-    records = sample(held_out.records, images)
-    plan = prepare(files, replace(held_out, records=[around(own) for own in records]))
+    left, notes = explained_images(held_out, seen_by(files))
+    for note in notes:
+        console.print(note, markup=False)
+    records = sample(left, images)
+    label = np.array((things(description.names) or [0])[:1])  # any that is not the background
+    plan = prepare(files, replace(held_out, records=[around(own, label) for own in records]))
     return replace(plan, split=replace(held_out, records=records), training=sample(known.records, training))
 
 
@@ -204,7 +210,11 @@ def plan_of_pictures(file: BackboneFile, records: Sequence[Record], where: Path)
 
     Args:
         where: they are from, for messages.
+
+    Raises:
+        UserError: the network takes pictures of other channels.
     """
-    description = Description(where, where, FORMATS["folder"], {}, ["picture"])
-    split = Split("pictures", description, [around(record) for record in records])
+    description = with_levels(Description(where, where, FORMATS["folder"], {}, ["picture"]), file.levels)
+    same_pictures([file], description)
+    split = levelled(Split("pictures", description, [around(record) for record in records]))
     return Plan([file], split, cells=layer_cells([file], stretched=False))

@@ -6,7 +6,7 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from utils.files import write_text
 from utils.text import as_markdown, as_terminal
 from wsol.judge import ACCURACY
 from wsol.methods import METHODS
-from wsol.ranked import Ranked, ranked_table
+from wsol.ranked import REFERENCE, Ranked, ranked_table
 from wsol.report import NOTHING
 
 TABLE_1, TABLE_3 = "0.3", ("0.1", "0.3")  # IoU
@@ -55,12 +55,17 @@ def read_lines(path: Path) -> tuple[list[Line], list[Ranked]]:
     try:
         content = json.loads(path.read_text())
         lines = [line for row in content["rows"] if (line := line_of(row, int(content["imgsz"])))]
-        lists = [Ranked(**row) for row in content["ranked"]]
+        lists = [of_size(Ranked(**row), int(content["imgsz"])) for row in content["ranked"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"are no figures of localisers ({error})", where=path, hint=hint) from error
+        raise UserError(f"holds no figures of `val.py --localise` ({error})", where=path, hint=hint) from error
     if not lines:
         raise UserError("has no row of mining or CAM with accuracies by class", where=path, hint=hint)
     return lines, lists
+
+
+def of_size(own: Ranked, imgsz: int) -> Ranked:
+    """With the size beside its features; the reference has none."""
+    return own if own.line == REFERENCE else replace(own, line=f"{own.line}, {imgsz} px")
 
 
 def line_of(row: dict[str, Any], imgsz: int) -> Line | None:

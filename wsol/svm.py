@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,8 +70,17 @@ def fit_svm(features: np.ndarray, labels: np.ndarray, penalty: float = C) -> Lin
         UserError: there is but one class.
     """
     classes = np.unique(labels)
-    own, _ = fit_tags(features, labels[:, None] == classes, penalty)
+    with counted_instead():
+        own, _ = fit_tags(features, labels[:, None] == classes, penalty)
     return LinearClasses(classes, own.weights, own.bias)
+
+
+@contextmanager
+def counted_instead() -> Iterator[None]:
+    """No warnings of fits that do not converge; around threads and not in them, since filters are of the process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def fit_tags(features: np.ndarray, truth: np.ndarray, penalty: float = C) -> tuple[LinearClasses, int]:
@@ -90,10 +100,8 @@ def fit_tags(features: np.ndarray, truth: np.ndarray, penalty: float = C) -> tup
     rows, unsettled = unit(features), 0
     weights, bias = np.zeros((len(known), features.shape[1])), np.zeros(len(known))
     for place, tag in enumerate(known):
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always", ConvergenceWarning)
-            svm = LinearSVC(C=penalty, random_state=SEED).fit(rows, truth[:, tag])
-        unsettled += any(issubclass(own.category, ConvergenceWarning) for own in found)
+        svm = LinearSVC(C=penalty, random_state=SEED).fit(rows, truth[:, tag])
+        unsettled += int(svm.n_iter_ >= svm.max_iter)
         weights[place], bias[place] = svm.coef_[0], svm.intercept_[0]
     return LinearClasses(known, weights, bias), unsettled
 
@@ -103,6 +111,7 @@ def validated(
     truth: np.ndarray,
     *,
     exclusive: bool,
+    groups: np.ndarray | None = None,
     penalties: Sequence[float] = PENALTIES,
     folds: int = FOLDS,
     workers: int | None = None,
@@ -112,14 +121,18 @@ def validated(
     Args:
         truth: [N, tags] bool.
         exclusive: exactly one tag an image.
+        groups: [N] of whom an image is; images of one are in one fold. None: each by itself.
         workers: threads [one a core].
 
     Raises:
         UserError: fewer images than folds.
     """
-    if len(features) < folds:
-        raise UserError(f"{len(features)} images", where="SVM", hint=f"give {folds} at least, one for each fold")
-    fold = folds_of(truth, folds, exclusive=exclusive)
+    _, first, group = np.unique(
+        np.arange(len(features)) if groups is None else groups, return_index=True, return_inverse=True
+    )
+    if len(first) < folds:
+        raise UserError(f"{len(first)} images, or groups", where="SVM", hint=f"give {folds}, one for each fold")
+    fold = folds_of(truth[first], folds, exclusive=exclusive)[group]
 
     def scored(penalty: float, own: int) -> tuple[np.ndarray, int]:
         classes, unsettled = fit_tags(features[fold != own], truth[fold != own], penalty)
@@ -129,7 +142,8 @@ def validated(
 
     jobs = [(penalty, own) for penalty in penalties for own in range(folds)]
     parallel = Parallel(n_jobs=workers or os.cpu_count(), prefer="threads")  # liblinear releases the interpreter
-    found = dict(zip(jobs, parallel(delayed(scored)(*job) for job in jobs), strict=True))
+    with counted_instead():
+        found = dict(zip(jobs, parallel(delayed(scored)(*job) for job in jobs), strict=True))
     order = np.argsort(np.concatenate([np.flatnonzero(fold == own) for own in range(folds)]))
     scores = {
         penalty: quality(np.concatenate([found[penalty, own][0] for own in range(folds)])[order], truth, exclusive)

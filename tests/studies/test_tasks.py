@@ -81,6 +81,8 @@ def test_the_table_has_means_and_differences_of_pairs(scenes_yaml: Path, tmp_pat
         ({"differences": [["cl2", "cl3"]]}, "differences of cl3, none of cl2, e2e"),
         ({"rows": {"a": ROWS["detector"] | {"measure": "map75"}}}, "names map75"),
         ({"rows": {"a": ROWS["windows"] | {"report": "lost"}}}, "names lost"),
+        ({"rows": {"a": ROWS["windows"] | {"methods": "boxen"}}}, "names boxen_cl2"),
+        ({"rows": {"a": ROWS["windows"] | {"measure": "corloc"}}}, "names corloc"),
         ({"rows": {"a": ROWS["windows"] | {"lines": ["cl2"]}}}, "give `lines` as many networks"),
     ],
 )

@@ -25,7 +25,8 @@ def write_published(root: Path, boxed: tuple[str, ...] = ("00000007_000.png", "0
     names = [f"{number:08d}_000.png" for number in range(10)]
     for number, name in enumerate(names):
         Image.fromarray(draw.integers(0, 255, (64, 64), dtype=np.uint8)).save(root / "images" / name)
-        rows.append(f"{name},{('Effusion', 'Mass|Effusion', 'No Finding')[number % 3]},0,{number}")
+        finding = "No Finding" if number == 9 else ("Effusion", "Mass|Effusion", "No Finding")[number % 3]
+        rows.append(f"{name},{finding},0,{number}")
     (root / "Data_Entry_2017.csv").write_text(HEADER + "\n".join(rows) + "\n")
     boxes = [f"{name},{FINDINGS[number % 2]},{200 * number},100,400,500,," for number, name in enumerate(boxed)]
     (root / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + "\n".join(boxes) + "\n")

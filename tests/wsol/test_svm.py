@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold, cross_val_predict
@@ -72,3 +74,29 @@ def test_tags_that_all_or_none_have_are_not_learned() -> None:
         fit_tags(features, truth[:, :2])
     with pytest.raises(UserError, match="3 images"):
         validated(features[:3], truth[:3], exclusive=False)
+
+
+def test_images_of_one_group_are_in_one_fold() -> None:
+    """Copies of an image in two folds would be known by heart: labels at random are then guessed right."""
+    draw = np.random.default_rng(0)
+    groups, features = np.repeat(np.arange(30), 4), np.repeat(draw.normal(size=(30, 40)), 4, 0)
+    truth = np.eye(2, dtype=bool)[np.repeat(draw.permutation(30) % 2, 4)]
+    apart, together = (
+        max(validated(features, truth, exclusive=True, groups=own, workers=1).scores.values()) for own in (None, groups)
+    )
+    assert apart > 0.95
+    assert together < 0.8
+
+
+def test_threads_count_what_does_not_converge() -> None:
+    """As one thread does, and the filters of warnings are afterwards what they were."""
+    draw = np.random.default_rng(2)
+    features = draw.normal(size=(60, 3)) @ draw.normal(size=(3, 80))  # not to be separated
+    truth = draw.random((60, 2)) < 0.5
+    before = list(warnings.filters)
+    one, four = (
+        validated(features, truth, exclusive=False, penalties=(0.01, 1e5), folds=3, workers=count).unsettled
+        for count in (1, 4)
+    )
+    assert one == four == 6
+    assert list(warnings.filters) == before
