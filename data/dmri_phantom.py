@@ -18,7 +18,7 @@ import numpy as np
 
 from utils.console import progress
 from utils.errors import UserError, run_cli
-from utils.files import csv_text, json_text, make_folder
+from utils.files import csv_text, free_folder, json_text, make_folder
 from utils.flags import positive
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "dmri_phantom"
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--subjects", type=positive, default=40, help="half of them in each group [40]")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same phantom [0]")
     arguments = parser.parse_args()
-    print(f"wrote {write(arguments.folder, arguments.subjects, arguments.seed)}")
+    print(f"wrote {write(free_folder(arguments.folder, FOLDER), arguments.subjects, arguments.seed)}")
 
 
 if __name__ == "__main__":

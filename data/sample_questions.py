@@ -18,7 +18,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.records import Record
 from utils.errors import run_cli
-from utils.files import make_folder
+from utils.files import free_folder, make_folder
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = ROOT / "sets" / "questions"
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/questions]")
     parser.add_argument("--data", type=Path, default=ROOT / "sample.yaml", help="their data yaml [data/sample.yaml]")
     arguments = parser.parse_args()
-    print(f"wrote {write(arguments.folder, arguments.data)}")
+    print(f"wrote {write(free_folder(arguments.folder, FOLDER), arguments.data)}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from data.sample import JPEG_QUALITY, SIDE, backdrop, load_photographs
 from utils.errors import run_cli
-from utils.files import make_folder
+from utils.files import free_folder, make_folder
 from utils.flags import positive
 from utils.fonts import drawing_font
 
@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--others", type=positive, default=OTHERS, help=f"training pictures without [{OTHERS}]")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same pictures [0]")
     arguments = parser.parse_args()
-    found = write(arguments.folder, texts=arguments.texts, others=arguments.others, seed=arguments.seed)
+    found = write(
+        free_folder(arguments.folder, FOLDER), texts=arguments.texts, others=arguments.others, seed=arguments.seed
+    )
     print(f"wrote {found}")
 
 

@@ -97,6 +97,18 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def free_folder(path: Path, own: Path) -> Path:
+    """The whole path of a folder that may be replaced: one that is not there, is empty, or is `own`, the default.
+
+    Raises:
+        UserError: it holds something, which would be lost.
+    """
+    path = path.resolve()
+    if path != own.resolve() and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError("holds something, which would be lost", where=path, hint="give a new folder with --folder")
+    return path
+
+
 def make_folder(path: Path) -> Path:
     """Create a folder with its parents.
 

@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from conftest import Script, Writer, write_yaml
 from PIL import Image
 
+from data import dmri_phantom, sample_questions
 from data import written as written_words
 from utils.errors import UserError
 from wsol import concepts
@@ -79,3 +81,11 @@ def test_printed_words(script: Script, written: Writer, tmp_path: Path) -> None:
 def test_wrong_tags(script: Script, written: Writer, scenes_yaml: Path) -> None:
     with pytest.raises(UserError, match="--tags"):
         script(concepts, "--weights", written("cl6"), "--data", scenes_yaml, "--tags", "cat")
+
+
+@pytest.mark.parametrize("module", [written_words, sample_questions, dmri_phantom])
+def test_a_folder_with_something_in_it_is_not_replaced(module: ModuleType, script: Script, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(UserError, match="holds something, which would be lost"):
+        script(module, "--folder", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
