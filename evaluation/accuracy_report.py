@@ -91,7 +91,9 @@ def times(study: Study) -> list[str]:
     if len({(row.file, row.line) for row in study.rows}) == len({row.file for row in study.rows}):
         return []
     lines = {line: fmean(row.ms for rows in groups.values() for row in rows) for line, groups in study.lines.items()}
-    return [f"Milliseconds an image, without reading it: {', '.join(f'{line} {ms:.1f}' for line, ms in lines.items())}"]
+    return [
+        f"Milliseconds an image, without reading it: {'; '.join(f'{line}: {ms:.1f}' for line, ms in lines.items())}"
+    ]
 
 
 def intervals_note(study: Study) -> str:
@@ -102,7 +104,7 @@ def intervals_note(study: Study) -> str:
 def markdown(study: Study, command: str, picture: str) -> str:
     """A table for each measure: cuts down, methods across."""
     lines = study.lines
-    seeds = ", ".join(f"{line} {max(map(len, groups.values()))}" for line, groups in lines.items())
+    seeds = ", ".join(f"`{line}` {max(map(len, groups.values()))}" for line, groups in lines.items())
     several = any(len(rows) > 1 for groups in lines.values() for rows in groups.values())
     meaning = "; mean ± standard deviation (n − 1) over seeds" if several else ""
     blocks = sorted({row.block for row in study.rows})

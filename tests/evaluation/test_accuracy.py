@@ -64,7 +64,7 @@ def check_report(report: Path, figures: dict[str, Any]) -> None:
     first = figures["summary"][0]["auc"]
     assert f"| b1 | {first['mean']:.3f} ± {first['sd']:.3f} |" in text
     assert "| macro AUC | cl6 | e2e |" in text
-    assert "seeds: cl6 2, e2e 2; mean" in text
+    assert "seeds: `cl6` 2, `e2e` 2; mean" in text
 
 
 @pytest.mark.parametrize(("backbone", "k", "imgsz"), [("cnn6", 6, 64), ("darknet53", 3, 96)])
@@ -189,7 +189,7 @@ def test_cells_and_gaps() -> None:
     text = markdown(study, "command", "p.png")
     assert "| b3 | 0.550 ± 0.071 | – |" in text
     assert "| b6 | 0.700 ± 0.000 | 0.650 [0.620, 0.670] |" in text
-    assert "seeds: cl2 2, cl1 1" in text
+    assert "seeds: `cl2` 2, `cl1` 1" in text
     assert cell(study.rows, "auc") == "–"
     assert as_json(study, "c")["summary"][2] == {
         "method": "cl1",
