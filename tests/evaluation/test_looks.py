@@ -69,7 +69,7 @@ def test_lines_of_each_look(
     lines = ["cl3", "cl3, 5 crops", "cl3, 10 crops", "cl3, dense"]
     assert [row["method"] for row in figures["rows"]] == [line for line in lines for _ in range(3)]
     assert all(row["ms"] > 0 for row in figures["rows"])
-    assert "Milliseconds an image, without reading it: cl3 " in capsys.readouterr().out
+    assert "Milliseconds an image, without reading it: cl3: " in capsys.readouterr().out
     assert not np.isnan([row["metrics"]["auc"] for row in figures["rows"]]).any()
     with pytest.raises(UserError, match="is for --accuracy, and this is --map"):
         script(val, "--map", "--dense")
