@@ -1,9 +1,11 @@
 """What README and documentation show is what the project does."""
 
 import importlib
+import json
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,21 @@ def test_modules_are_there(module: str) -> None:
 
 def test_commands_are_found() -> None:
     assert {name for name, _ in COMMANDS} == set(SCRIPTS)
+
+
+def numbers_in(content: object) -> Iterator[str]:
+    """Every number of a json, as pages have it."""
+    if isinstance(content, dict | list):
+        for own in content.values() if isinstance(content, dict) else content:
+            yield from numbers_in(own)
+    elif isinstance(content, int | float):
+        yield f"{content:.3f}"
+
+
+def test_fractions_of_a_page_are_those_of_its_files() -> None:
+    folder = ROOT / "results" / "cam"
+    known = {number for path in folder.glob("*.json") for number in numbers_in(json.loads(path.read_text()))}
+    page = re.sub(r"`[^`]*`", "", (folder / "README.md").read_text())
+    found = re.findall(r"\b0\.\d{3}\b", page)
+    assert len(found) > 20
+    assert not [number for number in found if number not in known]
