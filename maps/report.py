@@ -1,14 +1,11 @@
 """The study as one page that opens offline, and its files in a folder."""
 
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup, escape
 
 from maps.figures import charts
 from maps.gallery import galleries
@@ -27,7 +24,6 @@ from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
 from utils.pages import data_uri, filled
 
-CODE = re.compile(r"`([^`]+)`")
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
 
@@ -113,7 +109,7 @@ def page(summary: Summary, claims: Sequence[Claim], command: str, plots: list[Pl
         "tables": tables(summary),
         "measures": [m for m in MEASURES.values() if m.about and any(m.name in line.values for line in trained)],
     }
-    return filled(TEMPLATE, content, {"text": as_html, "plain": without_marks, "titled": title_of})
+    return filled(TEMPLATE, content, {"plain": without_marks, "titled": title_of})
 
 
 def subtitle(summary: Summary) -> str:
@@ -130,11 +126,6 @@ def lime_steps(study: Study) -> dict[str, Any] | None:
     own = study.lime[0]
     steps = [(caption, as_uri(drawn)) for caption, drawn in pipeline(own)]
     return {"line": own.columns[0].line, "steps": steps}
-
-
-def as_html(text: str) -> Markup:
-    """Text with what stands between backticks as code."""
-    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def without_marks(text: str) -> str:

@@ -1,9 +1,14 @@
 """HTML pages that need no other file: templates filled in, pictures as part of the page."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup, escape
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -11,14 +16,19 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def with_code(text: str) -> Markup:
+    """Text with what is between backticks as code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
+
+
 def filled(template: Path, content: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]] | None = None) -> str:
     """A Jinja template with its values, which are escaped; one that is missing is an error.
 
     Args:
-        filters: besides Jinja's own.
+        filters: besides Jinja's own and `text`, which shows what is between backticks as code.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= filters or {}
+    environment.filters |= {"text": with_code, **(filters or {})}
     return environment.from_string(template.read_text()).render(content)
