@@ -73,7 +73,7 @@ OVERFEAT = {
     "boxes": Option("class", ("class", "shared")),
     **WINDOWS,
     "negatives": Option("hard", ("hard", "random", "none")),
-    "images": Option(0, low=0, high=10**9),  # so many training images, drawn at random; 0: all
+    "images": FIT["images"],
 }
 
 
