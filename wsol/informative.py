@@ -7,6 +7,7 @@ held-out images and held against their objects. Without --scenes the network's o
 
 import argparse
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -120,16 +121,26 @@ def mask_at(record: Record, view: View) -> np.ndarray | None:
     return np.asarray(view.transform()(image, mask)[1][0].numpy())
 
 
-def seen_in(plan: Plan, scenes: Scenes) -> Iterator[Seen]:
-    """Each object of each held-out image with boxes, its pixels from its mask where there is one, else its boxes."""
-    records = [record for record in plan.split.records if len(record.labels)]
+def held_for(plan: Plan, scenes: Scenes) -> np.ndarray:
+    """[N] the scene that each held-out image is held for, with or without objects."""
+    parts = plan.images([around(own) for own in plan.split.records], "scenes")
+    return np.concatenate([scenes.guessed(cases).numpy() for cases in parts])
+
+
+def seen_in(plan: Plan, scenes: Scenes, held: np.ndarray) -> Iterator[Seen]:
+    """Each object of each held-out image with boxes, its pixels from its mask where there is one, else its boxes.
+
+    Args:
+        held: [N] the scene of each held-out image.
+    """
+    records = plan.split.records
     for cases in plan.cases(records, "objects"):
-        guesses = scenes.guessed(cases)
+        guesses = torch.from_numpy(held[cases.record])
         maps = scenes.maps(cases, guesses)
         for place, (index, label) in enumerate(zip(cases.record.tolist(), cases.labels.tolist(), strict=True)):
             mask = mask_at(records[index], plan.files[0].view)
             pixels = cases.truth[place] if mask is None else mask == label + 1
-            yield int(guesses[place]), index, maps[place], label, pixels
+            yield int(guesses[place]), maps[place], label, pixels
 
 
 def drawn(plan: Plan, scenes: Scenes, count: int = SCENES) -> tuple[list[np.ndarray], list[str]]:
@@ -174,7 +185,8 @@ def main() -> None:
     if arguments.masks:
         plan = replace(plan, split=with_masks(plan.split))
     plan, scenes = learned(plan, network, arguments.scenes)
-    found, objects = informative_objects(seen_in(plan, scenes)), plan.split.description.names
+    held, objects = held_for(plan, scenes), plan.split.description.names
+    found = informative_objects(seen_in(plan, scenes, held), Counter(held.tolist()))
     if not found:
         raise UserError("no held-out image has an object", where=arguments.data, hint="give data with boxes")
     print_objects(found, scenes.names, objects)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES
 from models.heads import HEADS
 from utils.tables import SHARE, Chosen, Entry, Option, Table
 from wsol.linear_boxes import best_ridge, centre_box, descended, mean_box
 from wsol.localiser import (
+    Fit,
     Localiser,
     Maps,
     Subject,
@@ -33,11 +32,12 @@ from wsol.localiser import (
 )
 from wsol.mining.train import STEPS, Mining
 from wsol.overfeat import overfeat
-from wsol.stored_maps import Maps as Rows
 from wsol.windows import classified
 
-Predict = Callable[[np.ndarray], np.ndarray]
-FITS: dict[str, Callable[[Rows, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
+FITS: dict[str, Fit] = {
+    "ridge": best_ridge,
+    "sgd": lambda maps, boxes, groups: descended(maps, boxes),  # nothing is held out, so groups do not matter
+}
 
 CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
 FIT = {
