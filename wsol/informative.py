@@ -5,7 +5,6 @@ the data boxes or masks of objects. One linear SVM for each scene learns from th
 held-out images and held against their objects. Without --scenes the network's own classes take the place of scenes.
 """
 
-import argparse
 import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,12 +25,11 @@ from maps.kinds import Explained, cams, is_mapped
 from maps.networks import load_explained
 from maps.overlay import masked, overlaid, picture
 from maps.plan import Plan
-from utils.draw import picture_file, save_page
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from utils.flags import positive
 from wsol.deep_features import svm_maps
-from wsol.features import add_imgsz, around, described, planned, pooled_features
+from wsol.features import around, described, parsed, parser_of, planned, pooled_features
 from wsol.patterns import SHARE, Informative, Seen, informative_objects
 from wsol.svm import LinearClasses, fit_svm
 
@@ -170,16 +168,11 @@ def print_objects(found: Mapping[int, Sequence[Informative]], scenes: Sequence[s
 
 def main() -> None:
     """Learn, hold against objects, draw, print."""
-    parser = argparse.ArgumentParser(description="Objects that scenes are recognised by.")
-    parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml with boxes or masks of objects")
+    about, data = "Objects that scenes are recognised by.", "data yaml with boxes or masks of objects"
+    parser = parser_of(about, "images of the first scenes and their maps", data=data)
     parser.add_argument("--scenes", type=Path, help="csv with image and scene [the network's own classes]")
     parser.add_argument("--masks", action="store_true", help="objects are where the data set's masks say, not boxes")
-    parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
-    add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw images of the first scenes and their maps to this JPEG")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     if arguments.masks:
@@ -192,7 +185,7 @@ def main() -> None:
     print_objects(found, scenes.names, objects)
     if arguments.pictures:
         page, titles = drawn(plan, scenes)
-        save_page(page, picture_file(arguments.pictures), titles, columns=len(titles))
+        save_page(page, arguments.pictures, titles, columns=len(titles))
     if arguments.json:
         rows = {
             scenes.names[scene]: [asdict(one) | {"name": objects[one.name]} for one in own]
