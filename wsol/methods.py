@@ -47,6 +47,7 @@ FIT = {
 CHANNELS = ("max", "mean")
 DIFFERENCES = {"aggregate": Option("mean", CHANNELS), "cell": Option(8, low=1, high=1024), **FIT}
 BY_CLASS, BY_FEATURES = ({"aggregate": Option(own, CHANNELS), **FIT} for own in ("mean", "max"))
+BACKWARD = "one backward pass"
 FIFTH = ("@0.2",)  # as Zhou et al. cut CAM off
 MINED = {
     "steps": Option(STEPS, low=1, high=20),
@@ -94,7 +95,7 @@ class Method(Entry):
         also: options with which it is among all once more.
         boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
         blind: it asks for no class, so boxes of classes that the network does not know can be found too.
-        traced: a picture of the way from an image to its box is drawn.
+        traced: how the map is made in a picture of the way from an image to its box; empty: none is drawn.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
@@ -106,7 +107,7 @@ class Method(Entry):
     also: tuple[str, ...] = ()
     boxed: bool = True
     blind: bool = False
-    traced: bool = False
+    traced: str = ""
     obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
 
 
@@ -167,14 +168,18 @@ METHODS = Table(
         Method("mean-box", "the mean of the training boxes", partial(constant, mean_box), network=False, baseline=True),
         Method("pixels", "linear in the image's pixels", partial(regressed, grey), network=False, baseline=True),
         Method(
-            "sensitivity", "linear in the class's gradient", partial(sensed, class_maps), traced=True, options=BY_CLASS
+            "sensitivity",
+            "linear in the class's gradient",
+            partial(sensed, class_maps),
+            traced=BACKWARD,
+            options=BY_CLASS,
         ),
         Method(
             "attention",
             "linear in the features' gradient",
             partial(sensed, attention_maps),
             blind=True,
-            traced=True,
+            traced=BACKWARD,
             options=BY_FEATURES,
         ),
         Method(
@@ -182,7 +187,7 @@ METHODS = Table(
             "linear in finite differences, of any function",
             differences,
             named=True,
-            traced=True,
+            traced="finite differences",
             options=DIFFERENCES,
         ),
         Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
