@@ -164,7 +164,7 @@ def spans(cuts: Sequence[int], of: Sequence[int]) -> str:
 
 def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[Level]:
     """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image."""
-    groups = groups_of(judged_on(study.plan)).tolist() if regions else []
+    groups = groups_of(judged_on(study.plan))[regions[0].record].tolist() if regions else []
     lines = dict.fromkeys(region.line for region in regions)
     trained = [name for name in lines if name != CONSTANT and not is_untrained(name)]
     found = []

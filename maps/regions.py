@@ -45,7 +45,8 @@ class Region:
         miou: mean over the images of the IoU of the surest box with the true box that it fits best.
         map50: average precision at IoU 0.5, of boxes of any class.
         cut: 0 of the constant box, which is at every cut.
-        ious: [N] of each image.
+        ious: [N] of each image that is left a box; a view that crops leaves some images none.
+        record: [N] index of each of these among the images of `judged_on`.
         untrained: the line of the networks that are like it and learnt nothing.
     """
 
@@ -56,16 +57,22 @@ class Region:
     miou: float
     map50: float
     ious: np.ndarray = field(repr=False)
+    record: np.ndarray = field(repr=False)
     untrained: str = UNTRAINED
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Images as features on cells, one tensor [N, C, S, S] for each cut, with their true boxes."""
+    """Images as features on cells, one tensor [N, C, S, S] for each cut, with their true boxes.
+
+    Attributes:
+        record: [N] index of each among the images that were asked for: those without a box in view are left out.
+    """
 
     features: list[Tensor]
     truth: CellTruth
     boxes: list[Tensor]
+    record: np.ndarray
     side: int
 
 
@@ -91,7 +98,7 @@ def propose(plan: Plan) -> list[Region]:
 
 
 def judged_on(plan: Plan) -> list[Record]:
-    """The held-out images that Region.ious are of."""
+    """The held-out images that regions are judged on, where they have a box in view."""
     return sample(list(plan.split.records), JUDGED)
 
 
@@ -105,7 +112,10 @@ def fitted(named: Named, run: int, train: Grid, test: Grid) -> list[Region]:
         list(progress(fits, f"{named.line}: regions", len(layers)))
     rows = zip(layers, test.features, cuts, strict=True)
     about = (named.line, named.seed, run)
-    return [Region(*about, cut, *judged(found_by(layer, own, test), test), named.untrained) for layer, own, cut in rows]
+    return [
+        Region(*about, cut, *judged(found_by(layer, own, test), test), test.record, named.untrained)
+        for layer, own, cut in rows
+    ]
 
 
 def constant_box(train: Grid, test: Grid) -> Region:
@@ -113,7 +123,7 @@ def constant_box(train: Grid, test: Grid) -> Region:
     largest = [own[((own[:, 2] - own[:, 0]) * (own[:, 3] - own[:, 1])).argmax()] for own in train.boxes]
     box = torch.stack(largest).mean(0)[None]
     one = Detections(box, torch.ones(1), torch.zeros(1, dtype=torch.long))
-    return Region(CONSTANT, 0, 0, 0, *judged([one] * len(test.boxes), test))
+    return Region(CONSTANT, 0, 0, 0, *judged([one] * len(test.boxes), test), test.record)
 
 
 @torch.no_grad()
@@ -122,14 +132,17 @@ def grid(plan: Plan, named: Named, records: Sequence[Record]) -> Grid:
     network, file = named.network, named.file
     parts: list[list[Tensor]] = [[] for _ in file.cuts]
     boxes: list[Tensor] = []
+    record: list[np.ndarray] = []
     for cases in plan.images(records, "features"):
         for stage, own in enumerate(network.features(cases.images.to(plan.device))):
             frame = network.frame(stage, cases.images.shape[2:], pooled=True)
             parts[stage].append(on_cells(frame, own, file.imgsz).half().cpu())
         boxes += [torch.from_numpy(own) for own in cases.boxes]
+        record.append(cases.record)
     sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
     truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)
-    return Grid([torch.cat(own) for own in parts], cell_truth(truth, len(boxes), CELLS, file.imgsz), boxes, file.imgsz)
+    cells = cell_truth(truth, len(boxes), CELLS, file.imgsz)
+    return Grid([torch.cat(own) for own in parts], cells, boxes, np.concatenate(record), file.imgsz)
 
 
 def on_cells(frame: Frame, features: Tensor, side: int) -> Tensor:

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from utils.draw import picture_file, save_image, with_legend
+from models.found import Shown
+from utils.draw import with_legend
 from utils.levels import Levels
 from utils.pictures import Picture, pixels_of
 from utils.text import as_terminal, printable
 
 
 @dataclass(frozen=True, eq=False)
-class Classified:
+class Classified(Shown):
     """What a picture shows, likeliest class first.
 
     Attributes:
@@ -65,19 +65,8 @@ class Classified:
         """Name, probability and index of each class."""
         return list(zip(self.names, self.scores, self.labels, strict=True))
 
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to a file, .jpg or .png, and give its path.
-
-        Raises:
-            UserError: another suffix, or the folder cannot be written.
-        """
-        path = picture_file(path)
-        save_image(self.plot(), path)
-        return path
-
     def to_dict(self) -> dict[str, Any]:
         """The classes as classes.json holds them."""
         rows = zip(self.labels, self.names, self.logits, self.scores, strict=True)
         classes = [{"class": label, "name": name, "logit": logit, "score": score} for label, name, logit, score in rows]
-        number = {} if self.number is None else {"frame": self.number}
-        return {"image": self.where, **number, "size_hw": list(self.size_hw), "classes": classes}
+        return {**self.origin, "size_hw": list(self.size_hw), "classes": classes}

@@ -13,8 +13,39 @@ from utils.levels import Levels
 from utils.pictures import Picture, pixels_of
 
 
+class Shown:
+    """What a network says of one picture, with a picture of it.
+
+    Attributes:
+        where: the file or address that it comes from, empty for pixels.
+        number: its place in a video or stream, from 1; None for a picture of its own.
+    """
+
+    where: str
+    number: int | None
+
+    def plot(self) -> Image.Image:
+        """The picture with what is said of it."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write `plot` to a file, .jpg or .png, and give its path.
+
+        Raises:
+            UserError: another suffix, or the folder cannot be written.
+        """
+        path = picture_file(path)
+        save_image(self.plot(), path)
+        return path
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the picture comes from, as the JSON files hold it."""
+        return {"image": self.where} | ({} if self.number is None else {"frame": self.number})
+
+
 @dataclass(frozen=True, eq=False)
-class Found(Detections):
+class Found(Shown, Detections):
     """What was found in one picture, best first.
 
     Attributes:
@@ -53,16 +84,6 @@ class Found(Detections):
         classes = dict(zip(self.labels.tolist(), self.names, strict=True))
         return Image.fromarray(draw_detections(pixels_of(self.picture, "plot", self.levels), self, classes))
 
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to a file, .jpg or .png, and give its path.
-
-        Raises:
-            UserError: another suffix, or the folder cannot be written.
-        """
-        path = picture_file(path)
-        save_image(self.plot(), path)
-        return path
-
     def to_dict(self) -> dict[str, Any]:
         """The detections as detections.json holds them: plain values, boxes x1 y1 x2 y2 in pixels."""
         parts: tuple[Sequence[Any], ...] = (self.boxes_xyxy.tolist(), self.scores.tolist(), self.labels.tolist())
@@ -70,5 +91,4 @@ class Found(Detections):
             {"box_xyxy": box, "score": score, "class": label, "name": name}
             for box, score, label, name in zip(*parts, self.names, strict=True)
         ]
-        number = {} if self.number is None else {"frame": self.number}
-        return {"image": self.where, **number, "size_hw": list(self.size_hw), "boxes": boxes}
+        return {**self.origin, "size_hw": list(self.size_hw), "boxes": boxes}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.draw import draw_mask, picture_file, save_image
+from models.found import Shown
+from utils.draw import draw_mask, picture_file
 from utils.files import written_whole
 from utils.levels import Levels
 from utils.palette import palette
@@ -15,7 +16,7 @@ from utils.pictures import Picture, pixels_of
 
 
 @dataclass(frozen=True, eq=False)
-class Segmented:
+class Segmented(Shown):
     """What each pixel of a picture is.
 
     Attributes:
@@ -51,16 +52,6 @@ class Segmented:
             UserError: its file cannot be read any more.
         """
         return Image.fromarray(draw_mask(pixels_of(self.picture, "plot", self.levels), self.mask, self.names))
-
-    def save(self, path: str | Path) -> Path:
-        """Write `plot` to a file, .jpg or .png, and give its path.
-
-        Raises:
-            UserError: another suffix, or the folder cannot be written.
-        """
-        path = picture_file(path)
-        save_image(self.plot(), path)
-        return path
 
     def save_mask(self, path: str | Path) -> Path:
         """Write the class numbers as a .png with the palette of Pascal VOC, and give its path.

@@ -21,15 +21,26 @@ from sklearn.linear_model import LogisticRegression
 
 from data.captions import words
 from data.questions import Question, Questions, accuracy, read_questions
+from evaluation.accuracy import BackboneFile
 from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
 from maps.plan import Plan
-from utils.draw import picture_file, save_page
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import FEATURES, Feature, add_imgsz, described, evidence_of, files_of, plan_of_pictures
+from wsol.features import (
+    FEATURES,
+    Feature,
+    add_imgsz,
+    add_outputs,
+    described,
+    evidence_of,
+    files_of,
+    parsed,
+    plan_of_pictures,
+)
 
 ANSWERS, RARE = 1000, 2  # answers that can be given; words of fewer training questions are passed over
 PENALTIES = (0.01, 0.1, 1.0, 10.0)
@@ -183,6 +194,13 @@ def drawn(
     return above + below, titles
 
 
+def plans_of(file: BackboneFile, known: Questions, asked: Questions, folders: Sequence[Path]) -> tuple[Plan, Plan]:
+    """Training and test pictures, those of more than 8 bits with the same levels: the file's, or the training ones'."""
+    training = plan_of_pictures(file, known.records, folders[0])
+    levels = training.split.description.levels
+    return training, plan_of_pictures(replace(file, levels=levels), asked.records, folders[1])
+
+
 def flags() -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(description="Answers to questions about pictures, and their maps.")
@@ -194,9 +212,8 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--feature", default="average", choices=[own.name for own in FEATURES.values() if own.maps])
     parser.add_argument("--answers", type=positive, default=ANSWERS, help=f"most frequent answers [{ANSWERS}]")
     add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw some questions and the maps of the answers to this JPEG")
-    return parser.parse_args()
+    add_outputs(parser, "some questions and the maps of the answers")
+    return parsed(parser)
 
 
 def main() -> None:
@@ -205,12 +222,12 @@ def main() -> None:
     (file,), kind = files_of([arguments.weights], arguments.imgsz), FEATURES[arguments.feature]
     files = zip(arguments.questions, arguments.annotations, arguments.images, strict=True)
     known, asked = (read_questions(*own) for own in files)
-    plan = plan_of_pictures(file, asked.records, arguments.images[1])
+    training, plan = plans_of(file, known, asked, arguments.images)
     network = load_explained(file, plan)
     if (why := kind.obstacle(network.heads[-1])) is not None:
         raise UserError(f"`{kind.name}` {why}", where="--feature", hint="take average")
-    features = described(network, plan, known.records, "training", kind)
-    held_out = described(network, plan, asked.records, "test", kind)
+    features = described(network, training, training.split.records, "training", kind)
+    held_out = described(network, plan, plan.split.records, "test", kind)
     commonest = Counter(own.answer for own in known.questions).most_common(1)[0][0]
     rows = {
         COMMONEST: by_kind(np.array([accuracy(commonest, own.answers) for own in asked.questions]), asked.questions)
@@ -226,7 +243,7 @@ def main() -> None:
         print(f"{name:<20}" + "".join(f"{value:>10.3f}" for value in values.values()))
     if arguments.pictures:
         page, titles = drawn(network, plan, kind, own, asked, held_out)
-        save_page(page, picture_file(arguments.pictures), titles, columns=len(titles))
+        save_page(page, arguments.pictures, titles, columns=len(titles))
     if arguments.json:
         counts = {"training": len(known.questions), "test": len(asked.questions), "answers": len(own.answers)}
         write_text(arguments.json, json_text({**counts, "penalty": own.penalty, "accuracy": rows}, indent=1))

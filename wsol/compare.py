@@ -47,7 +47,7 @@ class Trial:
         milliseconds: for an image by itself, finding the box with the class known; a forward pass in `forward`.
         bytes: that are taken at most for an image by itself.
         mined: cases to show the steps of mining on.
-        pipeline: the way of one image, of methods that fit a function to gradients.
+        pipeline: the way of one image, of methods that fit a function to gradients or differences.
         auc: of the classifier, of methods that train it on.
     """
 
@@ -166,7 +166,7 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     right, seconds = gt_known_accuracy(own[0]), time.monotonic() - began
     console.print(f"{title}, seed {network.seed}: {right:.3f} of the boxes right, {seconds:.0f} s")
     mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
-    way = (plan, network.explained, localise, np.concatenate(pairs), own[0])
+    way = (plan, network.explained, localise, np.concatenate(pairs), own[0], method.entry.traced)
     pipeline = followed(*way) if method.entry.traced else None
     return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise))
 

@@ -6,7 +6,6 @@ data will do: with classes, with boxes, with captions (`format: coco_captions`),
 with what is looked for, such as text, and one without.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,10 +23,10 @@ from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import FOUND, outlined, overlaid, picture
 from maps.plan import Plan
-from utils.draw import picture_file, save_page
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from wsol.features import add_imgsz, around, described, evidence_of, planned, tagged
+from wsol.features import around, described, evidence_of, parsed, parser_of, planned, tagged
 from wsol.patterns import Concept, learn_concept
 
 ROWS, COLUMNS = 8, 5  # of the page of pictures
@@ -130,7 +129,7 @@ def learned(network: Explained, plan: Plan, tags: Sequence[int], pictures: Path 
             page += list(drawn(network, plan, own, tag, held_out))
     if pictures:
         titles = [name for tag in tags[:ROWS] for name in (names[tag], *[""] * (min(COLUMNS, len(held_out)) - 1))]
-        save_page(page, picture_file(pictures), titles, columns=min(COLUMNS, len(held_out)))
+        save_page(page, pictures, titles, columns=min(COLUMNS, len(held_out)))
     return findings
 
 
@@ -156,15 +155,11 @@ def wanted(plan: Plan, asked: Sequence[str] | None) -> list[int]:
 
 def main() -> None:
     """Learn, judge, draw, print."""
-    parser = argparse.ArgumentParser(description="Concept detectors on a network's last features, by hard negatives.")
-    parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml; its classes or phrases are the concepts")
+    about = "Concept detectors on a network's last features, by hard negatives."
+    data = "data yaml; its classes or phrases are the concepts"
+    parser = parser_of(about, "the highest-scoring images of each concept", data=data)
     parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that can be learned]")
-    parser.add_argument("--images", type=int, help="only so many held-out images, drawn at random [all]")
-    add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw the images that a concept is surest in to this JPEG")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     findings = learned(network, plan, wanted(plan, arguments.tags), arguments.pictures)

@@ -28,9 +28,9 @@ from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
-from utils.files import json_text, make_folder, write_text
+from utils.files import json_text, write_text
 from utils.flags import above_zero, positive
-from wsol.features import around, classes_of, evidence_of, files_of, pooled_features
+from wsol.features import add_outputs, around, classes_of, evidence_of, files_of, parsed, pooled_features
 from wsol.svm import LinearClasses, fit_svm, validated
 
 SHARE = 0.2
@@ -190,9 +190,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
     parser.add_argument("--images", type=positive, help="only so many test images, drawn at random [all]")
     add_penalty(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw maps and boxes of the first file to this JPEG")
-    arguments = parser.parse_args()
+    add_outputs(parser, "maps and boxes of the first file")
+    arguments = parsed(parser)
     files = files_of(arguments.weights)
     description = with_levels(load_description(arguments.data), files[0].levels)
     split = whole_images(read_split(description, description.held_out))
@@ -206,7 +205,6 @@ def main() -> None:
         own = crop_accuracies(plan, network, arguments.penalty)
         rows.append({"line": file.method, "seed": file.seed, **own.accuracies, "penalties": own.penalties})
         if arguments.pictures and len(rows) == 1:
-            make_folder(arguments.pictures.parent)
             save_boxes(plan, network, own.whole, arguments.pictures)
     print_rows(rows)
     if arguments.json:

@@ -27,8 +27,19 @@ from utils.files import json_text, write_text
 from utils.flags import positive
 from utils.plots import canvas, write_figure
 from wsol.deep_features import add_penalty
-from wsol.features import FEATURES, Feature, add_imgsz, around, described, evidence_of, planned, tagged
-from wsol.svm import FOLDS, LinearClasses, Validated, counted_instead, fit_tags, quality, validated
+from wsol.features import (
+    FEATURES,
+    Feature,
+    add_imgsz,
+    add_outputs,
+    around,
+    described,
+    evidence_of,
+    parsed,
+    planned,
+    tagged,
+)
+from wsol.svm import FOLDS, LinearClasses, Validated, check_folds, counted_instead, fit_tags, quality, validated
 
 CLASSES, EACH = 4, 3  # on the page of maps
 
@@ -153,7 +164,11 @@ def measure_of(plan: Plan) -> str:
 
 
 def flags() -> argparse.Namespace:
-    """What is asked for."""
+    """What is asked for.
+
+    Raises:
+        UserError: fewer than two folds, or pictures cannot be written where they shall be.
+    """
     parser = argparse.ArgumentParser(description="Linear SVMs on kinds of features, with their maps.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml, of one class an image or of several")
@@ -169,10 +184,13 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--folds", type=positive, default=FOLDS, help=f"of the cross-validation [{FOLDS}]")
     parser.add_argument("--workers", type=positive, help="threads of the cross-validation [one a core]")
     add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--plot", type=Path, help="draw what cross-validation found to this PNG")
-    parser.add_argument("--pictures", type=Path, help="draw maps of the first features that have some to this JPEG")
-    return parser.parse_args()
+    add_outputs(parser, "maps of the first features that have some")
+    arguments = parsed(parser)
+    check_folds(arguments.folds)
+    if arguments.plot:
+        arguments.plot = picture_file(arguments.plot, (".png",))
+    return arguments
 
 
 def main() -> None:
@@ -181,6 +199,9 @@ def main() -> None:
     plan = planned(
         arguments.weights, arguments.data, arguments.images, training=arguments.training, imgsz=arguments.imgsz
     )
+    if not tagged(plan.split.records, len(plan.split.description.names)).any():
+        what, hint = f"no image of `{plan.split.name}` has a class", "give held-out images with classes"
+        raise UserError(what, where=arguments.data, hint=hint)
     settings = Settings(arguments.penalty, arguments.folds, arguments.workers)
     rows, pictured = [], False
     for line, network, kind in pairs_of(plan.files, plan, arguments.features):
@@ -188,7 +209,7 @@ def main() -> None:
         rows.append(row)
         if arguments.pictures and kind.maps and not pictured:
             page, titles = drawn(plan, network, kind, classes, scores)
-            save_page(page, picture_file(arguments.pictures), titles, columns=len(titles))
+            save_page(page, arguments.pictures, titles, columns=len(titles))
             pictured = True
     measure = measure_of(plan)
     print(f"{'features':<10}{'of':<24}{'numbers':>8}{'C':>8}{measure:>24}{'seconds':>9}")
@@ -198,7 +219,7 @@ def main() -> None:
     if missed := sum(row.unsettled for row in rows):
         print(f"{missed} fits had not converged")
     if arguments.plot and arguments.penalty is None:
-        save_curves(rows, picture_file(arguments.plot, (".png",)), measure)
+        save_curves(rows, arguments.plot, measure)
     if arguments.json:
         about = {"data": arguments.data.name, "training": len(plan.training), "held_out": len(plan.split.records)}
         numbers = {**about, "measure": measure, "rows": list(map(asdict, rows))}

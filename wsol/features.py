@@ -25,6 +25,7 @@ from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, prepare, sample, things
 from maps.seen import explained_images, seen_by
 from utils.console import console
+from utils.draw import picture_file
 from utils.errors import UserError
 from utils.flags import positive
 from utils.runs import located
@@ -176,6 +177,41 @@ def files_of(weights: Sequence[Path], imgsz: int | None = None) -> list[Backbone
 def add_imgsz(parser: argparse.ArgumentParser) -> None:
     """The flag for the size of pictures."""
     parser.add_argument("--imgsz", type=positive, help="side of the pictures that the network is shown [its own]")
+
+
+def add_outputs(parser: argparse.ArgumentParser, drawn: str) -> None:
+    """The flags for what is written; `drawn` says what the pictures show."""
+    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--pictures", type=Path, help=f"draw {drawn} to this JPEG")
+
+
+def parser_of(
+    about: str, drawn: str, *, weights: str = "a backbone file", data: str = "data yaml"
+) -> argparse.ArgumentParser:
+    """A parser with the flags of a command that looks at one network and at images of a data set.
+
+    Args:
+        about: the command; `drawn`, `weights` and `data`: these flags, for its help.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--weights", type=Path, required=True, help=weights)
+    parser.add_argument("--data", type=Path, required=True, help=data)
+    parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
+    add_imgsz(parser)
+    add_outputs(parser, drawn)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What is asked for.
+
+    Raises:
+        UserError: pictures cannot be written where they shall be; said before anything is learned.
+    """
+    arguments = parser.parse_args()
+    if arguments.pictures:
+        arguments.pictures = picture_file(arguments.pictures)
+    return arguments
 
 
 def planned(

@@ -5,8 +5,8 @@ the data boxes or masks of objects. One linear SVM for each scene learns from th
 held-out images and held against their objects. Without --scenes the network's own classes take the place of scenes.
 """
 
-import argparse
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,12 +25,11 @@ from maps.kinds import Explained, cams, is_mapped
 from maps.networks import load_explained
 from maps.overlay import masked, overlaid, picture
 from maps.plan import Plan
-from utils.draw import picture_file, save_page
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from utils.flags import positive
 from wsol.deep_features import svm_maps
-from wsol.features import add_imgsz, around, described, planned, pooled_features
+from wsol.features import around, described, parsed, parser_of, planned, pooled_features
 from wsol.patterns import SHARE, Informative, Seen, informative_objects
 from wsol.svm import LinearClasses, fit_svm
 
@@ -120,16 +119,26 @@ def mask_at(record: Record, view: View) -> np.ndarray | None:
     return np.asarray(view.transform()(image, mask)[1][0].numpy())
 
 
-def seen_in(plan: Plan, scenes: Scenes) -> Iterator[Seen]:
-    """Each object of each held-out image with boxes, its pixels from its mask where there is one, else its boxes."""
-    records = [record for record in plan.split.records if len(record.labels)]
+def held_for(plan: Plan, scenes: Scenes) -> np.ndarray:
+    """[N] the scene that each held-out image is held for, with or without objects."""
+    parts = plan.images([around(own) for own in plan.split.records], "scenes")
+    return np.concatenate([scenes.guessed(cases).numpy() for cases in parts])
+
+
+def seen_in(plan: Plan, scenes: Scenes, held: np.ndarray) -> Iterator[Seen]:
+    """Each object of each held-out image with boxes, its pixels from its mask where there is one, else its boxes.
+
+    Args:
+        held: [N] the scene of each held-out image.
+    """
+    records = plan.split.records
     for cases in plan.cases(records, "objects"):
-        guesses = scenes.guessed(cases)
+        guesses = torch.from_numpy(held[cases.record])
         maps = scenes.maps(cases, guesses)
         for place, (index, label) in enumerate(zip(cases.record.tolist(), cases.labels.tolist(), strict=True)):
             mask = mask_at(records[index], plan.files[0].view)
             pixels = cases.truth[place] if mask is None else mask == label + 1
-            yield int(guesses[place]), index, maps[place], label, pixels
+            yield int(guesses[place]), maps[place], label, pixels
 
 
 def drawn(plan: Plan, scenes: Scenes, count: int = SCENES) -> tuple[list[np.ndarray], list[str]]:
@@ -159,28 +168,24 @@ def print_objects(found: Mapping[int, Sequence[Informative]], scenes: Sequence[s
 
 def main() -> None:
     """Learn, hold against objects, draw, print."""
-    parser = argparse.ArgumentParser(description="Objects that scenes are recognised by.")
-    parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml with boxes or masks of objects")
+    about, data = "Objects that scenes are recognised by.", "data yaml with boxes or masks of objects"
+    parser = parser_of(about, "images of the first scenes and their maps", data=data)
     parser.add_argument("--scenes", type=Path, help="csv with image and scene [the network's own classes]")
     parser.add_argument("--masks", action="store_true", help="objects are where the data set's masks say, not boxes")
-    parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
-    add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw images of the first scenes and their maps to this JPEG")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     if arguments.masks:
         plan = replace(plan, split=with_masks(plan.split))
     plan, scenes = learned(plan, network, arguments.scenes)
-    found, objects = informative_objects(seen_in(plan, scenes)), plan.split.description.names
+    held, objects = held_for(plan, scenes), plan.split.description.names
+    found = informative_objects(seen_in(plan, scenes, held), Counter(held.tolist()))
     if not found:
         raise UserError("no held-out image has an object", where=arguments.data, hint="give data with boxes")
     print_objects(found, scenes.names, objects)
     if arguments.pictures:
         page, titles = drawn(plan, scenes)
-        save_page(page, picture_file(arguments.pictures), titles, columns=len(titles))
+        save_page(page, arguments.pictures, titles, columns=len(titles))
     if arguments.json:
         rows = {
             scenes.names[scene]: [asdict(one) | {"name": objects[one.name]} for one in own]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evaluation.learnt import groups_of
 from maps.levels import widened
 from maps.networks import is_untrained
 from maps.statistics import Resamples
@@ -98,14 +99,9 @@ def judge(comparison: Comparison, draws: int) -> list[Row]:
     for trial in comparison.trials:
         trials.setdefault((trial.method, trial.line), []).append(trial)
     columns = {key: measured(comparison, key, trials) for key in trials}
-    values = valued(columns, Resamples(len(comparison.cases), groups_of(comparison), draws=draws))
+    groups = groups_of(comparison.plan.split.records)[comparison.cases[:, 0]]
+    values = valued(columns, Resamples(len(comparison.cases), groups.tolist(), draws=draws))
     return [row(comparison, own, values[key]) for key, own in trials.items()]
-
-
-def groups_of(comparison: Comparison) -> list[str]:
-    """Whose image each case is: a patient's, or its own."""
-    records = comparison.plan.split.records
-    return [records[index].group or f"image {index}" for index in comparison.cases[:, 0]]
 
 
 def valued(

@@ -62,9 +62,7 @@ def ridges(
         UserError: there are more of both than can be solved.
     """
     rows = np.arange(len(boxes)) if rows is None else rows
-    if min(len(rows), maps.shape[1]) > EQUATIONS:
-        what = f"{len(rows)} maps of {maps.shape[1]} pixels are too many for the closed form"
-        raise UserError(what, where="--method", hint="add :sgd, or fit to fewer with :images=4000")
+    check_equations(len(rows), maps.shape[1])
     centre, middle = mean_map(maps, rows), boxes[rows].mean(0, dtype=np.float64)
     y = boxes[rows] - middle
     dual = len(rows) < maps.shape[1]
@@ -76,6 +74,17 @@ def ridges(
     weights = products(maps, rows, centre, np.concatenate(solved, 1), squares=False)[1] if dual else None
     found = solved if weights is None else np.split(weights, len(penalties), 1)
     return [LinearBoxes(own, middle - centre @ own) for own in found]
+
+
+def check_equations(count: int, pixels: int) -> None:
+    """Refuse what the closed form has no memory for.
+
+    Raises:
+        UserError: there are more of both maps and pixels than EQUATIONS.
+    """
+    if min(count, pixels) > EQUATIONS:
+        what = f"{count} maps of {pixels} pixels are too many for the closed form"
+        raise UserError(what, where="--method", hint="add :sgd, or fit to fewer with :images=4000")
 
 
 def mean_map(maps: Maps, rows: np.ndarray) -> np.ndarray:
@@ -112,19 +121,35 @@ def gram(maps: Maps, rows: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, 
     return found, None
 
 
-def best_ridge(maps: Maps, boxes: np.ndarray, *, held_out: float = 0.2, seed: int = 0) -> LinearBoxes:
+def best_ridge(
+    maps: Maps, boxes: np.ndarray, groups: np.ndarray | None = None, *, held_out: float = 0.2, seed: int = 0
+) -> LinearBoxes:
     """The ridge solution whose penalty is best on a part of the images that it is not fitted to; then fitted to all.
 
     Args:
-        held_out: fraction of the images, drawn at random: data sets list their images class by class.
+        groups: [N] of whom a map is; maps of one are all fitted to, or all held out. None: each by itself.
+        held_out: fraction of the groups, drawn at random: data sets list their images class by class.
+
+    Raises:
+        UserError: all maps are more than can be solved.
     """
-    order = np.random.default_rng(seed).permutation(len(boxes))
-    fitted, kept = np.split(order, [max(1, round(len(boxes) * (1 - held_out)))])
+    check_equations(len(boxes), maps.shape[1])
+    fitted, kept = parted(np.arange(len(boxes)) if groups is None else groups, held_out, seed)
     tried = ridges(maps, boxes, PENALTIES, fitted)
     errors = np.zeros(len(tried))
     for place, part in blocks(maps, kept):
         errors += [float(((own(part) - boxes[kept[place]]) ** 2).sum()) for own in tried]
     return ridge(maps, boxes, PENALTIES[int(np.argmin(errors))])
+
+
+def parted(groups: np.ndarray, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices that are fitted to, and those that are held out, of whole groups [N] in an order drawn at random."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = first.argsort()[np.random.default_rng(seed).permutation(len(first))]
+    place = order.argsort()[group]
+    fitted = max(1, round(len(first) * (1 - held_out)))
+    few, rest = np.split(place.argsort(kind="stable"), [int((place < fitted).sum())])
+    return few, rest
 
 
 def descended(maps: Maps, boxes: np.ndarray, *, iterations: int = ITERATIONS, seed: int = 0) -> LinearBoxes:

@@ -1,6 +1,6 @@
 """What finds one box for a class in an image: maps, and boxes from them, cut off or regressed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evaluation.learnt import groups_of
 from maps.boxes_from_maps import above_share, boxes_from_maps
 from maps.cases import Cases
 from maps.frame import Frame
 from maps.kinds import Evidence, Explained, cams, grad_cams, saliencies
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES, labelled
+from maps.prepare import TRAINING_IMAGES, labelled, learning
 from models.backbone import Backbone
 from wsol.linear_boxes import flattened
 from wsol.mining.networks import ClassMaps, Upsampling
@@ -25,6 +26,9 @@ from wsol.threshold import best_share
 
 Maps = Callable[[Tensor, Tensor], np.ndarray]
 """Images [B, 3, H, W] in 0–1 and classes [B] → maps [B, H, W]."""
+
+Fit = Callable[[Rows, np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
+"""Flattened maps [N, M], boxes [N, 4] and groups [N], of whom each map is → what makes boxes [N, 4] of such maps."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def no_maps(images: Tensor, labels: Tensor) -> np.ndarray:
 
 def by_regression(
     maps_of: Callable[[Subject], Maps],
-    fit: Callable[[Rows, np.ndarray], Callable[[np.ndarray], np.ndarray]],
+    fit: Fit,
     subject: Subject,
     images: int = TRAINING_IMAGES,
 ) -> Localiser:
@@ -96,9 +100,15 @@ def by_regression(
         images: that it is fitted to, drawn at random; 0 for all that have boxes. The network looks at each once.
     """
     maps = maps_of(subject)
-    parts = ((flattened(maps(part.images, part.labels)), largest(part)) for part in subject.training(images))
-    with stored(parts) as known:
-        own = fit(*known)
+    of_image, groups = groups_of(learning(subject.plan, images)), list[np.ndarray]()
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in subject.training(images):
+            groups.append(of_image[part.record])
+            yield flattened(maps(part.images, part.labels)), largest(part)
+
+    with stored(parts()) as (rows, boxes):
+        own = fit(rows, boxes, np.concatenate(groups))
     return Localiser(maps, lambda found: own(flattened(found)))
 
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES
 from models.heads import HEADS
 from utils.tables import SHARE, Chosen, Entry, Option, Table
 from wsol.linear_boxes import best_ridge, centre_box, descended, mean_box
 from wsol.localiser import (
+    Fit,
     Localiser,
     Maps,
     Subject,
@@ -33,11 +32,12 @@ from wsol.localiser import (
 )
 from wsol.mining.train import STEPS, Mining
 from wsol.overfeat import overfeat
-from wsol.stored_maps import Maps as Rows
 from wsol.windows import classified
 
-Predict = Callable[[np.ndarray], np.ndarray]
-FITS: dict[str, Callable[[Rows, np.ndarray], Predict]] = {"ridge": best_ridge, "sgd": descended}
+FITS: dict[str, Fit] = {
+    "ridge": best_ridge,
+    "sgd": lambda maps, boxes, groups: descended(maps, boxes),  # nothing is held out, so groups do not matter
+}
 
 CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
 FIT = {
@@ -47,6 +47,7 @@ FIT = {
 CHANNELS = ("max", "mean")
 DIFFERENCES = {"aggregate": Option("mean", CHANNELS), "cell": Option(8, low=1, high=1024), **FIT}
 BY_CLASS, BY_FEATURES = ({"aggregate": Option(own, CHANNELS), **FIT} for own in ("mean", "max"))
+BACKWARD = "one backward pass"
 FIFTH = ("@0.2",)  # as Zhou et al. cut CAM off
 MINED = {
     "steps": Option(STEPS, low=1, high=20),
@@ -73,7 +74,7 @@ OVERFEAT = {
     "boxes": Option("class", ("class", "shared")),
     **WINDOWS,
     "negatives": Option("hard", ("hard", "random", "none")),
-    "images": Option(0, low=0, high=10**9),  # so many training images, drawn at random; 0: all
+    "images": FIT["images"],
 }
 
 
@@ -94,7 +95,7 @@ class Method(Entry):
         also: options with which it is among all once more.
         boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
         blind: it asks for no class, so boxes of classes that the network does not know can be found too.
-        traced: a picture of the way from an image to its box is drawn.
+        traced: how the map is made in a picture of the way from an image to its box; empty: none is drawn.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
@@ -106,7 +107,7 @@ class Method(Entry):
     also: tuple[str, ...] = ()
     boxed: bool = True
     blind: bool = False
-    traced: bool = False
+    traced: str = ""
     obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
 
 
@@ -167,14 +168,18 @@ METHODS = Table(
         Method("mean-box", "the mean of the training boxes", partial(constant, mean_box), network=False, baseline=True),
         Method("pixels", "linear in the image's pixels", partial(regressed, grey), network=False, baseline=True),
         Method(
-            "sensitivity", "linear in the class's gradient", partial(sensed, class_maps), traced=True, options=BY_CLASS
+            "sensitivity",
+            "linear in the class's gradient",
+            partial(sensed, class_maps),
+            traced=BACKWARD,
+            options=BY_CLASS,
         ),
         Method(
             "attention",
             "linear in the features' gradient",
             partial(sensed, attention_maps),
             blind=True,
-            traced=True,
+            traced=BACKWARD,
             options=BY_FEATURES,
         ),
         Method(
@@ -182,7 +187,7 @@ METHODS = Table(
             "linear in finite differences, of any function",
             differences,
             named=True,
-            traced=True,
+            traced="finite differences",
             options=DIFFERENCES,
         ),
         Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
 
-from maps.prepare import sample
+from maps.prepare import TRAINING_IMAGES
 from maps.regions import Standardise
 from utils.seed import mixed_seed, seed_process
 from wsol.localiser import Localiser, Subject, largest
@@ -157,18 +157,16 @@ def only(own: Lesson, which: Tensor) -> Lesson:
     return Lesson(own.features[which], own.labels[which], own.places[which], own.fits[which])
 
 
-def overfeat(subject: Subject, boxes: str, cut: int, negatives: str, images: int = 0) -> Localiser:
+def overfeat(subject: Subject, boxes: str, cut: int, negatives: str, images: int = TRAINING_IMAGES) -> Localiser:
     """Fit both networks at a cut of a network, and merge what they find in all windows.
 
     Args:
         boxes: `class`: four numbers for each class; `shared`: the same four for all.
         cut: counted from 1; 0 for the last.
         negatives: of the window's classifier, `hard` or `random`; `none`: it knows no background.
-        images: it learns from so many training images, the same in every run; 0: from all.
+        images: it learns from so many training images, drawn at random, the same in every run; 0: from all.
     """
-    if images:
-        few = sample(list(subject.plan.training), images)
-        subject = replace(subject, training=lambda: subject.plan.cases(few, f"OverFeat, {len(few)} images: fit"))
+    subject = replace(subject, training=partial(subject.training, images))
     place, classes, shared = place_of(subject, cut), len(subject.plan.files[0].names), boxes == "shared"
     seed = mixed_seed(subject.seed, place)
     seed_process(seed)

@@ -1,7 +1,7 @@
 """What units, concepts and objects a classifier of pooled features leans on (arXiv 1512.04150, §4.2 and 4.3)."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from utils.errors import UserError
-from wsol.svm import C, unit
+from wsol.svm import SEED, C, unit
 
 UNITS, SHARE, HALF = 3, 0.2, 0.5
 SETTLED = 0.01  # share of new negatives below which mining ends
@@ -78,7 +78,7 @@ def learn_concept(
 def fit(features: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> Concept:
     """A linear SVM on some of the rows."""
     rows, wanted = np.concatenate([positive, negative]), np.repeat([1, 0], [len(positive), len(negative)])
-    svm = LinearSVC(C=C, class_weight="balanced").fit(unit(features[rows]), wanted)
+    svm = LinearSVC(C=C, class_weight="balanced", random_state=SEED).fit(unit(features[rows]), wanted)
     return Concept(svm.coef_[0], float(svm.intercept_[0]))
 
 
@@ -87,8 +87,8 @@ class Informative:
     """An object in the images of a scene class.
 
     Attributes:
-        frequency: share of the scene's images that have it.
-        overlapping: share of the scene's images in which at least half of it lies in the map's high region.
+        frequency: share of all images of the scene, with or without objects, that have it.
+        overlapping: share of all images of the scene in which at least half of it lies in the map's high region.
         covered: share of it that lies there, the mean over the images that have it.
     """
 
@@ -98,28 +98,30 @@ class Informative:
     covered: float
 
 
-Seen = tuple[int, int, np.ndarray, int, np.ndarray]
-"""Scene class, number of the image, its map [H, W], an object in it, and the object's pixels [H, W] bool."""
+Seen = tuple[int, np.ndarray, int, np.ndarray]
+"""Scene class of an image, its map [H, W], an object in it, and the object's pixels [H, W] bool."""
 
 
-def informative_objects(seen: Iterable[Seen], share: float = SHARE) -> dict[int, list[Informative]]:
+def informative_objects(
+    seen: Iterable[Seen], images: Mapping[int, int], share: float = SHARE
+) -> dict[int, list[Informative]]:
     """Scene class → its objects, those first that overlap most often with the high region of its maps (figure 9).
 
     Args:
+        seen: each object of each image once.
+        images: scene class → how many images there are of it, with or without objects.
         share: of a map's range, above which it is high.
     """
-    images: dict[int, set[int]] = defaultdict(set)
     covered: dict[int, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for scene, image, one, name, pixels in seen:
-        images[scene].add(image)
+    for scene, one, name, pixels in seen:
         region = one > one.min() + share * np.ptp(one)
         covered[scene][name].append(float(region[pixels].mean()) if pixels.any() else 0.0)
     found = {
         scene: [
             Informative(
                 name,
-                len(own) / len(images[scene]),
-                float((np.array(own) >= HALF).sum() / len(images[scene])),
+                len(own) / images[scene],
+                float((np.array(own) >= HALF).sum() / images[scene]),
                 float(np.mean(own)),
             )
             for name, own in objects.items()

@@ -25,6 +25,7 @@ class Pipeline:
         image: [3, H, W] in 0–1.
         sizes: channels, height, width behind each block of the network.
         said: likeliest classes with their probabilities.
+        how: the map is made, for a title.
         map: [H, W].
         box: [4] that was found, in pixels.
         true: [n, 4].
@@ -33,18 +34,22 @@ class Pipeline:
     image: Tensor
     sizes: Sequence[tuple[int, int, int]]
     said: Sequence[tuple[str, float]]
+    how: str
     map: np.ndarray
     box: np.ndarray
     true: np.ndarray
 
 
 @torch.no_grad()
-def followed(plan: Plan, network: Explained, localise: Localiser, pairs: np.ndarray, ious: np.ndarray) -> Pipeline:
+def followed(
+    plan: Plan, network: Explained, localise: Localiser, pairs: np.ndarray, ious: np.ndarray, how: str
+) -> Pipeline:
     """The way of the case whose box is best.
 
     Args:
         pairs: [cases, 2] index of the image among those explained, and class.
         ious: [cases] of the box that was found.
+        how: the map is made.
     """
     image, label = pairs[int(ious.argmax())].tolist()
     parts = plan.cases([plan.split.records[image]], "pipeline", batch_size=1)
@@ -59,7 +64,7 @@ def followed(plan: Plan, network: Explained, localise: Localiser, pairs: np.ndar
     maps = localise.maps(cases.images, cases.labels)
     height, width = cases.truth.shape[1:]
     box = localise.boxes(maps)[0] * [width, height, width, height]
-    return Pipeline(cases.images[0], sizes, said, maps[0], box, cases.boxes[0])
+    return Pipeline(cases.images[0], sizes, said, how, maps[0], box, cases.boxes[0])
 
 
 def save_pipeline(own: Pipeline, title: str, path: Path) -> None:
@@ -75,7 +80,7 @@ def save_pipeline(own: Pipeline, title: str, path: Path) -> None:
     names, shares = zip(*reversed(own.said), strict=True)
     axes[2].barh([name[:16] for name in names], shares, color="C0")
     axes[2].set(xlim=(0, 1), box_aspect=0.8)
-    titles = ("image", "→ network", "→ class", "← one backward pass:\nsensitivity map", "linear function → box")
+    titles = ("image", "→ network", "→ class", f"← {own.how}:\nsensitivity map", "linear function → box")
     for place, (axis, text) in enumerate(zip(axes, titles, strict=True)):
         axis.set_title(text, fontsize=10)
         if place in (0, 3, 4):

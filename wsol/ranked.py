@@ -68,7 +68,7 @@ def read_published(path: Path | None, names: Sequence[str]) -> list[Published]:
 def ranked_lists(comparison: Comparison, published: Sequence[Published]) -> list[Ranked]:
     """The reference and each method that cuts maps off, for the classes and IoUs that both have.
 
-    The images stand in the order of the class's probability, surest first. False positives are counted over the true
+    Images are ordered by the class's probability, surest first. False positives are counted over the true
     boxes of the class, in images that have it. Means over seeds.
     """
     names, labels = list(comparison.plan.names), comparison.cases[:, 1]
@@ -91,11 +91,12 @@ def walk(comparison: Comparison, trial: Trial, label: int, bound: Published) -> 
     if trial.maps is None:
         raise ValueError("no maps")
     own = np.flatnonzero(comparison.cases[:, 1] == label).tolist()
+    there = set(own)
     networks = [one for one in comparison.networks if (one.line, one.seed) == (trial.line, trial.seed)]
     scores = networks[0].scores if networks else None
     order = own if scores is None else sorted(own, key=lambda case: -scores[case])
-    truth = [boxes if case in set(own) else boxes[:0] for case, boxes in enumerate(trial.maps.truth)]
-    guesses = [guess for guess in trial.maps.guesses if guess.image in set(own)]
+    truth = [boxes if case in there else boxes[:0] for case, boxes in enumerate(trial.maps.truth)]
+    guesses = [guess for guess in trial.maps.guesses if guess.image in there]
     found = acc_afp(ranked(guesses, order), truth, bound.iou, bound=bound.afp)
     return found.accuracy, found.afp
 

@@ -190,7 +190,7 @@ def not_ahead(rows: Sequence[Row]) -> str:
     """Which rows do not beat what needs no trained network, by the interval of the paired difference."""
     lows = {f"{row.method} of {row.line}": row.values[AHEAD].low for row in rows if AHEAD in row.values}
     if not lows:
-        return "There is none here."
+        return "No row is compared with the baselines."
     unknown = [name for name, low in lows.items() if np.isnan(low)]
     behind = [name for name, low in lows.items() if low <= 0]
     if len(unknown) == len(lows):

@@ -41,7 +41,7 @@ Maps = np.ndarray | StoredMaps
 def stored(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[StoredMaps, np.ndarray]]:
     """Maps [N, M] and boxes [N, 4] of batches [n, M] and [n, 4], the maps in a file as long as they are.
 
-    It lies in the folder for temporary files, which TMPDIR names, takes 4·N·M bytes, and is gone at the end.
+    The file is in the folder for temporary files, which TMPDIR names, takes 4·N·M bytes, and is gone at the end.
     """
     with tempfile.TemporaryFile(buffering=0) as file:
         boxes, pixels = [], 0

@@ -125,8 +125,9 @@ def validated(
         workers: threads [one a core].
 
     Raises:
-        UserError: fewer images than folds.
+        UserError: fewer than two folds, or fewer images than folds.
     """
+    check_folds(folds)
     _, first, group = np.unique(
         np.arange(len(features)) if groups is None else groups, return_index=True, return_inverse=True
     )
@@ -150,6 +151,16 @@ def validated(
         for penalty in penalties
     }
     return Validated(scores, sum(unsettled for _, unsettled in found.values()))
+
+
+def check_folds(folds: int) -> None:
+    """Refuse a cross-validation that has nothing to learn from.
+
+    Raises:
+        UserError: fewer than two folds.
+    """
+    if folds < 2:
+        raise UserError(f"{folds} folds leave nothing to learn from", where="--folds", hint="give 2 or more")
 
 
 def folds_of(truth: np.ndarray, folds: int, *, exclusive: bool) -> np.ndarray:

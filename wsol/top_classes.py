@@ -5,8 +5,8 @@ draws a row for it: the picture, and beside it what the network looks at for eac
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,30 +15,19 @@ from torch import Tensor
 
 from data.images import images_below, readable
 from data.records import Problem, Record, make_record
-from maps.cases import Cases
+from evaluation.classifier import load_classifier
 from maps.kinds import MAPS, Explained, is_mapped
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
-from utils.draw import picture_file, save_page
+from maps.plan import Plan
+from models.classified import Classified
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
-from wsol.features import add_imgsz, files_of, plan_of_pictures
+from wsol.features import add_imgsz, add_outputs, files_of, parsed, plan_of_pictures
 
 TOP, SHOWN = 5, 8  # classes, and pictures that are drawn
-
-
-@dataclass(frozen=True)
-class Likely:
-    """The likeliest classes of a picture.
-
-    Attributes:
-        labels: [top] indices, the likeliest first.
-        values: [top] probabilities; of classes that do not exclude each other, each its own.
-    """
-
-    labels: Tensor
-    values: Tensor
 
 
 def read_pictures(paths: Sequence[Path]) -> list[Record]:
@@ -57,13 +46,11 @@ def read_pictures(paths: Sequence[Path]) -> list[Record]:
     return [make_record(file, size) for file, size in zip(files, sizes, strict=True) if size]
 
 
-@torch.no_grad()
-def likely(network: Explained, images: Tensor, top: int) -> list[Likely]:
-    """Of each of some images [B, 3, H, W]."""
-    logits = network(images)[-1].cpu()
-    values = logits.softmax(1) if network.single_label else logits.sigmoid()
-    best = values.topk(min(top, values.shape[1]), dim=1)
-    return [Likely(*own) for own in zip(best.indices, best.values, strict=True)]
+def classified(plan: Plan, top: int) -> Iterator[Classified]:
+    """The likeliest classes of each picture of a plan, as its first network is shown them."""
+    file, levels = plan.files[0], plan.split.description.levels
+    classifier = replace(load_classifier(file.path, plan.device), view=file.view, levels=levels)
+    return classifier.stream([record.image for record in plan.split.records], top=top)
 
 
 def maps_of(network: Explained, kind: str, image: Tensor, labels: Tensor) -> np.ndarray:
@@ -73,13 +60,11 @@ def maps_of(network: Explained, kind: str, image: Tensor, labels: Tensor) -> np.
     return np.asarray(found.at(*image.shape[1:]).maps.float().cpu().numpy())
 
 
-def row_of(
-    network: Explained, kind: str, case: Cases, own: Likely, names: Sequence[str]
-) -> list[tuple[np.ndarray, str]]:
-    """A picture and its maps, each with a title."""
-    shown = picture(case.images[0])
-    maps = maps_of(network, kind, case.images[0].to(next(network.parameters()).device), own.labels)
-    titles = [f"{names[label]} {value:.2f}" for label, value in zip(own.labels.tolist(), own.values, strict=True)]
+def row_of(network: Explained, kind: str, image: Tensor, own: Classified) -> list[tuple[np.ndarray, str]]:
+    """A picture [3, H, W] and its maps, each with a title."""
+    shown = picture(image)
+    maps = maps_of(network, kind, image.to(next(network.parameters()).device), torch.tensor(own.labels))
+    titles = [f"{name} {score:.2f}" for name, score, _ in own.columns]
     return [(shown, ""), *((overlaid(shown, one), title) for one, title in zip(maps, titles, strict=True))]
 
 
@@ -91,9 +76,8 @@ def main() -> None:
     parser.add_argument("--top", type=positive, default=TOP, help=f"classes of each [{TOP}]")
     parser.add_argument("--maps", choices=list(MAPS), help="kind of maps [cam where the classifier has it, or gradcam]")
     add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the classes to this file too")
-    parser.add_argument("--pictures", type=Path, help=f"draw the first {SHOWN} pictures and their maps to this JPEG")
-    arguments = parser.parse_args()
+    add_outputs(parser, f"the first {SHOWN} pictures and their maps")
+    arguments = parsed(parser)
     (file,), records = files_of([arguments.weights], arguments.imgsz), read_pictures(arguments.source)
     plan = plan_of_pictures(file, records, arguments.source[0])
     network = load_explained(file, plan)
@@ -103,18 +87,15 @@ def main() -> None:
         hint = "take another kind, or pre-train with --pretrain-head gap"
         raise UserError(f"has `{file.head}` heads, which {kind} cannot explain", where=file.path, hint=hint)
     found, page = {}, list[tuple[np.ndarray, str]]()
-    for number, record in enumerate(plan.split.records):
-        case = next(plan.images([record], "pictures"))
-        (own,) = likely(network, case.images.to(plan.device), arguments.top)
-        pairs = zip(own.labels.tolist(), own.values.tolist(), strict=True)
-        found[str(record.image)] = {file.names[label]: round(value, 4) for label, value in pairs}
+    for number, (record, own) in enumerate(zip(plan.split.records, classified(plan, arguments.top), strict=True)):
+        found[str(record.image)] = {name: round(score, 4) for name, score, _ in own.columns}
         told = ", ".join(f"{name} {value:.3f}" for name, value in found[str(record.image)].items())
         print(f"{record.image}: {told}")
         if arguments.pictures and number < SHOWN:
-            page += row_of(network, kind, case, own, file.names)
+            page += row_of(network, kind, next(plan.images([record], "pictures")).images[0], own)
     if arguments.pictures:
         pictures, titles = (list(column) for column in zip(*page, strict=True))
-        save_page(pictures, picture_file(arguments.pictures), titles, columns=1 + len(own.labels))
+        save_page(pictures, arguments.pictures, titles, columns=1 + len(own))
     if arguments.json:
         write_text(arguments.json, json_text(found, indent=1))
 

@@ -4,11 +4,9 @@
 images that the unit fires on most, dark outside of where it does. Where the data have boxes, it counts what lies there.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -18,11 +16,10 @@ from maps.kinds import Explained, is_mapped
 from maps.networks import load_explained
 from maps.overlay import masked, picture
 from maps.plan import Plan
-from utils.draw import picture_file, save_page
+from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from utils.flags import positive
-from wsol.features import FEATURES, add_imgsz, around, feature_maps, planned
+from wsol.features import FEATURES, around, feature_maps, parsed, parser_of, planned
 from wsol.patterns import UNITS, class_units
 
 CLASSES, COLUMNS, TOP = 3, 5, 20
@@ -108,15 +105,10 @@ def drawn(network: Explained, plan: Plan, units: Sequence[Unit]) -> tuple[list[n
 
 def main() -> None:
     """Find the units, draw, print."""
-    parser = argparse.ArgumentParser(description="Units that weigh most for a class, and what they fire on.")
-    parser.add_argument("--weights", type=Path, required=True, help="a backbone file with a pooled classifier")
-    parser.add_argument("--data", type=Path, required=True, help="data yaml")
+    about, weights = "Units that weigh most for a class, and what they fire on.", "a backbone file with a pooled head"
+    parser = parser_of(about, "the images that the units fire on", weights=weights)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help=f"of the network [the first {CLASSES}]")
-    parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
-    add_imgsz(parser)
-    parser.add_argument("--json", type=Path, help="write the units to this file too")
-    parser.add_argument("--pictures", type=Path, help="draw the images that the units fire on to this JPEG")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
     network, names = load_explained(plan.files[0], plan), plan.files[0].names
     if not is_mapped(network.heads[-1]):
@@ -131,7 +123,7 @@ def main() -> None:
     if arguments.pictures:
         page, titles = drawn(network, plan, units)
         columns = min(COLUMNS, len(plan.split.records))
-        save_page(page, picture_file(arguments.pictures), titles, columns=columns)
+        save_page(page, arguments.pictures, titles, columns=columns)
     if arguments.json:
         content = {"data": arguments.data.name, "units": [asdict(own) for own in units], "most": UNITS}
         write_text(arguments.json, json_text(content, indent=1))

@@ -335,10 +335,11 @@ def test_runs_on_one_backbone_are_no_seeds(of_patients: Callable[[int, int], Stu
     """Two files, two runs on each: the difference of their means has the spread of two seeds."""
     draw, study, hits, images = np.random.default_rng(0), of_patients(12, 12), [], 12
     for _ in range(200):
-        found = [Region("constant box", 0, 0, 0, 0, 0, np.full(images, 0.5))]
+        found = [Region("constant box", 0, 0, 0, 0, 0, np.full(images, 0.5), np.arange(images))]
         for seed in range(2):
             own = 0.5 + draw.normal(0, 0.1)
-            found += [Region("cl6", seed, run, 1, 0, 0, draw.normal(own, 0.02, images)) for run in range(2)]
+            every = (draw.normal(own, 0.02, images) for _ in range(2))
+            found += [Region("cl6", seed, run, 1, 0, 0, ious, np.arange(images)) for run, ious in enumerate(every)]
         (level,) = region_levels(study, found, 50)
         hits.append(level.bounds[0, 0] <= 0 <= level.bounds[1, 0])
     assert np.mean(hits) >= 0.91
@@ -346,9 +347,27 @@ def test_runs_on_one_backbone_are_no_seeds(of_patients: Callable[[int, int], Stu
 
 def test_images_of_a_patient_are_drawn_together_for_regions(of_patients: Callable[[int, int], Study]) -> None:
     ious = np.repeat([np.random.default_rng(0).random(8)], 10, 0).ravel()
-    found = [Region("constant box", 0, 0, 0, 0, 0, np.zeros(80)), Region("cl6", 0, 0, 1, 0, 0, ious)]
+    every = np.arange(80)
+    found = [Region("constant box", 0, 0, 0, 0, 0, np.zeros(80), every), Region("cl6", 0, 0, 1, 0, 0, ious, every)]
     alone, together = (np.ptp(region_levels(of_patients(80, n), found, 400)[0].bounds) for n in (80, 8))
     assert together > 2 * alone
+
+
+def test_images_whose_boxes_are_cropped_away_are_no_cases_of_regions(
+    written: Writer, split: Split, tmp_path: Path
+) -> None:
+    records, draw = [], np.random.default_rng(0)
+    for number, left in enumerate((4, 80, 84, 88, 92, 160)):  # the middle third is seen
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(draw.integers(0, 255, (64, 192, 3), np.uint8)).save(path)
+        records.append(make_record(path, (64, 192), [[left, 10, left + 24, 50]], [3], group=f"patient {number % 3}"))
+    centred = written("cl6", k=1, view={"source": "pictures", "imgsz": 64, "fit": "center", "context": 0.0})
+    plan = replace(plan_of([centred], replace(split, records=records)), training=records)
+    found = propose(plan)
+    levels = region_levels(Study(plan, [], np.zeros((0, 2), int), np.zeros(0)), found, 50)
+    assert all(np.isfinite(own.bounds).all() for own in levels)
+    assert {tuple(own.record) for own in found} == {(1, 2, 3, 4)}
+    assert all(len(own.ious) == 4 for own in found)
 
 
 def test_networks_count_the_same_in_the_choice_of_a_percentile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from test_studies import write_study
 
 from studies.page import as_markdown
 from studies.recipe import Study, read_study
-from studies.runs import commands, figures_file, report_command, values_file
+from studies.runs import State, commands, figures_file, report_command, values_file
 from studies.table import results
 from studies.tasks import tasks_table
 from utils.errors import UserError
@@ -72,6 +72,14 @@ def test_the_table_has_means_and_differences_of_pairs(scenes_yaml: Path, tmp_pat
     )
     page = as_markdown(study, results(study))
     assert "| windows | iou | 0.550 ± 0.071 | 0.400 ± 0.000 | +0.150 [" in page
+
+
+def test_the_page_says_how_many_seeds_are_done(
+    scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = made(tmp_path, scenes_yaml)
+    monkeypatch.setattr("studies.table.state", lambda _, cell: State.OPEN if cell.seed else State.DONE)
+    assert "over the seeds that are done (1 of 2 with every run); differences" in as_markdown(study, results(study))
 
 
 @pytest.mark.parametrize(

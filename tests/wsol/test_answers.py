@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,13 @@ from conftest import Script, Writer
 from PIL import Image
 
 from data import sample_questions
-from data.questions import Question
+from data.questions import Question, Questions
+from data.records import make_record
 from utils.errors import UserError
+from utils.levels import Levels
 from wsol import answers
 from wsol.answers import learned, rights
+from wsol.features import files_of
 
 
 def asked(count: int) -> tuple[list[Question], np.ndarray]:
@@ -40,6 +44,22 @@ def test_a_map_is_what_the_features_add() -> None:
     places = own.answers.index("red")
     one, other = own.scores(["What colour is it?"] * 2, features[:2])[:, places]
     assert one - other == pytest.approx(own.of_features("red") @ (features[0] - features[1]))
+
+
+@pytest.mark.parametrize("levels", [None, Levels(0, 1000)])
+def test_pictures_of_16_bits_all_have_the_same_levels(levels: Levels | None, written: Writer, tmp_path: Path) -> None:
+    """The file's, or else those of the training pictures."""
+    records = []
+    for number in range(2):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray((np.arange(64, dtype=np.uint16).reshape(8, 8) + 1) * (number + 1) * 100).save(path)
+        records.append(make_record(path, (8, 8)))
+    (file,) = files_of([written("e2e", k=1, head="gap")])
+    known, asked = (Questions([record], []) for record in records)
+    plans = answers.plans_of(replace(file, levels=levels), known, asked, [tmp_path] * 2)
+    one, other = (plan.split.records[0].levels for plan in plans)
+    assert one == other is not None
+    assert levels in (None, one)
 
 
 def test_one_answer_cannot_be_learned() -> None:

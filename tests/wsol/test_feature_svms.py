@@ -1,10 +1,12 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Script, Writer
+from conftest import Script, Writer, write_yaml
 from PIL import Image
 from torch import nn
 
@@ -57,6 +59,15 @@ def test_several_tags_an_image(script: Script, written: Writer, scenes_yaml: Pat
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["measure"] == "mean average precision"
     assert 0 < content["rows"][0]["quality"] <= 1
+
+
+def test_held_out_images_without_a_class(script: Script, written: Writer, scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes, tmp_path / "set")
+    for path in (tmp_path / "set" / "Annotations").glob("test_*.xml"):
+        path.write_text(re.sub(r"<object>.*</object>", "", path.read_text(), flags=re.DOTALL))
+    data = write_yaml(tmp_path / "d.yaml", path=str(tmp_path / "set"))
+    with pytest.raises(UserError, match=r"d\.yaml: no image of `test` has a class"):
+        script(feature_svms, "--weights", written("e2e", head="gap"), "--data", data, "--penalty", 1)
 
 
 def test_features_that_no_file_has(script: Script, written: Writer, scenes_yaml: Path) -> None:

@@ -1,9 +1,11 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Script, Writer
+from conftest import Script, Writer, write_yaml
 from PIL import Image
 
 from data.description import load_description
@@ -47,6 +49,23 @@ def test_the_networks_own_classes(script: Script, written: Writer, scenes_yaml: 
     assert json.loads((tmp_path / "a").read_text())["scenes"]
     with pytest.raises(UserError, match="its classifier has no class maps"):
         script(informative, "--weights", written("e2e", k=1), "--data", scenes_yaml)
+
+
+def test_images_without_objects_are_images_of_their_scene(
+    script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path
+) -> None:
+    """The same pictures, half of them without their boxes: no object is as frequent as before."""
+    file, found = written("e2e", k=1, head="gap"), []
+    for empty in (0, 2):
+        root = tmp_path / f"{empty}"
+        shutil.copytree(read_split(load_description(scenes_yaml), "test").description.root, root)
+        for path in sorted((root / "Annotations").glob("test_*.xml"))[:empty]:
+            path.write_text(re.sub(r"<object>.*</object>", "", path.read_text(), flags=re.DOTALL))
+        data = write_yaml(tmp_path / f"{empty}.yaml", path=str(root))
+        script(informative, "--weights", file, "--data", data, "--json", root / "a.json")
+        rows = json.loads((root / "a.json").read_text())["scenes"].values()
+        found.append(sum(one["frequency"] for own in rows for one in own))
+    assert 0 < found[1] < found[0]
 
 
 def test_masks_lie_where_the_boxes_do(written: Writer, scenes_yaml: Path) -> None:

@@ -14,6 +14,7 @@ from wsol.linear_boxes import (
     in_image,
     largest_eigenvalue,
     mean_box,
+    parted,
     ridge,
     ridges,
 )
@@ -55,6 +56,26 @@ def test_more_than_the_closed_form_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsol.linear_boxes.EQUATIONS", 30)
     with pytest.raises(UserError, match=r"--method: 40 maps of 50 pixels are too many for the closed form — add :sgd"):
         ridge(*known(40, 50)[:2], 1.0)
+
+
+def test_all_maps_are_counted_before_any_penalty_is_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four fifths of them could be solved."""
+    monkeypatch.setattr("wsol.linear_boxes.EQUATIONS", 35)
+    monkeypatch.setattr("wsol.linear_boxes.solve", lambda *_, **__: pytest.fail("solved"))
+    with pytest.raises(UserError, match=r"40 maps of 50 pixels are too many"):
+        best_ridge(*known(40, 50)[:2])
+
+
+def test_maps_of_one_group_are_held_out_together() -> None:
+    """Copies of a map that was fitted to are known by heart, whatever the penalty."""
+    maps, boxes, _ = (np.repeat(own, 4, 0) for own in known(60, 80, 0.3))
+    groups = np.repeat(np.arange(60)[::-1], 4)
+    for own in parted(groups, 0.2, 0):
+        assert not set(groups[own]) & set(np.delete(groups, own))
+    apart, together = (np.abs(best_ridge(maps, boxes, own).weights).sum() for own in (None, groups))
+    assert together < apart / 10
+    one, other = (np.concatenate(parted(own, 0.2, 0)) for own in (np.arange(9), np.arange(9)[::-1]))
+    assert one.tolist() == other.tolist() == np.random.default_rng(0).permutation(9).tolist()
 
 
 def test_a_linear_rule_is_found_again() -> None:

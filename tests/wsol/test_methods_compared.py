@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import DIGITS, Script, Writer, write_yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 import val
@@ -23,6 +24,7 @@ from wsol.judge import Row, Value, class_weights, judge
 from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
+from wsol.pipeline_picture import Pipeline, save_pipeline
 from wsol.report import findings_table, not_ahead
 from wsol.threshold import best_share
 from wsol.tight_loose import five_guesses, tight_and_loose
@@ -172,6 +174,17 @@ def test_a_rows_without_an_interval_are_named() -> None:
     assert told == "Every other row is ahead of it. No interval of the difference from it: cam of cl6."
     assert not_ahead([row("cl6", -0.1), row("e2e", 0.1)]) == "Not ahead of it: cam of cl6."
     assert not_ahead([row("cl6", np.nan)]).startswith("Without intervals")
+    assert not_ahead([replace(row("cl6", 0.1), values={})]) == "No row is compared with the baselines."
+
+
+@pytest.mark.parametrize(("name", "how"), [("attention", "one backward pass"), ("differences", "finite differences")])
+def test_the_picture_of_the_way_says_how_the_map_is_made(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert METHODS[name].traced == how
+    drawn, box = list[Figure](), np.array([2.0, 2, 6, 6])
+    monkeypatch.setattr("wsol.pipeline_picture.write_figure", lambda figure, _: drawn.append(figure))
+    own = Pipeline(torch.rand(3, 8, 8), [(4, 8, 8)], [("a", 0.9)], how, np.zeros((8, 8)), box, box[None])
+    save_pipeline(own, name, Path("way.png"))
+    assert drawn[0].axes[3].get_title() == f"← {how}:\nsensitivity map"
 
 
 def test_measures_by_hand(plan: Plan) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ def subject() -> Subject:
     heads = [make_head("gap", part.shape, CLASSES) for part in plan]
     network = Explained(backbone, [part.stop for part in plan], heads)
     about: Any = SimpleNamespace(device="cpu", files=[SimpleNamespace(names=["a", "b", "c"])])
-    return Subject(network, lambda: [squares(48, 1), squares(48, 2)], about, lambda: (backbone, heads))
+    return Subject(network, lambda *_: [squares(48, 1), squares(48, 2)], about, lambda: (backbone, heads))
 
 
 def test_windows_reach_the_edge() -> None:
@@ -152,6 +153,19 @@ def test_finds_squares(subject: Subject, boxes: str) -> None:
     if boxes == "shared":
         again = overfeat(subject, boxes, cut=2, negatives="hard")(cases.images, cases.labels)
         np.testing.assert_array_equal(found, again)
+
+
+@pytest.mark.parametrize("images", [0, 9])
+def test_it_draws_from_all_training_images(subject: Subject, images: int) -> None:
+    """And not from those 4,000 that other methods learn from."""
+    asked, few = list[int](), squares(9, 6)
+
+    def training(count: int) -> list[Cases]:
+        asked.append(count)
+        return [few]
+
+    overfeat(replace(subject, training=training), "shared", cut=1, negatives="none", images=images)
+    assert set(asked) == {images}
 
 
 def test_pooling_keeps_the_windows_apart() -> None:

@@ -76,6 +76,12 @@ def test_tags_that_all_or_none_have_are_not_learned() -> None:
         validated(features[:3], truth[:3], exclusive=False)
 
 
+def test_one_fold_validates_nothing() -> None:
+    features, labels = planted(2)
+    with pytest.raises(UserError, match="--folds: 1 folds leave nothing to learn from — give 2 or more"):
+        validated(features, labels[:, None] == np.arange(3, 5), exclusive=True, folds=1)
+
+
 def test_images_of_one_group_are_in_one_fold() -> None:
     """Copies of an image in two folds would be known by heart: labels at random are then guessed right."""
     draw = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from maps.kinds import cams
 from maps.networks import load_explained
 from utils.errors import UserError
 from wsol import top_classes
-from wsol.features import plan_of_pictures
+from wsol.features import files_of, plan_of_pictures
 
 
 def test_command(
@@ -34,13 +34,23 @@ def test_each_class_has_its_own_map(written: Writer, scenes: Path) -> None:
     (file,) = read_backbones([path])
     network = load_explained(file, plan_of_pictures(file, [], path))
     images = torch.rand(1, 3, 64, 64)
-    (own,) = top_classes.likely(network, images, 10)
-    assert own.values.sum() == pytest.approx(1)
-    assert own.labels.tolist() == network(images)[-1][0].argsort(descending=True).tolist()
-    maps = top_classes.maps_of(network, "cam", images[0], own.labels)
-    for label, one in zip(own.labels, maps, strict=True):
+    labels = torch.tensor([7, 2, 0])
+    maps = top_classes.maps_of(network, "cam", images[0], labels)
+    for label, one in zip(labels, maps, strict=True):
         alone = cams(network, images, label[None])[-1].at(64, 64).maps[0]
         np.testing.assert_allclose(one, alone.numpy(), atol=1e-6)
+
+
+def test_classes_are_those_of_what_the_maps_look_at(written: Writer, scenes: Path) -> None:
+    """At the size that is asked for, of each picture's own probabilities."""
+    (file,) = files_of([written("e2e", k=1, head="gap", single_label=True)], 96)
+    plan = plan_of_pictures(file, top_classes.read_pictures([scenes / "JPEGImages"])[:3], scenes)
+    network, parts = load_explained(file, plan), plan.images(plan.split.records, "pictures")
+    logits = torch.cat([network(cases.images)[-1] for cases in parts]).detach()
+    for own, wanted in zip(top_classes.classified(plan, 10), logits, strict=True):
+        assert sum(own.scores) == pytest.approx(1)
+        assert list(own.labels) == wanted.argsort(descending=True).tolist()
+        np.testing.assert_allclose(own.logits, wanted.sort(descending=True).values, atol=1e-5)
 
 
 def test_nothing_to_show(script: Script, written: Writer, tmp_path: Path) -> None:
