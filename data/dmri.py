@@ -182,7 +182,7 @@ def readable(read: Callable[[], list[T]], path: Path, problems: list[Problem]) -
     """What `read` gives; None where a file is damaged, which goes to problems."""
     try:
         return read()
-    except UserError:
+    except (UserError, ImportError, MemoryError):
         raise
     except Exception as error:  # gzip, zlib and nibabel have many errors for what is not whole
         what = f"damaged volume ({str(error) or type(error).__name__})"
