@@ -240,7 +240,7 @@ def test_damaged_volumes_and_subjects_without_are_named(root: Path) -> None:
     ("changes", "what"),
     [
         ({"label": "weight"}, "no column `weight`, but participant_id, sex, age"),
-        ({"labels": "none.csv"}, "no table of subjects"),
+        ({"labels": "none.csv"}, r"none.csv: is not a table of subjects \(FileNotFoundError\)"),
         ({"classes": {"young": ["7"], "old": ["25-35"]}}, "no subject has `7` under `age`"),
         ({"train": "none.txt"}, "none.txt: cannot be read"),
     ],
@@ -248,6 +248,17 @@ def test_damaged_volumes_and_subjects_without_are_named(root: Path) -> None:
 def test_tables_and_lists(root: Path, changes: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what):
         read_split(describe(root, **changes), "train")
+
+
+def test_quotes_in_a_tsv_and_short_rows(root: Path) -> None:
+    table = root / "participants.tsv"
+    table.write_text(table.read_text().replace("s1\tF", 's1\t"F') + "s6\n")
+    found = read_split(describe(root), "train")
+    assert len({own.group for own in found.records}) == 5
+    assert [notice.line() for notice in found.notices] == ["2 subjects are of no class by `age`: s5, s6"]
+    table.write_text('participant_id,age\ns0,"8-9\ns1,8-9\n')
+    with pytest.raises(UserError, match=r"participants.tsv: is not a table of subjects \(Error\)"):
+        read_split(describe(root), "train")
 
 
 def test_keys_are_of_the_format(root: Path) -> None:
