@@ -9,6 +9,7 @@ import torch
 from conftest import CASCADE, Once, Script, write_yaml
 from PIL import Image
 
+import detect
 import train
 from data.description import load_description
 from data.dmri import subjects_of, volumes_of
@@ -120,6 +121,12 @@ def test_a_volume_cut_short_is_named(run: Path, data: Path, script: Script, tmp_
     flags = ["--weights", run / "weights" / "backbone_cl1.pt", "--data", yaml, "--subject", "s01"]
     with pytest.raises(UserError, match=r"x_FA\.nii\.gz: damaged volume"):
         script(volume, *flags, "--project", tmp_path)
+
+
+def test_slices_are_no_files_to_look_through(run: Path, script: Script, tmp_path: Path) -> None:
+    flags = ("--classify", "--weights", run / "weights" / "backbone_cl1.pt", "--device", "cpu", "--project", tmp_path)
+    with pytest.raises(UserError, match="has no pictures that are files — say what to look through: --source"):
+        script(detect, *flags)
 
 
 def test_a_map_is_where_it_was_cut(data: Path) -> None:
