@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vid-stride", type=positive, default=1, help="look at every so many frames [1]")
     parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     parser.add_argument("--classify", action="store_true", help="the likeliest classes of each picture, not boxes")
-    parser.add_argument("--top", type=positive, default=15, help="so many of them, with --classify [15]")
+    parser.add_argument("--top", type=positive, default=15, help="how many classes to show, with --classify [15]")
     add_threshold_flags(parser, 0.25, 0.45)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-txt", action="store_true", help="labels/NAME.txt: class cx cy w h (0–1) score")
     about = "detections.json: boxes in pixels, scores, names; classes.json with --classify"
     parser.add_argument("--save-json", action="store_true", help=about)
-    parser.add_argument("--save-csv", action="store_true", help="classes.csv: a row a class, with --classify")
+    parser.add_argument("--save-csv", action="store_true", help="classes.csv: one row per class, with --classify")
     parser.add_argument("--save-mask", action="store_true", help="masks/NAME.png of a segmenter: class numbers")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
     parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
@@ -76,20 +76,23 @@ def source_frames(
     """Pictures of a source, or a few held-out ones of the data set that the detector was trained on.
 
     Raises:
-        UserError: there are none; no source, and the detector's file does not name its data set.
+        UserError: there are none; no source, and the detector's file names no data set, or one without files.
     """
     from data.description import load_description
     from data.formats import read_split
+    from data.images import files_of
     from data.levels import with_levels
     from data.sources import open_source, read_files
 
     if source:
         return open_source(source, stride=stride, levels=detector.levels)
+    hint = "say what to look through: --source"
     if detector.data is None:
-        raise UserError("does not name its data set", where=detector.path, hint="say what to look through: --source")
+        raise UserError("does not name its data set", where=detector.path, hint=hint)
     description = with_levels(load_description(detector.data), detector.levels)
     split = read_split(description, description.held_out)
-    return read_files([record.image for record in split.records[:EXAMPLES]], levels=split.description.levels)
+    files = files_of(split.records[:EXAMPLES], description.yaml, hint)
+    return read_files(files, levels=split.description.levels)
 
 
 def classified_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Frame, Classified]]":

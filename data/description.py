@@ -1,5 +1,6 @@
 """The data yaml: where a data set lies, in which format, and what its classes are called."""
 
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
@@ -146,6 +147,9 @@ class DataYaml(BaseModel):
     def _agree(self) -> Self:
         if self.nc is not None and self.names is not None and self.nc != len(self.names):
             raise ValueError(f"nc is {self.nc}, but there are {len(self.names)} names")
+        counts = Counter(value for own in (self.classes or {}).values() for value in set(own))
+        if twice := [value for value, count in counts.items() if count > 1]:
+            raise ValueError(f"`{twice[0]}` is in {counts[twice[0]]} classes of `classes`; give each value to one")
         if self.levels is not None and self.levels[0] >= self.levels[1]:
             raise ValueError(f"levels are black and white, the lower one first, not {list(self.levels)}")
         own = FORMATS[self.format]

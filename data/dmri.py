@@ -4,7 +4,6 @@ A picture is a slice of fractional anisotropy, one of the middle ones in each of
 class of its subject, and the boxes of what a mask beside the volume shows in it. Subjects are never parted.
 """
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from data.listing import files_below
-from data.parsing import class_index, numbered_lines, read_text
+from data.parsing import class_index, numbered_lines, read_table
 from data.records import EVERYTHING, Description, Notice, Problem, Record, Split, make_record
 from data.slices import Slice, centre, upright
 from data.volumes import MASK, Volume, anisotropy, described, ends_in, is_nifti, mask_of
@@ -67,7 +66,7 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
     """The subjects of the table that are of a class, by name, and what is to be said of the others.
 
     Raises:
-        UserError: no table, or one without the column; a subject that is there twice; a value that nobody has.
+        UserError: no table, or one without the column; a subject that is listed twice; a value that nobody has.
     """
     table = description.labels or description.root / TABLE
     rows = list(rows_of(table, description))
@@ -79,7 +78,7 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
     found: dict[str, Subject] = {}
     for name, value, where in rows:
         if name in found:
-            raise UserError(f"subject `{name}` is there twice", where=where, hint="delete one of the rows")
+            raise UserError(f"subject `{name}` is listed twice", where=where, hint="delete one of the rows")
         if value in values:
             found[name] = Subject(name, values[value], where)
     others = [name for name, value, _ in rows if value not in values]
@@ -89,23 +88,19 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
 def rows_of(table: Path, description: Description) -> Iterator[tuple[str, str, str]]:
     """Subject, value of the class's column and file:line, of each row; subjects are in the first column.
 
+    The value of a row that is too short is empty.
+
     Raises:
         UserError: no table, or one without the column.
     """
-    try:
-        lines = read_text(table).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        hint = f"add it, or name it with `labels:` in {description.yaml}"
-        raise UserError("no table of subjects", where=table, hint=hint) from error
-    rows = csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
-    header = [cell.strip() for cell in next(rows, [])]
+    hint = f"correct it, or name another with `labels:` in {description.yaml}"
+    header, rows = read_table(table, "table of subjects", hint)
     if description.label not in header[1:]:
         what = f"no column `{description.label}`, but {', '.join(header) or 'nothing at all'}"
         raise UserError(what, where=table, hint=f"correct `label:` in {description.yaml}")
-    column = header.index(description.label)
-    for row in rows:
-        if len(row) > column and row[0].strip():
-            yield row[0].strip(), row[column].strip(), f"{table}:{rows.line_num}"
+    for where, row in rows:
+        if row[header[0]]:
+            yield row[header[0]], row[description.label], where
 
 
 def listed(description: Description, split: str, subjects: dict[str, Subject], problems: list[Problem]) -> list[str]:
@@ -182,7 +177,7 @@ def readable(read: Callable[[], list[T]], path: Path, problems: list[Problem]) -
     """What `read` gives; None where a file is damaged, which goes to problems."""
     try:
         return read()
-    except UserError:
+    except (UserError, ImportError, MemoryError):
         raise
     except Exception as error:  # gzip, zlib and nibabel have many errors for what is not whole
         what = f"damaged volume ({str(error) or type(error).__name__})"

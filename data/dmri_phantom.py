@@ -8,7 +8,6 @@ Run `python -m data.dmri_phantom` to write it to data/sets/dmri_phantom.
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from utils.console import progress
 from utils.errors import UserError, run_cli
-from utils.files import csv_text, free_folder, json_text, make_folder
+from utils.files import csv_text, free_folder, json_text, make_folder, replaced
 from utils.flags import positive
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "dmri_phantom"
@@ -57,21 +56,17 @@ def write(folder: Path, subjects: int, seed: int = 0) -> Path:
     """
     if subjects < FEWEST:
         raise UserError(f"{subjects}", where="--subjects", hint=f"give {FEWEST} or more: each split has both groups")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
     rows = [{"participant_id": f"sub-{number + 1:03d}", "group": GROUPS[number % 2]} for number in range(subjects)]
     table = gradients()
-    for number, row in enumerate(progress(rows, "phantom", subjects)):
-        name, rng = row["participant_id"], np.random.default_rng([seed, number])
-        write_subject(partial / name / "dwi", name, drawn_bundles(rng, number % 2), table, rng)
-    (partial / "participants.tsv").write_text(csv_text(rows).replace(",", "\t"))
     about = {"Name": "Diffusion phantom with one tract that differs", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
-    (partial / "dataset_description.json").write_text(json_text(about, 2))
-    for split, names in shared_out([row["participant_id"] for row in rows]):
-        (partial / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with replaced(folder) as partial:
+        for number, row in enumerate(progress(rows, "phantom", subjects)):
+            name, rng = row["participant_id"], np.random.default_rng([seed, number])
+            write_subject(partial / name / "dwi", name, drawn_bundles(rng, number % 2), table, rng)
+        (partial / "participants.tsv").write_text(csv_text(rows).replace(",", "\t"))
+        (partial / "dataset_description.json").write_text(json_text(about, 2))
+        for split, names in shared_out([row["participant_id"] for row in rows]):
+            (partial / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder
 
 

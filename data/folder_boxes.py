@@ -1,6 +1,5 @@
 """Class folders with a csv of boxes: image, x1, y1, x2, y2 in pixels, half-open, in any order of the columns."""
 
-import csv
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from data.folder import read_folder
-from data.parsing import check_box, numbers, read_text
+from data.listing import Folders
+from data.parsing import as_place, check_box, numbers, read_table
 from data.records import Box, Description, Notice, Problem, Record, Split
 from utils.errors import UserError
 
@@ -40,35 +40,37 @@ def read_folder_boxes(description: Description, split: str) -> Split:
         hint = "correct the box; the image is kept for classification"
         problems += [Problem(at, box, hint) for box, at in zip(boxes, places, strict=True) if isinstance(box, str)]
         records.append(with_boxes(record, [box for box in boxes if isinstance(box, Box)]))
-    bare = [name for name in named if name not in rows]
-    notices = [*own.notices, Notice(f"images have no row in {path.name}", bare)] if bare else own.notices
+    folders = Folders()
+    notices = [
+        Notice(f"images have no row in {path.name}", [name for name in named if name not in rows]),
+        Notice(
+            f"images of {path.name} do not exist",
+            [name or "a row without a name" for name in rows if not name or not folders.find(description.root / name)],
+        ),
+    ]
+    notices = [*own.notices, *(notice for notice in notices if notice.places)]
     return replace(own, records=records, problems=problems, notices=notices)
 
 
 def name_below(record: Record, root: Path) -> str:
-    """How the csv names an image."""
-    return record.image.relative_to(root).as_posix() if record.image.is_relative_to(root) else str(record.image)
+    """How a csv names an image: from the root on."""
+    path = record.image
+    return as_place(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
 
 
 def rows_of(path: Path) -> Rows:
     """The boxes in a csv.
 
     Raises:
-        UserError: missing, no text, without the columns, or of rows that lack some.
+        UserError: missing, no text, or without the columns.
     """
-    try:
-        lines = csv.DictReader(read_text(path).splitlines(), skipinitialspace=True)
-        header = lines.fieldnames or []
-        if missing := [name for name in COLUMNS if name not in header]:
-            what = f"no column {' and '.join(missing)}"
-            raise UserError(what, where=path, hint=f"begin it with the line {','.join(COLUMNS)}")
-        found: Rows = defaultdict(list)
-        for row in lines:
-            image = (row["image"] or "").replace("\\", "/").removeprefix("./")
-            found[image].append(([row[name] or "" for name in CORNERS], f"{path}:{lines.line_num}"))
-    except (OSError, ValueError, csv.Error) as error:
-        hint = "add it, or name it by `labels:` in the data yaml"
-        raise UserError(f"is no csv of boxes ({type(error).__name__})", where=path, hint=hint) from error
+    header, rows = read_table(path, "csv of boxes", "add it, or name it by `labels:` in the data yaml")
+    if missing := [name for name in COLUMNS if name not in header]:
+        what = f"no column {' and '.join(missing)}"
+        raise UserError(what, where=path, hint=f"begin it with the line {','.join(COLUMNS)}")
+    found: Rows = defaultdict(list)
+    for where, row in rows:
+        found[as_place(row["image"])].append(([row[name] for name in CORNERS], where))
     return dict(found)
 
 

@@ -66,6 +66,17 @@ def record_pixels(record: Record) -> np.ndarray:
     return found
 
 
+def files_of(records: Sequence[Record], where: str | Path, hint: str) -> list[Path]:
+    """The image files of records.
+
+    Raises:
+        UserError: their images are no files of their own, but slices of a volume or rows of an archive.
+    """
+    if any(record.pixels is not None for record in records):
+        raise UserError("has no pictures that are files", where=where, hint=hint)
+    return [record.image for record in records]
+
+
 def check_image(path: Path) -> tuple[int, int] | Problem:
     """Size of an image, or what is wrong with it."""
     return attempt(image_size, path)

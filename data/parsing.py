@@ -1,7 +1,9 @@
 """What readers of data formats demand of boxes, class names and lists."""
 
 import codecs
+import csv
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +16,12 @@ LONGEST = 256 * 2**20  # bytes of a text file
 BOM = "\ufeff"
 MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 UNMARKED = {(False, True): "utf-16-le", (True, False): "utf-16-be"}  # by where the first two bytes are zero
+
+
+class Unquoted(csv.excel_tab):
+    """A tsv as in BIDS: quotes in it are signs like any other."""
+
+    quoting = csv.QUOTE_NONE
 
 
 def check_box(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Box | str:
@@ -93,6 +101,33 @@ def read_text(path: Path) -> str:
     if path.stat().st_size > LONGEST:
         raise OSError(f"more than {LONGEST // 2**20} MiB")
     return decoded(path.read_bytes())
+
+
+def read_table(path: Path, what: str, hint: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Names of the columns, and file:line and cells of each row, of a csv, or of a tsv, in which nothing is quoted.
+
+    Cells that a short row lacks are empty.
+
+    Args:
+        what: what the file should be, as in `csv of boxes`.
+
+    Raises:
+        UserError: missing, no text, or no table.
+    """
+    try:
+        lines = read_text(path).splitlines()
+        dialect = Unquoted if lines and "\t" in lines[0] else csv.excel
+        rows = csv.DictReader(lines, restval="", dialect=dialect, skipinitialspace=True, strict=True)
+        rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+        found = [(f"{path}:{rows.line_num}", {key: row[key].strip() for key in rows.fieldnames}) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"is not a {what} ({type(error).__name__})", where=path, hint=hint) from error
+    return list(rows.fieldnames), found
+
+
+def as_place(name: str) -> str:
+    """How a table names an image, with slashes, and letters composed in one way (NFC)."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
 
 
 def numbered_lines(path: Path, hint: str) -> list[tuple[int, str]]:

@@ -6,7 +6,6 @@ Run `python -m data.sample` to write it to data/sets/sample.
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from utils.errors import run_cli
-from utils.files import make_folder
+from utils.files import make_folder, replaced
 from utils.palette import palette
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "sample"
@@ -69,19 +68,16 @@ def write(folder: Path, *, size: SampleSize | None = None, seed: int = 0) -> Pat
     The folder appears whole or not at all. An existing one is replaced.
     """
     size = size or SampleSize()
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for part in ("JPEGImages", "Annotations", MASKS, "ImageSets/Main"):
-        make_folder(partial / part)
-    for image_id, image, placed in scenes(size, seed):
-        Image.fromarray(image).save(partial / "JPEGImages" / f"{image_id}.jpg", quality=JPEG_QUALITY)
-        annotation(image_id, placed).write(partial / "Annotations" / f"{image_id}.xml")
-        mask(placed).save(partial / MASKS / f"{image_id}.png")
-    for split in vars(size):
-        names = "".join(f"{split}_{index:05d}\n" for index in range(getattr(size, split)))
-        (partial / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with replaced(folder) as partial:
+        for part in ("JPEGImages", "Annotations", MASKS, "ImageSets/Main"):
+            make_folder(partial / part)
+        for image_id, image, placed in scenes(size, seed):
+            Image.fromarray(image).save(partial / "JPEGImages" / f"{image_id}.jpg", quality=JPEG_QUALITY)
+            annotation(image_id, placed).write(partial / "Annotations" / f"{image_id}.xml")
+            mask(placed).save(partial / MASKS / f"{image_id}.png")
+        for split in vars(size):
+            names = "".join(f"{split}_{index:05d}\n" for index in range(getattr(size, split)))
+            (partial / "ImageSets" / "Main" / f"{split}.txt").write_text(names)
     return folder
 
 
@@ -97,12 +93,9 @@ def scenes(size: SampleSize, seed: int) -> Iterator[tuple[str, np.ndarray, list[
 
 def write_masks(folder: Path, size: SampleSize, seed: int = 0) -> None:
     """Write the masks of scenes that `write` has made before it wrote masks; the folder of them appears whole."""
-    partial = folder / f".{MASKS}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
-    for image_id, _, placed in scenes(size, seed):
-        mask(placed).save(partial / f"{image_id}.png")
-    partial.rename(folder / MASKS)
+    with replaced(folder / MASKS) as partial:
+        for image_id, _, placed in scenes(size, seed):
+            mask(placed).save(partial / f"{image_id}.png")
 
 
 def mask(placed: list[Placed]) -> Image.Image:

@@ -16,9 +16,10 @@ import numpy as np
 
 from data.description import load_description
 from data.formats import read_split
+from data.images import files_of
 from data.records import Record
-from utils.errors import run_cli
-from utils.files import free_folder, make_folder
+from utils.errors import UserError, run_cli
+from utils.files import free_folder, make_folder, replaced
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = ROOT / "sets" / "questions"
@@ -52,7 +53,8 @@ def questions_of(record: Record, rng: np.random.Generator) -> Iterator[Asked]:
 def captions_of(record: Record) -> Iterator[str]:
     """Two captions of a scene: its digits, and what is large and what stands on the left."""
     counts = Counter(record.labels.tolist())
-    named = [one(own) if count == 1 else f"{NAMES[count]} {NAMES[own]}s" for own, count in counts.items()]
+    words = dict(enumerate(NAMES))
+    named = [one(own) if count == 1 else f"{words.get(count, count)} {NAMES[own]}s" for own, count in counts.items()]
     yield f"A photograph with {', '.join(named)} written on it."
     heights = record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
     left = one(int(record.labels[record.boxes_xyxy[:, [0, 2]].mean(1).argmin()]))
@@ -88,16 +90,20 @@ def write_split(folder: Path, records: list[Record], part: str, first: int) -> i
 
 
 def write(folder: Path, data: Path = ROOT / "sample.yaml") -> Path:
-    """Write questions and captions about all splits of a data set of digits; an existing folder is replaced."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
+    """Write questions and captions about all splits of a data set of digits; an existing folder is replaced.
+
+    Raises:
+        UserError: the classes are not the digits from 0 on, or the pictures are no files.
+    """
     description, first = load_description(data), 1
-    for split in description.splits:
-        records = [own for own in read_split(description, split).records if len(own.labels)]
-        first = write_split(partial, records, split, first)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    hint = f"give data of digits, such as {ROOT / 'sample.yaml'}"
+    if description.names != [str(digit) for digit in range(len(NAMES))]:
+        raise UserError("its classes are not the digits 0 to 9 in this order", where=data, hint=hint)
+    with replaced(folder) as partial:
+        for split in description.splits:
+            records = [own for own in read_split(description, split).records if len(own.labels)]
+            files_of(records, data, hint)
+            first = write_split(partial, records, split, first)
     return folder
 
 

@@ -1,8 +1,12 @@
-"""ImageNet with its boxes: pictures and Pascal VOC's XML files in a folder for each synset (image-net.org)."""
+"""ImageNet with its boxes: pictures and Pascal VOC's XML files in a folder for each synset (image-net.org).
+
+It is assumed that the pixels of boxes are counted as in Pascal VOC: from 1, with both corners inside. Boxes that then
+reach out of their picture are clipped and counted.
+"""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -53,7 +57,8 @@ def read_synsets(description: Description, split: str) -> Split:
     """Read one split: a folder of pictures below the images, a list as in ImageSets/CLS-LOC, or a share of all.
 
     A picture's class is the synset whose folder it lies in, or else that of its first box. A picture without XML file
-    has no box. Where the yaml has `classes`, pictures of other synsets are left out.
+    has no box. Where the yaml has `classes`, pictures of other synsets are left out. A box whose name is no synset is
+    of its picture's synset; one of a synset that is no class is left out and counted.
 
     Raises:
         UserError: no such split, or a synset outside `names`.
@@ -62,7 +67,7 @@ def read_synsets(description: Description, split: str) -> Split:
     own = tree.images / description.split(split)
     listed = description if not is_folder(own) else replace(description, splits={split: (str(own),)})
     images, notices = split_images(listed, split, tree.images)
-    owner = synset_classes(description)
+    owner = Owners(synset_classes(description))
     problems: list[Problem] = []
     folders, records, bare = Folders(), list[Record](), list[str]()
     for image, size in zip(images, readable(images, problems), strict=True):
@@ -74,10 +79,26 @@ def read_synsets(description: Description, split: str) -> Split:
         if synset is None:
             what = "is in no folder of a synset and has no box that names one"
             problems.append(Problem(str(image), what, "put it into the folder of its synset"))
-        elif not description.classes or synset in owner:
+        elif not description.classes or synset in owner.labels:
             records.append(record_of(image, size, synset, annotation, owner, problems))
     notices += [Notice("pictures have no XML file, so no box", bare)] if bare else []
-    return Split(split, description, records, problems, notices)
+    others = Notice("boxes are of synsets that are no class, and are left out", owner.foreign)
+    return Split(split, description, records, problems, [*notices, others] if others.places else notices)
+
+
+@dataclass(frozen=True)
+class Owners:
+    """Which class each synset belongs to, and the boxes of synsets that belong to none, as `n02084071 at file:line`."""
+
+    labels: dict[str, int]
+    foreign: list[str] = field(default_factory=list)
+
+    def of_box(self, own: int, name: str, where: str) -> int | None:
+        """The class of a box in a picture of class `own`; None where it is of a synset that is no class."""
+        if name in self.labels or not SYNSET.fullmatch(name):
+            return self.labels.get(name, own)
+        self.foreign.append(f"{name} at {where}")
+        return None
 
 
 def synset_classes(description: Description) -> dict[str, int]:
@@ -99,17 +120,15 @@ def synset_of(image: Path, annotation: Path | None) -> str | None:
 
 
 def record_of(
-    image: Path, size: tuple[int, int], synset: str, annotation: Path | None, owner: Mapping[str, int],
+    image: Path, size: tuple[int, int], synset: str, annotation: Path | None, owner: Owners,
     problems: list[Problem],
 ) -> Record:  # fmt: skip
     """The record of a picture; one whose XML file is damaged stays, without a box."""
-    synsets = list(owner)
-    own = owner[synsets[class_index(synset, synsets, str(image.parent))]]
-    read = read_annotation(annotation, image, size, synsets, problems) if annotation else None
-    if read is None:
-        return make_record(image, size, classes=[own])
-    labels = np.array([owner[synsets[label]] for label in read.labels], np.int64)
-    return replace(read, labels=labels, classes=np.array([own]))
+    synsets = list(owner.labels)
+    own = owner.labels[synsets[class_index(synset, synsets, str(image.parent))]]
+
+    read = read_annotation(annotation, image, size, partial(owner.of_box, own), problems) if annotation else None
+    return make_record(image, size, classes=[own]) if read is None else replace(read, classes=np.array([own]))
 
 
 def synset_names(root: Path, train: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Pascal VOC: one XML file for each image, in the official tree or in any two folders."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,8 @@ from utils.errors import UserError
 HINT = "replace the file, or take its name off the list"
 DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
 WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932", "big5": "big5hkscs"}
+Labels = Callable[[str, str], int | None]
+"""Name of an object and file:line → index of its class; None where the object is passed over."""
 
 
 def read_voc(description: Description, split: str) -> Split:
@@ -36,12 +39,16 @@ def read_voc(description: Description, split: str) -> Split:
     found = match(images, description, split, places, [annotations], lambda path: True)
     records: list[Record] = []
     problems: list[Problem] = []
+
+    def label_of(name: str, where: str) -> int:
+        return class_index(name, description.names, where)
+
     for image, annotation, size in zip(images, found.files, readable(images, problems), strict=True):
         if size is None:
             continue
         if annotation is None:
             records.append(make_record(image, size))
-        elif record := read_annotation(annotation, image, size, description.names, problems):
+        elif record := read_annotation(annotation, image, size, label_of, problems):
             records.append(record)
     return Split(split, description, records, problems, [*notices, *found.notices])
 
@@ -72,7 +79,11 @@ def tree_and_images(description: Description, split: str) -> tuple[Path, list[Pa
 
 
 def read_annotation(
-    path: Path, image: Path, size_hw: tuple[int, int], names: list[str], problems: list[Problem]
+    path: Path,
+    image: Path,
+    size_hw: tuple[int, int],
+    label_of: Labels,
+    problems: list[Problem],
 ) -> Record | None:
     """Boxes of one XML file; appends to problems what is left out, None if that is all of it."""
     try:
@@ -95,8 +106,10 @@ def read_annotation(
             what = box if isinstance(box, str) else "an object without name"
             problems.append(Problem(where, what, "correct the object, or delete it"))
             continue
+        if (label := label_of(name, where)) is None:
+            continue
         boxes.append(box)
-        labels.append(class_index(name, names, where))
+        labels.append(label)
         difficult.append((item.findtext("difficult") or "0").strip() == "1")
     return make_record(image, size_hw, boxes, labels, difficult)
 

@@ -6,6 +6,7 @@ NAME.bvec, or `bvals` and `bvecs` as HCP publishes them. A file called …FA hol
 
 import contextlib
 import hashlib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from utils.errors import UserError
 from utils.files import make_folder, user_cache, written_whole
 
 SUFFIXES = (".nii.gz", ".nii")
-FA, MASK, BRAIN = "fa", "mask", "brain"  # how names end, and what a mask of the brain has in its name
-FEWEST = 6  # directions that a tensor asks for
+FA, MASK = "fa", "mask"  # how names end
+BRAIN = frozenset(("brain", "brainmask"))  # words, one of which is in the name of a mask of the brain
+FEWEST = 6  # directions that a tensor needs
+NEAR_MM = 1e-2  # affines that differ less are the same
 SLAB = 8  # slices that are fitted at a time: what DIPY keeps of each voxel is many times its signal
 Shape = tuple[int, int, int]
 
@@ -47,8 +50,8 @@ class Volume:
 
 
 def stem_of(path: Path) -> str:
-    """The name of a NIfTI file without its suffix."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    """The name of a NIfTI file without its suffix, in any capitals."""
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def ends_in(path: Path, word: str) -> bool:
@@ -93,7 +96,7 @@ def described(path: Path, beside: Iterable[Path]) -> Volume | None:
 
     Raises:
         UserError: its gradients are missing or do not fit; four dimensions where there should be three; a mask of
-            another shape.
+            another shape or affine; two masks of the brain.
         OSError, ValueError: a file is damaged.
     """
     image = opened(path)
@@ -106,8 +109,11 @@ def described(path: Path, beside: Iterable[Path]) -> Volume | None:
         return None
     masks = [other for other in sorted(beside) if ends_in(other, MASK)]
     for mask in masks:
-        check_mask(mask, path, shape[:3])
-    brains = [mask for mask in masks if BRAIN in mask.name.lower()]
+        check_mask(mask, path, shape[:3], image.affine)
+    brains = [mask for mask in masks if BRAIN & set(re.split("[^a-z0-9]+", stem_of(mask).lower()))]
+    if len(brains) > 1:
+        what = f"{len(brains)} masks of the brain beside it, {brains[0].name} and {brains[1].name}"
+        raise UserError(what, where=path, hint="keep one of them in this folder")
     regions = tuple(mask for mask in masks if mask not in brains)
     whole: Shape = (shape[0], shape[1], shape[2])
     return Volume(path, whole, image.affine, gradients, brains[0] if brains else None, regions)
@@ -125,19 +131,23 @@ def of_three(path: Path, shape: Sequence[int], what: str) -> None:
         raise UserError(f"{len(shape)} dimensions ({told}), and {what} has 3", where=path, hint=hint)
 
 
-def check_mask(mask: Path, volume: Path, shape: Sequence[int]) -> None:
+def check_mask(mask: Path, volume: Path, shape: Sequence[int], affine: np.ndarray) -> None:
     """Refuse a mask that does not lie over its volume voxel by voxel.
 
     Raises:
-        UserError: it has other dimensions.
+        UserError: it has other dimensions, or another affine.
         OSError, ValueError: it is damaged.
     """
-    own = shape_of(opened(mask))
+    image = opened(mask)
+    own = shape_of(image)
     of_three(mask, own, "a mask")
     if own != tuple(shape):
         sizes = ["×".join(map(str, sides)) for sides in (own, shape)]
         hint = "bring it to the voxels of the volume, or into another folder"
         raise UserError(f"a mask of {sizes[0]} voxels, and {volume.name} has {sizes[1]}", where=mask, hint=hint)
+    if not np.allclose(image.affine, affine, atol=NEAR_MM):
+        what = f"has another affine than {volume.name}"
+        raise UserError(what, where=mask, hint="resample it to the voxels of the volume")
 
 
 def gradients_of(path: Path, count: int) -> tuple[Path, Path]:
@@ -243,7 +253,7 @@ def fitted(volume: Volume) -> np.ndarray:
             raise UserError(what, where=volume.gradients[1], hint="correct the file") from error
         if (count := int((~table.b0s_mask).sum())) < FEWEST:
             hint = "give data of more directions, or volumes of anisotropy, NAME_FA.nii.gz"
-            raise UserError(f"{count} directions, and a tensor asks for {FEWEST}", where=volume.gradients[1], hint=hint)
+            raise UserError(f"{count} directions, and a tensor needs {FEWEST}", where=volume.gradients[1], hint=hint)
         model = TensorModel(table)
         signal = opened(volume.path).get_fdata(dtype=np.float32, caching="unchanged")
         inside = np.ones(volume.shape, bool) if volume.brain is None else mask_of([volume.brain])

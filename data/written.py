@@ -6,7 +6,6 @@ data/written.yaml describes: what a text detector learns from that is told which
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from data.sample import JPEG_QUALITY, SIDE, backdrop, load_photographs
 from utils.errors import run_cli
-from utils.files import free_folder, make_folder
+from utils.files import free_folder, make_folder, replaced
 from utils.flags import positive
 from utils.fonts import drawing_font
 
@@ -32,23 +31,29 @@ def write(folder: Path, *, texts: int = TEXTS, others: int = OTHERS, seed: int =
     Args:
         texts, others: training pictures with and without words.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     photographs, rows = load_photographs(), ["image,x1,y1,x2,y2"]
-    for part, share in (("train", 1.0), ("test", SHARE)):
-        for name, count in zip(CLASSES, (others, texts), strict=True):
-            place = make_folder(partial / part / name)
-            for index in range(max(1, round(count * share))):
-                rng = np.random.default_rng([seed, ("train", "test").index(part), CLASSES.index(name), index])
-                picture = Image.fromarray(backdrop(rng, photographs).round().astype(np.uint8))
-                path = place / f"{index:04d}.jpg"
-                if name == "text":
-                    rows.append(",".join(map(str, (path.relative_to(partial).as_posix(), *printed(rng, picture)))))
-                picture.save(path, quality=JPEG_QUALITY)
-    (partial / "boxes.csv").write_text("\n".join(rows) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with replaced(folder) as partial:
+        for part, share in (("train", 1.0), ("test", SHARE)):
+            for name, count in zip(CLASSES, (others, texts), strict=True):
+                place, number = make_folder(partial / part / name), max(1, round(count * share))
+                own = [seed, ("train", "test").index(part), CLASSES.index(name)]
+                boxes = write_pictures(place, number, photographs, own)
+                rows += [f"{part}/{name}/{box}" for box in boxes]
+        (partial / "boxes.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def write_pictures(folder: Path, count: int, photographs: list[np.ndarray], seed: list[int]) -> list[str]:
+    """Write pictures; gives the name and box of those with a word, as the csv has them."""
+    rows = []
+    for index in range(count):
+        rng = np.random.default_rng([*seed, index])
+        picture = Image.fromarray(backdrop(rng, photographs).round().astype(np.uint8))
+        name = f"{index:04d}.jpg"
+        if folder.name == "text":
+            rows.append(",".join(map(str, (name, *printed(rng, picture)))))
+        picture.save(folder / name, quality=JPEG_QUALITY)
+    return rows
 
 
 def printed(rng: np.random.Generator, picture: Image.Image) -> tuple[int, int, int, int]:

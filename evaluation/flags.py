@@ -7,7 +7,7 @@ from utils.flags import add_precision, add_threshold_flags, input_size
 
 def add_look_flags(group: argparse._ArgumentGroup) -> None:
     """How classifiers look at pictures: evaluation.looks.asked."""
-    about = "also average over so many crops of each picture: corners and middle; 10: mirrored ones too"
+    about = "also average over 5 or 10 crops of each picture: corners and middle; 10: mirrored ones too"
     group.add_argument("--crops", type=int, nargs="+", choices=(5, 10), default=(), help=about)
     about = "also average over all windows at six sizes, with the last pool at every offset (OverFeat)"
     group.add_argument("--dense", action="store_true", help=about)

@@ -9,6 +9,7 @@ import gzip
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from data.description import load_description
-from data.dmri import pictures, subjects_of, volumes_of
+from data.dmri import pictures, readable, subjects_of, volumes_of
 from data.loader import DetectionSet, InOrder, make_loader
 from data.parsing import class_index
 from data.records import Description, Problem, Record
@@ -189,12 +190,16 @@ def shown(file: BackboneFile, description: Description, name: str, slices: int |
         raise UserError(f"no subject `{name}`", where="--subject", hint=f"give one of {some} and others")
     found = []
     for volume in volumes_of(subjects[name], description, problems, []):
-        records = pictures(volume, subjects[name], slices or description.slices)
+        own = partial(pictures, volume, subjects[name], slices or description.slices)
+        if (records := readable(own, volume.path, problems)) is None:
+            continue
         dataset = DetectionSet(records, file.view.transform(), seed=0)
         batches = make_loader(dataset, InOrder(len(dataset)), BATCH, workers=0)
         found.append(Seen(volume, records, torch.cat([batch.images for batch in batches])))
     if not found:
         raise problems[0].error()
+    for problem in problems:
+        print(f"left out {problem.where}: {problem.what}")
     return found, subjects[name].label
 
 

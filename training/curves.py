@@ -5,11 +5,12 @@ stages of a cascade, have a line for each.
 """
 
 import argparse
-import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.parsing import read_table
 from utils.draw import picture_file
 from utils.errors import UserError, run_cli
 from utils.plots import canvas, write_figure
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 TABLE = "pretrain.csv"  # of a run
 FIGURES = ("accuracy", "loss")
 SIDES = {"train": "training", "val": "validation"}
+COLUMNS = [f"{side}/{figure}" for side in SIDES for figure in FIGURES]
 Row = dict[str, str]
 
 
@@ -27,25 +29,38 @@ def read_run(folder: Path) -> dict[str, list[Row]]:
     """Rows of a run's table by what was trained, in the order of the epochs.
 
     Raises:
-        UserError: no such table, or none that a run wrote.
+        UserError: no such table, or none that a run wrote; a row that is not of numbers.
     """
     path = folder / TABLE
-    try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot be read", where=path, hint="give folders of runs that trained a backbone") from error
-    if not rows or not {"task", "epoch"} <= rows[0].keys():
+    header, rows = read_table(path, "table of epochs", "give folders of runs that trained a backbone")
+    if not rows or not {"task", "epoch"} <= set(header):
         raise UserError("no table of epochs", where=path, hint="give folders of training runs that have finished some")
-    return {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(row["task"] for row in rows)}
+    found: dict[str, list[Row]] = {}
+    for where, row in rows:
+        try:
+            for column in COLUMNS:
+                points([row], column)
+        except ValueError as error:
+            raise UserError(f"not a row of numbers ({error})", where=where, hint="delete the row") from error
+        found.setdefault(row["task"], []).append(row)
+    return found
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many of the last parts as it takes to tell all of them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    lengths = range(1, 1 + max(map(len, parts)))
+    count = next(some for some in lengths if len({own[-some:] for own in parts}) == len(set(parts)))
+    return ["/".join(own[-count:]) for own in parts]
 
 
 def lines_of(folders: Sequence[Path]) -> dict[str, list[Row]]:
     """Label → rows: the run's name, and what was trained where a run trained several."""
     found = {}
-    for folder in folders:
+    for folder, name in zip(folders, short_names(folders), strict=True):
         tasks = read_run(folder)
         for task, rows in tasks.items():
-            found[folder.name if len(tasks) == 1 else f"{folder.name}, {task}"] = rows
+            found[name if len(tasks) == 1 else f"{name}, {task}"] = rows
     return found
 
 
@@ -64,7 +79,7 @@ def draw(lines: Mapping[str, list[Row]]) -> "Figure":
             for number, (label, rows) in enumerate(lines.items()):
                 epochs, values = points(rows, f"{side}/{figure}")
                 axis.plot(epochs, values, marker=".", color=f"C{number % 10}", label=label)
-                highest = max([highest, *values])
+                highest = max([highest, *filter(math.isfinite, values)])
             axis.set(title=f"{title}, {figure}", ylabel=figure, ylim=(0, 1.02 * highest))
             axis.grid(alpha=0.3)
     for axis in axes[1]:
@@ -80,8 +95,9 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of training runs")
     parser.add_argument("--out", type=Path, help="the PNG [curves.png in the folder of the first run]")
     arguments = parser.parse_args()
-    drawn, out = draw(lines_of(arguments.runs)), arguments.out or arguments.runs[0] / "curves.png"
-    write_figure(drawn, picture_file(out))
+    lines = lines_of(arguments.runs)
+    out = picture_file(arguments.out or arguments.runs[0] / "curves.png")
+    write_figure(draw(lines), out)
     print(f"curves: {out}")
 
 

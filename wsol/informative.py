@@ -2,11 +2,10 @@
 
 `python -m wsol.informative --weights FILE --data YAML --scenes FILE.csv`: the csv has the columns `image` and `scene`,
 the data boxes or masks of objects. One linear SVM for each scene learns from the training images; its maps are shown on
-held-out images and held against their objects. Without --scenes the network's own classes take the place of scenes.
+held-out images and compared with their objects. Without --scenes the network's own classes take the place of scenes.
 """
 
-import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,8 +15,10 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from data.folder_boxes import name_below
+from data.listing import parted
 from data.masks import with_masks
-from data.parsing import read_text
+from data.parsing import as_place, read_table
 from data.records import Record
 from data.views import View
 from maps.cases import Cases
@@ -67,20 +68,27 @@ class Scenes:
         return svm_maps(self.network, self.svm, images, labels)
 
 
-def read_scenes(path: Path, records: Sequence[Record]) -> dict[str, str]:
-    """Stem of an image → its scene.
+def read_scenes(path: Path, records: Sequence[Record], root: Path) -> dict[Path, str]:
+    """Image → its scene; the csv names images from the root on, or by their bare names, with their suffixes or without.
 
     Raises:
-        UserError: no csv with these columns, or one that names none of the images.
+        UserError: no csv with these columns, one that names none of the images, or a bare name that several have.
     """
-    try:
-        rows = list(csv.DictReader(read_text(path).splitlines(), skipinitialspace=True))
-    except (OSError, ValueError, csv.Error) as error:
-        hint = "give a csv with the columns image and scene"
-        raise UserError(f"is no csv ({type(error).__name__})", where=path, hint=hint) from error
-    found = {Path(row.get("image") or "").stem: row.get("scene") or "" for row in rows}
-    known = [record for record in records if found.get(record.image.stem)]
-    if not known:
+    _, rows = read_table(path, "csv", "give a csv with the columns image and scene")
+    named, found = defaultdict[str, set[Path]](set), dict[Path, str]()
+    for record in records:
+        below = name_below(record, root)
+        for name in {below, below.rpartition("/")[2]}:
+            named[parted(name)[0]].add(record.image)
+            named[name].add(record.image)
+    for where, row in rows:
+        name = as_place(row.get("image", ""))
+        images = named.get(name) or named.get(parted(name)[0]) or ()
+        if len(images) > 1:
+            hint = f"name it from the folder of the data on, as {name_below(records[0], root)}"
+            raise UserError(f"`{name}` is the name of {len(images)} images", where=where, hint=hint)
+        found |= {image: row["scene"] for image in images if row.get("scene")}
+    if not found:
         hint = f"give the columns image and scene, images such as {records[0].image.name}"
         raise UserError(f"none of its {len(rows)} rows names the scene of an image", where=path, hint=hint)
     return found
@@ -97,12 +105,10 @@ def learned(plan: Plan, network: Explained, path: Path | None) -> tuple[Plan, Sc
             hint = "give --scenes, or pre-train with --pretrain-head gap"
             raise UserError("its classifier has no class maps", where=plan.files[0].path, hint=hint)
         return plan, Scenes(plan.files[0].names, network, plan.device)
-    known = read_scenes(path, [*plan.training, *plan.split.records])
-    training, records = (
-        [own for own in part if known.get(own.image.stem)] for part in (plan.training, plan.split.records)
-    )
-    names = sorted({known[own.image.stem] for own in training})
-    labels = np.array([names.index(known[own.image.stem]) for own in training])
+    known = read_scenes(path, [*plan.training, *plan.split.records], plan.split.description.root)
+    training, records = ([own for own in part if own.image in known] for part in (plan.training, plan.split.records))
+    names = sorted({known[own.image] for own in training})
+    labels = np.array([names.index(known[own.image]) for own in training])
     print(f"{len(training)} training and {len(records)} held-out images of {len(names)} scenes")
     svm = fit_svm(described(network, plan, training, "training"), labels) if len(names) > 1 else None
     if svm is None:

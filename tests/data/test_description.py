@@ -46,6 +46,12 @@ def test_unknown_format(tmp_path: Path) -> None:
         describe(tmp_path, format="yoga")
 
 
+def test_a_value_is_of_one_class(tmp_path: Path) -> None:
+    keys = {"format": "dmri", "label": "age", "names": None, "classes": {"young": ["8-9", "14"], "old": ["14", "25"]}}
+    with pytest.raises(UserError, match="`14` is in 2 classes of `classes`; give each value to one"):
+        load_description(write_yaml(tmp_path / "d.yaml", **keys))
+
+
 def test_no_names_where_the_format_tells_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"`names` is missing — add `names:`; the format `voc` does not say them"):
         describe(tmp_path, names=None)

@@ -9,7 +9,7 @@ from conftest import write_yaml
 from data import dmri_phantom as phantom
 from data import volumes
 from data.description import load_description, made_on_first_use
-from data.dmri import boxes_of
+from data.dmri import boxes_of, readable
 from data.formats import read_split
 from data.holdout import hold_out
 from data.images import record_pixels, record_rgb
@@ -162,12 +162,23 @@ def other_mask(folder: Path) -> None:
     save(np.ones((8, 9, 11), np.uint8), folder / "lesion_mask.nii.gz")
 
 
+def mirrored_mask(folder: Path) -> None:
+    save(np.ones(SHAPE, np.uint8), folder / "lesion_mask.nii.gz", AFFINES["RAS"])
+
+
+def two_brains(folder: Path) -> None:
+    for name in ("nodif_brain_mask", "t1_brainmask"):
+        save(np.ones(SHAPE, np.uint8), folder / f"{name}.nii.gz")
+
+
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no gradients": (no_gradients, r"x_dwi.nii.gz: four dimensions and no gradients \(x_dwi.bval and .bvec\) — "),
     "two lengths": (lambda own: weighted(own, values=6), "x_dwi.bval: 6 b-values, and x_dwi.bvec is a table of 3×7 — "),
     "others": (lambda own: weighted(own, directions=9), "x_dwi.bval: 9 b-values, and x_dwi.nii.gz has 7 pictures — "),
     "4D": (four_dimensions, r"more_FA.nii.gz: 4 dimensions \(8×9×10×2\), and fractional anisotropy has 3 — "),
     "mask": (other_mask, "lesion_mask.nii.gz: a mask of 8×9×11 voxels, and s0_FA.nii.gz has 8×9×10 — "),
+    "affine": (mirrored_mask, "lesion_mask.nii.gz: has another affine than s0_FA.nii.gz — resample it"),
+    "brains": (two_brains, "2 masks of the brain beside it, nodif_brain_mask.nii.gz and t1_brainmask.nii.gz"),
     "unit": (lambda own: nibabel_of(own, 300.0), "s0_FA.nii.gz: values around 300, and fractional anisotropy is"),
 }
 
@@ -184,11 +195,29 @@ def test_what_does_not_fit_stops(root: Path, name: str) -> None:
         read_split(describe(root), "train")
 
 
+@pytest.mark.parametrize("name", ["nodif_brain_mask.nii.gz", "nodif_brainmask.NII.GZ", "s_desc-brain_mask.nii"])
+def test_the_brain_is_a_whole_word(name: str, tmp_path: Path) -> None:
+    names = ("x_FA.nii.gz", name, "x_label-brainstem_mask.nii.gz")
+    path, brain, stem = (save(np.ones(SHAPE, np.uint8), tmp_path / own) for own in names)
+    found = described(path, [path, brain, stem])
+    assert found is not None
+    assert (found.brain, found.regions) == (brain, (stem,))
+
+
+@pytest.mark.parametrize("error", [ImportError("no scipy"), MemoryError()])
+def test_what_is_no_damage_is_not_called_so(error: Exception) -> None:
+    def read() -> list[object]:
+        raise error
+
+    with pytest.raises(type(error)):
+        readable(read, Path("x.nii.gz"), [])
+
+
 def test_too_few_directions(root: Path) -> None:
     folder = root / "s0" / "dwi"
     save(np.ones((*SHAPE, 5), np.int16), folder / "x_dwi.nii.gz")
     save_gradients(folder / "x_dwi", directions=5)
-    with pytest.raises(UserError, match="4 directions, and a tensor asks for 6"):
+    with pytest.raises(UserError, match="4 directions, and a tensor needs 6"):
         read_split(describe(root), "train")
 
 
@@ -211,7 +240,7 @@ def test_damaged_volumes_and_subjects_without_are_named(root: Path) -> None:
     ("changes", "what"),
     [
         ({"label": "weight"}, "no column `weight`, but participant_id, sex, age"),
-        ({"labels": "none.csv"}, "no table of subjects"),
+        ({"labels": "none.csv"}, r"none.csv: is not a table of subjects \(FileNotFoundError\)"),
         ({"classes": {"young": ["7"], "old": ["25-35"]}}, "no subject has `7` under `age`"),
         ({"train": "none.txt"}, "none.txt: cannot be read"),
     ],
@@ -219,6 +248,17 @@ def test_damaged_volumes_and_subjects_without_are_named(root: Path) -> None:
 def test_tables_and_lists(root: Path, changes: dict[str, object], what: str) -> None:
     with pytest.raises(UserError, match=what):
         read_split(describe(root, **changes), "train")
+
+
+def test_quotes_in_a_tsv_and_short_rows(root: Path) -> None:
+    table = root / "participants.tsv"
+    table.write_text(table.read_text().replace("s1\tF", 's1\t"F') + "s6\n")
+    found = read_split(describe(root), "train")
+    assert len({own.group for own in found.records}) == 5
+    assert [notice.line() for notice in found.notices] == ["2 subjects are of no class by `age`: s5, s6"]
+    table.write_text('participant_id,age\ns0,"8-9\ns1,8-9\n')
+    with pytest.raises(UserError, match=r"participants.tsv: is not a table of subjects \(Error\)"):
+        read_split(describe(root), "train")
 
 
 def test_keys_are_of_the_format(root: Path) -> None:

@@ -44,10 +44,22 @@ def test_another_file_and_order_of_columns(root: Path) -> None:
     assert [own.boxes_xyxy.tolist() for own in records] == [[], [], [[5, 7, 6, 8]]]
 
 
+def test_umlauts_of_either_composition_and_rows_of_no_image(root: Path) -> None:
+    (root / "train/dog/c.png").rename(root / "train/dog/ha\u0308ndel.png")
+    (root / "test").mkdir()
+    (root / "test/d.png").touch()
+    rows = ["train/dog/h\u00e4ndel.png,1,2,3,4", "train/cat/gone.png,1,2,3,4", "test/d.png,1,2,3,4", ",1,2,3,4"]
+    (root / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *ROWS, *rows]))
+    found = read_split(describe(root), "train", strict=True)
+    assert [len(own.labels) for own in found.records] == [2, 1, 1]
+    told = "2 images of boxes.csv do not exist: train/cat/gone.png, a row without a name"
+    assert [notice.line() for notice in found.notices] == [told]
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (None, r"boxes\.csv: is no csv of boxes"),
+        (None, r"boxes\.csv: is not a csv of boxes"),
         ("image,x1,y1\n", "no column x2 and y2"),
         ("image,x1,y1,x2,y2\nelse.png,0,0,1,1\n", "none of its 1 images is in `train`, such as else.png"),
     ],

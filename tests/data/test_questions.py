@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from PIL import Image
 from data import sample_questions
 from data.description import load_description
 from data.formats import read_split
+from data.images import files_of
 from data.questions import accuracy, normalised, read_questions
+from data.records import make_record
 from utils.errors import UserError
 
 
@@ -96,8 +99,20 @@ def test_questions_about_the_scenes_follow_from_the_boxes(scenes_yaml: Path, tmp
             "picture?": "yes" if own.text.split()[3] in there else "no",
         }
         assert own.answer == wanted[own.text.split()[-1]]
+    with pytest.raises(UserError, match="its classes are not the digits 0 to 9 in this order — give data of digits"):
+        sample_questions.write(folder, write_yaml(tmp_path / "other.yaml", path=str(folder), names=["cat"]))
+    assert folder.is_dir()
     keys = {"path": str(folder), "format": "coco_captions", "train": "captions_train.json", "val": None, "test": None}
     yaml = write_yaml(tmp_path / "c.yaml", **keys, names=["a seven", "sevens"])
     for record, own in zip(read_split(load_description(yaml), "train").records, train, strict=True):
         assert record.classes is not None
         assert bool(len(record.classes)) == (7 in own.labels)
+
+
+def test_eleven_digits_and_digits_that_are_no_files(tmp_path: Path) -> None:
+    boxes = [(9.0 * place, 0.0, 9.0 * place + 8, 8.0) for place in range(11)]
+    record = make_record(tmp_path / "a.jpg", (99, 99), boxes, [7] * 11)
+    assert next(sample_questions.captions_of(record)) == "A photograph with 11 sevens written on it."
+    assert files_of([record], "d.yaml", "give others") == [tmp_path / "a.jpg"]
+    with pytest.raises(UserError, match=r"d\.yaml: has no pictures that are files — give others"):
+        files_of([replace(record, pixels=np.zeros((99, 99, 3), np.uint8))], "d.yaml", "give others")

@@ -70,6 +70,18 @@ def test_joined_synsets_and_pictures_without_one(published: Path) -> None:
     assert len(pets.records) == 2
 
 
+def test_boxes_of_other_names(published: Path) -> None:
+    """A name that is no synset is of the folder's own; a foreign synset is left out and counted."""
+    path = f"Annotations/CLS-LOC/train/{DOG}/{DOG}_b.xml"
+    boxes = [("puppy", 1, 1, 9, 9), (BALL, 2, 2, 9, 9), (CAT, 3, 3, 50, 41), (DOG, 4, 4, 9, 9)]
+    add(published, f"Data/CLS-LOC/train/{DOG}/{DOG}_b.JPEG", path, *boxes)
+    found = read_split(describe(published), "train", strict=True)
+    assert found.records[1].labels.tolist() == [0, 1, 0]
+    assert found.records[1].boxes_xyxy.tolist() == [[0, 0, 9, 9], [2, 2, 50, 40], [3, 3, 9, 9]]
+    told = f"1 boxes are of synsets that are no class, and are left out: {BALL} at {published / path}:1"
+    assert found.notices[1].line() == told
+
+
 def test_shares_of_the_older_layout_and_a_damaged_file(tmp_path: Path) -> None:
     for number in range(8):
         synset = (DOG, CAT)[number % 2]

@@ -1,5 +1,6 @@
 """Networks of one channel on a small set of volumes, from training to heat in the volume."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from conftest import CASCADE, Once, Script, write_yaml
 from PIL import Image
 
+import detect
 import train
 from data.description import load_description
 from data.dmri import subjects_of, volumes_of
@@ -110,6 +112,23 @@ def test_heat_goes_back_into_the_volume(
         script(volume, "--weights", weights, "--subject", "s99", "--project", tmp_path)
 
 
+def test_a_volume_cut_short_is_named(run: Path, data: Path, script: Script, tmp_path: Path) -> None:
+    root = shutil.copytree(data.parent, tmp_path / "data")
+    path = root / "s01" / "x_FA.nii.gz"
+    path.write_bytes(path.read_bytes()[:-2000])
+    yaml = root / "d.yaml"
+    yaml.write_text(yaml.read_text().replace(str(data.parent), str(root)))
+    flags = ["--weights", run / "weights" / "backbone_cl1.pt", "--data", yaml, "--subject", "s01"]
+    with pytest.raises(UserError, match=r"x_FA\.nii\.gz: damaged volume"):
+        script(volume, *flags, "--project", tmp_path)
+
+
+def test_slices_are_no_files_to_look_through(run: Path, script: Script, tmp_path: Path) -> None:
+    flags = ("--classify", "--weights", run / "weights" / "backbone_cl1.pt", "--device", "cpu", "--project", tmp_path)
+    with pytest.raises(UserError, match="has no pictures that are files — say what to look through: --source"):
+        script(detect, *flags)
+
+
 def test_a_map_is_where_it_was_cut(data: Path) -> None:
     """Maps that are the slices themselves give the volume back wherever a slice is."""
     description = load_description(data)
@@ -141,8 +160,27 @@ def test_curves(run: Path, script: Script, tmp_path: Path) -> None:
     script(curves, run, "--out", tmp_path / "c.png")
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.size == (1100, 770)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"pretrain.csv: is not a table of epochs \(FileNotFoundError\)"):
         script(curves, tmp_path)
+
+
+def test_curves_of_runs_of_one_name_and_of_lost_runs(tmp_path: Path, script: Script) -> None:
+    header, folders = "task,epoch,train/loss,val/loss\n", [tmp_path / "a" / "exp", tmp_path / "b" / "exp"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "pretrain.csv").write_text(f"{header}cl1,1,2.0,inf\ncl1,2,nan,1.5\n")
+    assert list(curves.lines_of([*folders, folders[0]])) == ["a/exp", "b/exp"]
+    script(curves, *folders)
+    assert (folders[0] / "curves.png").is_file()
+    (folders[1] / "pretrain.csv").write_text(f"{header}cl1,1,2.0,3.0\ncl1,,1.0,1.0\n")
+    with pytest.raises(UserError, match=r"b/exp/pretrain.csv:3: not a row of numbers .* — delete the row"):
+        script(curves, *folders)
+
+
+def test_the_file_of_curves_is_checked_first(run: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "draw", lambda _: pytest.fail("drawn"))
+    with pytest.raises(UserError, match=r"c\.txt: is no name for a picture"):
+        script(curves, run, "--out", "c.txt")
 
 
 def test_explain_takes_one_channel() -> None:

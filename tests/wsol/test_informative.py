@@ -11,6 +11,7 @@ from PIL import Image
 from data.description import load_description
 from data.formats import read_split
 from data.masks import with_masks
+from data.records import make_record
 from evaluation.accuracy import read_backbones
 from utils.errors import UserError
 from wsol import informative
@@ -85,4 +86,14 @@ def test_a_csv_that_fits_nothing(text: str, written: Writer, scenes_yaml: Path, 
     (tmp_path / "s.csv").write_text(text)
     records = read_split(load_description(scenes_yaml), "test").records
     with pytest.raises(UserError, match="names the scene of an image"):
-        informative.read_scenes(tmp_path / "s.csv", records)
+        informative.read_scenes(tmp_path / "s.csv", records, tmp_path)
+
+
+def test_names_in_several_folders(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("train/text/0001.jpg", "train/other/0001.jpg", "train/other/2.5.jpg")]
+    records, csv = [make_record(path, (9, 9)) for path in places], tmp_path / "s.csv"
+    csv.write_text("image,scene\ntrain/text/0001.jpg,desk\ntrain\\other\\0001,wall\n2.5,desk\n")
+    assert informative.read_scenes(csv, records, tmp_path) == dict(zip(places, ("desk", "wall", "desk"), strict=True))
+    csv.write_text("image,scene\n0001.jpg,desk\n")
+    with pytest.raises(UserError, match=r"s.csv:2: `0001.jpg` is the name of 2 images — .* as train/text/0001.jpg"):
+        informative.read_scenes(csv, records, tmp_path)
