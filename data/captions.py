@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.coco import image_paths, json_of
+from data.coco_json import SECTIONS, refuse_malformed
 from data.images import readable
 from data.parsing import read_text
 from data.records import Description, Problem, Split, make_record
@@ -39,15 +40,14 @@ def read_captions(description: Description, split: str) -> Split:
     """
     path, _ = json_of(description.root, description.split(split), split)
     content = read_json(path, ("images", "annotations"))
-    captions = defaultdict[Any, list[str]](list)
-    for place, own in enumerate(content["annotations"]):
-        if not isinstance(own, dict) or "image_id" not in own or not isinstance(own.get("caption"), str):
-            hint = "give a captions json of COCO"
-            raise UserError(f"`annotations` entry {place} is without image_id and caption", where=path, hint=hint)
-        captions[own["image_id"]].append(own["caption"])
-    entries = [own for own in content["images"] if isinstance(own, dict) and own.get("id") in captions]
-    if lost := captions.keys() - {own["id"] for own in entries}:
-        what = f"{len(lost)} images have captions and no entry, such as {min(lost, key=str)}"
+    for section, keys in (("annotations", ("image_id", "caption")), ("images", SECTIONS["images"])):
+        refuse_malformed(content[section], section, keys, path, "give a captions json of COCO")
+    captions = defaultdict[str, list[str]](list)  # "7" is 7
+    for own in content["annotations"]:
+        captions[str(own["image_id"])].append(own["caption"])
+    entries = [own for own in content["images"] if str(own["id"]) in captions]
+    if lost := captions.keys() - {str(own["id"]) for own in entries}:
+        what = f"{len(lost)} images have captions and no entry, such as {min(lost)}"
         raise UserError(what, where=path, hint="give captions and images of one release")
     paths, notices = image_paths(entries, description, path)
     refuse_missing(paths, path, "captions")
@@ -55,7 +55,7 @@ def read_captions(description: Description, split: str) -> Split:
     for entry, image, size in zip(entries, paths, readable(paths, problems), strict=True):
         if size is None:
             continue
-        own = tuple(captions[entry["id"]])
+        own = tuple(captions[str(entry["id"])])
         said = [words(caption) for caption in own]
         classes = [place for place, phrase in enumerate(phrases) if any(contains(one, phrase) for one in said)]
         records.append(replace(make_record(image, size, classes=classes), captions=own, number=entry["id"]))
@@ -72,7 +72,7 @@ def read_json(path: Path, lists: Sequence[str]) -> dict[str, Any]:
         content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         hint = "correct the path, or replace the file"
-        raise UserError(f"is no json ({type(error).__name__})", where=path, hint=hint) from error
+        raise UserError(f"is not valid JSON ({type(error).__name__})", where=path, hint=hint) from error
     for name in lists:
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise UserError(f"no list `{name}`", where=path, hint="give the published file")

@@ -3,7 +3,7 @@
 import json
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,25 +151,35 @@ def parsed(text: str, path: Path) -> Instances:
         entries = content.get(section) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise UserError(f"no list `{section}`", where=path, hint="give an instances json of COCO")
-        for place, entry in enumerate(entries):
-            if not well_formed(entry, keys):
-                what = f"`{section}` entry {place} is without {' and '.join(keys) or 'keys'}"
-                raise UserError(what, where=path, hint="correct it")
+        refuse_malformed(entries, section, keys, path, "correct it")
     listed = content["annotations"]
     rows = [int(entry) for entry in listed if isinstance(entry, Row)]
     strange = [entry for entry in listed if not isinstance(entry, Row)]
     return Instances(content["images"], content["categories"], annotations, rows, strange)
 
 
+def refuse_malformed(entries: Iterable[object], section: str, keys: Sequence[str], path: Path, hint: str) -> None:
+    """Refuse a list with an entry that is not well formed.
+
+    Raises:
+        UserError: it has one.
+    """
+    for place, entry in enumerate(entries):
+        if not well_formed(entry, keys):
+            what = f"`{section}` entry {place} is without {' and '.join(keys) or 'keys'}"
+            raise UserError(what, where=path, hint=hint)
+
+
 def well_formed(entry: object, keys: Iterable[str]) -> bool:
-    """Whether an entry has the keys it needs; its id is brought into the form that annotations name."""
+    """Whether an entry has the keys it needs, ids or texts; ids are brought into one form."""
     if isinstance(entry, Row):
         return not keys
     if not isinstance(entry, dict):
         return False
     for key in keys:
-        if key == "id":
+        named = key == "id" or key.endswith("_id")
+        if named:
             entry[key] = known(entry.get(key))
-        if entry.get(key) is None or (key != "id" and not isinstance(entry[key], str)):
+        if entry.get(key) is None or (not named and not isinstance(entry[key], str)):
             return False
     return True

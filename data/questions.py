@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from data.captions import read_json, refuse_missing
+from data.coco_json import refuse_malformed
 from data.images import images_below, readable
 from data.records import Problem, Record, make_record
 from utils.errors import UserError
@@ -83,7 +84,7 @@ def read_questions(questions: Path, annotations: Path, pictures: Path) -> Questi
         UserError: not of this format, questions without answers, or pictures that are missing or damaged.
     """
     asked = entries(questions, "questions", ("question_id", "image_id", "question"))
-    answered = {own["question_id"]: own for own in entries(annotations, "annotations", ("question_id", "answers"))}
+    answered = {own["question_id"]: own for own in entries(annotations, "annotations", ("question_id",))}
     if lost := [own["question_id"] for own in asked if own["question_id"] not in answered]:
         what = f"no answers to {len(lost)} questions, such as {lost[0]}"
         raise UserError(what, where=annotations, hint="give questions and annotations of one split")
@@ -106,16 +107,15 @@ def read_questions(questions: Path, annotations: Path, pictures: Path) -> Questi
 
 
 def entries(path: Path, name: str, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """The list of a json of VQA.
+    """The list of a json of VQA; ids that are whole numbers are such, also where they are written as texts.
 
     Raises:
         UserError: it is none, or an entry is without the keys.
     """
     found = read_json(path, (name,))[name]
-    for number, own in enumerate(found):
-        if not isinstance(own, dict) or any(own.get(key) is None for key in keys):
-            what = f"`{name}` entry {number} is without {' and '.join(keys)}"
-            raise UserError(what, where=path, hint="give the published file of VQA v2")
+    refuse_malformed(found, name, keys, path, "give the published file of VQA v2")
+    for own in found:
+        own |= {key: int(own[key]) for key in keys if isinstance(own[key], str) and own[key].isdecimal()}
     return list(found)
 
 
@@ -125,7 +125,9 @@ def answers_of(entry: dict[str, Any], path: Path) -> tuple[str, ...]:
     Raises:
         UserError: there are none.
     """
-    answers = [own.get("answer") if isinstance(own, dict) else None for own in entry["answers"]]
+    listed = entry.get("answers")
+    listed = listed if isinstance(listed, list) else []
+    answers = [own.get("answer") if isinstance(own, dict) else None for own in listed]
     if not answers or not all(isinstance(own, str) for own in answers):
         what = f"question {entry['question_id']} has no list of answers"
         raise UserError(what, where=path, hint="give the published file of VQA v2")

@@ -44,6 +44,11 @@ def test_phrases_are_classes(root: Path) -> None:
     assert [own.captions for own in found] == [("A dog, out of a window.", "Dogs' day"), ("the Dog runs out",)]
 
 
+def test_ids_of_either_type(root: Path) -> None:
+    save(root, [own | {"id": str(own["id"])} for own in IMAGES], CAPTIONS)
+    assert [len(own.captions) for own in read_split(describe(root), "train").records] == [2, 1]
+
+
 def test_words_follow_each_other() -> None:
     assert words("It's a dog's Day!") == ["it's", "a", "dog's", "day"]
     assert contains(["a", "dog", "runs"], ["dog", "runs"])
@@ -66,7 +71,7 @@ def test_captions_that_fit_nothing(root: Path, images: object, captions: list[tu
 
 def test_no_captions(root: Path) -> None:
     (root / "captions.json").write_text("{")
-    with pytest.raises(UserError, match="is no json"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         read_split(describe(root), "train")
     (root / "captions.json").write_text('{"images": [], "annotations": [{"id": 1}]}')
     with pytest.raises(UserError, match="entry 0 is without image_id and caption"):

@@ -45,6 +45,25 @@ def test_questions_answers_and_pictures(files: tuple[Path, Path, Path]) -> None:
     assert [found.records[own.image].image.name[-6:] for own in found.questions] == ["42.jpg", "03.jpg"]
 
 
+def test_ids_of_either_type_and_strange_entries(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    questions, annotations, pictures = files
+    asked = json.loads(questions.read_text())["questions"]
+    texts = [own | {"question_id": str(own["question_id"]), "image_id": str(own["image_id"])} for own in asked]
+    found = read_questions(save(tmp_path, "questions", texts), annotations, pictures)
+    assert [(own.number, found.records[own.image].image.name[-6:]) for own in found.questions] == [
+        (31, "42.jpg"),
+        (30, "03.jpg"),
+    ]
+    for key in ("question_id", "image_id", "question"):
+        with pytest.raises(UserError, match="`questions` entry 0 is without question_id and image_id and question"):
+            read_questions(save(tmp_path, "questions", [asked[0] | {key: [1]}]), annotations, pictures)
+    save(tmp_path, "questions", asked)
+    for answers in (7, None, [], ["cat"], [{"answer": 3}]):
+        said = [{"question_id": number, "answers": answers} for number in (30, 31)]
+        with pytest.raises(UserError, match="question 31 has no list of answers"):
+            read_questions(questions, save(tmp_path, "annotations", said), pictures)
+
+
 @pytest.mark.parametrize(
     ("same", "wanted"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
 )  # the values that VQA's own evaluation gives for ten answers
