@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--vid-stride", type=positive, default=1, help="look at every so many frames [1]")
     parser.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
     parser.add_argument("--classify", action="store_true", help="the likeliest classes of each picture, not boxes")
-    parser.add_argument("--top", type=positive, default=15, help="how many classes to show, with --classify [15]")
+    parser.add_argument("--top", type=positive, default=15, help="how many classes to print with --classify [15]")
     add_threshold_flags(parser, 0.25, 0.45)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help="names or indices of the classes to find [all]")
     parser.add_argument("--agnostic-nms", action="store_true", help="a box is dropped for stronger ones of any class")

@@ -65,7 +65,7 @@ def column(path: Path) -> Column:
     for line, text in numbered_lines(path, HINT):
         number, *rest = text.split(maxsplit=1)
         if not rest:
-            raise UserError(f"`{text[:80]}` has only a number", where=f"{path}:{line}", hint=HINT)
+            raise UserError(f"`{text[:80]}` has a number and no name", where=f"{path}:{line}", hint=HINT)
         found[number] = rest[0], f"{path}:{line}"
     return found
 

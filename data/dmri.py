@@ -66,7 +66,7 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
     """The subjects of the table that are of a class, by name, and what is to be said of the others.
 
     Raises:
-        UserError: no table, or one without the column; a subject that is listed twice; a value that nobody has.
+        UserError: no table, or one without the column; a subject that occurs twice; a value that nobody has.
     """
     table = description.labels or description.root / TABLE
     rows = list(rows_of(table, description))
@@ -78,7 +78,7 @@ def subjects_of(description: Description) -> tuple[dict[str, Subject], list[Noti
     found: dict[str, Subject] = {}
     for name, value, where in rows:
         if name in found:
-            raise UserError(f"subject `{name}` is listed twice", where=where, hint="delete one of the rows")
+            raise UserError(f"subject `{name}` occurs twice", where=where, hint="delete one of the rows")
         if value in values:
             found[name] = Subject(name, values[value], where)
     others = [name for name, value, _ in rows if value not in values]

@@ -61,7 +61,7 @@ def test_a_bad_box_leaves_its_image(root: Path, box: str) -> None:
         ("train_test_split", None, r"train_test_split\.txt: cannot be read"),
         ("image_class_labels", "2 1\n3 2", r"image_class_labels\.txt: nothing for number 1"),
         ("classes", "2 002.Jay\n", r"classes\.txt: nothing for number 1"),
-        ("classes", "1\n2 002.Jay\n", r"classes\.txt:1: `1` has only a number"),
+        ("classes", "1\n2 002.Jay\n", r"classes\.txt:1: `1` has a number and no name"),
     ],
 )
 def test_lists_that_do_not_fit(root: Path, name: str, text: str | None, what: str) -> None:
