@@ -76,7 +76,7 @@ class Classifier:
         values, labels = logits.topk(top)
         names = [self.names[label] for label in labels.tolist()]
         numbers = (labels.tolist(), names, values.tolist(), scores[labels].tolist())
-        return Classified(*numbers, picture, size_hw, where=place(picture), levels=self.levels)
+        return Classified(*numbers, size_hw, picture=picture, where=place(picture), levels=self.levels)
 
 
 def shown_alone(show: nn.Module, image: Tensor, no_box: Tensor) -> Tensor:

@@ -6,10 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from models.found import Shown
+from models.shown import Shown
 from utils.draw import with_legend
-from utils.levels import Levels
-from utils.pictures import Picture, pixels_of
 from utils.text import as_terminal, printable
 
 
@@ -22,22 +20,14 @@ class Classified(Shown):
         names: [k] of the labels.
         logits: [k] what the network says.
         scores: [k] probabilities, 0–1.
-        picture: as it was given; a file is read again when it is drawn.
-        size_hw: its height and width.
-        where: the file or address that it comes from, empty for pixels.
-        number: its place in a video or stream, from 1; None for a picture of its own.
-        levels: with which a picture of more than 8 bits was looked at.
+        size_hw: height and width of the picture.
     """
 
     labels: Sequence[int]
     names: Sequence[str]
     logits: Sequence[float]
     scores: Sequence[float]
-    picture: Picture
     size_hw: tuple[int, int]
-    where: str = ""
-    number: int | None = None
-    levels: Levels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,13 +42,9 @@ class Classified(Shown):
         return f"{printable(self.where or 'a picture')}{frame}\n{as_terminal(rows)}"
 
     def plot(self) -> Image.Image:
-        """The picture with the likeliest classes and their probabilities at its left, as many as there is room for.
-
-        Raises:
-            UserError: its file cannot be read any more.
-        """
+        """The picture with the likeliest classes and their probabilities at its left, as many as there is room for."""
         lines = [(f"{name} {score:.2f}", label % 255 + 1) for name, score, label in self.columns]
-        return with_legend(Image.fromarray(pixels_of(self.picture, "plot", self.levels)), lines)
+        return with_legend(Image.fromarray(self.pixels), lines)
 
     @property
     def columns(self) -> list[tuple[str, float, int]]:

@@ -79,7 +79,7 @@ class Segmenter:
             scores = self.model(batch.contiguous(memory_format=torch.channels_last))
             for picture, image, own in zip(some, images, scores, strict=True):
                 mask = winners(own, side, (image.shape[1], image.shape[2]))
-                yield Segmented(mask, self.names, picture, place(picture), levels=self.levels)
+                yield Segmented(mask, self.names, picture=picture, where=place(picture), levels=self.levels)
 
 
 def winners(scores: Tensor, imgsz: int, size_hw: tuple[int, int]) -> np.ndarray:

@@ -159,7 +159,7 @@ def test_options_of_a_stream_are_checked_first(segmented: Path, options: dict[st
 @pytest.mark.parametrize("save", ["save", "save_mask"])
 def test_only_pictures_are_written(save: str, tmp_path: Path) -> None:
     image = np.zeros((8, 9, 3), np.uint8)
-    own = Segmented(image[..., 0], ["cat"], image)
+    own = Segmented(image[..., 0], ["cat"], picture=image)
     with pytest.raises(UserError, match=r"deep/x\.txt: is no name for a picture — give one that ends in"):
         getattr(own, save)(tmp_path / "deep" / "x.txt")
     assert not list(tmp_path.iterdir())
