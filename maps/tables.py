@@ -96,7 +96,7 @@ def level_json(level: Level) -> dict[str, Any]:
 
 def region_json(region: Region) -> dict[str, Any]:
     """What was learned on frozen features, without the values by image."""
-    return {name: value for name, value in vars(region).items() if name != "ious"}
+    return {name: value for name, value in vars(region).items() if not isinstance(value, np.ndarray)}
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
