@@ -21,9 +21,8 @@ from maps.plotting import deviation
 from maps.regions import Region
 from maps.statistics import mean_known
 from maps.summary import Pair, Summary
-from utils.text import as_markdown, as_terminal
+from utils.text import NOTHING, as_markdown, as_number, as_terminal
 
-NOTHING = "–"
 SEEDS_BY = "Student's t"  # how intervals take seeds in; reports of before resampled them
 
 
@@ -195,10 +194,10 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
         table.append(
             [
                 f"b{row.cut}",
-                f"{row.values.mean:+.{digits}f}",
+                as_number(row.values.mean, f"+.{digits}f"),
                 NOTHING if np.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]",
-                f"{row.values.above:.1%}",
-                f"{row.values.ties:.1%}",
+                as_number(row.values.above, ".1%"),
+                as_number(row.values.ties, ".1%"),
                 shown(row.adjusted),
                 shown(row.values.wilcoxon),
                 NOTHING if row.localised is None else shown(row.localised),
