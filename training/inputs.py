@@ -10,9 +10,10 @@ from torch import Tensor
 from data.description import made_on_first_use
 from data.records import Split
 from data.seen import KEY, numbers_of
+from models.backbones import make_backbone
 from models.weights_files import Beginning
 from training.backbone import load_backbone
-from training.check import check_sizes
+from training.check import check_sizes, show_cuts
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, lessons, read_pairs, settle_source, tell
 from training.same_data import Identity, identity, refuse_changed
@@ -65,8 +66,11 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
         begins = beginning(recipe, download=download)
         pairs = read_pairs(recipe, download=download)
     tell(pairs)
-    recipe = settle_source(recipe, pairs)
+    before, recipe = recipe, settle_source(recipe, pairs)
     check_sizes(recipe)
+    if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:
+        channels = pairs[1][0].description.format.channels
+        show_cuts(recipe, make_backbone(recipe.backbone, recipe.width, channels))
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
