@@ -140,4 +140,4 @@ def write_and_compare(
 
 def say(line: str) -> None:
     """Print a line as it is."""
-    console.print(line, markup=False)
+    console.print(line)

@@ -101,7 +101,7 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
             beginning(recipe, download=False)
         check_sizes(recipe)
         for line in later:
-            console.print(f"not checked before the run: {line}", markup=False)
+            console.print(f"not checked before the run: {line}")
         return
     found = gather(recipe, download=False)
     if folder:

@@ -29,7 +29,7 @@ def shown(name: str, number: int) -> str:
     if not told:
         told.append(name)
         what = f"no font here has {name}: such classes stand as numbers in pictures, this one as {number}"
-        console.print(f"{what}; {INSTALL}", markup=False)
+        console.print(f"{what}; {INSTALL}")
     return str(number)
 
 
