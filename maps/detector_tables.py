@@ -113,7 +113,7 @@ def found_table(audits: Sequence[Audit]) -> Table:
 
 
 def claim_table(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Table:
-    """Fraction of the evidence inside the box that detections claim, hits and others apart; means of what is there."""
+    """Fraction of the evidence inside the box that detections claim, by outcome; means of what is there."""
     keys = [f"{kind}_b{tap}" for kind in plan.kinds if DETECTOR_MAPS[kind].at_taps for tap in network.taps]
     titles = [f"{DETECTOR_MAPS[kind].title}, b{tap}" for kind, tap in (key.rsplit("_b", 1) for key in keys)]
     table = [["detector", "seed", "detections", "count", "mean score", *titles]]

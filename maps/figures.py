@@ -264,7 +264,7 @@ def at_best(summary: Summary, kind: str) -> str:
     for line in summary.of(kind):
         if line.trained:
             best = max(PERCENTILES, key=lambda p: float(last_cut(line, line.values[f"iou_{p}"])))
-            edge = " (at the edge: a better one may lie beyond)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
+            edge = " (at the edge: a better one may be beyond it)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
             words.append(f"{best} for {line.name}{edge}")
     return f"Best on these cases: {', '.join(words)}."
 

@@ -264,7 +264,7 @@ def tables(summary: Summary) -> list[Titled]:
 
 
 def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
-    """How well each classifier told its validation images apart, beside chance and the majority class; [] if unsaid."""
+    """How well each classifier knew its validation images, beside chance and the majority class; [] if unsaid."""
     if not files or any("low" not in stage for file in files for stage in file.stages):
         return []
     name = judged_by(files[0].single_label)

@@ -33,7 +33,7 @@ from utils.console import console
 from utils.seed import seed_process
 from utils.stop import Stop
 
-# Where the seeds of a baseline start: apart from those of the stages and of each other.
+# The first seed of each baseline: no stage and no other baseline has it.
 NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
 
 

@@ -15,7 +15,7 @@ from models.weights_files import Beginning
 from training.backbone import load_backbone
 from training.check import check_sizes, show_cuts
 from training.init import beginning, reused, will_fetch
-from training.reading import Pair, lessons, read_pairs, settle_source, tell
+from training.reading import Pair, announce, lessons, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
 from utils.config import Recipe
@@ -65,7 +65,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     with one_by_one or nullcontext():
         begins = beginning(recipe, download=download)
         pairs = read_pairs(recipe, download=download)
-    tell(pairs)
+    announce(pairs)
     before, recipe = recipe, settle_source(recipe, pairs)
     check_sizes(recipe)
     if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:
@@ -129,7 +129,7 @@ def learnt_from(recipe: Recipe, own: Split, lesson: Split, begins: Beginning | N
 
 
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor what stands on it.
+    """Refuse a run that would train neither a backbone nor anything on top of it.
 
     Raises:
         UserError: it would.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-HERE: set[Path] = set()  # held by this process: the system's locks do not keep its own threads apart
+HERE: set[Path] = set()  # held by this process: the system's locks do not keep its own threads out
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ class Pretrain(Phase):
 
     data: Path | None = Field(None, description="data yaml that the backbone learns on [--data]")
     source: Literal["auto", "objects", "pictures"] = Field(
-        "auto", description="what is a picture: an object, cut out, or all; auto: objects where boxes tell the classes"
+        "auto", description="what is a picture: an object, cut out, or all; auto: objects where boxes state the classes"
     )
     context: float = Field(0.5, ge=0, description="surroundings of an object, as a fraction of its longer side")
     jitter: Share = Field(0.2, description="an object's window moves and grows by up to this fraction")
