@@ -23,15 +23,12 @@ from models.detectors import DETECTORS, Settings
 from models.loss import YOLOLossConfig
 from models.network import DetectorNetwork
 from models.yolov3 import STRIDES, scaled_anchors
-from training.backbone import reused_count
+from training.best import train_to_best
 from training.features import batch_images
 from training.job import Job
-from training.logs import Logs
 from training.ranks import agree, interleaved
-from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
-from utils.device import keep_memory
 from utils.errors import Stopped
 from utils.stop import Stop
 
@@ -104,26 +101,9 @@ def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
     extra: dict[str, Any] = {"detector": entry.name, "decode": entry.decode, "imgsz": recipe.imgsz}
     if entry.anchored:
         extra["anchors"] = [list(anchor) for anchor in settings.anchors]
-    best = job.weights / "best.pt"
-
-    def improved(network: nn.Module, metrics: dict[str, float]) -> None:
-        job.save(best, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
-
-    if recipe.device == "cpu":
-        keep_memory()
-    if recipe.compile:
-        model.compile()  # in place: names in checkpoints stay as they are
     transform = train_transform(recipe.imgsz, recipe.augment)
     dataset = DetectionSet(job.train.records, transform, recipe.seed, mix=make_mix(recipe))
-    loader, logs = job.images(dataset, recipe.train, recipe.seed), Logs(job.folder, "results.csv", job.services)
-    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
-    if not job.trained:
-        network, metrics = job.fit(
-            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
-        )
-        job.save(job.last, {"kind": "detector", **extra, "metrics": metrics, "model": network.state_dict()})
-    job.fabric.barrier()
-    metrics = checkpoint.load(best, "detector")["metrics"]
+    metrics = train_to_best(job, task, job.images(dataset, recipe.train, recipe.seed), "detector", extra)
     return metrics if demanded(job.val) else dict.fromkeys(metrics)
 
 

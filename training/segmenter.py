@@ -17,13 +17,11 @@ from evaluation.segmentation import count_all, overall, segment_split
 from models.backbones import make_backbone
 from models.fcn import FCN, FCNS
 from models.segmenter import KIND
-from training.backbone import reuse_backbone, reused_count
+from training.backbone import reuse_backbone
+from training.best import train_to_best
 from training.features import batch_images
 from training.job import Job
-from training.logs import Logs
 from training.ranks import agree
-from utils import checkpoint
-from utils.device import keep_memory
 from utils.errors import Stopped
 from utils.letterbox import IGNORED
 from utils.stop import Stop
@@ -89,24 +87,8 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     elif job.begins is not None:
         reuse_backbone(model.backbone, job.begins.path, recipe, job.begins.content)
     task = SegmentationTask(model, job.val, recipe.imgsz, job.fabric, job.stop)
-    extra, best = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}, job.weights / "best.pt"
-
-    def improved(network: nn.Module, metrics: dict[str, float]) -> None:
-        job.save(best, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
-
-    if recipe.device == "cpu":
-        keep_memory()
-    if recipe.compile:
-        model.compile()  # in place: names in checkpoints stay as they are
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
     loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks, leave_out=True)
-    logs = Logs(job.folder, "results.csv", job.services)
-    blocks = list(model.backbone.blocks[: reused_count(recipe, model.backbone)])
-    if not job.trained:
-        network, metrics = job.fit(
-            task, recipe.train, loader, logs, seed=recipe.seed, extra=extra, improved=improved, hold=blocks
-        )
-        job.save(job.last, {"kind": KIND, **extra, "metrics": metrics, "model": network.state_dict()})
-    job.fabric.barrier()
-    return {"task": "segment", **checkpoint.load(best, KIND)["metrics"]}
+    extra = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}
+    return {"task": "segment", **train_to_best(job, task, loader, KIND, extra)}
