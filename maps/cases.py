@@ -20,7 +20,7 @@ class Cases:
     """What is explained: each class of each image, with the boxes of that class.
 
     Attributes:
-        images: [n, 3, H, W] float RGB in 0–1.
+        images: [n, C, H, W] float in 0–1, RGB, or grey values of one channel.
         labels: [n] class indices of the networks.
         truth: [n, H, W] bool: the pixels in any box.
         boxes: [m, 4] of each, in pixels of `images`.

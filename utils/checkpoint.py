@@ -46,7 +46,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path, *kinds: str) -> dict[str, Any]:
-    """Read a checkpoint of one of some kinds: `backbone`, `stage`, `detector` or `training`.
+    """Read a checkpoint of one of some kinds: `backbone`, `stage`, `detector`, `segmenter` or `training`.
 
     Raises:
         UserError: missing, damaged, a pickle, too large once unpacked, of another kind, or with values that are not

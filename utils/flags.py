@@ -1,7 +1,6 @@
 """Command-line flags: one for every key of the recipe, and what the scripts without a recipe share."""
 
 import argparse
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -112,17 +111,6 @@ def positive(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return int(text)
-
-
-def above_zero(text: str) -> float:
-    """A number for argparse."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
-    if not 0 < found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
-    return found
 
 
 THRESHOLDS = ("conf_thres", "iou_thres", "max_det")

@@ -57,7 +57,7 @@ class Raise(argparse.Action):
 
 
 def above_zero(text: str) -> float:
-    """A limit for argparse."""
+    """A number for argparse."""
     try:
         number = float(text)
     except ValueError:

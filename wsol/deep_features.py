@@ -29,7 +29,8 @@ from maps.prepare import TRAINING_IMAGES, prepare, sample
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from utils.flags import above_zero, positive
+from utils.flags import positive
+from utils.limits import above_zero
 from wsol.features import add_outputs, around, classes_of, evidence_of, files_of, parsed, pooled_features
 from wsol.svm import LinearClasses, fit_svm, validated
 
