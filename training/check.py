@@ -138,22 +138,26 @@ def check_batches(recipe: Recipe, processes: int) -> None:
             raise UserError(what, where=flag, hint="give a multiple of the processes")
 
 
-def check_sizes(recipe: Recipe) -> None:
+def check_sizes(recipe: Recipe, images: int | None = None, learnt: int | None = None) -> None:
     """Send a batch without content through the networks of a recipe, each at its size.
+
+    Args:
+        images, learnt: how many the detector learns from, and the backbone: a batch has no more; None: not known yet.
 
     Raises:
         UserError: one of them cannot take it, or makes so little of it that BatchNorm has a single value to look at;
             names the block. Or the detector is not made for it, or for this backbone.
     """
     stage = recipe.stage
-    sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size)}
+    sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size, images)}
     if recipe.pretrains:
-        sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size)
-    for flag, (side, batch) in sizes.items():
+        sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size, learnt)
+    for flag, (side, most, there) in sizes.items():
+        batch = min(most, there or most)
         detector = recipe.detector if flag == "--imgsz" and detects(recipe) else None
         if fault := why_not(recipe.backbone, recipe.width, side, batch, detector):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
-            raise UserError(what, where=flag, hint="give a larger size, or a larger batch")
+            raise UserError(what, where=flag, hint="give a larger size, a larger batch, or more images")
 
 
 def detects(recipe: Recipe) -> bool:

@@ -67,13 +67,13 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
         pairs = read_pairs(recipe, download=download)
     announce(pairs)
     before, recipe = recipe, settle_source(recipe, pairs)
-    check_sizes(recipe)
     if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:
         channels = pairs[1][0].description.format.channels
         show_cuts(recipe, make_backbone(recipe.backbone, recipe.width, channels))
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
+    check_sizes(recipe, len(pairs[0][0].records), len(lesson[0].records))
     refuse_nothing(recipe, pairs[0][0])
     refuse_mixed(recipe, pairs)
     learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)

@@ -49,6 +49,18 @@ def test_what_is_missing_shows_before_a_folder_is_made(
     assert {path.name for path in tmp_path.iterdir()} == {"empty.yaml", "broken.pt"}
 
 
+@pytest.mark.parametrize("flags", [("--cl-splits", 0), ("--pretrain-source", "pictures", "--pretrain-only")])
+def test_a_batch_has_no_more_images_than_there_are(flags: tuple[object, ...], script: Script, tmp_path: Path) -> None:
+    """Of one image, the deepest features are one value a channel, whatever the batch may hold."""
+    sample.write(tmp_path / "scenes", size=sample.SampleSize(1, 1, 1))
+    data = write_yaml(tmp_path / "scenes.yaml", path="scenes", scenes={"train": 1, "val": 1, "test": 1})
+    command = ("--data", data, *SMALL, "--imgsz", 32, "--project", tmp_path / "runs", *flags)
+    with pytest.raises(UserError, match=r"cannot take 1 images of 32 pixels a step .* or more images"):
+        script(train, *command)
+    assert not (tmp_path / "runs").exists()
+    script(train, *command, "--imgsz", 64, "--dry-run")
+
+
 def test_dry_runs_read_everything_and_leave_nothing(
     scenes_yaml: Path, overfitted: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
