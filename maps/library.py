@@ -21,6 +21,7 @@ from maps.overlay import outlined, overlaid, picture
 from maps.tapped import Tapped
 from utils.errors import UserError
 from utils.files import write_text
+from utils.plain_yaml import in_short
 from utils.plots import canvas, write_figure
 from utils.text import as_terminal
 
@@ -117,11 +118,11 @@ class Values:
 
 def explain(
     model: nn.Module,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     *,
     images: Tensor,
     labels: Tensor | Sequence[int] | None = None,
-    kinds: Sequence[str] = ("gradcam",),
+    kinds: str | Sequence[str] = ("gradcam",),
     normalise: Statistics | None = None,
     aligned: bool = True,
     single_label: bool = True,
@@ -146,6 +147,7 @@ def explain(
         UserError: no such layer or kind; a layer without maps, or whose cells have no place in the image; images or
             labels that the model cannot take.
     """
+    layers, kinds = several(layers), several(kinds)
     chosen = [MAPS.pick(kind, "kinds") for kind in kinds]
     for kind in chosen:
         if kind.mapped:
@@ -153,8 +155,10 @@ def explain(
         if kind.layered and not layers:
             raise UserError(f"{kind.title} wants layers", where="layers", hint="name modules of the model")
     check_images(images)
-    names, prepare = list(dict.fromkeys(layers)), prepared(normalise, images.shape[1])
-    network = Tapped(model, names, aligned=aligned, single_label=single_label, prepare=prepare)
+    if batch_size < 1:
+        raise UserError(f"{batch_size}", where="batch_size", hint="give 1 or more")
+    prepare = prepared(normalise, images.shape[1])
+    network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepare)
     images = images.to(network.device)
     asked = checked_labels(labels, logits_of(network, images, batch_size))
     found: dict[tuple[str, str], list[Evidence]] = {}
@@ -165,7 +169,14 @@ def explain(
     return Maps(images, asked, {key: joined(parts) for key, parts in found.items()})
 
 
-def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, measures: Sequence[str] = ()) -> Values:
+def several(names: str | Sequence[str]) -> list[str]:
+    """One name or several as a list, each once."""
+    return list(dict.fromkeys([names] if isinstance(names, str) else names))
+
+
+def measure(
+    maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, measures: str | Sequence[str] = ()
+) -> Values:
     """How well maps fall on boxes.
 
     Args:
@@ -177,7 +188,7 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
         UserError: no such measure or percentile; boxes that are not those of the images.
     """
     there = [own.name for own in MEASURES.values() if own.maps]
-    wanted = [MEASURES.pick(name).name for name in measures] or there
+    wanted = [MEASURES.pick(name).name for name in several(measures)] or there
     if others := [name for name in wanted if name not in there]:
         what = f"`{others[0]}` is no measure of these maps"
         raise UserError(what, where="measures", hint=f"give some of {', '.join(there)}")
@@ -192,11 +203,14 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
 
 def prepared(normalise: Statistics | None, channels: int) -> Normalised:
     """Images in 0–1 as a model takes them."""
-    mean, deviation = normalise or ((0.0,) * channels, (1.0,) * channels)
+    try:
+        mean, deviation = (tuple(map(float, own)) for own in normalise or ((0,) * channels, (1,) * channels))
+    except (TypeError, ValueError):
+        mean = deviation = ()
     if len(mean) != channels or len(deviation) != channels or min(deviation) <= 0:
         hint = f"give (mean, deviation) of {channels} channel{'s' * (channels > 1)} each"
         raise UserError(f"{normalise}", where="normalise", hint=hint)
-    return Normalised(tuple(mean), tuple(deviation))
+    return Normalised(mean, deviation)
 
 
 @dataclass(frozen=True)
@@ -259,9 +273,13 @@ def checked_labels(labels: Tensor | Sequence[int] | None, logits: Tensor) -> Ten
     """
     if labels is None:
         return logits.argmax(1)
-    own = torch.as_tensor(labels)
+    try:
+        own = torch.as_tensor(labels)
+        given = f"{list(own.shape)} {own.dtype}"
+    except (TypeError, ValueError, RuntimeError):
+        own, given = torch.zeros(0), in_short(labels)  # which is refused
     if own.shape != (len(logits),) or own.is_floating_point() or own.dtype is torch.bool:
-        what = f"{list(own.shape)} {own.dtype} for {len(logits)} images"
+        what = f"{given} for {len(logits)} images"
         raise UserError(what, where="labels", hint="give the index of one class for each image")
     wrong = ((own < 0) | (own >= logits.shape[1])).nonzero()[:, 0].tolist()
     if wrong:

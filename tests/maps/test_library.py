@@ -116,8 +116,12 @@ class Pool(nn.Module):
 
 
 def test_a_layer_that_is_named_twice_has_one_map(model: nn.Module, images: Tensor) -> None:
-    once, twice = (explain(model, ["layer4"] * count, images=images, labels=LABELS) for count in (1, 2))
-    assert torch.equal(once["gradcam", "layer4"], twice["gradcam", "layer4"])
+    once, twice, alone = (
+        explain(model, layers, images=images, labels=LABELS, kinds="gradcam")["gradcam", "layer4"]
+        for layers in (["layer4"], ["layer4", "layer4"], "layer4")
+    )
+    assert torch.equal(once, twice)
+    assert torch.equal(once, alone)
 
 
 @pytest.mark.parametrize("kind", ["gradcam", "scorecam"])
@@ -167,6 +171,11 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
         ({"kinds": ["cam"]}, "kinds: CAM wants a classifier on every layer"),
         ({"labels": [0, 5, 1]}, "labels: 5 of image 1 is no class of the model — give 0 to 4"),
         ({"labels": [0, 1]}, r"labels: \[2\] torch.int64 for 3 images"),
+        ({"labels": "abc"}, "labels: 'abc' for 3 images"),
+        ({"labels": [None] * 3}, r"labels: \[None, None, None\] for 3 images"),
+        ({"batch_size": 0}, "batch_size: 0 — give 1 or more"),
+        ({"normalise": (0.5, 0.5)}, r"normalise: \(0.5, 0.5\) — give \(mean, deviation\) of 3 channels each"),
+        ({"kinds": "gradcamm"}, "kinds: no map `gradcamm` — did you mean gradcam"),
         ({"labels": [0.0, 1.0, 2.0]}, "labels: .* give the index of one class"),
         ({"images": torch.rand(3, 1, 64, 64)}, r"images: \[3, 1, 64, 64\]"),
         ({"images": torch.rand(3, 64, 64)}, r"images: \[3, 64, 64\]"),
