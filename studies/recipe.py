@@ -33,6 +33,7 @@ PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views"
 ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
+AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 
 class StudyYaml(Section):

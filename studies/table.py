@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 from studies.sections import Table
+from utils.files import read_json
 from utils.text import cell as fit
 
 NOTHING = "–"
@@ -41,7 +41,7 @@ def values_of(study: Study, cell: Cell) -> dict[str, float]:
     path, measures = values_file(study, cell), study.settings.table.measures
     if row := study.published.get(cell.name):
         return {name: float(row[name]) for name in measures if row.get(name)}
-    content = json.loads(path.read_text()) if path.exists() else {}
+    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
     return {name: content[name] for name in measures if content.get(name) is not None}
 
 
@@ -69,8 +69,8 @@ def main_table(study: Study, table: Table, found: list[Result]) -> str:
         lines.append(f"| {method} | {told([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
     for name, file in table.beside.items():
         path = study.yaml.parent / file
-        content = json.loads(path.read_text()) if path.exists() else {}
-        cells = [mean_and_spread([content[key]] if key in content else []) for key in table.measures]
+        content = read_json(path, f"correct `beside` of {study.yaml}") if path.exists() else {}
+        cells = [mean_and_spread([value] if (value := content.get(key)) is not None else []) for key in table.measures]
         lines.append(f"| {name} | {NOTHING} | {' | '.join(cells)} | {1 if content else '0 (not run)'} |")
     return "\n".join(lines)
 
