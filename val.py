@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
-from utils.flags import THRESHOLDS, parsed_for, positive
+from utils.flags import THRESHOLDS, from_zero, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector, newest_segmenter
@@ -65,7 +66,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--bootstrap",
-        type=int,
+        type=partial(from_zero, "--bootstrap"),
         metavar="N",
         help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
@@ -338,8 +339,6 @@ def draws_of(arguments: argparse.Namespace) -> int:
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
-    if arguments.bootstrap is not None and arguments.bootstrap < 0:
-        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", hint="give a number of resamples, or 0")
     if arguments.weights:
         arguments.weights = [located(path, arguments.project) for path in arguments.weights]
     modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}

@@ -145,7 +145,7 @@ def test_wrong_files_and_data(written: Writer, script: Script, scenes: Path, tmp
         (["--accuracy", "--weights", path, "--data", data], "are not those of"),
         (["--accuracy", "--weights", detector], "holds `detector`, not `backbone`"),
         (["--accuracy", "--weights", tmp_path / "nan.pt"], "not finite"),
-        (["--accuracy", "--weights", path, "--bootstrap", "-1"], "give a number of resamples"),
+        (["--accuracy", "--weights", path, "--bootstrap", "-1"], "--bootstrap: `-1` — give 0 or more"),
         (["--accuracy", "--weights", written("cl6", single_label=True)], "single_label is True, but False in"),
         (["--map", "--weights", path], "holds `backbone`, not `detector`"),
         (["--weights", path, path], "give a detector checkpoint"),

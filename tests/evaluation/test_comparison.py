@@ -101,6 +101,25 @@ def test_several_seeds_need_images_too() -> None:
     assert np.isnan(over_seeds(many)[1]).all()
 
 
+def test_bounds_stay_within_what_is_possible() -> None:
+    """Two seeds that are far apart: Student's t alone reaches to 1.59."""
+    draw, left = np.random.default_rng(0), np.zeros((20, 1))
+    runs = [Sampled(("map",), np.array([own]), draw.normal(own, 0.01, (50, 1)), left) for own in (0.9, 1.0)]
+    mean, (low, high) = over_seeds(runs)
+    assert mean == pytest.approx(0.95)
+    assert low == pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-3)
+    assert high == 1
+    zero = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), left)
+    apart = [zero.minus(runs[0]), runs[1].minus(zero)]
+    assert np.ravel(over_seeds(apart)[1]).tolist() == [-1, 1]
+
+
+def test_a_single_resample_is_no_interval() -> None:
+    own = Sampled(("map",), np.ones(1), np.ones((1, 1)), np.ones((20, 1)))
+    assert np.isnan(own.interval()).all()
+    assert np.isnan(over_seeds([own, own])[1]).all()
+
+
 def test_without_resamples_there_are_no_intervals(
     files: list[Path], script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

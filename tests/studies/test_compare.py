@@ -103,6 +103,8 @@ def test_what_cannot_be_compared(pair: list[Path], script: Script, tmp_path: Pat
         script(compare, own, own, "--project", tmp_path / "new")
     with pytest.raises(UserError, match="is no folder of a training run"):
         script(compare, own, tmp_path, "--project", tmp_path / "new")
+    with pytest.raises(UserError, match="--images: `-1` — give 0 or more"):
+        script(compare, own, other, "--images", -1, "--project", tmp_path / "new")
     data = tmp_path / "data.yaml"
     content = yaml.safe_load((own.parents[1] / "overfit.yaml").read_text())
     data.write_text(yaml.safe_dump(content | {"names": [*"0123456789x"]}))

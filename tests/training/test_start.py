@@ -75,6 +75,10 @@ def test_evaluates_as_the_command_does(overfitted: Path, script: Script, tmp_pat
     assert run.evaluate("train", max_det=1, quiet=True)["map"] < got["map"]
     with pytest.raises(UserError, match="--conf-thres: 2"):
         run.evaluate(conf_thres=2)
+    with pytest.raises(UserError, match="batch_size: 0 — give 1 or more"):
+        run.evaluate(batch_size=0)
+    with pytest.raises(UserError, match="--bootstrap: `-1` — give 0 or more"):
+        run.evaluate(bootstrap=-1)
     with pytest.raises(UserError, match="`tests`"):
         run.evaluate("tests")
 
