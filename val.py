@@ -49,7 +49,7 @@ def parse() -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="checkpoint of a detector (several with --localise) or of a segmenter, or backbone files with --accuracy "
+        help="checkpoint of a detector (several are compared) or of a segmenter, or backbone files with --accuracy "
         "and --localise [best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")

@@ -27,7 +27,6 @@ from models.segmenter import Segmenter
 from models.test_time import Outputs
 from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
-from utils.boxes import Detections
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
@@ -315,18 +314,13 @@ def after(
             return float("inf"), float("inf"), len(found.scores)
         count += len(found.scores)
         for label in found.labels.unique():
-            one, other = (pick(item, item.labels == label) for item in (found, own))
+            one, other = (item.at(item.labels == label) for item in (found, own))
             if len(one.scores) != len(other.scores):
                 return float("inf"), float("inf"), count
             gap = (other.boxes_xyxy - one.boxes_xyxy).abs() / one.boxes_xyxy.abs().clamp(min=1)
             boxes_off.append(float(gap.max()))
             scores_off.append(float((other.scores - one.scores).abs().max()))
     return float(np.max(boxes_off)), float(np.max(scores_off)), count  # max() of Python would pass NaN over
-
-
-def pick(found: Detections, which: Tensor) -> Detections:
-    """Some of the detections."""
-    return Detections(found.boxes_xyxy[which], found.scores[which], found.labels[which])
 
 
 def real_batch(records: list[Record], batch: int, imgsz: int, extra: int) -> Tensor:

@@ -41,7 +41,7 @@ class BackboneFile:
 
     Attributes:
         method: as in `cl6`, `e2e`, `e2e_compute`, `cl6_finetuned`.
-        cuts: 1-based blocks after which its classifiers stand.
+        cuts: numbers, from 1, of the blocks whose features its classifiers take.
         shapes: channels, height, width of the features there.
         convs: convolutions in its heads.
         view: what its classifiers learnt from, and are judged on.
@@ -164,6 +164,9 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
     if first.seed == second.seed:
         what = f"{line} with seed {first.seed}, as {first.path}"
         raise UserError(what, where=second.path, hint="give one file for each method and seed")
+    if first.data.name != second.data.name:  # folders differ where runs were made on several machines
+        what = f"{line} of {second.data.name}, but of {first.data.name} in {first.path}"
+        raise UserError(what, where=second.path, hint="compare seeds of one data set")
     for key in sorted(first.trained.keys() | second.trained.keys()):
         unsaid = LATER.get(f"pretrain.{key}")  # of files that are older than the key
         own, other = (file.trained.get(key, unsaid) for file in (second, first))

@@ -183,7 +183,7 @@ def write_for_others(split: Split, found: list[Detections], folder: Path) -> Non
     numbers = Numbers.of(split)
     rows = numbers.put_on(guessed(found))
     if not rows:
-        print("nothing was found: a box of no size with score 0 stands for it in detections.json")
+        print("nothing was found: detections.json has one box of no size, score 0, since no reader takes an empty list")
         rows = nothing(numbers)
     write_text(folder / "detections.json", json_text(rows))
     truth = numbers.put_on(true_annotations(split.records))

@@ -57,7 +57,7 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     """Line and seed of each file.
 
     Raises:
-        UserError: two would have the same.
+        UserError: two would have the same, or a run without a seed is called as the line of others with seeds.
     """
     found: dict[Path, tuple[str, str]] = {}
     for path in paths:
@@ -66,6 +66,11 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         if own in found.values():
             raise UserError(f"{' seed '.join(filter(None, own))} twice", where=path, hint="give each detector once")
         found[path] = own
+    alone = {line for line, seed in found.values() if not seed}
+    for path, (line, seed) in found.items():
+        if seed and line in alone:
+            hint = f"rename one of them: {line} is not a seed of {line}_seed{seed}'s line"
+            raise UserError(f"both {line} and {name_of(path)}", where=path, hint=hint)
     return found
 
 

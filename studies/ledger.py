@@ -28,9 +28,10 @@ NOT_RUN, NOTHING = "not run", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
 RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
 *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
-*{UNDECIDED}*, if it holds 0 or if there is one seed. Of an order of several: the same of the first minus the last, and
-*{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a backbone
-were not above chance and the majority class by their interval, so that its detector says nothing of pre-training.
+*{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the first minus the last,
+and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a
+backbone were not above chance and the majority class by their interval, so that its detector shows nothing about
+pre-training.
 Where the paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 

@@ -9,6 +9,7 @@ from conftest import Script
 from PIL import Image
 
 import val
+from evaluation.comparison import lines_of
 from evaluation.resampled import Matches, Sampled, draws_of, figures, left_out, one_class, over_seeds
 from utils.errors import UserError
 
@@ -63,6 +64,8 @@ def test_detectors_are_compared_in_pairs(
         script(val, "--map", "--weights", files[0], files[0], *given)
     with pytest.raises(UserError, match="e2e has the seeds 0, cl3 0, 1"):
         script(val, "--map", "--weights", *files[:3], *given)
+    with pytest.raises(UserError, match="both cl3 and cl3_seed0 — rename one"):
+        lines_of([files[0], tmp_path / "cl3.pt"])
 
 
 def pictures(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
     assert told["accuracy"].startswith("cl3 top-1 0.100")
 
 
-def test_files_of_one_name_are_told_apart() -> None:
+def test_files_of_one_name_have_their_folders() -> None:
     assert cells(["/a/x.yaml", "/a/y.yaml", None]) == ["x.yaml", "y.yaml", "–"]
     assert cells(["/a/x.yaml", "/b/x.yaml"]) == ["/a/x.yaml", "/b/x.yaml"]
 

@@ -33,6 +33,7 @@ from studies.table import Result, results
 from utils.errors import UserError
 from utils.files import make_folder
 from utils.recipes import save_recipe
+from utils.runs import FINISHED
 
 TINY = {"width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
 METHODS = {
@@ -297,6 +298,14 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
         assert given.batch_size == (report.batch_size or given.batch_size)
         assert given.images == report.images
     assert all_commands(study).count("train.py") == len(study.cells)
+
+
+def test_hours_that_are_left(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.estimate.seconds_of", lambda _: 5400)
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    (make_folder(run_folder(study, study.cells[0])) / FINISHED).write_text("{}")
+    assert state(study, study.cells[0]) is State.TRAINED
+    assert "6 runs, about 7.5 hours left" in plan_table(study, study.cells)
 
 
 def test_hours_of_a_plan(scenes_yaml: Path, tmp_path: Path) -> None:
