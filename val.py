@@ -123,7 +123,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     if len(weights) > 1 and arguments.save_json:
         raise UserError("several detectors", where="--save-json", hint="leave it out, or give one detector")
     from evaluation.average_precision import Finding, judge, write_metrics
-    from evaluation.comparison import lines_of, same_classes
+    from evaluation.comparison import check_comparable, lines_of
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
@@ -135,7 +135,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
     keys = ("batch_size", "augment", "save_json", "precision")
     finding = Finding(arguments.imgsz or detector.imgsz, thresholds, *(getattr(arguments, key) for key in keys))
-    same_classes([detector, *others])
+    check_comparable([detector, *others])
     if checked_only(arguments, split):
         return
     with result_folder(arguments) as folder:

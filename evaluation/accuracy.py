@@ -11,6 +11,7 @@ from torch import nn
 from data.records import Description
 from data.seen import learnt_by
 from data.views import View
+from evaluation.held_out import check_levels
 from evaluation.learnt import why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
@@ -152,6 +153,7 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
         if file.single_label != files[0].single_label:
             what = f"single_label is {file.single_label}, but {files[0].single_label} in {files[0].path}"
             raise UserError(what, where=file.path, hint="compare backbones that were trained on the same task")
+        check_levels(file.path, file.levels, files[0].path, files[0].levels)
     by_line = sorted(zip(line_names(files), files, strict=True), key=lambda pair: pair[0])
     for (line, first), (other, second) in combinations(by_line, 2):
         if line == other:

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.records import Split
 from evaluation.average_precision import Finding, judged, share
+from evaluation.held_out import check_levels
 from evaluation.learnt import LEAST_GROUPS, enough, groups_of
 from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
@@ -37,13 +38,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure with its interval; NaN bounds where there is none."""
+    """A figure with its interval; NaN where no box allows one, or where there is no interval."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.mean):
+            return "–"
         bounds = "" if np.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
         return f"{self.mean:+.3f}{bounds}"
 
@@ -74,8 +77,8 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     return found
 
 
-def same_classes(detectors: Sequence[Detector]) -> None:
-    """Refuse detectors of other classes: their figures could not be compared.
+def check_comparable(detectors: Sequence[Detector]) -> None:
+    """Refuse detectors of other classes, or with other levels: their figures could not be compared.
 
     Raises:
         UserError: one is.
@@ -85,6 +88,7 @@ def same_classes(detectors: Sequence[Detector]) -> None:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"
             raise UserError(what, where=own.path, hint="compare detectors of the same classes")
+        check_levels(own.path, own.levels, first.path, first.levels)
 
 
 def compare(

@@ -119,6 +119,7 @@ OTHER_RATE = {"data": "scenes.yaml", "seed": 1, "pretrain": {"head": "author", "
         ("e2e", 0, {"single_label": True}, "single_label is True, but False"),
         ("e2e", 0, {"view": None}, "has no `view`: an older version wrote it"),
         ("cl6", 0, {}, "cl6 with seed 0, as"),
+        ("e2e", 0, {"levels": [0, 4095]}, "levels are [0, 4095], but none in"),
         ("cl6", 1, {"recipe": OTHER_RATE}, "cl6 with pretrain.lr 0.2, but 0.1 in"),
         ("cl6", 1, {"data": Path("elsewhere/other.yaml")}, "cl6 of other.yaml, but of scenes.yaml in"),
     ],

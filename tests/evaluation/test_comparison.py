@@ -9,7 +9,7 @@ from conftest import Script
 from PIL import Image
 
 import val
-from evaluation.comparison import lines_of
+from evaluation.comparison import Entry, lines_of
 from evaluation.resampled import Matches, Sampled, draws_of, figures, left_out, one_class, over_seeds
 from utils.errors import UserError
 
@@ -66,6 +66,10 @@ def test_detectors_are_compared_in_pairs(
         script(val, "--map", "--weights", *files[:3], *given)
     with pytest.raises(UserError, match="both cl3 and cl3_seed0 — rename one"):
         lines_of([files[0], tmp_path / "cl3.pt"])
+    deep = torch.load(files[2], weights_only=True) | {"levels": [0.0, 4095.0]}
+    torch.save(deep, files[2])
+    with pytest.raises(UserError, match=r"levels are \[0\.0, 4095\.0\], but none in"):
+        script(val, "--map", "--weights", files[0], files[2], *given)
 
 
 def pictures(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,6 +125,14 @@ def test_a_single_resample_is_no_interval() -> None:
     own = Sampled(("map",), np.ones(1), np.ones((1, 1)), np.ones((20, 1)))
     assert np.isnan(own.interval()).all()
     assert np.isnan(over_seeds([own, own])[1]).all()
+
+
+def test_a_figure_that_no_box_allows_is_a_dash() -> None:
+    nothing = float("nan")
+    shown = [
+        str(own) for own in (Entry(nothing, nothing, nothing), Entry(0.25, nothing, nothing), Entry(-0.1, -0.2, 0))
+    ]
+    assert shown == ["–", "+0.250", "-0.100 [-0.200, +0.000]"]
 
 
 def test_without_resamples_there_are_no_intervals(
