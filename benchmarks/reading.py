@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks.figures import show
 from utils.errors import run_cli
 from utils.memory import GIB
+from utils.parser import Parser
 
 WIDTH, HEIGHT = 64, 48
 CLASSES = 80
@@ -32,7 +33,7 @@ PARTS = {"train": 0.99, "val": 0.01}
 
 def main() -> None:
     """Write, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200_000, help="pictures [200000]")
     parser.add_argument("--boxes", type=int, default=7, help="boxes on each [7]")
     parser.add_argument("--inside", choices=("check", "batch"), help=argparse.SUPPRESS)

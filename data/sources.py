@@ -19,7 +19,7 @@ from utils.console import console
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.levels import Levels
-from utils.text import redacted
+from utils.text import counted, redacted
 from utils.ultralytics_parts import Shot, stream
 
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
@@ -95,7 +95,10 @@ def find_files(source: str) -> list[Path]:
             print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
     if not found:
         hint = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
-        raise UserError("no image or video there", where=source, hint=hint)
+        what = (
+            "no image or video there" if path.exists() or glob.has_magic(source) else "there is no such file or folder"
+        )
+        raise UserError(what, where=source, hint=hint)
     return found
 
 
@@ -167,7 +170,7 @@ def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
                 frames += next(own)
             except StopIteration:
                 del live[where]
-                print(f"{where} has ended" + (f", {len(live)} continue" if live else ""))
+                print(f"{where} has ended" + (f", {counted(len(live), 'streams')} left" if live else ""))
             except UserError as error:
                 del live[where]
                 print(f"left out {error}")

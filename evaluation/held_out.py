@@ -30,6 +30,17 @@ class Wanted:
     strict: bool = False
 
 
+def check_levels(path: Path, levels: Levels | None, first: Path, wanted: Levels | None) -> None:
+    """Refuse a file that was trained with other levels than the first one: all are shown the same pictures.
+
+    Raises:
+        UserError: it was.
+    """
+    if levels != wanted:
+        own, other = (found.pair if found else "none" for found in (levels, wanted))
+        raise UserError(f"levels are {own}, but {other} in {first}", where=path, hint="evaluate them one by one")
+
+
 def read_held_out(
     wanted: Wanted,
     own: Path | None,

@@ -1,6 +1,5 @@
 """A report on detectors in one table: `python -m maps.detector_brief runs/val/exp/localise.json`."""
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from maps.kinds import title_of
 from maps.localise import BASELINE
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.text import NOTHING, as_markdown, as_number
 
 MEASURES = {"pointing": "pointing game", "mass": "evidence inside"}
@@ -53,7 +53,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="A report on detectors as one table in Markdown.")
+    parser = Parser(description="A report on detectors as one table in Markdown.")
     parser.add_argument("file", type=Path, help="localise.json of a report on detectors")
     print(as_markdown(brief_table(read_report(parser.parse_args().file))))
 

@@ -4,7 +4,6 @@ A Grad-CAM without anything positive counts as wrong in a report. `python -m map
 reads the values by image that a report has left beside it.
 """
 
-import argparse
 import csv
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from maps.statistics import DRAWS, Resamples
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.text import NOTHING, as_markdown, as_number
 
 Columns = dict[tuple[str, str], np.ndarray]  # line, cut → [cases, seeds]
@@ -76,7 +76,7 @@ def read_values(path: Path, kind: str) -> Columns:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Empty maps, and differences without them, as Markdown.")
+    parser = Parser(description="Empty maps, and differences without them, as Markdown.")
     parser.add_argument("folder", type=Path, help="values/ of a report")
     parser.add_argument("first", help="a line of the report, such as cl6")
     parser.add_argument("second", help="another, such as e2e")

@@ -44,6 +44,7 @@ from utils.files import written_whole
 from utils.flags import positive
 from utils.letterbox import Letterbox
 from utils.names import as_name
+from utils.parser import Parser
 from utils.runs import new_run
 from utils.tables import listed
 from utils.text import NOTHING, as_terminal
@@ -218,7 +219,7 @@ def written(file: BackboneFile, line: str, seen: Seen, asked: Asked, folder: Pat
 
 def parse_arguments() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Write the maps of a subject's slices as NIfTI volumes.")
+    parser = Parser(description="Write the maps of a subject's slices as NIfTI volumes.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, help="data yaml [that of the training]")
     parser.add_argument("--subject", required=True, help="name in the table of subjects")

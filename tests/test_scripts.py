@@ -177,7 +177,9 @@ def test_detect_without_images(
     overfitted: Path, script: Script, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no image or video there"):
+    with pytest.raises(
+        UserError, match="no image or video there" if source != "nowhere" else "there is no such file or folder"
+    ):
         script(detect, "--project", overfitted, "--source", source)
 
 

@@ -39,7 +39,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / "recipe.yaml").is_file():
-            raise UserError("is no folder of a training run", where=folder, hint="give one that holds a recipe.yaml")
+            raise UserError("is not the folder of a training run", where=folder, hint="give one with a recipe.yaml")
         return cls(folder, load_recipe(folder / "recipe.yaml", {}))
 
     @cached_property

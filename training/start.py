@@ -118,6 +118,9 @@ def choose(
         if (folder / BEST).exists():
             hint += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
         raise UserError("this run is finished", where=folder, hint=hint)
+    if not (folder / "recipe.yaml").is_file():
+        hint = "give one that holds a recipe.yaml, or --resume alone for the newest"
+        raise UserError("is not the folder of a training run", where=folder, hint=hint)
     recipe = load_recipe(folder / "recipe.yaml", {})
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
     moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on

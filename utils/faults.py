@@ -1,5 +1,6 @@
 """What is wrong with values that a user wrote, in words that say what to write instead of pydantic's."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -34,6 +35,7 @@ HINTS = {
     "mapping_type": PAIRS,
     "model_type": PAIRS,
     "model_attributes_type": PAIRS,
+    "multiple_of": "give a multiple of {multiple_of:g}",
     "too_short": "give {min_length} values or more",
     "too_long": "give {max_length} values or fewer",
 }
@@ -43,6 +45,16 @@ def hint_of(fault: Mapping[str, Any]) -> str:
     """What to write instead, of one of pydantic's errors."""
     known = HINTS.get(fault["type"])
     return known.format(**fault.get("ctx", {})) if known else fault["msg"].removeprefix("Value error, ")
+
+
+def written(place: Sequence[int | str], values: Any) -> str:
+    """The key of a fault as the user wrote it: without the names that pydantic adds for the kinds of a value."""
+    found = []
+    for part in place:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            values = values[part]
+            found.append(str(part))
+    return ".".join(found) or ".".join(map(str, place))
 
 
 def hint_for_key(model: type[BaseModel], place: Sequence[int | str]) -> str:

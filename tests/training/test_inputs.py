@@ -25,7 +25,7 @@ SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp3
         (("--pretrain-data", "none.yaml"), r"none\.yaml: cannot be read"),
         (("--data", "none.yaml"), r"none\.yaml: cannot be read"),
         (("--data", "empty.yaml"), "the data folder .* does not exist"),
-        (("--init", "broken.pt"), "no checkpoint at all"),
+        (("--init", "broken.pt"), "is not a checkpoint"),
         (("--imgsz", 32, "--batch-size", 1), "cannot take"),
         (("--precision", "fp16"), "fp16 needs a GPU"),
         (("--cl-splits", 0, "--pretrain-only"), "nothing to train"),
