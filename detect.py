@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from utils.errors import Stopped, UserError, run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, positive, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
+from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, new_run, newest_backbones, newest_model
+from utils.text import counted
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ EXAMPLES = 16  # held-out images of the run's data set, where no source is given
 def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
     from_arguments()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,
         description=__doc__,
         epilog=f"Without arguments: the newest finished run on {EXAMPLES} held-out images of its data set.",
@@ -160,9 +162,9 @@ def weights_of(arguments: argparse.Namespace) -> Path:
     return newest_model(arguments.project)
 
 
-def counted(found: "Found | Segmented | Classified") -> str:
-    """How many boxes, or classes, were found."""
-    return f"{len(found)} {'boxes' if hasattr(found, 'boxes_xyxy') else 'classes'}"
+def things(found: "Found | Segmented | Classified") -> str:
+    """What was found, as a plural."""
+    return "boxes" if hasattr(found, "boxes_xyxy") else "classes"
 
 
 def main() -> None:
@@ -175,10 +177,14 @@ def main() -> None:
     pairs = found_by(arguments, weights)
     first = next(pairs, None)  # a source that is not there shows before there is a folder
     if arguments.dry_run:
-        print(f"{weights} on {first[0].where}: {counted(first[1])}; nothing is written" if first else "no picture")
+        print(
+            f"{weights} on {first[0].where}: {counted(len(first[1]), things(first[1]))}; nothing is written"
+            if first
+            else "no picture"
+        )
         return
     kinds = {kind: getattr(arguments, f"save_{kind}") for kind in ("txt", "json", "csv", "crop", "mask")}
-    images = things = 0
+    images = number = 0
     with (
         new_run(arguments.project, "detect", arguments.name) as folder,
         Stop().listening() as stop,
@@ -189,11 +195,12 @@ def main() -> None:
             sink.write(frame, found)
             if arguments.classify:
                 print(found)
-            images, things = images + 1, things + len(found)
+            images, number = images + 1, number + len(found)
             if stop.asked:
                 break
-    what = counted(first[1]).split()[-1] if first else "boxes"
-    print(f"{things} {what} on {images} images; written to {folder}")
+    pictures, what = counted(images, "images"), things(first[1]) if first else "boxes"
+    done = f"{pictures} classified" if arguments.classify else f"{counted(number, what)} on {pictures}"
+    print(f"{done}; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)
 

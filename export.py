@@ -6,6 +6,7 @@ from pathlib import Path
 from utils.errors import run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
+from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, newest_model
 from utils.version import add_version_flag
@@ -16,7 +17,7 @@ FORMATS = ("onnx", "torchscript", "darknet")
 def parse() -> argparse.Namespace:
     """Flags."""
     from_arguments()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,
         description=__doc__,
         epilog="Output `output0` [B, 4 + classes, N]: centre and size in input pixels, then objectness · class. Of a "

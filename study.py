@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def parse() -> argparse.Namespace:
     """Flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,
         description=__doc__,
         epilog="Started again, it continues where it was: finished runs stay, interrupted ones resume.",

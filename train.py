@@ -8,6 +8,7 @@ from utils.config import PRESETS
 from utils.errors import run_cli
 from utils.flags import add_recipe_flags, spelling
 from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
+from utils.parser import Parser
 from utils.plugins import from_arguments
 from utils.version import add_version_flag
 
@@ -15,7 +16,7 @@ from utils.version import add_version_flag
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     """Own flags; and the recipe's as key to value, for those given."""
     from_arguments()
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         allow_abbrev=False,
         description=__doc__,
         epilog="Without arguments: the built-in data set with configs/sample.yaml.",

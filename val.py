@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import UserError, run_cli
 from utils.flags import THRESHOLDS, from_zero, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
+from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import located, made, new_run, newest_backbones, newest_detector, newest_segmenter
 from utils.tables import listed
@@ -32,7 +33,7 @@ def parse() -> argparse.Namespace:
     """Flags, by the names that YOLO users know."""
     from_arguments()
     epilog = "Without arguments: --map of the newest finished run."
-    parser = argparse.ArgumentParser(allow_abbrev=False, description=__doc__, epilog=epilog)
+    parser = Parser(allow_abbrev=False, description=__doc__, epilog=epilog)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--map", action="store_true", help="average precision of a detector by pycocotools [the default]")
     mode.add_argument(

@@ -37,6 +37,7 @@ from models.plan import make_plan
 from utils import checkpoint
 from utils.console import console
 from utils.errors import run_cli
+from utils.parser import Parser
 from wsol.compare import compare
 from wsol.linear_boxes import best_ridge, descended, flattened
 from wsol.localiser import largest
@@ -186,7 +187,7 @@ def by_itself(part: str, count: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--pictures", type=int, help="the larger number [100000 and 112120]")
     parser.add_argument("--child", choices=PARTS, help=argparse.SUPPRESS)

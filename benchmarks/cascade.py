@@ -4,7 +4,6 @@
 of its own. Time and memory are measured apart: many small images for the one, few large ones for the other.
 """
 
-import argparse
 import multiprocessing
 import os
 import resource
@@ -33,6 +32,7 @@ from training.job import Job
 from utils.config import ROOT, Recipe
 from utils.console import console
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.stop import Stop
 
 # No augmentation, so that the features can be cached; a head without convolution, which costs nothing to speak of.
@@ -182,7 +182,7 @@ def killed(command: list[str], last: Path, after: float) -> float:
 
 def main() -> None:
     """Make the scenes, measure, print."""
-    parser = argparse.ArgumentParser(description="Time and memory of cascade pre-training over end to end.")
+    parser = Parser(description="Time and memory of cascade pre-training over end to end.")
     parser.add_argument("--only", choices=("time", "memory", "resume"), help="one group of figures [all]")
     parser.add_argument("--splits", type=int, nargs="+", default=[3, 7, 23], help="k of the timed CL_k [3 7 23]")
     parser.add_argument("--images", type=int, default=256, help="training images of the timed runs [256]")

@@ -5,7 +5,6 @@ which has DarkNet-53 and three scales too but a larger pyramid and another head;
 multiplications: images a second times multiplications an image. The two sides of a ratio run in turns.
 """
 
-import argparse
 import ctypes
 import json
 import tempfile
@@ -34,6 +33,7 @@ from models.yolov3 import YOLOv3, scaled_anchors
 from utils.boxes import Truth, xyxy_to_cxcywh
 from utils.device import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_memory
 from utils.errors import run_cli
+from utils.parser import Parser
 from utils.ultralytics_parts import ultralytics
 
 
@@ -217,7 +217,7 @@ def share_of_convolutions(path: Path, image: Tensor, runs: int = 5) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Speed of the detector over its peers, as JSON lines.")
+    parser = Parser(description="Speed of the detector over its peers, as JSON lines.")
     groups = ("training", "inference", "waiting", "judged", "suppression")
     parser.add_argument("--only", choices=groups, help="one group of figures [all]")
     parser.add_argument("--data", type=Path, help="data yaml of the groups waiting and judged [built-in scenes]")

@@ -5,7 +5,6 @@ made of as its own package builds it, with the same weights: what each block put
 there, and the last block against the network's features. Bit for bit, in fp32. `--table FILE` makes a table of it.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from models.anatomy import STEM, Anatomy, Dissected
 from models.layers import Normalise
 from models.plan import shapes_at
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 
 MODELS, FAMILIES = 60, 25  # at least
 SMALL = (96, 128)  # where a network takes it; else the size that it is made for
@@ -196,7 +196,7 @@ def at_a_size(
 
 def main() -> None:
     """Take all apart, print a line for each, then how many there are."""
-    parser = argparse.ArgumentParser(description="Networks against the blocks that they fall into, as JSON lines.")
+    parser = Parser(description="Networks against the blocks that they fall into, as JSON lines.")
     parser.add_argument("models", nargs="*", help="only these, as timm/resnet18")
     parser.add_argument("--table", type=Path, help="print the figures in this file as a Markdown table instead")
     given = parser.parse_args()

@@ -5,7 +5,6 @@ is not a number; a cell that looks there is none either. Bisection gives the fir
 is pooled from the whole image is kept finite. timm: see requirements-dev.txt.
 """
 
-import argparse
 import json
 import re
 import sys
@@ -26,6 +25,7 @@ from maps.receptive import is_over_image
 from maps.tapped import Tapped
 from utils.errors import UserError, run_cli
 from utils.files import write_text
+from utils.parser import Parser
 
 NARROW, LENGTHS = (32, 64), (1024, 2048, 4096)
 STRIDE = 65  # a cell's field begins and ends less than so many pixels behind that of the cell before
@@ -199,7 +199,7 @@ def judged(name: str) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Compare, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME", help="[all]")
     parser.add_argument("--json", type=Path, help="write rows and figures to this file")
     arguments = parser.parse_args()

@@ -5,7 +5,6 @@ that is watched for tracebacks, for a minute's silence, and for its memory. Of w
 weights that were written.
 """
 
-import argparse
 import multiprocessing
 import os
 import resource
@@ -24,6 +23,7 @@ from benchmarks.whole_files import CASES, Case, WrongError
 from utils.console import console
 from utils.errors import UserError, run_cli
 from utils.memory import GIB
+from utils.parser import Parser
 
 WAIT_S = 60.0
 
@@ -85,7 +85,7 @@ def outcomes(name: str, folder: str, count: int) -> Iterator[tuple[int, str, flo
 
 def main() -> None:
     """Spoil, read, count."""
-    parser = argparse.ArgumentParser(description="What becomes of damaged files of every kind that is read.")
+    parser = Parser(description="What becomes of damaged files of every kind that is read.")
     parser.add_argument("--count", type=int, default=1000, help="mutations of each kind [1000]")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), help="kinds [all]")
     arguments = parser.parse_args()

@@ -6,7 +6,6 @@ leave, a random gap apart, inside training. Every second trial saves after every
 usual. The journal has a line a trial; started again, the trials in it are not repeated.
 """
 
-import argparse
 import csv
 import importlib
 import json
@@ -32,6 +31,7 @@ from benchmarks.figures import show
 from benchmarks.workload import write_corners, write_scenes
 from training.loop import Loop
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 
 COMMON = ("--device", "cpu", "--precision", "fp32", "--workers", 0, "--width", 0.0625)
 CASCADE = (*COMMON, "--backbone", "cnn6", "--cl-splits", 3, "--imgsz", 32, "--pretrain-epochs", 2,
@@ -301,7 +301,7 @@ def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Disturb, resume, compare."""
-    parser = argparse.ArgumentParser(description="Whether runs that are disturbed and resumed end with the same bits.")
+    parser = Parser(description="Whether runs that are disturbed and resumed end with the same bits.")
     parser.add_argument("--signals", choices=SIGNALS, default="kill", help="[kill]")
     parser.add_argument("--trials", type=int, default=200, help="of each scenario [200]")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), help="scenarios [all]")

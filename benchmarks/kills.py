@@ -3,7 +3,6 @@
 `python -m benchmarks.kills configs/studies/table1_sample.yaml --seeds 1`
 """
 
-import argparse
 import os
 import random
 import signal
@@ -18,6 +17,7 @@ from benchmarks.figures import show
 from studies.page import FIGURE, PAGE, RUNS
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.recipes import read_yaml
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
@@ -67,7 +67,7 @@ def finish(study: Path, project: Path) -> dict[str, bytes]:
 
 def main() -> None:
     """Disturb, finish, compare."""
-    parser = argparse.ArgumentParser(description="Whether a study that was killed gives the same table.")
+    parser = Parser(description="Whether a study that was killed gives the same table.")
     parser.add_argument("study", type=Path, help="study yaml with a table")
     parser.add_argument("--seeds", type=int, help="only so many of its seeds [all]")
     parser.add_argument("--kills", type=int, default=10, help="[10]")

@@ -3,7 +3,6 @@
 `python -m benchmarks.localisers`
 """
 
-import argparse
 from collections.abc import Sequence
 
 import cv2
@@ -17,6 +16,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.inference import fold_batchnorm
 from utils.errors import run_cli
+from utils.parser import Parser
 from wsol.box_accuracy import DELTAS, box_accuracy
 from wsol.linear_boxes import LinearBoxes, flattened
 from wsol.sensitivity import class_sensitivity
@@ -105,7 +105,7 @@ PARTS = ("sensitivity", "evaluator")
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=15, help="measured turns of each side [15]")
     parser.add_argument("--imgsz", type=int, default=224, help="side of the images of sensitivity [224]")

@@ -28,6 +28,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
 from utils.errors import run_cli
+from utils.parser import Parser
 
 CLOSE, SCALED = 1e-6, 1e-5  # of raw maps, and of maps that were scaled to 0–1 twice in single precision
 LARGE = 1e6  # on the logits for Grad-CAM++: beside such gradients the library's 10⁻⁶ is nothing
@@ -226,7 +227,7 @@ def compared(peer: Peer, given: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     names = [peer.name for peer in peers(argparse.Namespace(imgsz=64, samples=1, masks=1))]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--repeats", type=int, default=3, help="measured turns of each side [3]")

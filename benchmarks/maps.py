@@ -41,6 +41,7 @@ from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
 from utils.errors import run_cli
+from utils.parser import Parser
 
 LAYERS, CLASSES = 6, 10
 CASES = 2000  # that the time of the study is given for
@@ -256,7 +257,7 @@ PARTS = {"gradcam": grad_cam, "lime": lime, "granulometry": granulometry}
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=(*PARTS, "study"), default=[*PARTS, "study"])
     parser.add_argument("--repeats", type=int, default=5, help="measured turns of each side [5]")
     parser.add_argument("--images", type=int, default=400, help="scenes of the study, of about five cases [400]")

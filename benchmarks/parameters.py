@@ -20,6 +20,7 @@ from models.backbones import make_backbone
 from models.plan import head_macs
 from utils.errors import run_cli
 from utils.files import json_text, write_text
+from utils.parser import Parser
 from utils.text import as_markdown
 
 
@@ -160,9 +161,7 @@ def as_page(networks: list[Network], counts: list[Block]) -> str:
 
 def main() -> None:
     """Count, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the counts to this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     arguments = parser.parse_args()

@@ -3,7 +3,6 @@
 `python -m benchmarks.peer --recipe configs/bccd.yaml --json results/table1_small/ultralytics.json`
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,6 +22,7 @@ from evaluation.evaluate import coco_evaluation
 from utils.boxes import Detections, xyxy_to_cxcywh
 from utils.errors import run_cli
 from utils.files import make_folder, write_text
+from utils.parser import Parser
 from utils.recipes import load_recipe
 
 
@@ -88,7 +88,7 @@ def train(folder: Path, model: str, shared: list[str], epochs: int) -> Path:
 
 def main() -> None:
     """Convert, train, predict, judge."""
-    parser = argparse.ArgumentParser(description="ultralytics' yolov3.yaml from scratch, judged by pycocotools.")
+    parser = Parser(description="ultralytics' yolov3.yaml from scratch, judged by pycocotools.")
     parser.add_argument("--recipe", type=Path, required=True, help="whose data, imgsz, epochs and batch size it gets")
     parser.add_argument("--model", default="yolov3.yaml", help="its model [yolov3.yaml]")
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")

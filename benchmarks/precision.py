@@ -4,7 +4,6 @@
 weights: `python -m benchmarks.precision --device cuda --imgsz 416 --batch-size 32`
 """
 
-import argparse
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from models.yolov3 import YOLOv3, scaled_anchors
 from utils.boxes import Truth
 from utils.device import pick_device
 from utils.errors import run_cli
+from utils.parser import Parser
 from wsol.cost import peak_bytes
 
 CLASSES = 20
@@ -49,7 +49,7 @@ def matrix_speed(device: str, side: int, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Training speed in bf16 against fp32, as JSON lines.")
+    parser = Parser(description="Training speed in bf16 against fp32, as JSON lines.")
     parser.add_argument("--imgsz", type=int, default=128, help="side of the input [128]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--width", type=float, default=1.0, help="factor on all channel counts [1]")

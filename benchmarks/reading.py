@@ -23,6 +23,7 @@ from PIL import Image
 from benchmarks.figures import show
 from utils.errors import run_cli
 from utils.memory import GIB
+from utils.parser import Parser
 
 WIDTH, HEIGHT = 64, 48
 CLASSES = 80
@@ -32,7 +33,7 @@ PARTS = {"train": 0.99, "val": 0.01}
 
 def main() -> None:
     """Write, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200_000, help="pictures [200000]")
     parser.add_argument("--boxes", type=int, default=7, help="boxes on each [7]")
     parser.add_argument("--inside", choices=("check", "batch"), help=argparse.SUPPRESS)
@@ -116,7 +117,7 @@ def measured(inside: str, yaml: Path, cache: Path) -> dict[str, float]:
 def measure(inside: str, yaml: Path) -> None:
     """Read once in this process; the last line states seconds and GiB."""
     from data import check
-    from training.reading import read_pair, tell
+    from training.reading import announce, read_pair
     from utils.config import Recipe
 
     before, began, worked = peak(), time.perf_counter(), time.process_time()
@@ -127,7 +128,7 @@ def measure(inside: str, yaml: Path) -> None:
     else:
         recipe = Recipe(data=yaml, imgsz=64)
         pair = read_pair(yaml, recipe, download=False)
-        tell((pair, pair))
+        announce((pair, pair))
         first_batch(pair[0].records, recipe.imgsz)
     found = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - worked, "gib": peak() - before}
     print(json.dumps(found))

@@ -4,7 +4,6 @@
 judges them on the test split. Runs that are there are not made again, and unfinished ones continue.
 """
 
-import argparse
 import json
 import resource
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 from benchmarks.figures import show
 from utils.config import ROOT
 from utils.errors import run_cli
+from utils.parser import Parser
 from utils.runs import FINISHED
 
 RECIPE = ROOT / "configs" / "segment_scenes.yaml"
@@ -63,7 +63,7 @@ def judged(head: str, project: Path, flags: list[str]) -> dict[str, Any]:
 
 def main() -> None:
     """Train, judge, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="of all heads [configs/segment_scenes.yaml]")
     parser.add_argument("--project", type=Path, default=ROOT / "runs" / "segmentation", help="where runs are kept")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, mps [cpu]")

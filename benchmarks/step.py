@@ -4,7 +4,6 @@
 functions do, in turns. Only the network's part grows with the images: the smaller they are, the more the rest weighs.
 """
 
-import argparse
 import math
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from training.update import Average, clip_gradients, make_optimizer
 from utils.config import Phase
 from utils.device import keep_memory, pick_precision
 from utils.errors import run_cli
+from utils.parser import Parser
 
 Parts = dict[str, Callable[[], object]]
 PASSES = 7  # AdamW reads weights, gradients and two moments, and writes all but the gradients
@@ -89,7 +89,7 @@ def bandwidth(size: int, repeats: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Parts of a training step of the detector, as JSON lines.")
+    parser = Parser(description="Parts of a training step of the detector, as JSON lines.")
     parser.add_argument("--imgsz", type=int, default=96, help="side of the input [96]")
     parser.add_argument("--batch-size", type=int, default=16, help="images per step [16]")
     parser.add_argument("--width", type=float, default=1.0, help="factor on all channel counts [1]")

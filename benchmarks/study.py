@@ -17,6 +17,7 @@ import study
 from benchmarks.figures import show
 from studies import execute
 from utils.errors import run_cli
+from utils.parser import Parser
 
 
 def whole(yaml: Path, flags: Sequence[str], clock: Path) -> float:
@@ -44,7 +45,7 @@ def clocked(yaml: Path, flags: Sequence[str], clock: Path) -> None:
 
 def main() -> None:
     """Measure."""
-    parser = argparse.ArgumentParser(description="Time of a study over that of the processes that it starts.")
+    parser = Parser(description="Time of a study over that of the processes that it starts.")
     parser.add_argument("study", type=Path, help="study yaml; flags of study.py may follow")
     parser.add_argument("--clock", type=Path, help=argparse.SUPPRESS)
     arguments, flags = parser.parse_known_args()

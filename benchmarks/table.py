@@ -1,10 +1,10 @@
 """Figures of a benchmark as a Markdown table: `python -m benchmarks.table results/cascade.json`."""
 
-import argparse
 import json
 from pathlib import Path
 
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 
 COUNTS = ("trials", "mutations")  # how much a figure is of, where its line says so
 
@@ -28,7 +28,7 @@ def shown(value: float) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Figures of a benchmark as a Markdown table.")
+    parser = Parser(description="Figures of a benchmark as a Markdown table.")
     parser.add_argument("file", type=Path, help="JSON lines of a benchmark, as in results/cascade.json")
     path = parser.parse_args().file
     try:

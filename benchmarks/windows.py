@@ -22,6 +22,7 @@ from models.convolutional import convolutionize
 from utils.errors import run_cli
 from utils.files import write_text
 from utils.flags import positive
+from utils.parser import Parser
 
 WINDOW, BARE_WINDOW = 224, 355  # sides that give AlexNet 6 × 6 cells, with its padding and without
 STRIDE = 32
@@ -72,9 +73,7 @@ def compare(side: int, repeats: int, *, padded: bool) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=positive, default=512, help="of the picture, pixels [512]")
     parser.add_argument("--padding", choices=("both", "with", "without"), default="both", help="of AlexNet [both]")
     parser.add_argument("--repeats", type=positive, default=5, help="turns of each [5]")

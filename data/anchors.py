@@ -1,6 +1,5 @@
 """Anchors that fit a data set: `python -m data.anchors data/sample.yaml --imgsz 128` prints nine for a recipe."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from data.records import Record
 from utils.boxes import shape_iou
 from utils.errors import UserError, run_cli
 from utils.letterbox import Letterbox
+from utils.parser import Parser
 
 ANCHORS = 9
 WITHIN = 4
@@ -63,7 +63,7 @@ def fit(sizes: np.ndarray, anchors: Sequence[tuple[float, float]]) -> tuple[floa
 
 def main() -> None:
     """Print the anchors as yaml, and how well they fit."""
-    parser = argparse.ArgumentParser(description="Nine anchors, width and height in input pixels, for a data set.")
+    parser = Parser(description="Nine anchors, width and height in input pixels, for a data set.")
     parser.add_argument("data", type=Path, help="data yaml")
     parser.add_argument("--imgsz", type=int, default=416, help="side of the network input [416]")
     arguments = parser.parse_args()

@@ -7,14 +7,17 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Self
 
 import requests
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, model_validator
 
 from utils.console import console, progress
 from utils.errors import UserError
 from utils.files import sha256_of
 from utils.limits import UNPACKED
 from utils.memory import GIB
+from utils.names import checked_name
 from utils.text import redacted
 
 SUSPECT = 50  # times the size of an archive that its members have only to fill a disk
@@ -22,6 +25,49 @@ TIMEOUT, TRIES, CHUNK = 30, 3, 2**20  # seconds without a byte, tries, bytes at 
 
 # RuntimeError: a zip with a password.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+class Archive(BaseModel):
+    """A file to unpack, and where it is published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path
+    url: HttpUrl | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if (self.url is None) != (self.sha256 is None):
+            raise ValueError("give `url` and `sha256` together")
+        return self
+
+
+def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
+    """Path of an archive that is there, or that was fetched.
+
+    Raises:
+        UserError: it is not there and may not be fetched, or cannot, or would lie outside the yaml's folder.
+    """
+    path = (yaml.parent / archive.file).resolve()
+    if path.is_file():
+        return path
+    if archive.url is None or archive.sha256 is None:
+        raise UserError(f"the archive {path} does not exist", where=yaml, hint="add it, or correct `archives:`")
+    if not download:
+        hint = f"add it, or let it be fetched from {archive.url} with --download"
+        raise UserError(f"the archive {path} does not exist", where=yaml, hint=hint)
+    if not path.is_relative_to(yaml.parent.resolve()):
+        hint = "give `file:` a place beside the yaml or below it"
+        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, hint=hint)
+    for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
+        checked_name(part, f"{yaml}: archives")
+    return fetch(str(archive.url), path, archive.sha256)
 
 
 def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
@@ -32,7 +78,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     Raises:
         UserError: no such server or file, silence for TIMEOUT seconds in each of TRIES, another content, a full disk.
     """
-    console.print(f"fetching {redacted(url)} to {path}", markup=False)
+    console.print(f"fetching {redacted(url)} to {path}")
     part = path.with_name(f".{path.name}.part")
     hint = f"try again, or fetch it yourself to {path}"
     try:
@@ -86,7 +132,7 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
     Raises:
         UserError: an archive is damaged, or has a member that would land elsewhere; the disk is full.
     """
-    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}", markup=False)
+    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

@@ -1,6 +1,5 @@
 """What is in a data set: `python -m data.check data/sample.yaml` counts, names what is damaged, draws some of it."""
 
-import argparse
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from utils.draw import draw_truth, save_page, thumbnail
 from utils.errors import run_cli
 from utils.files import write_text
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
+from utils.parser import Parser
 from utils.runs import new_run
+from utils.text import counted
 
 SHOWN = 16  # pictures on the page of a split
 MEASURED, BARS, LONGEST = 32, 8, 40  # images of a histogram of values, its bars, and signs in the longest of them
@@ -26,7 +27,7 @@ SMALL, MEDIUM = 32, 96  # COCO's sizes of boxes: up to the square of these
 
 def main() -> None:
     """Read every split, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("data", type=Path, help="data yaml")
     parser.add_argument("--download", action="store_true", help="fetch what the yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="the first damaged image or label is an error")
@@ -102,7 +103,7 @@ def histogram(split: Split) -> list[str]:
 
 def values(split: Split) -> list[str]:
     """A histogram of the values in the files, a line for each bar."""
-    counted = len(split.records[:: -(-len(split.records) // MEASURED)])
+    pictures = len(split.records[:: -(-len(split.records) // MEASURED)])
     found = values_of(split, MEASURED)
     counts, edges = np.histogram(found, BARS)
     wide = [round(LONGEST * count / counts.max()) for count in counts]
@@ -110,7 +111,7 @@ def values(split: Split) -> list[str]:
         f"  [{low:>8.6g}, {high:>8.6g}]  {count / len(found):>6.1%}  {'#' * own}"
         for low, high, count, own in zip(edges, edges[1:], counts, wide, strict=False)
     ]
-    return [f"  values in {counted} pictures from {found.min():g} to {found.max():g}", *bars]
+    return [f"  values in {counted(pictures, 'pictures')} from {found.min():g} to {found.max():g}", *bars]
 
 
 def labelled_pictures(split: Split) -> list[np.ndarray]:

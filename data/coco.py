@@ -38,8 +38,10 @@ def read_coco(description: Description, split: str) -> Split:
     boxes = Boxes(content, chosen, sizes, numbers, labels, path)
     records = boxes.records(paths, [entry_value(entry, description.group) for entry in chosen], problems)
     without = [path.name for path, count in zip(paths, boxes.counts, strict=True) if not count]
-    notices += [Notice(f"of {len(chosen)} images have no annotation", without, "they count as images without boxes")]
-    notices += [Notice("categories are no classes, and no box is of them", unused(content, description.names))]
+    notices += [
+        Notice(f"of {len(chosen)} images have no annotation", without, "such images count as images without boxes")
+    ]
+    notices += [Notice("categories have no box and are left out of the classes", unused(content, description.names))]
     return Split(split, description, records, problems, [notice for notice in notices if notice.places])
 
 
@@ -55,7 +57,8 @@ def json_of(root: Path, value: str, split: str) -> tuple[Path, str]:
         return path, part
     found = sorted(path.glob("*.json"))
     if len(found) != 1:
-        raise UserError(f"{len(found)} json files instead of one", where=path, hint=f"name it in `{split}:`")
+        hint = f"name it in `{split}:`, or with `labels:` where `{split}:` is a fraction"
+        raise UserError(f"{len(found)} json files instead of one", where=path, hint=hint)
     return found[0], part
 
 

@@ -5,10 +5,10 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from data import dmri_phantom, sample
-from data.archives import fetch, unpack
+from data.archives import Archive, present, unpack
 from data.formats import FORMATS
 from data.listing import is_folder
 from data.parsing import class_index
@@ -16,7 +16,6 @@ from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
-from utils.names import checked_name
 from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
@@ -27,27 +26,6 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
-class Archive(BaseModel):
-    """A file to unpack, and where it is published."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: Path
-    url: HttpUrl | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, value: object) -> object:
-        return {"file": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _checked(self) -> Self:
-        if (self.url is None) != (self.sha256 is None):
-            raise ValueError("give `url` and `sha256` together")
-        return self
-
-
 class DataYaml(BaseModel):
     """Keys of a data yaml; the file is read, never executed.
 
@@ -56,13 +34,13 @@ class DataYaml(BaseModel):
         format: one of FORMATS.
         train, val, test: what the format calls its splits: a list (voc, yolo, chestxray; of subjects: dmri), a json
             file (coco), a folder (yolo, folder) or a published part (cifar, cub, tiny_imagenet), or several of these
-            in []; or for voc, yolo and dmri a fraction of all images, such as 0.8, drawn at random, the same in every
-            run. Without val a part of train serves as such.
+            in []; or for voc, yolo, coco, synsets, masks and dmri a fraction of all images, such as 0.8, drawn at
+            random, the same in every run. Without val a part of train serves as such.
         names: classes in the order of their indices, as a list or by index; needed where the format does not say them.
         nc: how many they are, for those who like to say it twice.
         images, labels: folders relative to path of the images (voc, yolo, coco) and of their labels (voc, yolo), or the
             csv of their boxes (folder_boxes), where they are not those that the format knows; labels: the table of
-            subjects (dmri) [participants.tsv].
+            subjects (dmri) [participants.tsv], or the json that fractions are drawn from (coco) [the only one].
         masks: folder relative to path of the images' masks, where the format does not know them: PNGs of class numbers.
         group: key of the json's images that states whose an image is, a patient's for example (coco, coco_labels); they
             are never parted.
@@ -166,7 +144,9 @@ class DataYaml(BaseModel):
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):
             can = having("lists_all")
-            raise ValueError(f"shares are for {can}, for all splits or none, and add up to 1 at most")
+            raise ValueError(f"fractions are for {can}, for all splits or none, and add up to 1 at most")
+        if own.in_json and self.labels and not shares:
+            raise ValueError("`labels` of a json is for splits that are fractions; else name the json in each split")
         return self
 
 
@@ -181,7 +161,7 @@ def channels_of(path: Path) -> int:
 
 def having(what: str) -> str:
     """The formats with a property, for messages."""
-    return " and ".join(name for name, own in FORMATS.items() if getattr(own, what))
+    return ", ".join(name for name, own in FORMATS.items() if getattr(own, what))
 
 
 def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
@@ -192,7 +172,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     """
     if (missing := missing_of_scenes(root, size, yaml)) is None:
         return
-    console.print(f"making {missing} in {root}", markup=False)
+    console.print(f"making {missing} in {root}")
     if is_folder(root):
         sample.write_masks(root, size)
     else:
@@ -241,7 +221,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     if content.scenes:
         made_scenes(root, content.scenes, path)
     if content.phantom and (missing := missing_of_phantom(root, content.phantom, path)):
-        console.print(f"making {missing} in {root}", markup=False)
+        console.print(f"making {missing} in {root}")
         dmri_phantom.write(root, content.phantom)
     if not is_folder(root) and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
@@ -253,9 +233,10 @@ def load_description(path: Path, *, download: bool = False) -> Description:
         )
     given = {name: value for name in SPLITS if (value := getattr(content, name)) is not None}
     shares = {name: value for name, value in given.items() if isinstance(value, float)}
-    splits = {name: (EVERYTHING,) if isinstance(value, float) else value for name, value in given.items()}
+    everything = str(content.labels or ".") if FORMATS[content.format].in_json else EVERYTHING
+    splits = {name: (everything,) if isinstance(value, float) else value for name, value in given.items()}
     images, labels = (root / folder if folder else None for folder in (content.images, content.labels))
-    names = class_names(content, root, path)
+    names = class_names(content, root, path, splits["train"][0])
     return Description(
         path,
         root,
@@ -299,28 +280,6 @@ def made_on_first_use(path: Path, *, download: bool) -> str | None:
     return f"{len(files)} archives are unpacked into {root}" + (f", {len(missing)} of them fetched" if missing else "")
 
 
-def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
-    """Path of an archive that is there, or that was fetched.
-
-    Raises:
-        UserError: it is not there and may not be fetched, or cannot, or would lie outside the yaml's folder.
-    """
-    path = (yaml.parent / archive.file).resolve()
-    if path.is_file():
-        return path
-    if archive.url is None or archive.sha256 is None:
-        raise UserError(f"the archive {path} does not exist", where=yaml, hint="add it, or correct `archives:`")
-    if not download:
-        hint = f"add it, or let it be fetched from {archive.url} with --download"
-        raise UserError(f"the archive {path} does not exist", where=yaml, hint=hint)
-    if not path.is_relative_to(yaml.parent.resolve()):
-        hint = "give `file:` a place beside the yaml or below it"
-        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, hint=hint)
-    for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
-        checked_name(part, f"{yaml}: archives")
-    return fetch(str(archive.url), path, archive.sha256)
-
-
 def named_subsets(content: DataYaml, names: list[str], yaml: Path) -> dict[str, tuple[str, ...]]:
     """Subset → its classes, as `names` has them.
 
@@ -333,8 +292,8 @@ def named_subsets(content: DataYaml, names: list[str], yaml: Path) -> dict[str, 
     }
 
 
-def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
-    """Classes that the yaml gives, else those that the format states.
+def class_names(content: DataYaml, root: Path, yaml: Path, train: str) -> list[str]:
+    """Classes that the yaml gives, else those that the format states of a part of the training split.
 
     Raises:
         UserError: neither does, or the format's are not distinct.
@@ -347,7 +306,7 @@ def class_names(content: DataYaml, root: Path, yaml: Path) -> list[str]:
     if tell is None:
         what, hint = "key `names` is missing", f"add `names:`; the format `{content.format}` does not say them"
         raise UserError(what, where=yaml, hint=hint)
-    names = tell(root, content.train[0] if isinstance(content.train, tuple) else EVERYTHING)
+    names = tell(root, train)
     if not names or len(set(names)) != len(names):
         what = f"the data set states no distinct class names: {', '.join(names) or 'none at all'}"
         raise UserError(what, where=yaml, hint="give `names:`")

@@ -7,7 +7,6 @@ The layout is that of BIDS.
 Run `python -m data.dmri_phantom` to write it to data/sets/dmri_phantom.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from utils.console import progress
 from utils.errors import UserError, run_cli
 from utils.files import csv_text, free_folder, json_text, make_folder, replaced
 from utils.flags import positive
+from utils.parser import Parser
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "dmri_phantom"
 SIDE, VOXEL_MM = 40, 2.5
@@ -179,7 +179,7 @@ def brain() -> np.ndarray:
 
 def main() -> None:
     """Write the phantom and say where."""
-    parser = argparse.ArgumentParser(description="Write a phantom of diffusion MRI whose groups differ in one tract.")
+    parser = Parser(description="Write a phantom of diffusion MRI whose groups differ in one tract.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/dmri_phantom]")
     parser.add_argument("--subjects", type=positive, default=40, help="half of them in each group [40]")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same phantom [0]")

@@ -157,5 +157,5 @@ def in_two_splits(splits: Sequence[Split]) -> list[str]:
         for other in splits[index + 1 :]:
             if found := common(files(one), files(other)):
                 what = f"pictures of `{one.name}` are in `{other.name}` too, byte for byte"
-                lines.append(Notice(what, [str(path) for path in found], "figures flatter").line())
+                lines.append(Notice(what, [str(path) for path in found], "the figures would be too good").line())
     return lines

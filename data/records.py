@@ -11,6 +11,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.tables import Entry
+from utils.text import counted
 
 LISTED = 20  # problems that a summary names one by one
 NAMED = 3  # files that a notice names
@@ -262,7 +263,7 @@ class Notice:
     def line(self) -> str:
         """How many there are, the first of them, and what else there is to say."""
         shown = ", ".join(self.places[:NAMED]) + (" and others" if len(self.places) > NAMED else "")
-        return f"{len(self.places)} {self.what}: {shown}" + (f"; {self.more}" if self.more else "")
+        return f"{counted(len(self.places), self.what)}: {shown}" + (f"; {self.more}" if self.more else "")
 
 
 @dataclass(frozen=True)
@@ -294,14 +295,14 @@ class Split:
         """One line of counts: boxes, or classes where there are no boxes; then the first problems, a line each."""
         boxes = sum(len(record.labels) for record in self.records)
         unboxed = not boxes and any(record.classes is not None for record in self.records)
-        things = f"{len(self.description.names)} classes" if unboxed else f"{boxes} boxes"
+        things = counted(len(self.description.names), "classes") if unboxed else counted(boxes, "boxes")
         clipped = sum(record.clipped for record in self.records)
-        counts = f"{len(self.records)} images, {things}, {len(self.problems)} left out"
+        counts = f"{counted(len(self.records), 'images')}, {things}, {len(self.problems)} left out"
         lines = [f"{self.name}: {counts}" + (f", {clipped} clipped to their image" if clipped else "")]
         if masks := sum(record.mask is not None for record in self.records):
-            lines.append(f"  {masks} images with masks")
+            lines.append(f"  {counted(masks, 'images with masks')}")
         if deep := sum(record.levels is not None for record in self.records):
-            lines.append(f"  {deep} images of more than 8 bits: {self.description.levels}")
+            lines.append(f"  {counted(deep, 'images of more than 8 bits')}: {self.description.levels}")
         lines += [f"  left out {problem.where}: {problem.what}" for problem in self.problems[:LISTED]]
         further = len(self.problems) - LISTED
         lines += [f"  and {further} more"] if further > 0 else []

@@ -5,7 +5,6 @@ scikit-image and scikit-learn carry. No digit is in two splits; photographs are 
 Run `python -m data.sample` to write it to data/sets/sample.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import Field
 from utils.errors import run_cli
 from utils.files import make_folder, replaced
 from utils.palette import palette
+from utils.parser import Parser
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "sample"
 SIDE = 256
@@ -224,7 +224,7 @@ def leaves(parent: ET.Element, **texts: object) -> None:
 
 def main() -> None:
     """Write the data set and say where."""
-    parser = argparse.ArgumentParser(description="Write the built-in data set as a Pascal VOC folder.")
+    parser = Parser(description="Write the built-in data set as a Pascal VOC folder.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/sample]")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes [0]")
     arguments = parser.parse_args()

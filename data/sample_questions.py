@@ -4,7 +4,6 @@
 and captions to data/sets/questions. All follow from the digits' boxes, so that ten people answer alike.
 """
 
-import argparse
 import json
 import shutil
 from collections import Counter
@@ -20,6 +19,7 @@ from data.images import files_of
 from data.records import Record
 from utils.errors import UserError, run_cli
 from utils.files import free_folder, make_folder, replaced
+from utils.parser import Parser
 
 ROOT = Path(__file__).resolve().parent
 FOLDER = ROOT / "sets" / "questions"
@@ -109,7 +109,7 @@ def write(folder: Path, data: Path = ROOT / "sample.yaml") -> Path:
 
 def main() -> None:
     """Write them and say where."""
-    parser = argparse.ArgumentParser(description="Write questions and captions about the built-in scenes.")
+    parser = Parser(description="Write questions and captions about the built-in scenes.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/questions]")
     parser.add_argument("--data", type=Path, default=ROOT / "sample.yaml", help="their data yaml [data/sample.yaml]")
     arguments = parser.parse_args()

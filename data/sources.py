@@ -19,7 +19,7 @@ from utils.console import console
 from utils.errors import UserError
 from utils.images import read_rgb
 from utils.levels import Levels
-from utils.text import redacted
+from utils.text import counted, redacted
 from utils.ultralytics_parts import Shot, stream
 
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
@@ -95,7 +95,10 @@ def find_files(source: str) -> list[Path]:
             print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
     if not found:
         hint = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
-        raise UserError("no image or video there", where=source, hint=hint)
+        what = (
+            "no image or video there" if path.exists() or glob.has_magic(source) else "there is no such file or folder"
+        )
+        raise UserError(what, where=source, hint=hint)
     return found
 
 
@@ -127,7 +130,7 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
                 read += len(frames)
                 yield frames
         if read == before:
-            console.print(f"left out {path}: no frame can be read", markup=False)
+            console.print(f"left out {path}: no frame can be read")
     if not read:
         raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
 
@@ -136,7 +139,7 @@ def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
     """A picture, or None where it cannot be read, after saying why."""
     image = attempt(lambda own: read_rgb(own, levels), path)
     if isinstance(image, Problem):
-        console.print(f"left out {image.where}: {image.what}", markup=False)
+        console.print(f"left out {image.where}: {image.what}")
         return None
     return Frame(image, str(path))
 
@@ -167,7 +170,7 @@ def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
                 frames += next(own)
             except StopIteration:
                 del live[where]
-                print(f"{where} has ended" + (f", {len(live)} continue" if live else ""))
+                print(f"{where} has ended" + (f", {counted(len(live), 'streams')} left" if live else ""))
             except UserError as error:
                 del live[where]
                 print(f"left out {error}")

@@ -5,7 +5,6 @@ data/written.yaml describes: what a text detector learns from that is told which
 (Zhou et al., arXiv 1512.04150, figure 11).
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from utils.errors import run_cli
 from utils.files import free_folder, make_folder, replaced
 from utils.flags import positive
 from utils.fonts import drawing_font
+from utils.parser import Parser
 
 FOLDER = Path(__file__).resolve().parent / "sets" / "written"
 WORDS = "OPEN STOP HOTEL CAFE EXIT BANK MARKET BAKERY PARKING LIBRARY STATION MUSEUM".split()  # noqa: SIM905
@@ -72,7 +72,7 @@ def printed(rng: np.random.Generator, picture: Image.Image) -> tuple[int, int, i
 
 def main() -> None:
     """Write the data set and say where."""
-    parser = argparse.ArgumentParser(description="Write pictures with and without printed words.")
+    parser = Parser(description="Write pictures with and without printed words.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where [data/sets/written]")
     parser.add_argument("--texts", type=positive, default=TEXTS, help=f"training pictures with words [{TEXTS}]")
     parser.add_argument("--others", type=positive, default=OTHERS, help=f"training pictures without [{OTHERS}]")

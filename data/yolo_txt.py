@@ -103,7 +103,7 @@ def labelled(
             problems.append(Problem(where, box, HINT))
             continue
         if not 0 <= line.label < len(names):
-            what = f"class {line.label:g}, but there are {len(names)}: 0 to {len(names) - 1}"
+            what = f"class number {line.label:g}, but those of `names` are 0 to {len(names) - 1}"
             raise UserError(what, where=where, hint="correct the line, or `names:` in the data yaml")
         boxes.append(box)
         labels.append(line.label)

@@ -155,4 +155,4 @@ def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:
 
 def say(line: str) -> None:
     """Print a line as it is."""
-    console.print(line, markup=False)
+    console.print(line)

@@ -104,7 +104,7 @@ def compare(
     groups, told = groups_of(split.records), []
     for name, seed, detector in detectors:
         own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
-        console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}", markup=False)
+        console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}")
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
         lines.setdefault(name, Line(name, {})).runs[seed] = sampled
         told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})

@@ -65,10 +65,10 @@ def read_held_out(
         raise UserError("does not name its data set", where=trained, hint="name the data yaml with --data")
     description = with_levels(load_description(data, download=wanted.download), levels)
     split = read_split(description, wanted.task or description.held_out, strict=wanted.strict)
-    console.print(split.summary(), markup=False)
+    console.print(split.summary())
     if view is not None and view.source == "objects":
         split, told = view.shown(split)
-        console.print(told, markup=False)
+        console.print(told)
     if names is not None and names != split.description.names:
         raise UserError(
             f"classes {names} are not those of {description.yaml}: {split.description.names}",

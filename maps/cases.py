@@ -68,7 +68,7 @@ def boxed(split: Split) -> list[Record]:
     """
     found = [record for record in split.records if record.asked.any()]
     if not found:
-        hint = "give data with boxes, or another --task"
+        hint = "give data with boxes, or another --task; `python -m wsol.top_classes` draws maps without boxes"
         raise UserError(f"no image of `{split.name}` has a box", where=split.description.yaml, hint=hint)
     return found
 

@@ -11,6 +11,7 @@ from studies.compared import Compared, end_table, judge, recipe_table
 from utils.errors import UserError, run_cli
 from utils.flags import add_threshold_flags, from_zero, positive
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
+from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run
 
@@ -20,7 +21,7 @@ DRAWS, PICTURES = 1000, 6
 def parse() -> argparse.Namespace:
     """Flags."""
     from_arguments()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, as runs/train/exp")
     parser.add_argument("--data", type=Path, help="data yaml to judge the detectors on [the first run's]")
     parser.add_argument(

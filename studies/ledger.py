@@ -3,7 +3,6 @@
 `python -m studies.ledger configs/ledger.yaml --results results > results/ledger.md`
 """
 
-import argparse
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import read_json
 from utils.names import PathName
+from utils.parser import Parser
 from utils.recipes import build, read_yaml
 
 NOT_RUN, NOTHING = "not run", "–"
@@ -204,7 +204,7 @@ def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) 
 
 def main() -> None:
     """Print the ledger."""
-    parser = argparse.ArgumentParser(description="The paper's claims beside what the studies found, as Markdown.")
+    parser = Parser(description="The paper's claims beside what the studies found, as Markdown.")
     parser.add_argument("ledger", type=Path, help="ledger yaml")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
     parser.add_argument("--studies", type=Path, default=ROOT / "configs" / "studies", help="their yamls")

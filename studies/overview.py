@@ -3,7 +3,6 @@
 `python -m studies.overview configs/overview.yaml` writes results/overview.png and results/overview.csv.
 """
 
-import argparse
 import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -20,6 +19,7 @@ from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import csv_text, read_json, write_text
 from utils.names import PathName
+from utils.parser import Parser
 from utils.plots import canvas, write_figure
 from utils.recipes import build, read_yaml
 
@@ -182,7 +182,7 @@ def overview(content: OverviewYaml, results: Path) -> None:
 
 def main() -> None:
     """Draw it."""
-    parser = argparse.ArgumentParser(description="Cascade against end to end, from what studies published.")
+    parser = Parser(description="Cascade against end to end, from what studies published.")
     parser.add_argument("overview", type=Path, help="overview yaml")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
     arguments = parser.parse_args()

@@ -1,6 +1,5 @@
 """What there is of each kind: `python -m studies.reference > docs/reference.md` makes the page from the tables."""
 
-import argparse
 import json
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from models.fcn import FCNS
 from models.heads import HEADS
 from training.loggers import LOGGERS
 from utils.errors import run_cli
+from utils.parser import Parser
 from utils.tables import Table, shown
 from wsol.features import FEATURES
 from wsol.methods import METHODS
@@ -69,7 +69,7 @@ PAGES: dict[str, Callable[[], str]] = {"page": page, "names": names}
 
 def main() -> None:
     """Print the page, or the names."""
-    parser = argparse.ArgumentParser(description="What there is of each kind, from the tables.")
+    parser = Parser(description="What there is of each kind, from the tables.")
     parser.add_argument(
         "what", nargs="?", choices=PAGES, default="page", help="docs/reference.md, or utils/names.json [page]"
     )

@@ -11,6 +11,7 @@ from unittest import mock
 
 from utils.errors import run_cli
 from utils.flags import describe, recipe_flags, shown
+from utils.parser import Parser
 
 COMMANDS = ("train", "val", "detect", "export", "study")
 MADE = "Made by `python -m studies.reference_flags {name} > docs/{file}.md`."
@@ -97,7 +98,7 @@ PAGES: dict[str, Callable[[], str]] = {"flags": flags_page, "recipe": recipe_pag
 
 def main() -> None:
     """Print a page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page", choices=PAGES)
     print(PAGES[parser.parse_args().page](), end="")
 

@@ -21,6 +21,7 @@ from utils import checkpoint
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
 from utils.files import sha256_of, write_text
+from utils.parser import Parser
 from utils.zoo import FOLDER, LIST, Shipped
 
 FILES = ("backbone_cl*.pt", "backbone_e2e*.pt", "best.pt")
@@ -103,7 +104,7 @@ def table(files: dict[str, Shipped]) -> str:
 
 def main() -> None:
     """Ship the files of the runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, named as its recipe"
     )

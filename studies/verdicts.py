@@ -3,13 +3,13 @@
 `python -m studies.verdicts results/covid_maps/lungs results/covid_maps/pathology`
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from studies.claims import UNTESTED, doubted
 from utils.errors import UserError, run_cli
 from utils.files import read_json
+from utils.parser import Parser
 
 CONTENT = "localise.json"
 
@@ -54,7 +54,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="What reports on maps say to the paper's claims, as Markdown.")
+    parser = Parser(description="What reports on maps say to the paper's claims, as Markdown.")
     parser.add_argument("folders", nargs="+", type=Path, help="folders with a localise.json")
     print(verdict_table(parser.parse_args().folders))
 

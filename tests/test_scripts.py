@@ -79,7 +79,7 @@ def assert_user_error(code: object, said: str, what: str) -> None:
 def test_dry_run_prints_the_plan_and_makes_nothing(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script(train, "--dry-run", "--imgsz", 256, "--project", tmp_path)
+    script(train, "--dry-run", "--imgsz", 256, "--pretrain-imgsz", 256, "--project", tmp_path)
     shown = capsys.readouterr().out
     for number in ("3,201,760", "11,678,720", "25,704,448", "50.1", "82.5", "13.8"):
         assert number in shown
@@ -177,7 +177,9 @@ def test_detect_without_images(
     overfitted: Path, script: Script, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no image or video there"):
+    with pytest.raises(
+        UserError, match="no image or video there" if source != "nowhere" else "there is no such file or folder"
+    ):
         script(detect, "--project", overfitted, "--source", source)
 
 

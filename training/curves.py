@@ -4,7 +4,6 @@ Left is what was learnt from, right what was validated on. A line is a network o
 stages of a cascade, have a line for each.
 """
 
-import argparse
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from data.parsing import read_table
 from utils.draw import picture_file
 from utils.errors import UserError, run_cli
+from utils.parser import Parser
 from utils.plots import canvas, write_figure
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_run(folder: Path) -> dict[str, list[Row]]:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of the last parts as it takes to tell all of them apart."""
+    """The last part of each path, or as many of the last parts as it takes for all of them to differ."""
     parts = [folder.resolve().parts for folder in folders]
     lengths = range(1, 1 + max(map(len, parts)))
     count = next(some for some in lengths if len({own[-some:] for own in parts}) == len(set(parts)))
@@ -91,7 +91,7 @@ def draw(lines: Mapping[str, list[Row]]) -> "Figure":
 
 def main() -> None:
     """Draw and say where."""
-    parser = argparse.ArgumentParser(description="Accuracy and loss of training runs over the epochs, as a picture.")
+    parser = Parser(description="Accuracy and loss of training runs over the epochs, as a picture.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of training runs")
     parser.add_argument("--out", type=Path, help="the PNG [curves.png in the folder of the first run]")
     arguments = parser.parse_args()

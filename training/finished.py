@@ -39,7 +39,7 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / "recipe.yaml").is_file():
-            raise UserError("is no folder of a training run", where=folder, hint="give one that holds a recipe.yaml")
+            raise UserError("is not the folder of a training run", where=folder, hint="give one with a recipe.yaml")
         return cls(folder, load_recipe(folder / "recipe.yaml", {}))
 
     @cached_property
@@ -78,7 +78,7 @@ class Run:
 
     @cached_property
     def backbones(self) -> dict[str, BackboneFile]:
-        """By method, as in `cl3`, `e2e`: what each backbone file says of itself; `path` is where it lies.
+        """By method, as in `cl3`, `e2e`: what each backbone file says of itself; `path` is that of the file.
 
         Raises:
             UserError: one is damaged, or older than its format.

@@ -132,7 +132,7 @@ def why_unreadable(path: Path) -> str:
         return "a pickle of code, refused because opening it could run anything"
     if start[:1] == b"\x80":
         return "a bare pickle, refused because opening it could run anything"
-    return "no checkpoint at all, or only the middle of one"
+    return "is not a checkpoint, or only a part of one"
 
 
 def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> None:

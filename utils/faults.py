@@ -1,5 +1,6 @@
 """What is wrong with values that a user wrote, in words that say what to write instead of pydantic's."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -34,6 +35,7 @@ HINTS = {
     "mapping_type": PAIRS,
     "model_type": PAIRS,
     "model_attributes_type": PAIRS,
+    "multiple_of": "give a multiple of {multiple_of:g}",
     "too_short": "give {min_length} values or more",
     "too_long": "give {max_length} values or fewer",
 }
@@ -45,8 +47,18 @@ def hint_of(fault: Mapping[str, Any]) -> str:
     return known.format(**fault.get("ctx", {})) if known else fault["msg"].removeprefix("Value error, ")
 
 
+def written(place: Sequence[int | str], values: Any) -> str:
+    """The key of a fault as the user wrote it: without the names that pydantic adds for the kinds of a value."""
+    found = []
+    for part in place:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            values = values[part]
+            found.append(str(part))
+    return ".".join(found) or ".".join(map(str, place))
+
+
 def hint_for_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
-    """The keys that can stand where an unknown one does, the likeliest first."""
+    """The keys that there are where an unknown one was written, the likeliest first."""
     models = [model]
     for part in place[:-1]:  # keys of a dict and places in a list are no fields
         models = [own for one in models for own in below(one, part)] or models

@@ -10,7 +10,7 @@ from utils.errors import UserError
 
 LONGEST, MOST_BYTES = 100, 200  # file systems take 255 bytes, and suffixes are still to come
 NAME = re.compile(rf"[\w.-]{{1,{LONGEST}}}")
-HINT = f"give 1 to {LONGEST} letters, digits, `.`, `_` and `-`"
+HINT = f"give 1 to {LONGEST} letters, digits, `.`, `_` and `-`, without spaces"
 
 
 def is_name(text: str) -> bool:

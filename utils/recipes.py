@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
-from utils.faults import hint_for_key, hint_of
+from utils.faults import hint_for_key, hint_of, written
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
@@ -52,7 +52,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             "cannot be read" if path.exists() else "cannot be read: there is no such file",
             where=in_short(str(path)).strip("'"),
-            hint="check the path; those of this project are in data/ and configs/",
+            hint="give a yaml in this folder"
+            if path.is_dir()
+            else "check the path; those of this project are in data/ and configs/",
         ) from error
     except Unfit as error:
         where = path if error.line is None else f"{path}:{error.line}"
@@ -71,7 +73,8 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+        fault = faults[0]
         key = ".".join(str(part) for part in fault["loc"]) or "values"
         where = (spelt or {}).get(key, (spelt or {}).get(str(fault["loc"][0]) if fault["loc"] else "", where))
         if fault["type"] == "extra_forbidden":
@@ -79,7 +82,11 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
             raise UserError(f"unknown key `{key[:LONGEST]}`", where=where, hint=hint) from None
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, hint=f"add `{key}:`") from None
-        what, hint = f"`{key[:LONGEST]}` is {in_short(fault['input'])}", hint_of(fault)
+        if not fault["loc"]:
+            raise UserError("keys do not go together", where=where, hint=hint_of(fault)[:LONGEST]) from None
+        key = written(fault["loc"], values)
+        hints = dict.fromkeys(hint_of(own) for own in faults if written(own["loc"], values) == key)
+        what, hint = f"`{key[:LONGEST]}` is {in_short(fault['input'])}", ", or ".join(hints)
         raise UserError(what, where=where, hint=hint[:LONGEST]) from None
 
 

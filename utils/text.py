@@ -1,15 +1,20 @@
 """Text from outside – names, addresses, file names – made fit for terminals, tables and messages."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
 
 HIDDEN = "***"
+NOTHING = "–"  # in a table, where there is no number
 # User and password before a host; the second form is of passwords that hold what should have been quoted.
 USER = re.compile(r"(?<=://)(?:[^/\s?#@]*(?:@[^/\s?#@]*)*|[^/\s:@]+:(?!\d+/)[^\s@]*)@(?=[^/\s])")
 SECRETS = r"token|key|secret|passw(?:or)?d|pwd|pass|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
 QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;'\"`]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the end of a line
+ONE = {"are": "is", "have": "has", "count": "counts", "belong": "belongs", "end": "ends"}  # verbs of what is counted
+VERB, SECOND = (re.compile(rf"{before}({'|'.join(ONE)})\b") for before in (r"\b", "and "))
+PLURAL = re.compile(r"\w+s\b")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 
 
@@ -49,6 +54,32 @@ def cell(value: object) -> object:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def as_number(value: float | None, form: str) -> str:
+    """A number in a form such as `.3f`; NOTHING where there is none, or one that is not finite."""
+    return NOTHING if value is None or not math.isfinite(value) else format(value, form)
+
+
+def counted(count: int, what: str) -> str:
+    """`3 boxes`, `1 box`; `3 pictures are in no split`, `1 picture is in no split`.
+
+    Args:
+        what: a plural, and its verb where there is one; what comes after a comma is of something else and stays.
+    """
+    if count != 1:
+        return f"{count} {what}"
+    head, comma, tail = what.partition(",")
+    head = SECOND.sub(lambda match: f"and {ONE[match[1]]}", VERB.sub(lambda match: ONE[match[0]], head, count=1))
+    return f"1 {head if head.startswith('of ') else PLURAL.sub(singular, head, count=1)}{comma}{tail}"
+
+
+def singular(match: re.Match[str]) -> str:
+    """A plural as a singular: `categories`, `boxes`, `pictures`."""
+    word = match[0]
+    return (
+        f"{word[:-3]}y" if word.endswith("ies") else word.removesuffix("es" if word.endswith(("xes", "sses")) else "s")
+    )
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:

@@ -30,6 +30,7 @@ from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
+from utils.parser import Parser
 from wsol.features import (
     FEATURES,
     Feature,
@@ -203,7 +204,7 @@ def plans_of(file: BackboneFile, known: Questions, asked: Questions, folders: Se
 
 def flags() -> argparse.Namespace:
     """What is asked for."""
-    parser = argparse.ArgumentParser(description="Answers to questions about pictures, and their maps.")
+    parser = Parser(description="Answers to questions about pictures, and their maps.")
     pair: dict[str, Any] = {"nargs": 2, "type": Path, "required": True, "metavar": ("TRAIN", "TEST")}
     parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
     parser.add_argument("--questions", **pair, help="jsons of questions, as VQA v2 publishes them")

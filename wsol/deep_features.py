@@ -30,6 +30,7 @@ from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import above_zero, positive
+from utils.parser import Parser
 from wsol.features import add_outputs, around, classes_of, evidence_of, files_of, parsed, pooled_features
 from wsol.svm import LinearClasses, fit_svm, validated
 
@@ -185,7 +186,7 @@ def add_penalty(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     """Classify whole images and crops with each file."""
-    parser = argparse.ArgumentParser(description="Linear SVMs on pooled features of whole images and of crops.")
+    parser = Parser(description="Linear SVMs on pooled features of whole images and of crops.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
     parser.add_argument("--images", type=positive, help="only so many test images, drawn at random [all]")

@@ -25,6 +25,7 @@ from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
+from utils.parser import Parser
 from utils.plots import canvas, write_figure
 from wsol.deep_features import add_penalty
 from wsol.features import (
@@ -169,7 +170,7 @@ def flags() -> argparse.Namespace:
     Raises:
         UserError: fewer than two folds, or pictures cannot be written where they shall be.
     """
-    parser = argparse.ArgumentParser(description="Linear SVMs on kinds of features, with their maps.")
+    parser = Parser(description="Linear SVMs on kinds of features, with their maps.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml, of one class an image or of several")
     parser.add_argument(FEATURES.flag, nargs="+", default=["average"], metavar="KIND", help=f"{', '.join(FEATURES)}")

@@ -28,6 +28,7 @@ from utils.console import console
 from utils.draw import picture_file
 from utils.errors import UserError
 from utils.flags import positive
+from utils.parser import Parser
 from utils.runs import located
 from utils.tables import Entry, Table
 
@@ -193,7 +194,7 @@ def parser_of(
     Args:
         about: the command; `drawn`, `weights` and `data`: these flags, for its help.
     """
-    parser = argparse.ArgumentParser(description=about)
+    parser = Parser(description=about)
     parser.add_argument("--weights", type=Path, required=True, help=weights)
     parser.add_argument("--data", type=Path, required=True, help=data)
     parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
@@ -234,7 +235,7 @@ def planned(
     known, held_out = (read_split(description, name) for name in ("train", description.held_out))
     left, notes = explained_images(held_out, seen_by(files))
     for note in notes:
-        console.print(note, markup=False)
+        console.print(note)
     records = sample(left, images)
     label = np.array((things(description.names) or [0])[:1])  # any that is not the background
     plan = prepare(files, replace(held_out, records=[around(own, label) for own in records]))

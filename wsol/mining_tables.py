@@ -3,7 +3,6 @@
 `python -m wsol.mining_tables 512/localisers.json 1024/localisers.json --report tables.md`
 """
 
-import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 from utils.errors import UserError, run_cli
 from utils.files import write_text
+from utils.parser import Parser
 from utils.text import as_markdown, as_terminal
 from wsol.judge import ACCURACY
 from wsol.methods import METHODS
@@ -125,7 +125,7 @@ def shown(line: Line, iou: str, labels: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="localisers.json of one size each")
     parser.add_argument("--report", type=Path, help="write the tables to this Markdown file too")
     arguments = parser.parse_args()

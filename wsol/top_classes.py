@@ -4,7 +4,6 @@
 draws a row for it: the picture, and beside it what the network looks at for each of its classes.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
+from utils.parser import Parser
 from wsol.features import add_imgsz, add_outputs, files_of, parsed, plan_of_pictures
 
 TOP, SHOWN = 5, 8  # classes, and pictures that are drawn
@@ -70,7 +70,7 @@ def row_of(network: Explained, kind: str, image: Tensor, own: Classified) -> lis
 
 def main() -> None:
     """Classify, draw, print."""
-    parser = argparse.ArgumentParser(description="The likeliest classes of pictures, with a map of each.")
+    parser = Parser(description="The likeliest classes of pictures, with a map of each.")
     parser.add_argument("--weights", type=Path, required=True, help="a backbone file")
     parser.add_argument("--source", type=Path, nargs="+", required=True, help="pictures, or folders of them")
     parser.add_argument("--top", type=positive, default=TOP, help=f"classes of each [{TOP}]")

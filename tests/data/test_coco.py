@@ -137,7 +137,7 @@ def test_damaged_annotation_is_reported_and_left_out(root: Path, entry: dict[str
     found = read_split(describe(root), "train")
     assert [problem.where for problem in found.problems] == [f"{path}, annotation 7"]
     assert what in found.problems[0].what
-    assert found.summary().startswith("train: 1 images, 1 boxes, 1 left out")
+    assert found.summary().startswith("train: 1 image, 1 box, 1 left out")
 
 
 def test_a_turned_image(root: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_root_that_no_box_uses_is_no_class(root: Path, case: str) -> None:
     assert description.names == names
     found = read_split(description, "train", strict=True)
     assert found.records[0].labels.tolist() == [1, 0]
-    told = [place for own in found.notices for place in own.places if "no classes" in own.what]
+    told = [place for own in found.notices for place in own.places if "left out of the classes" in own.what]
     assert told == ([] if case == "none" else [f"{more[0]['name']} ({more[0]['id']})"])
 
 
@@ -252,7 +252,7 @@ def test_one_picture_under_two_ids_has_the_boxes_of_both(root: Path) -> None:
 def test_images_without_annotations_are_counted(root: Path) -> None:
     write(root, [image(1), image(2)], [annotation(7, 1, 1, 5, 5)])
     lines = [notice.line() for notice in read_split(describe(root), "train", strict=True).notices]
-    assert lines == ["1 of 2 images have no annotation: 000000000002.jpg; they count as images without boxes"]
+    assert lines == ["1 of 2 images has no annotation: 000000000002.jpg; such images count as images without boxes"]
 
 
 def test_names_with_other_slashes_and_folders(root: Path) -> None:
@@ -267,3 +267,27 @@ def test_a_folder_with_its_json_as_roboflow_ships_it(tmp_path: Path) -> None:
     add(tmp_path / "train" / "a.jpg")
     write(tmp_path, [image(1, file_name="a.jpg")], []).rename(tmp_path / "train" / "_annotations.coco.json")
     assert len(read_split(describe(tmp_path, train="../train"), "train", strict=True).records) == 1
+
+
+@pytest.mark.parametrize("named", [{"labels": "annotations/all.json"}, {"images": "../train2017"}])
+def test_fractions_of_one_json(root: Path, named: dict[str, str]) -> None:
+    for number in range(3, 11):
+        add(root / "train2017" / f"{number:012}.jpg")
+    own = [annotation(number, 1, 2, 10, 20, image_id=number) for number in range(1, 11)]
+    entries = [image(number, patient=f"p{number // 2}") for number in range(1, 11)]
+    write(root, entries, own).rename(root / "annotations" / "all.json")
+    shares = {"train": 0.6, "val": 0.2, "test": 0.2, "group": "patient"}
+    path = root if "labels" in named else root / "annotations"  # the only json of its folder
+    description = describe(root, path=str(path), **shares, **named)
+    splits = [read_split(description, split, strict=True).records for split in ("train", "val", "test")]
+    assert sum(map(len, splits)) == 10
+    groups = [{record.group for record in records} for records in splits]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+    assert all(len(record.boxes_xyxy) == 1 for records in splits for record in records)
+
+
+def test_labels_of_a_json_belong_to_fractions(root: Path) -> None:
+    with pytest.raises(UserError, match="`labels` of a json is for splits that are fractions"):
+        describe(root, labels="annotations/all.json")
+    with pytest.raises(UserError, match="0 json files instead of one"):
+        describe(root, train=1.0)

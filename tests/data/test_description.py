@@ -82,7 +82,7 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
 def test_summary(tmp_path: Path) -> None:
     boxed, stated = describe(tmp_path), describe(tmp_path, format="cifar")
     plain = make_record(tmp_path, (8, 8))
-    assert Split("train", boxed, [plain]).summary() == "train: 1 images, 0 boxes, 0 left out"
+    assert Split("train", boxed, [plain]).summary() == "train: 1 image, 0 boxes, 0 left out"
     labelled = make_record(tmp_path, (8, 8), classes=[1])
     problems = [Problem(f"file:{number}", "broken", "correct it") for number in range(23)]
     lines = Split("test", stated, [labelled] * 2, problems).summary().splitlines()
@@ -90,3 +90,14 @@ def test_summary(tmp_path: Path) -> None:
     assert lines[1] == "  left out file:0: broken"
     assert lines[-1] == "  and 3 more"
     assert len(lines) == 22
+
+
+def test_a_value_of_several_kinds_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"`train` is \{'epochs': 1\} — give a number, or give a list"):
+        load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), train={"epochs": 1}, names=["a"]))
+
+
+def test_keys_that_do_not_go_together(tmp_path: Path) -> None:
+    shares = {"train": 0.6, "val": "val.txt"}
+    with pytest.raises(UserError, match="keys do not go together — fractions are for voc, yolo, coco"):
+        load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), names=["a"], format="voc", **shares))

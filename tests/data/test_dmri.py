@@ -74,7 +74,7 @@ def test_slices_of_each_direction_with_class_box_and_subject(root: Path) -> None
     found = read_split(describe(root), "train", strict=True)
     assert len(found.records) == 5 * 3 * 4
     assert found.description.names == ["young", "old"]
-    assert [notice.line() for notice in found.notices] == ["1 subjects are of no class by `age`: s5"]
+    assert [notice.line() for notice in found.notices] == ["1 subject is of no class by `age`: s5"]
     first = found.records[0]
     assert (first.image.name, first.group, first.size_hw) == ("s0_FA.nii.gz#sagittal-002", "s0", (10, 9))
     last = found.records[-1]

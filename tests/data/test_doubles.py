@@ -28,7 +28,7 @@ def test_a_picture_twice_in_a_list_counts_once(tmp_path: Path) -> None:
     found = read_split(load_description(tmp_path / "d.yaml"), "train", strict=True)
     assert [len(record.labels) for record in found.records] == [1]
     assert [notice.line() for notice in found.notices] == [
-        f"1 pictures are there more than once and count once: {tmp_path / 'a.png'}"
+        f"1 picture is there more than once and counts once: {tmp_path / 'a.png'}"
     ]
 
 
@@ -40,7 +40,7 @@ def test_pictures_of_two_splits_are_known_by_their_content(tmp_path: Path) -> No
     description = load_description(tmp_path / "d.yaml")
     lines = in_two_splits([read_split(description, name) for name in ("train", "val")])
     assert len(lines) == 1
-    assert lines[0].startswith("1 pictures of `train` are in `val` too")
+    assert lines[0].startswith("1 picture of `train` is in `val` too")
     assert "b.png" in lines[0]
     assert common([tmp_path / "train/a.png"], [tmp_path / "gone.png", tmp_path / "val/other_name.png"]) == []
 

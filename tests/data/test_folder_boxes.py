@@ -35,7 +35,7 @@ def test_boxes_have_the_class_of_their_folder(root: Path) -> None:
     ]
     assert [own.labels.tolist() for own in found.records] == [[0, 0], [1], []]
     assert [own.clipped for own in found.records] == [0, 1, 0]
-    assert [notice.line() for notice in found.notices] == ["1 images have no row in boxes.csv: train/dog/c.png"]
+    assert [notice.line() for notice in found.notices] == ["1 image has no row in boxes.csv: train/dog/c.png"]
 
 
 def test_another_file_and_order_of_columns(root: Path) -> None:

@@ -142,5 +142,5 @@ def test_lines_of_a_list(tmp_path: Path, kind: str, line: str, strict: bool) -> 
     if strict:
         assert labelled(read_split(description, "train", strict=True)) == {"a.jpg": 1}
         return
-    with pytest.raises(UserError, match=rf"1 names of .*list\.txt are of no image: .*b\.jpg; looked in .*{tmp_path}"):
+    with pytest.raises(UserError, match=rf"1 name of .*list\.txt is of no image: .*b\.jpg; looked in .*{tmp_path}"):
         read_split(description, "train")

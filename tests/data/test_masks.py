@@ -116,8 +116,8 @@ def test_without_masks(tmp_path: Path, scenes: Path) -> None:
     with pytest.raises(UserError, match=r"a.png: class number 3 in a mask, and 2 names \(0 is the background\)"):
         read(tmp_path, **FOLDER)
     masks(tmp_path / "masks", a=np.full((20, 30), 2))
-    assert "train: 1 images, 2 classes, 0 left out" in read(tmp_path, **FOLDER).summary()
-    assert "of 2 pictures have no mask and are left out" in read(tmp_path, **FOLDER).summary()
+    assert "train: 1 image, 2 classes, 0 left out" in read(tmp_path, **FOLDER).summary()
+    assert "1 of 2 pictures has no mask and is left out" in read(tmp_path, **FOLDER).summary()
     Image.new("RGB", (30, 20)).save(tmp_path / "masks" / "a.png")
     with pytest.raises(UserError, match=r"no readable image in `train`.*a.png: damaged mask \(colours \(RGB\) in"):
         read(tmp_path, **FOLDER)

@@ -54,7 +54,7 @@ def test_published_layout(published: Path) -> None:
     train = read_split(description, "train", strict=True)
     assert [record.boxes_xyxy.tolist() for record in train.records] == [[[0, 0, 50, 40]], [[10, 4, 20, 14]], []]
     assert [record.classes.tolist() for record in train.records] == [[0], [0], [1]]  # type: ignore[union-attr]
-    assert [notice.line() for notice in train.notices] == [f"1 pictures have no XML file, so no box: {CAT}_c.JPEG"]
+    assert [notice.line() for notice in train.notices] == [f"1 picture has no XML file, so no box: {CAT}_c.JPEG"]
     with pytest.raises(UserError, match=f"label `{BALL}` is not in `names`"):
         read_split(description, "val")
 
@@ -78,7 +78,7 @@ def test_boxes_of_other_names(published: Path) -> None:
     found = read_split(describe(published), "train", strict=True)
     assert found.records[1].labels.tolist() == [0, 1, 0]
     assert found.records[1].boxes_xyxy.tolist() == [[0, 0, 9, 9], [2, 2, 50, 40], [3, 3, 9, 9]]
-    told = f"1 boxes are of synsets that are no class, and are left out: {BALL} at {published / path}:1"
+    told = f"1 box is of synsets that are no class, and are left out: {BALL} at {published / path}:1"
     assert found.notices[1].line() == told
 
 

@@ -89,7 +89,7 @@ def test_a_damaged_line_is_named_and_left_out(tmp_path: Path, line: str, what: s
 @pytest.mark.parametrize("label", [2, -1])
 def test_a_class_that_is_not_there(tmp_path: Path, label: int) -> None:
     add(tmp_path, "one", f"{label} 0.5 0.5 0.5 0.2")
-    with pytest.raises(UserError, match=rf"one.txt:1: class {label}, but there are 2: 0 to 1"):
+    with pytest.raises(UserError, match=rf"one.txt:1: class number {label}, but those of `names` are 0 to 1"):
         read_split(describe(tmp_path), "train")
 
 
@@ -97,7 +97,7 @@ def test_boxes_that_reach_out_are_clipped_and_counted(tmp_path: Path) -> None:
     add(tmp_path, "one", "0 0.0 0.5 0.5 0.2\n0 0.5 0.5 1.0001 0.2")
     found = read_split(describe(tmp_path), "train", strict=True)
     assert found.records[0].boxes_xyxy.round(3).tolist() == [[0, 8, 10, 12], [0, 8, 40, 12]]
-    assert found.summary().startswith("train: 1 images, 2 boxes, 0 left out, 1 clipped to their image")
+    assert found.summary().startswith("train: 1 image, 2 boxes, 0 left out, 1 clipped to their image")
 
 
 def test_lists_are_relative_to_the_root_or_with_a_dot_to_themselves(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_shares_of_all_images(tmp_path: Path) -> None:
     [
         ({"train": 0.8, "val": 0.3}, "add up to 1"),
         ({"train": 0.8, "val": "images/val"}, "for all splits or none"),
-        ({"train": 0.8, "val": 0.2, "format": "coco"}, "shares are for voc and yolo"),
+        ({"train": 0.8, "val": 0.2, "format": "folder"}, "fractions are for voc, yolo"),
         ({"nc": 3}, "nc is 3, but there are 2 names"),
         ({"names": {0: "a", 2: "b"}}, "from 0 without a gap"),
         ({"train": "images/vain"}, "images/vain: cannot be read"),
@@ -162,7 +162,7 @@ def test_a_score_and_a_class_with_a_point_are_read(tmp_path: Path) -> None:
     assert found.records[0].boxes_xyxy.round(4).tolist() == [[10, 8, 30, 12], [0, 0, 20, 20]]
     assert found.records[0].labels.tolist() == [1, 0]
     assert [notice.line().split(": ")[0] for notice in found.notices] == [
-        "1 lines end with a score, which does not count"
+        "1 line ends with a score, which does not count"
     ]
 
 

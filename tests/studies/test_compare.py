@@ -101,7 +101,7 @@ def test_what_cannot_be_compared(pair: list[Path], script: Script, tmp_path: Pat
         script(compare, own, "--project", tmp_path / "new")
     with pytest.raises(UserError, match="2 runs are called exp"):
         script(compare, own, own, "--project", tmp_path / "new")
-    with pytest.raises(UserError, match="is no folder of a training run"):
+    with pytest.raises(UserError, match="is not the folder of a training run"):
         script(compare, own, tmp_path, "--project", tmp_path / "new")
     with pytest.raises(UserError, match="--images: `-1` — give 0 or more"):
         script(compare, own, other, "--images", -1, "--project", tmp_path / "new")

@@ -133,7 +133,7 @@ def test_no_processes_from_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no folder of a training run"):
+    with pytest.raises(UserError, match="is not the folder of a training run"):
         Run.open(tmp_path)
     (tmp_path / "recipe.yaml").write_text("seed: 1\n")
     run = Run.open(tmp_path)

@@ -17,6 +17,7 @@ class Outer(BaseModel):
     count: int = Field(1, ge=1, le=9)
     share: float = Field(0.5, gt=0, lt=1, allow_inf_nan=False)
     sides: tuple[int, int] = (1, 2)
+    side: int = Field(32, multiple_of=32)
     inner: dict[str, list[Inner]] = {}
 
 
@@ -29,6 +30,7 @@ class Outer(BaseModel):
         ({"share": 0}, "give a number above 0"),
         ({"share": 1.0}, "give a number below 1"),
         ({"share": float("nan")}, "give a finite number"),
+        ({"side": 100}, "give a multiple of 32"),
         ({"sides": 3}, "give a list, as in [a, b]"),
         ({"inner": {"a": [{"colour": "blue"}]}}, "give 'red' or 'green'"),
         ({"inner": 3}, "give key: value pairs"),

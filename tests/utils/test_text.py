@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from utils.errors import UserError
 from utils.files import csv_text, json_text
-from utils.text import cell, printable, redacted
+from utils.text import cell, counted, printable, redacted
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,21 @@ def test_scripts_say_so_too(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "\x1b" not in done.stderr
     assert "\\x1b[2J.pt: no such checkpoint" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "three", "one"),
+    [
+        ("boxes", "3 boxes", "1 box"),
+        ("classes", "3 classes", "1 class"),
+        ("pictures are in no split", "3 pictures are in no split", "1 picture is in no split"),
+        ("pictures are there more than once and count once", None, "1 picture is there more than once and counts once"),
+        ("categories have no box and are left out", None, "1 category has no box and is left out"),
+        ("pictures have equal boxes, which count once", None, "1 picture has equal boxes, which count once"),
+        ("of 9 images have no label file", "3 of 9 images have no label file", "1 of 9 images has no label file"),
+        ("label files belong to no image", None, "1 label file belongs to no image"),
+    ],
+)
+def test_one_of_what_is_counted(what: str, three: str | None, one: str) -> None:
+    assert counted(3, what) == (three or f"3 {what}")
+    assert counted(1, what) == one

@@ -1,0 +1,38 @@
+"""The parser of every command line: what is wrong with a flag is one line, with the flags that look like it."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from utils.errors import UserError
+from utils.tables import near
+
+OF_FLAG = re.compile(r"argument (?:-\w/)?(?P<flag>[^\s/:]+)\S*: (?P<what>.*)", re.DOTALL)
+HELP = "--help lists the flags"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose errors are those of the project, without pages of usage before them."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As argparse's.
+
+        Raises:
+            UserError: an unknown flag, a value that a flag cannot take, or a flag that is missing.
+        """
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+            what = "there is no such flag" if flag.startswith("-") else "belongs to no flag"
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            raise UserError(what, where=flag, hint=f"{near(flag, known)}{HELP}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found as a UserError."""
+        match = OF_FLAG.fullmatch(message)
+        where, what = (match["flag"], match["what"]) if match else (self.prog, message)
+        raise UserError(what, where=where, hint=HELP)
