@@ -113,7 +113,7 @@ def test_every_flag_is_a_keyword() -> None:
         ({"backbone": "darknet"}, "no backbone `darknet` — did you mean darknet53"),
         ({"data": "none.yaml", "backbone": "cnn6"}, r"none\.yaml: cannot be read"),
         ({"recipe": "none.yaml"}, r"none\.yaml: cannot be read"),
-        ({"resume": "nowhere"}, "nowhere/recipe.yaml: cannot be read"),
+        ({"resume": "nowhere"}, "nowhere: is not the folder of a training run"),
         ({"resume": True}, "no unfinished training run"),
         ({"resume": True, "preset": "author"}, "a resumed run keeps its recipe"),
     ],
