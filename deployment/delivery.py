@@ -138,13 +138,13 @@ def write_and_compare(
 
 
 def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:
-    """Say how far a written file is off at most.
+    """Print the largest difference of a written file.
 
     Args:
         off: differences from PyTorch.
 
     Raises:
-        UserError: further than is allowed, or one is no number.
+        UserError: one is larger than allowed, or NaN.
     """
     worst = float(np.max(off))  # NaN, where one is
     if not worst <= allowed:

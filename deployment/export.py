@@ -221,7 +221,7 @@ class Difference:
     """Largest differences for one batch.
 
     Attributes:
-        box: relative to max(1 px, the value); NaN where a file gives numbers that are none.
+        box: relative to max(1 px, the value); NaN where the file gives NaN.
         score: absolute.
         boxes: how many were compared.
     """

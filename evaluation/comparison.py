@@ -72,8 +72,8 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     alone = {line for line, seed in found.values() if not seed}
     for path, (line, seed) in found.items():
         if seed and line in alone:
-            hint = f"rename one of them: {line} is not a seed of {line}_seed{seed}'s line"
-            raise UserError(f"both {line} and {name_of(path)}", where=path, hint=hint)
+            what = f"{name_of(path)} and {line} would be one row, but {line} names no seed"
+            raise UserError(what, where=path, hint="rename one of the run folders")
     return found
 
 

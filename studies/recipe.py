@@ -197,10 +197,18 @@ def check_asked(settings: StudyYaml, path: Path) -> None:
 
 
 def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
-    """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run."""
+    """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run.
+
+    Raises:
+        UserError: it is no table of runs.
+    """
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     wanted = digests(cells)
-    named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
+    try:
+        named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
+    except (KeyError, ValueError) as error:
+        hint = "restore it, or publish into another folder"
+        raise UserError(f"is no table of runs ({error})", where=path, hint=hint) from None
     return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
 
 

@@ -114,7 +114,8 @@ def read_json(path: Path, hint: str) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot be read as JSON ({type(error).__name__})", where=path, hint=hint) from error
+        why = error.strerror if isinstance(error, OSError) else "it is not valid JSON"
+        raise UserError(f"cannot be read: {why}", where=path, hint=hint) from error
     if not isinstance(content, dict):
         raise UserError("is JSON, but no object", where=path, hint=hint)
     return content

@@ -57,7 +57,7 @@ def test_a_cut_without_a_value_is_no_point(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "overview.csv").read_text().splitlines()))
     assert [(row["cut"], row["up"], row["up_sd"]) for row in rows] == [("b1", "0.1", "0.01"), ("b3", "0.3", "0")]
     path.write_text('{"lines": ')
-    with pytest.raises(UserError, match=r"localise\.json: cannot be read as JSON"):
+    with pytest.raises(UserError, match=r"localise\.json: cannot be read: it is not valid JSON"):
         overview(content, tmp_path)
 
 

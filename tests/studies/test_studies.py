@@ -1,19 +1,24 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, Script
+from PIL import Image
 from warm import Warm
 
 import study as script_module
 import val
-from studies.estimate import START, plan_table, seconds_of
+from models.backbones import make_backbone
+from models.plan import make_plan
+from studies.estimate import START, plan_table, pretraining_macs, seconds_of
 from studies.execute import claimed, steps_left
 from studies.figure import why_none
+from studies.gallery import save_gallery
 from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
 from studies.runs import (
@@ -30,6 +35,7 @@ from studies.runs import (
     values_file,
 )
 from studies.table import Result, results
+from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import make_folder
 from utils.recipes import save_recipe
@@ -298,6 +304,44 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
         assert given.batch_size == (report.batch_size or given.batch_size)
         assert given.images == report.images
     assert all_commands(study).count("train.py") == len(study.cells)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages", "other"),
+    [
+        ({"cache": "off"}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda _: 0),  # stage 2 passes through stage 1
+        ({"cache": "ram", "cache_views": 5}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 5 * a, lambda _: 0),
+        ({"cache": "off", "baselines": ["e2e"]}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda both: 3 * 6 * both),
+    ],
+)
+def test_macs_of_pre_training_by_hand(
+    changes: dict[str, object], stages: Callable[[float, float], float], other: Callable[[float], float]
+) -> None:
+    """Two stages of 4 and 6 epochs; a step costs three forward passes, one through frozen blocks one."""
+    pretrain = {"epochs": 4, "epochs_step": 2}
+    recipe = Recipe.model_validate({"backbone": "cnn6", "cl_splits": 2, "pretrain": pretrain} | changes)
+    plan = make_plan(make_backbone("cnn6", 0.125), 2, 64)
+    one, two = (part.macs for part in plan)
+    assert pretraining_macs(recipe, plan) == pytest.approx(stages(one, two) + other(one + two))
+
+
+def test_figure_10(overfitted: Path, tmp_path: Path) -> None:
+    """The gallery has a column for each method, and waits until all of its runs are done."""
+    table = {"measures": ["map"], "split": "val", "gallery": {"methods": ["scratch"], "images": 2}}
+    data = overfitted / "overfit.yaml"
+    study = read_study(write_study(tmp_path, data, methods={"scratch": {"cl_splits": 0}}, table=table), tmp_path)
+    settings, cell = study.settings.table, study.cells[0]
+    assert settings
+    assert settings.gallery
+    save_gallery(study, settings, settings.gallery, tmp_path / "g.jpg")
+    assert not (tmp_path / "g.jpg").exists()
+    (make_folder(values_file(study, cell).parent) / f"{cell.name}.json").write_text('{"map": 0.5}')
+    shutil.copytree(overfitted / "train" / "exp", run_folder(study, cell))
+    save_gallery(study, settings, settings.gallery, tmp_path / "g.jpg")
+    with Image.open(tmp_path / "g.jpg") as page:
+        width, height = page.size
+    assert width == 2 * 270  # the true boxes and those of one method, three inches of 90 dots each
+    assert height > 2 * 150
 
 
 def test_hours_that_are_left(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
