@@ -65,7 +65,7 @@ class StudyYaml(Section):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("give every seed once")
         if not (self.table or self.reports):
-            raise ValueError("say with `table` or `reports` what is to be told of the runs")
+            raise ValueError("say with `table` or `reports` what to show of the runs")
         if self.table:
             gallery = self.table.gallery.methods if self.table.gallery else ()
             if unknown := {*gallery, self.table.reference, *chain(*self.table.pairs)} - {*self.methods, None}:
