@@ -88,7 +88,7 @@ def write(study: "Study", folder: Path | None) -> str:
 def run_all(study: "Study", cells: "list[Cell]", folder: Path | None) -> list[str]:
     """The cells, then the reports; gives the names of those that failed."""
     check_data(study)
-    return [*run_cells(study, cells, folder), *tell(study)]
+    return [*run_cells(study, cells, folder), *write_reports(study)]
 
 
 def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -> list[str]:
@@ -113,7 +113,7 @@ def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -
     return failed
 
 
-def tell(study: "Study") -> list[str]:
+def write_reports(study: "Study") -> list[str]:
     """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
     from studies.execute import write_report
     from studies.runs import State, state

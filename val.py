@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
-from utils.flags import THRESHOLDS, parsed_for, positive
+from utils.flags import THRESHOLDS, from_zero, parsed_for, positive
 from utils.limits import LIMITS, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
@@ -49,7 +50,7 @@ def parse() -> argparse.Namespace:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="checkpoint of a detector (several with --localise) or of a segmenter, or backbone files with --accuracy "
+        help="checkpoint of a detector (several are compared) or of a segmenter, or backbone files with --accuracy "
         "and --localise [best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
@@ -66,7 +67,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--bootstrap",
-        type=int,
+        type=partial(from_zero, "--bootstrap"),
         metavar="N",
         help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
@@ -123,7 +124,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     if len(weights) > 1 and arguments.save_json:
         raise UserError("several detectors", where="--save-json", hint="leave it out, or give one detector")
     from evaluation.average_precision import Finding, judge, write_metrics
-    from evaluation.comparison import lines_of, same_classes
+    from evaluation.comparison import check_comparable, lines_of
     from models import Thresholds, load_detector
     from utils.device import pick_device
 
@@ -135,7 +136,7 @@ def average_precision(arguments: argparse.Namespace) -> None:
     thresholds = Thresholds(least, arguments.iou_thres, arguments.max_det)
     keys = ("batch_size", "augment", "save_json", "precision")
     finding = Finding(arguments.imgsz or detector.imgsz, thresholds, *(getattr(arguments, key) for key in keys))
-    same_classes([detector, *others])
+    check_comparable([detector, *others])
     if checked_only(arguments, split):
         return
     with result_folder(arguments) as folder:
@@ -339,8 +340,6 @@ def draws_of(arguments: argparse.Namespace) -> int:
 def main() -> None:
     """Evaluate what is asked for."""
     arguments = parse()
-    if arguments.bootstrap is not None and arguments.bootstrap < 0:
-        raise UserError(f"{arguments.bootstrap}", where="--bootstrap", hint="give a number of resamples, or 0")
     if arguments.weights:
         arguments.weights = [located(path, arguments.project) for path in arguments.weights]
     modes = {"map": average_precision, "accuracy": accuracy, "localise": localise, "segment": segment}

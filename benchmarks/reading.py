@@ -117,7 +117,7 @@ def measured(inside: str, yaml: Path, cache: Path) -> dict[str, float]:
 def measure(inside: str, yaml: Path) -> None:
     """Read once in this process; the last line states seconds and GiB."""
     from data import check
-    from training.reading import read_pair, tell
+    from training.reading import announce, read_pair
     from utils.config import Recipe
 
     before, began, worked = peak(), time.perf_counter(), time.process_time()
@@ -128,7 +128,7 @@ def measure(inside: str, yaml: Path) -> None:
     else:
         recipe = Recipe(data=yaml, imgsz=64)
         pair = read_pair(yaml, recipe, download=False)
-        tell((pair, pair))
+        announce((pair, pair))
         first_batch(pair[0].records, recipe.imgsz)
     found = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - worked, "gib": peak() - before}
     print(json.dumps(found))

@@ -78,7 +78,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     Raises:
         UserError: no such server or file, silence for TIMEOUT seconds in each of TRIES, another content, a full disk.
     """
-    console.print(f"fetching {redacted(url)} to {path}", markup=False)
+    console.print(f"fetching {redacted(url)} to {path}")
     part = path.with_name(f".{path.name}.part")
     hint = f"try again, or fetch it yourself to {path}"
     try:
@@ -132,7 +132,7 @@ def unpack(archives: Sequence[Path], folder: Path, *, yaml: Path) -> None:
     Raises:
         UserError: an archive is damaged, or has a member that would land elsewhere; the disk is full.
     """
-    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}", markup=False)
+    console.print(f"unpacking {', '.join(archive.name for archive in archives)} into {folder}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

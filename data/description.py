@@ -172,7 +172,7 @@ def made_scenes(root: Path, size: sample.SampleSize, yaml: Path) -> None:
     """
     if (missing := missing_of_scenes(root, size, yaml)) is None:
         return
-    console.print(f"making {missing} in {root}", markup=False)
+    console.print(f"making {missing} in {root}")
     if is_folder(root):
         sample.write_masks(root, size)
     else:
@@ -221,7 +221,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     if content.scenes:
         made_scenes(root, content.scenes, path)
     if content.phantom and (missing := missing_of_phantom(root, content.phantom, path)):
-        console.print(f"making {missing} in {root}", markup=False)
+        console.print(f"making {missing} in {root}")
         dmri_phantom.write(root, content.phantom)
     if not is_folder(root) and content.archives:
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)

@@ -130,7 +130,7 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
                 read += len(frames)
                 yield frames
         if read == before:
-            console.print(f"left out {path}: no frame can be read", markup=False)
+            console.print(f"left out {path}: no frame can be read")
     if not read:
         raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
 
@@ -139,7 +139,7 @@ def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
     """A picture, or None where it cannot be read, after saying why."""
     image = attempt(lambda own: read_rgb(own, levels), path)
     if isinstance(image, Problem):
-        console.print(f"left out {image.where}: {image.what}", markup=False)
+        console.print(f"left out {image.where}: {image.what}")
         return None
     return Frame(image, str(path))
 

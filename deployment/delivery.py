@@ -1,7 +1,10 @@
 """Writing a detector's file and seeing to it that it finds the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from deployment import export as writers
 from models.darknet import DarkNet
@@ -124,20 +127,32 @@ def write_and_compare(
         writers.write_torchscript(quick, path, wish.layout)
         exporter = "torch.jit.trace"
     say(f"wrote {path} ({path.stat().st_size / 2**20:.0f} MiB; {exporter})")
-    worst, allowed = 0.0, TOLERANCES[wish.precision]
+    rows = []
     for row in writers.compare(detector, path, records, wish.layout, wish.suppression):
-        worst = max(worst, row.box, row.score)
         size = f"{row.size_hw[0]}×{row.size_hw[1]}"
         say(f"  batch {row.batch}, {size}: boxes differ by {row.box:.1e} (relative), scores by {row.score:.1e}")
+        rows.append(row)
+    refuse_apart(path, [off for row in rows for off in (row.box, row.score)], TOLERANCES[wish.precision])
+    if not any(row.boxes for row in rows):
+        say("nothing was found on these pictures, so suppression was not compared: give others with --pictures")
+
+
+def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:
+    """Print the largest difference of a written file.
+
+    Args:
+        off: differences from PyTorch.
+
+    Raises:
+        UserError: one is larger than allowed, or NaN.
+    """
+    worst = float(np.max(off))  # NaN, where one is
     if not worst <= allowed:
-        raise UserError(
-            f"differs from PyTorch by {worst:.1e}",
-            where=path,
-            hint=f"do not use it: more than {allowed:g}; report the versions in requirements.txt",
-        )
+        hint = f"do not use it: more than {allowed:g}; report the versions in requirements.txt"
+        raise UserError(f"differs from PyTorch by {worst:.1e}", where=path, hint=hint)
     say(f"largest difference {worst:.1e}, allowed {allowed:g}")
 
 
 def say(line: str) -> None:
     """Print a line as it is."""
-    console.print(line, markup=False)
+    console.print(line)

@@ -1,7 +1,5 @@
 """What is written about pictures that a detector, a segmenter or a classifier has looked through."""
 
-import csv
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,9 +16,8 @@ from models.segmented import Segmented
 from utils.boxes import xyxy_to_cxcywh
 from utils.draw import save_image
 from utils.errors import UserError
-from utils.files import first_free, json_text, make_folder, write_text
+from utils.files import csv_text, first_free, json_text, make_folder, write_text
 from utils.names import as_name
-from utils.text import cell
 
 FREE = "free the disk, or use --nosave"
 LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
@@ -212,11 +209,9 @@ def as_txt(found: Found) -> str:
 
 def as_csv(pictures: Sequence[dict[str, Any]]) -> str:
     """The classes of pictures, as Classified.to_dict gives them: a row for each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "frame", "rank", "class", "name", "score", "logit"])
-    for own in pictures:
-        for rank, one in enumerate(own["classes"], start=1):
-            row = [own["image"], own.get("frame", ""), rank, *(one[key] for key in ("class", "name", "score", "logit"))]
-            writer.writerow(map(cell, row))
-    return text.getvalue()
+    rows = [
+        {"image": own["image"], "frame": own.get("frame", ""), "rank": rank, **one}
+        for own in pictures
+        for rank, one in enumerate(own["classes"], start=1)
+    ]
+    return csv_text(rows, ["image", "frame", "rank", "class", "name", "score", "logit"])

@@ -1,10 +1,11 @@
-"""Writing a detector for other programs, and holding what was written against PyTorch."""
+"""Writing a detector for other programs, and comparing what was written with PyTorch."""
 
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from models.segmenter import Segmenter
 from models.test_time import Outputs
 from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
-from utils.boxes import Detections
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
@@ -206,7 +206,7 @@ def metadata(detector: TrainedDetector) -> dict[str, Any]:
         "stride": max(STRIDES),
         "imgsz": [detector.imgsz, detector.imgsz],
         "batch": 1,
-        "channels": 3,
+        "channels": detector.in_channels,
         "detector": detector.entry.name,
         "decode": detector.entry.decode,
         **({"anchors": [list(own) for own in detector.settings.anchors]} if detector.entry.anchored else {}),
@@ -218,12 +218,19 @@ def metadata(detector: TrainedDetector) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest differences for one batch: boxes relative to max(1 px, the value), scores absolute."""
+    """Largest differences for one batch.
+
+    Attributes:
+        box: relative to max(1 px, the value); NaN where the file gives NaN.
+        score: absolute.
+        boxes: how many were compared.
+    """
 
     batch: int
     size_hw: tuple[int, int]
     box: float
     score: float
+    boxes: int
 
 
 def pictures_for(own: TrainedDetector | Segmenter, data: Path | None, folder: Path | None) -> list[Record]:
@@ -276,44 +283,44 @@ def compare(
             images = real_batch(records, batch, detector.imgsz, extra)[:, : detector.in_channels]
             with torch.inference_mode():
                 wanted, got = detector.outputs(images), find(images)
-            box, score = after(wanted, got, suppression) if suppression else apart(wanted, got)
-            yield Difference(batch, (images.shape[2], images.shape[3]), box, score)
+            off = after(wanted, got, suppression) if suppression else apart(wanted, got)
+            yield Difference(batch, (images.shape[2], images.shape[3]), *off)
 
 
 def reader(path: Path, layout: str, classes: int) -> Outputs:
-    """What runs a written file."""
-    if path.suffix == ".onnx":
+    """What runs a written file, whatever it is called: TorchScript is a zip archive, ONNX is none."""
+    if not is_zipfile(path):
         return load_onnx(path).outputs
     module = torch.jit.load(str(path))
     return lambda images: boxes_and_scores(module(images), layout, classes)
 
 
-def apart(wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    """Largest differences of boxes and of scores."""
+def apart(wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor]) -> tuple[float, float, int]:
+    """Largest differences of boxes and of scores, and the number of boxes."""
     box = (got[0] - wanted[0]).abs() / wanted[0].abs().clamp(min=1)
-    return float(box.max()), float((got[1] - wanted[1]).abs().max())
+    return float(box.max()), float((got[1] - wanted[1]).abs().max()), wanted[0][..., 0].numel()
 
 
-def after(wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor], thresholds: Thresholds) -> tuple[float, float]:
-    """Largest differences after suppression by PyTorch, and by the file; infinite where one has found more."""
-    box = score = 0.0
+def after(
+    wanted: tuple[Tensor, Tensor], got: tuple[Tensor, Tensor], thresholds: Thresholds
+) -> tuple[float, float, int]:
+    """The same after suppression by PyTorch, and by the file; infinite where one has found more."""
+    boxes_off, scores_off = [0.0], [0.0]
+    count = 0
     for boxes, scores, own_boxes, own_scores in zip(*wanted, *got, strict=True):
         found = suppress(boxes, scores, thresholds)
         own = suppress(own_boxes, own_scores, thresholds)
         if len(found.scores) != len(own.scores):
-            return float("inf"), float("inf")
+            return float("inf"), float("inf"), len(found.scores)
+        count += len(found.scores)
         for label in found.labels.unique():
-            one, other = (pick(item, item.labels == label) for item in (found, own))
+            one, other = (item.at(item.labels == label) for item in (found, own))
             if len(one.scores) != len(other.scores):
-                return float("inf"), float("inf")
+                return float("inf"), float("inf"), count
             gap = (other.boxes_xyxy - one.boxes_xyxy).abs() / one.boxes_xyxy.abs().clamp(min=1)
-            box, score = max(box, float(gap.max())), max(score, float((other.scores - one.scores).abs().max()))
-    return box, score
-
-
-def pick(found: Detections, which: Tensor) -> Detections:
-    """Some of the detections."""
-    return Detections(found.boxes_xyxy[which], found.scores[which], found.labels[which])
+            boxes_off.append(float(gap.max()))
+            scores_off.append(float((other.scores - one.scores).abs().max()))
+    return float(np.max(boxes_off)), float(np.max(scores_off)), count  # max() of Python would pass NaN over
 
 
 def real_batch(records: list[Record], batch: int, imgsz: int, extra: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 from data.records import Description
 from data.seen import learnt_by
 from data.views import View
+from evaluation.held_out import check_levels
 from evaluation.learnt import why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
@@ -41,7 +42,7 @@ class BackboneFile:
 
     Attributes:
         method: as in `cl6`, `e2e`, `e2e_compute`, `cl6_finetuned`.
-        cuts: 1-based blocks after which its classifiers stand.
+        cuts: numbers, from 1, of the blocks whose features its classifiers take.
         shapes: channels, height, width of the features there.
         convs: convolutions in its heads.
         view: what its classifiers learnt from, and are judged on.
@@ -152,6 +153,7 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
         if file.single_label != files[0].single_label:
             what = f"single_label is {file.single_label}, but {files[0].single_label} in {files[0].path}"
             raise UserError(what, where=file.path, hint="compare backbones that were trained on the same task")
+        check_levels(file.path, file.levels, files[0].path, files[0].levels)
     by_line = sorted(zip(line_names(files), files, strict=True), key=lambda pair: pair[0])
     for (line, first), (other, second) in combinations(by_line, 2):
         if line == other:
@@ -164,6 +166,9 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
     if first.seed == second.seed:
         what = f"{line} with seed {first.seed}, as {first.path}"
         raise UserError(what, where=second.path, hint="give one file for each method and seed")
+    if first.data.name != second.data.name:  # folders differ where runs were made on several machines
+        what = f"{line} of {second.data.name}, but of {first.data.name} in {first.path}"
+        raise UserError(what, where=second.path, hint="compare seeds of one data set")
     for key in sorted(first.trained.keys() | second.trained.keys()):
         unsaid = LATER.get(f"pretrain.{key}")  # of files that are older than the key
         own, other = (file.trained.get(key, unsaid) for file in (second, first))

@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.accuracy_study import Row, Study
 from evaluation.classification import METRICS
-from evaluation.learnt import judged_by, why_not
+from evaluation.learnt import LEAST_GROUPS, judged_by, why_not
 from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
@@ -46,7 +46,10 @@ def doubts(study: Study) -> list[str]:
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:
-    """Mean and standard deviation (n − 1) of a measure over files; no deviation of one, nothing of none."""
+    """Mean and standard deviation (n − 1) of a measure over files.
+
+    The deviation of a single file is None, and so is the whole where no file has the measure.
+    """
     values = [row.metrics[name] for row in rows if name in row.metrics]
     if not values:
         return None
@@ -97,8 +100,12 @@ def times(study: Study) -> list[str]:
 
 
 def intervals_note(study: Study) -> str:
-    """Where the brackets come from."""
-    return f"; [95 % interval of {study.draws} resamples of the images]" if study.draws else ""
+    """Where the brackets come from, or why there are none though they were asked for."""
+    if not study.draws:
+        return ""
+    if not any(row.intervals for row in study.rows):
+        return f"; no intervals: they need {LEAST_GROUPS} images, or patients, at least"
+    return f"; [95 % interval of {study.draws} resamples of the images]"
 
 
 def markdown(study: Study, command: str, picture: str) -> str:
@@ -195,7 +202,7 @@ def band_note(study: Study, groups: dict[int, list[Row]]) -> str:
     seeds = max(map(len, groups.values()))
     if seeds > 1:
         return f"mean ± sd, {seeds} seeds"
-    return "one seed" + (", 95 % bootstrap" if study.draws else "")
+    return "one seed" + (", 95 % bootstrap" if any(row.intervals for row in study.rows) else "")
 
 
 def write_study(study: Study, command: str, folder: Path, *, figures: Path | None, report: Path | None) -> list[str]:

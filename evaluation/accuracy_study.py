@@ -14,7 +14,7 @@ from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
 from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads, same_pictures
 from evaluation.classification import bootstrap, classification_metrics
-from evaluation.learnt import figures, groups_of
+from evaluation.learnt import enough, figures, groups_of
 from evaluation.looks import ONCE, Classifiers, Look, as_logits, logarithms
 from evaluation.rates import rate_curves
 from models.heads import Shape
@@ -31,7 +31,7 @@ class Row:
     Attributes:
         line: the method, with what else distinguishes its files from the others.
         stage: number of the classifier in the file, from 1.
-        block: 1-based block after which it stands.
+        block: number, from 1, of the block whose features it takes.
         metrics, intervals: by the names of evaluation.classification, fractions.
         beside: the figures of evaluation.learnt: what chance and the majority class reach, and whether it is above.
         curves: ROC and precision over recall, as evaluation.rates has them.
@@ -87,10 +87,10 @@ def run_study(
 
     Args:
         looks: each makes lines of its own.
-        draws: bootstrap resamples; 0 for no intervals.
+        draws: bootstrap resamples; 0 for no intervals. Nor are there any of too few images, or patients.
 
     Raises:
-        UserError: the data have another kind of labels, or a file does not hold what it says.
+        UserError: the data have another kind of labels, or a file's weights do not fit its description.
     """
     description = split.description
     same_pictures(files, description)
@@ -98,13 +98,14 @@ def run_study(
         what = f"single_label is {files[0].single_label}, but {description.single_label} in {description.yaml}"
         raise UserError(what, where=files[0].path, hint="give the data yaml that it was trained on")
     rows, groups = [], groups_of(split.records)
+    resamples = draws if enough(groups) else 0
     for (file, name), look in product(zip(files, line_names(files), strict=True), looks):
         line = ", ".join(filter(None, (name, look.title)))
         scores, targets, ms = classify(file, split, device, batch_size, look)
         stages = zip(file.cuts, file.shapes, scores, strict=True)
         for stage, (block, shape, own) in enumerate(progress(stages, f"{line}: intervals", len(file.cuts)), start=1):
             metrics = classification_metrics(own, targets, file.single_label)
-            intervals = bootstrap(own, targets, file.single_label, draws, SEED, groups=groups)
+            intervals = bootstrap(own, targets, file.single_label, resamples, SEED, groups=groups)
             beside = figures(own, targets, file.single_label, groups)
             curves = rate_curves(own, targets, file.single_label)
             place = (file.path, line, file.seed, stage, block, shape)

@@ -16,10 +16,10 @@ from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from evaluation.resampled import Sampled
 from models.decode import Thresholds
-from models.detector import Detector
+from models.detector import Detector, checked_sizes
 from utils.boxes import Detections
 from utils.files import json_text, make_folder, write_text
-from utils.flags import input_size
+from utils.flags import from_zero
 
 PAGE = 8  # images on the page of predictions
 SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
@@ -99,13 +99,14 @@ def evaluate_detector(
         What `val.py --map --json` writes: fractions 0–1, None where no box allows one.
 
     Raises:
-        UserError: the data cannot be read, or have other classes; a threshold is out of its range.
+        UserError: the data cannot be read, or have other classes; a number is out of its range.
     """
-    side = detector.imgsz if imgsz is None else input_size(str(imgsz))
+    side, batch_size = checked_sizes(detector.imgsz if imgsz is None else imgsz, batch_size)
+    draws = from_zero("--bootstrap", str(bootstrap))
     finding = Finding(side, Thresholds(conf_thres, iou_thres, max_det), batch_size, augment)
     wanted = Wanted(None if data is None else Path(data), task, download=download, strict=strict)
     split = read_held_out(wanted, detector.data, detector.names, detector.path, detector.levels)
-    return judge(detector, split, finding, None if folder is None else make_folder(Path(folder)), bootstrap)
+    return judge(detector, split, finding, None if folder is None else make_folder(Path(folder)), draws)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def write_for_others(split: Split, found: list[Detections], folder: Path) -> Non
     numbers = Numbers.of(split)
     rows = numbers.put_on(guessed(found))
     if not rows:
-        print("nothing was found: a box of no size with score 0 stands for it in detections.json")
+        print("nothing was found: detections.json has one box of no size, score 0, since no reader takes an empty list")
         rows = nothing(numbers)
     write_text(folder / "detections.json", json_text(rows))
     truth = numbers.put_on(true_annotations(split.records))

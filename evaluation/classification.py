@@ -129,7 +129,7 @@ def bootstrap(
     draws and seed give the same resamples: classifiers of the same images are compared on the same ones.
 
     A positive drawn twice ranks beside itself, which lifts the average precision of a resample: for a classifier near
-    chance with few positives in a class, the interval of `map` can lie wholly above the figure.
+    chance with few positives in a class, the interval of `map` can be wholly above the figure.
     """
     if groups is not None and len(np.unique(groups)) < 2:
         return {}  # one picture, or one patient, says nothing about others
@@ -205,8 +205,8 @@ def ranking(scores: Array, held: Array, weights: Array) -> tuple[Array, Array]:
 def class_ranking(scores: Array, held: Array, weights: Array) -> tuple[Array, Array]:
     """AUC [D] and average precision [D] of one class: scores [N], held [N]; NaN where a draw lacks one side.
 
-    Only the G distinct scores at which there are positives matter: the precision there, and how many negatives
-    stand above (equal ones half).
+    Only the G distinct scores of positives matter: the precision there, and how many negatives have a higher score
+    (equal ones count half).
     """
     ranked = np.argsort(-scores, kind="stable")
     positives, negatives = ranked[held[ranked]], ranked[~held[ranked]]

@@ -80,7 +80,7 @@ class Classifier:
 
 
 def shown_alone(show: nn.Module, image: Tensor, no_box: Tensor) -> Tensor:
-    """A picture [3, H, W] as a view shows it, without boxes."""
+    """A picture [C, H, W] as a view shows it, without boxes."""
     boxes = tv_tensors.BoundingBoxes(no_box, format="XYXY", canvas_size=tuple(image.shape[1:]))  # type: ignore[call-overload]
     found: Tensor = show(tv_tensors.Image(image), boxes)[0].as_subclass(Tensor)
     return found

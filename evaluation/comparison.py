@@ -10,6 +10,7 @@ import numpy as np
 
 from data.records import Split
 from evaluation.average_precision import Finding, judged, share
+from evaluation.held_out import check_levels
 from evaluation.learnt import LEAST_GROUPS, enough, groups_of
 from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
@@ -37,13 +38,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure with its interval; NaN bounds where there is none."""
+    """A figure with its interval; NaN where no box allows one, or where there is no interval."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.mean):
+            return "–"
         bounds = "" if np.isnan(self.low) else f" [{self.low:+.3f}, {self.high:+.3f}]"
         return f"{self.mean:+.3f}{bounds}"
 
@@ -57,7 +60,7 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     """Line and seed of each file.
 
     Raises:
-        UserError: two would have the same.
+        UserError: two would have the same, or a run without a seed is called as the line of others with seeds.
     """
     found: dict[Path, tuple[str, str]] = {}
     for path in paths:
@@ -66,11 +69,16 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         if own in found.values():
             raise UserError(f"{' seed '.join(filter(None, own))} twice", where=path, hint="give each detector once")
         found[path] = own
+    alone = {line for line, seed in found.values() if not seed}
+    for path, (line, seed) in found.items():
+        if seed and line in alone:
+            what = f"{name_of(path)} and {line} would be one row, but {line} names no seed"
+            raise UserError(what, where=path, hint="rename one of the run folders")
     return found
 
 
-def same_classes(detectors: Sequence[Detector]) -> None:
-    """Refuse detectors of other classes: their figures could not be compared.
+def check_comparable(detectors: Sequence[Detector]) -> None:
+    """Refuse detectors of other classes, or with other levels: their figures could not be compared.
 
     Raises:
         UserError: one is.
@@ -80,6 +88,7 @@ def same_classes(detectors: Sequence[Detector]) -> None:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"
             raise UserError(what, where=own.path, hint="compare detectors of the same classes")
+        check_levels(own.path, own.levels, first.path, first.levels)
 
 
 def compare(
@@ -95,7 +104,7 @@ def compare(
     groups, told = groups_of(split.records), []
     for name, seed, detector in detectors:
         own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
-        console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}", markup=False)
+        console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}")
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
         lines.setdefault(name, Line(name, {})).runs[seed] = sampled
         told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})

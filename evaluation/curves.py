@@ -67,7 +67,8 @@ def best_point(rankings: list[Ranking]) -> dict[str, float | None]:
     if not len(curves):
         return {"best_confidence": None, "precision": None, "recall": None, "f1": None}
     mean = curves.mean(0)
-    at = int(np.median(np.flatnonzero(mean >= mean.max() - 1e-9)))  # the middle, where several are as good
+    best = np.flatnonzero(mean >= mean.max() - 1e-9)
+    at = best[(len(best) - 1) // 2]  # the middle one, where several are as good
     points = np.array([[side[at] for side in own.at_confidences()] for own in rankings if own.demanded])
     precision, recall = points.mean(0).tolist()
     return {

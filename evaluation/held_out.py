@@ -30,6 +30,17 @@ class Wanted:
     strict: bool = False
 
 
+def check_levels(path: Path, levels: Levels | None, first: Path, wanted: Levels | None) -> None:
+    """Refuse a file that was trained with other levels than the first one: all are shown the same pictures.
+
+    Raises:
+        UserError: it was.
+    """
+    if levels != wanted:
+        own, other = (found.pair if found else "none" for found in (levels, wanted))
+        raise UserError(f"levels are {own}, but {other} in {first}", where=path, hint="evaluate them one by one")
+
+
 def read_held_out(
     wanted: Wanted,
     own: Path | None,
@@ -54,10 +65,10 @@ def read_held_out(
         raise UserError("does not name its data set", where=trained, hint="name the data yaml with --data")
     description = with_levels(load_description(data, download=wanted.download), levels)
     split = read_split(description, wanted.task or description.held_out, strict=wanted.strict)
-    console.print(split.summary(), markup=False)
+    console.print(split.summary())
     if view is not None and view.source == "objects":
         split, told = view.shown(split)
-        console.print(told, markup=False)
+        console.print(told)
     if names is not None and names != split.description.names:
         raise UserError(
             f"classes {names} are not those of {description.yaml}: {split.description.names}",

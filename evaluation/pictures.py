@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from data.images import record_rgb
-from data.records import Split
+from data.records import Record, Split
 from evaluation.curves import f1_curves, rank
 from evaluation.evaluate import Evaluation
 from utils.boxes import Detections, Truth
@@ -26,6 +26,7 @@ def save_pictures(
     """Write pr_curve.png, f1_curve.png, ap_by_iou.png, confusion_matrix.png and predictions.jpg.
 
     The latter two show detections of at least conf, one at each place: evaluation reports a box for several classes.
+    The confusion matrix counts neither difficult boxes and crowds nor what is found on them.
     """
     names = legible(split.description.names)
     precision = evaluation.eval["precision"][0, :, :, 0, -1].T  # [class, recall]
@@ -37,11 +38,12 @@ def save_pictures(
         plot_f1(f1_curves(rankings), own, folder / "f1_curve.png")
         plot_by_iou(evaluation, names, folder / "ap_by_iou.png")
     truth = [
-        Truth(torch.from_numpy(r.boxes_xyxy), torch.from_numpy(r.labels), torch.zeros(len(r.labels)))
+        Truth(torch.from_numpy(r.boxes_xyxy[r.asked]), torch.from_numpy(r.labels[r.asked]), torch.zeros(r.asked.sum()))
         for r in split.records
     ]
     shown = [one_box_a_place(item, conf) for item in found]
-    plot_confusion(shown, truth, names, folder / "confusion_matrix.png", conf)
+    counted = [of_asked(item, record) for item, record in zip(shown, split.records, strict=True)]
+    plot_confusion(counted, truth, names, folder / "confusion_matrix.png", conf)
     sides: list[np.ndarray] = []
     for record, drawn in list(zip(split.records, shown, strict=True))[:page]:
         image = record_rgb(record)
@@ -53,8 +55,14 @@ def save_pictures(
 def one_box_a_place(found: Detections, conf: float) -> Detections:
     """Detections of at least conf, each without weaker ones of any class that overlap it."""
     sure = (found.scores >= conf).nonzero().squeeze(1)
-    keep = sure[nms(found.boxes_xyxy[sure], found.scores[sure], PLACE_IOU)]
-    return Detections(found.boxes_xyxy[keep], found.scores[keep], found.labels[keep])
+    return found.at(sure[nms(found.boxes_xyxy[sure], found.scores[sure], PLACE_IOU)])
+
+
+def of_asked(found: Detections, record: Record) -> Detections:
+    """Detections without those on boxes that do not count: they are no errors. One that is on another box too stays."""
+    on = box_iou(found.boxes_xyxy, torch.from_numpy(record.boxes_xyxy)) > PLACE_IOU
+    asked = torch.from_numpy(record.asked)
+    return found.at(on[:, asked].any(1) | ~on[:, ~asked].any(1))
 
 
 def plot_by_iou(evaluation: Evaluation, names: list[str], path: Path) -> None:

@@ -139,12 +139,14 @@ class Sampled:
         whole: [columns] on all images; NaN where no box allows one.
         drawn: [draws, columns].
         left: [parts, columns] without one part of the images each.
+        lowest: the least value that is possible: 0, or −1 of a difference.
     """
 
     names: tuple[str, ...]
     whole: np.ndarray
     drawn: np.ndarray
     left: np.ndarray
+    lowest: float = 0.0
 
     @classmethod
     def of(cls, evaluation: Evaluation, classes: Sequence[str], groups: np.ndarray, draws: int) -> "Sampled":
@@ -161,15 +163,13 @@ class Sampled:
 
     def minus(self, other: "Sampled") -> "Sampled":
         """How far it is above another on the same images."""
-        parts = (
-            (own - its) for own, its in ((self.whole, other.whole), (self.drawn, other.drawn), (self.left, other.left))
-        )
-        return Sampled(self.names, *parts)
+        parts = self.whole - other.whole, self.drawn - other.drawn, self.left - other.left
+        return Sampled(self.names, *parts, lowest=-1.0)
 
     @property
     def known(self) -> np.ndarray:
         """[columns] bool: of which there are enough images, and enough draws that allow a figure, for an interval."""
-        if not len(self.drawn) or len(self.left) < LEAST_GROUPS:
+        if len(self.drawn) < 2 or len(self.left) < LEAST_GROUPS:
             return np.zeros(len(self.names), bool)
         return np.asarray(~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN))
 
@@ -184,8 +184,8 @@ class Sampled:
 def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """[columns] means over runs with several seeds, and [2, columns] bounds over seeds and images.
 
-    Student's t over the seeds and the spread of the resamples, added in quadrature; of one run, its interval. NaN
-    where the images of a run say too little.
+    Student's t over the seeds and the spread of the resamples, added in quadrature, within what is possible; of one
+    run, its interval. NaN where the images of a run say too little.
     """
     whole = np.stack([own.whole for own in runs])
     mean = whole.mean(0)
@@ -199,7 +199,7 @@ def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray
     of_seeds, of_images = stats.t.ppf((1 + level) / 2, len(runs) - 1), stats.norm.ppf((1 + level) / 2)
     half = np.sqrt(of_seeds**2 * by_seed + of_images**2 * by_image)
     bounds[:, known] = mean[known] - half, mean[known] + half
-    return mean, bounds
+    return mean, bounds.clip(runs[0].lowest, 1)
 
 
 def figures(own: np.ndarray) -> np.ndarray:

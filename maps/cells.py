@@ -49,7 +49,7 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
     """
     found: dict[Structure, dict[int, Cells]] = {}
     for file in {(structure_of(own), *own.cuts): own for own in files}.values():
-        with torch.random.fork_rng(devices=[]):  # its weights are drawn in vain
+        with torch.random.fork_rng(devices=[]):  # its weights do not matter, and the next draw must be what it was
             backbone = make_backbone(file.backbone, file.width, file.in_channels)
         network = Explained(backbone, file.cuts, [nn.Identity()] * len(file.cuts))
         side = file.imgsz

@@ -1,4 +1,4 @@
-"""What is done where nothing is said: constants of the flags, apart from the code that takes seconds to import."""
+"""What is done where nothing is said: constants of the flags, without the code that takes seconds to import."""
 
 from typing import Literal
 

@@ -38,6 +38,11 @@ class Audit:
     answers: list[Row] = field(default_factory=list)
     detections: list[Row] = field(default_factory=list)
 
+    @property
+    def median_score(self) -> float | None:
+        """Of the explained answers; None where there is none."""
+        return float(np.median([float(row["score"]) for row in self.answers])) if self.answers else None
+
     def at_head(self, stride: int) -> int:
         """How many explained answers a head gave."""
         return sum(row["head"] == stride for row in self.answers)

@@ -6,10 +6,9 @@ from typing import Any
 
 from maps.kinds import title_of
 from maps.localise import BASELINE
-from maps.tables import NOTHING
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
-from utils.text import as_markdown
+from utils.text import NOTHING, as_markdown, as_number
 
 MEASURES = {"pointing": "pointing game", "mass": "evidence inside"}
 
@@ -36,8 +35,7 @@ def brief_table(content: dict[str, Any]) -> list[list[str]]:
 
 def cell(line: dict[str, Any], measure: str, place: int) -> str:
     """The mean of a measure at one cut."""
-    mean = line["measures"][measure]["mean"][place]
-    return NOTHING if mean is None else f"{mean:.3f}"
+    return as_number(line["measures"][measure]["mean"][place], ".3f")
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class DetectorMap(Entry):
     to_pixels: bool = False
 
     def cuts(self, taps: tuple[int, ...]) -> tuple[int, ...]:
-        """Where its maps stand: the taps, or 0, the image itself."""
+        """Where its maps are: at the taps, or at 0, the image itself."""
         return taps if self.at_taps else (0,)
 
 

@@ -15,8 +15,8 @@ from maps.detector_network import ExplainedDetector
 from maps.detector_plan import DetectorPlan
 from maps.localise import Beside, Row
 from utils.letterbox import Letterbox
+from utils.text import NOTHING, as_number
 
-NOTHING = "–"
 Table = list[list[str]]
 
 
@@ -100,9 +100,8 @@ def answer_table(audits: Sequence[Audit]) -> Table:
     table = [["detector", "seed", "mAP50 in training", "explained", *heads, "median score"]]
     for own in audits:
         counts = [str(own.at_head(stride)) if stride in own.strides else NOTHING for stride in strides]
-        median = f"{np.median([row['score'] for row in own.answers]):.3f}" if own.answers else NOTHING
-        map50 = NOTHING if own.map50 is None else f"{own.map50:.3f}"
-        table.append([own.line, str(own.seed), map50, str(len(own.answers)), *counts, median])
+        median, explained = as_number(own.median_score, ".3f"), str(len(own.answers))
+        table.append([own.line, str(own.seed), as_number(own.map50, ".3f"), explained, *counts, median])
     return table
 
 
@@ -114,7 +113,7 @@ def found_table(audits: Sequence[Audit]) -> Table:
 
 
 def claim_table(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence[Audit]) -> Table:
-    """Fraction of the evidence inside the box that detections claim, hits and others apart; means of what is there."""
+    """Fraction of the evidence inside the box that detections claim, by outcome; means of what is there."""
     keys = [f"{kind}_b{tap}" for kind in plan.kinds if DETECTOR_MAPS[kind].at_taps for tap in network.taps]
     titles = [f"{DETECTOR_MAPS[kind].title}, b{tap}" for kind, tap in (key.rsplit("_b", 1) for key in keys)]
     table = [["detector", "seed", "detections", "count", "mean score", *titles]]
@@ -129,14 +128,12 @@ def claim_table(plan: DetectorPlan, network: ExplainedDetector, audits: Sequence
 def mean_of(rows: Sequence[Row], name: str) -> str:
     """Of the rows that have a value."""
     values = [float(row[name]) for row in rows if name in row]
-    return f"{np.mean(values):.3f}" if values else NOTHING
+    return as_number(float(np.mean(values)) if values else None, ".3f")
 
 
 def in_numbers(own: Audit) -> dict[str, Any]:
     """An audit for the JSON file."""
     counts = {kind: len(own.of(kind)) for kind in (*OUTCOMES, MISSED)} if own.detections else {}
     heads = {f"/{stride}": own.at_head(stride) for stride in own.strides}
-    scores = [float(row["score"]) for row in own.answers]
-    median = float(np.median(scores)) if scores else None
-    about = {"line": own.line, "seed": own.seed, "map50": own.map50, "explained": len(scores)}
-    return {**about, "heads": heads, "median_score": median, "detections": counts}
+    about = {"line": own.line, "seed": own.seed, "map50": own.map50, "explained": len(own.answers)}
+    return {**about, "heads": heads, "median_score": own.median_score, "detections": counts}

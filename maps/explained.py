@@ -49,7 +49,7 @@ class Explained(nn.Module):
     """A fixed backbone with a classifier on each of its cuts: images [B, 3, H, W] → logits [B, classes] of each.
 
     Args:
-        cuts: 1-based blocks after which the classifiers stand, ascending.
+        cuts: 1-based blocks that the classifiers follow, ascending.
         heads: the classifiers.
         aligned: maps know where their cells are in the image; else they are stretched over it, as other libraries do.
         single_label: whether the classes exclude each other.

@@ -17,6 +17,7 @@ from maps.regions import CONSTANT
 from maps.statistics import mean_known
 from maps.summary import IOU_THRESHOLDS, Pair, Summary
 from utils.plots import canvas
+from utils.text import as_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ def points(axis: Axes, pair: Pair, cut: int) -> list[Row]:
     axis.plot([0, 1], [0, 1], color="0.4", linewidth=1)
     axis.scatter(other, one, s=9, alpha=max(0.08, min(0.6, 150 / len(one))), linewidths=0, rasterized=True)
     most = max(0.1, float(np.nanmax([one, other, np.zeros_like(one)])) * 1.03)
-    title = f"b{cut}: {row.values.above:.0%} above the diagonal"
+    title = f"b{cut}: {as_number(row.values.above, '.0%')} above the diagonal"
     axis.set(xlim=(0, most), ylim=(0, most), title=title, aspect="equal")
     return [
         {"case": number, "cut": f"b{cut}", pair.second.name: float(b), pair.first.name: float(a)}
@@ -98,8 +99,8 @@ def scatter(pair: Pair, name: str) -> Chart:
     last = next(row for row in pair.of("iou") if row.cut == pair.cuts[-1]).values
     caption = (
         f"{title_of(pair.kind)} after b{pair.cuts[-1]}: IoU of each case, {pair.first.name} against "
-        f"{pair.second.name}. "
-        f"{last.above:.1%} are above the diagonal, {last.ties:.1%} are ties and not counted."
+        f"{pair.second.name}. {as_number(last.above, '.1%')} are above the diagonal, "
+        f"{as_number(last.ties, '.1%')} are ties and not counted."
     )
     return Chart(name, caption, figure, rows)
 
@@ -263,7 +264,7 @@ def at_best(summary: Summary, kind: str) -> str:
     for line in summary.of(kind):
         if line.trained:
             best = max(PERCENTILES, key=lambda p: float(last_cut(line, line.values[f"iou_{p}"])))
-            edge = " (at the edge: a better one may lie beyond)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
+            edge = " (at the edge: a better one may be beyond it)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
             words.append(f"{best} for {line.name}{edge}")
     return f"Best on these cases: {', '.join(words)}."
 

@@ -31,7 +31,10 @@ LIME_ABOUT = (
 
 
 def choose(summary: Summary) -> dict[str, list[int]]:
-    """Title → indices of cases: best and worst for the first pair, the smallest boxes, and some drawn at random."""
+    """Title → indices of cases: best and worst for the first pair, the smallest boxes, and some drawn at random.
+
+    There are no best and worst ones where no case has a map of both sides.
+    """
     chosen: dict[str, list[int]] = {}
     drawn = np.random.default_rng(summary.study.plan.rule.seed).permutation(len(summary.study.cases))[:EACH]
     pairs = [pair for pair in summary.pairs if pair.first.chosen is None]
@@ -47,7 +50,7 @@ def choose(summary: Summary) -> dict[str, list[int]]:
         chosen[f"Worst for {pair.first.name}"] = order[::-1][:EACH].tolist()
     chosen[SMALLEST] = np.argsort(summary.study.shares, kind="stable")[:EACH].tolist()
     chosen["Drawn at random"] = np.sort(drawn).tolist()
-    return chosen
+    return {title: own for title, own in chosen.items() if own}
 
 
 def galleries(summary: Summary) -> list[Group]:

@@ -88,8 +88,8 @@ def smoothed(maps: Tensor) -> Tensor:
 def integrated_gradients(network: Network, images: Tensor, labels: Tensor, *, steps: int = STEPS) -> list[Evidence]:
     """Integrated gradients from black (Sundararajan et al., arXiv 1703.01365), of every classifier.
 
-    The integral is Gauss and Legendre's sum. A pixel's share is the sum over its channels; what is positive speaks for
-    the class.
+    The integral is Gauss and Legendre's sum. A pixel's share is the sum over its channels; positive shares are evidence
+    for the class.
 
     Returns:
         [B, H, W] of each, the raw ones summing up to the difference of the logit to that of black.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 RADII, SIDE = 15, 256  # as many radii for images of this side; fewer for smaller ones
-LEAST = 6  # radii where they are further apart than a pixel
+LEAST = 6  # radii, where they are more than a pixel apart
 
 
 def radii_for(side: int, cell: float = 1.0) -> tuple[int, ...]:

@@ -153,17 +153,16 @@ def explain(
         if kind.layered and not layers:
             raise UserError(f"{kind.title} wants layers", where="layers", hint="name modules of the model")
     check_images(images)
-    network = Tapped(
-        model, layers, aligned=aligned, single_label=single_label, prepare=prepared(normalise, images.shape[1])
-    )
+    names, prepare = list(dict.fromkeys(layers)), prepared(normalise, images.shape[1])
+    network = Tapped(model, names, aligned=aligned, single_label=single_label, prepare=prepare)
     images = images.to(network.device)
-    own = checked_labels(labels, logits_of(network, images, batch_size))
+    asked = checked_labels(labels, logits_of(network, images, batch_size))
     found: dict[tuple[str, str], list[Evidence]] = {}
-    for part, classes in zip(images.split(batch_size), own.split(batch_size), strict=True):
+    for part, classes in zip(images.split(batch_size), asked.split(batch_size), strict=True):
         for name, maps in explanations(network, part, classes, kinds).items():
             for layer, one in zip(network.layers if MAPS[name].layered else (PIXELS,), maps, strict=True):
                 found.setdefault((name, layer), []).append(one)
-    return Maps(images, own, {key: joined(parts) for key, parts in found.items()})
+    return Maps(images, asked, {key: joined(parts) for key, parts in found.items()})
 
 
 def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, measures: Sequence[str] = ()) -> Values:
@@ -172,19 +171,23 @@ def measure(maps: Maps, boxes: Sequence[np.ndarray], *, percentile: int = 80, me
     Args:
         boxes: [n, 4] of each image, x1 y1 x2 y2 in pixels, of what is explained.
         percentile: pixels above it are a map's region: 5, 10 … 95, 97, 98, 99.
-        measures: of MEASURES; () for all.
+        measures: those of MEASURES that are of maps; () for all of these.
 
     Raises:
         UserError: no such measure or percentile; boxes that are not those of the images.
     """
-    wanted = [MEASURES.pick(name).name for name in measures] or [own.name for own in MEASURES.values() if own.maps]
+    there = [own.name for own in MEASURES.values() if own.maps]
+    wanted = [MEASURES.pick(name).name for name in measures] or there
+    if others := [name for name in wanted if name not in there]:
+        what = f"`{others[0]}` is no measure of these maps"
+        raise UserError(what, where="measures", hint=f"give some of {', '.join(there)}")
     if percentile not in PERCENTILES:
         raise UserError(f"{percentile}", where="percentile", hint=f"give one of {', '.join(map(str, PERCENTILES))}")
     height, width = maps.images.shape[2:]
     known = checked_boxes(boxes, maps.images)
     truth = np.stack([box_mask(own, height, width) for own in known])
     found = {key: measure_evidence(own, truth, known, Rule(percentile)) for key, own in maps.evidence.items()}
-    return Values({key: {name: values[name] for name in wanted if name in values} for key, values in found.items()})
+    return Values({key: {name: values[name] for name in wanted} for key, values in found.items()})
 
 
 def prepared(normalise: Statistics | None, channels: int) -> Normalised:
@@ -215,8 +218,9 @@ def logits_of(network: Tapped, images: Tensor, batch_size: int) -> Tensor:
     Raises:
         UserError: it cannot.
     """
+    first, *others = images.split(batch_size)
     try:
-        return torch.cat([network(part)[0] for part in images.split(batch_size)])
+        return torch.cat([network.checked(first), *(network(part)[0] for part in others)])
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # of other channels or another size, which models refuse in their own ways

@@ -14,7 +14,7 @@ from maps.evidence import Evidence, signed
 from maps.explained import Network, scores
 
 BATCH = 16  # images of a pass
-WINDOW = 1 / 8  # of the side that is covered; the next window lies half of it further on
+WINDOW = 1 / 8  # of the side that is covered; the next window is half of it further on
 GREY = 0.5
 MASKS, GRID, SHOWN = 1000, 7, 0.5  # of RISE, cells along a side, and how many of them show the image
 

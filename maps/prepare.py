@@ -120,7 +120,7 @@ def things(names: Sequence[str]) -> list[int]:
 
 
 def aimed_at(split: Split, labels: Sequence[int]) -> Split:
-    """The images with the boxes of some classes only; no class stands for all."""
+    """The images with the boxes of some classes only; no class means all."""
     if not labels:
         return split
     kept = [np.isin(record.labels, labels) for record in split.records]
@@ -206,7 +206,7 @@ def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> 
     count = len({record.image for record in own})
     what = f"The percentile {chosen} was chosen on {count} images of `{name}` that no network has learnt from"
     if chosen in (PERCENTILES[0], PERCENTILES[-1]):
-        what += ", at the edge of what was tried: a better one may lie beyond"
+        what += ", at the edge of what was tried: a better one may be beyond it"
     return replace(plan, rule=replace(plan.rule, percentile=chosen), notes=(*plan.notes, what))
 
 

@@ -86,7 +86,7 @@ def measured(
 
 
 def is_settled(own: Frame | str) -> bool:
-    """Whether a longer image would tell no more."""
+    """Whether a longer image would change nothing."""
     return isinstance(own, Frame) or own in (NOWHERE, UNEVEN)
 
 

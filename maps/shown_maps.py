@@ -12,7 +12,7 @@ import numpy as np
 from maps.statistics import DRAWS, Resamples
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
-from utils.text import as_markdown
+from utils.text import NOTHING, as_markdown, as_number
 
 Columns = dict[tuple[str, str], np.ndarray]  # line, cut → [cases, seeds]
 
@@ -46,11 +46,11 @@ def row(
     )
     told = [cut, f"{empty.mean():.1%}", f"{other_empty.mean():.1%}", f"{left.mean():.1%}"]
     if len(own) < 2:
-        return [*told, *["–"] * 5]
+        return [*told, *[NOTHING] * 5]
     apart = own - other
     low, high = Resamples(len(apart), draws=draws).interval(apart[None, :, None])[:, 0]
     ties = np.isclose(apart, 0)
-    above = f"{(apart[~ties] > 0).mean():.1%}" if (~ties).any() else "–"
+    above = as_number((apart[~ties] > 0).mean() if (~ties).any() else None, ".1%")
     difference = f"{apart.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
     return [*told, f"{own.mean():.3f}", f"{other.mean():.3f}", difference, above, f"{ties.mean():.1%}"]
 
@@ -59,18 +59,18 @@ def read_values(path: Path, kind: str) -> Columns:
     """The columns of one kind of map.
 
     Raises:
-        UserError: no such file.
+        UserError: no such file, or not one that a report has left.
     """
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
     try:
         with path.open(newline="") as file:
             header, *rows = csv.reader(file)
-    except (OSError, ValueError) as error:
+        for place, name in enumerate(header):
+            if name.startswith(f"{kind}/"):
+                line, _, cut = name.removeprefix(f"{kind}/").rsplit("/", 2)  # lines may have / in their names
+                found.setdefault((line, cut), []).append(np.array([float(own[place]) for own in rows]))
+    except (OSError, ValueError, IndexError, csv.Error) as error:
         raise UserError("no values by image", where=path, hint="give `values` of a report's folder") from error
-    found: dict[tuple[str, str], list[np.ndarray]] = {}
-    for place, name in enumerate(header):
-        if name.startswith(f"{kind}/"):
-            _, line, _, cut = name.split("/")
-            found.setdefault((line, cut), []).append(np.array([float(own[place]) for own in rows]))
     return {key: np.stack(own, 1) for key, own in found.items()}
 
 

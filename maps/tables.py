@@ -21,9 +21,8 @@ from maps.plotting import deviation
 from maps.regions import Region
 from maps.statistics import mean_known
 from maps.summary import Pair, Summary
-from utils.text import as_markdown, as_terminal
+from utils.text import NOTHING, as_markdown, as_number, as_terminal
 
-NOTHING = "–"
 SEEDS_BY = "Student's t"  # how intervals take seeds in; reports of before resampled them
 
 
@@ -96,7 +95,7 @@ def level_json(level: Level) -> dict[str, Any]:
 
 def region_json(region: Region) -> dict[str, Any]:
     """What was learned on frozen features, without the values by image."""
-    return {name: value for name, value in vars(region).items() if name != "ious"}
+    return {name: value for name, value in vars(region).items() if not isinstance(value, np.ndarray)}
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
@@ -195,10 +194,10 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
         table.append(
             [
                 f"b{row.cut}",
-                f"{row.values.mean:+.{digits}f}",
+                as_number(row.values.mean, f"+.{digits}f"),
                 NOTHING if np.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]",
-                f"{row.values.above:.1%}",
-                f"{row.values.ties:.1%}",
+                as_number(row.values.above, ".1%"),
+                as_number(row.values.ties, ".1%"),
                 shown(row.adjusted),
                 shown(row.values.wilcoxon),
                 NOTHING if row.localised is None else shown(row.localised),
@@ -265,7 +264,7 @@ def tables(summary: Summary) -> list[Titled]:
 
 
 def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
-    """How well each classifier told its validation images apart, beside chance and the majority class; [] if unsaid."""
+    """How well each classifier knew its validation images, beside chance and the majority class; [] if unsaid."""
     if not files or any("low" not in stage for file in files for stage in file.stages):
         return []
     name = judged_by(files[0].single_label)

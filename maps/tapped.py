@@ -70,6 +70,19 @@ class Tapped:
             raise UserError(what, where=type(self.model).__name__, hint="wrap it in a module that does")
         return found
 
+    def checked(self, images: Tensor) -> Tensor:
+        """The logits [B, classes] of the first images, once each layer is known to have one map of each.
+
+        Raises:
+            UserError: images do not pass a layer, or pass it several times, or it puts out no maps.
+        """
+        self.channels = images.shape[1]
+        with torch.no_grad(), still(self.model), self._caught(images) as caught:
+            found = self._logits(images)
+        for layer, own in enumerate(self._complete(caught)):
+            self._as_map(layer, own, images)
+        return found
+
     def logits_for(self, layer: int, images: Tensor) -> Tensor:
         """The logits: all layers are explained by the same classifier."""
         return self(images)[0]
@@ -101,6 +114,9 @@ class Tapped:
                 if not isinstance(output, Tensor) or output.dim() not in (3, 4):
                     what = f"puts out {about(output)}, no maps"
                     raise UserError(what, where=f"layer {self.layers[layer]}", hint="name one in front of the pool")
+                if layer in caught:
+                    what = "is passed several times by an image, and puts out a map each time"
+                    raise UserError(what, where=f"layer {self.layers[layer]}", hint="name a module that is passed once")
                 own = output
                 if torch.is_grad_enabled() and not own.requires_grad:
                     own = own.detach().requires_grad_()

@@ -47,7 +47,7 @@ from utils.names import as_name
 from utils.parser import Parser
 from utils.runs import new_run
 from utils.tables import listed
-from utils.text import as_terminal
+from utils.text import NOTHING, as_terminal
 
 LAYERS = ("cuts", "all")
 BATCH = 16
@@ -263,7 +263,7 @@ def main() -> None:
         pairs = [(*named, seen) for named in zip(files, line_names(files), strict=True) for seen in volumes]
         rows = [row for file, line, seen in pairs for row in written(file, line, seen, asked, folder)]
     keys = list(dict.fromkeys(key for row in rows for key in row))  # masks may be beside some volumes only
-    print(as_terminal([keys, *([row.get(key, "–") for key in keys] for row in rows)]))
+    print(as_terminal([keys, *([row.get(key, NOTHING) for key in keys] for row in rows)]))
     print(f"\nclass `{description.names[label]}`; NIfTI volumes and pictures in {folder}")
 
 

@@ -1,9 +1,10 @@
 """What the paper claims (Wang & Farrahi, arXiv 2311.12704), and whether this study shows it.
 
-The rules were written before the first study ran; that a difference whose interval holds 0 shows nothing came later.
-Four answers: `reproduced`, as the rule says; `direction only`, where the sides differ in the paper's direction by less
-than the rule asks for; `not seen`, where they differ in the other one; `undecided`, where the interval holds both. And
-a fifth, `not tested`: there are no such maps, or one of the networks had learnt nothing.
+The rules were written before the first study ran. Later came that a difference whose interval contains 0 shows nothing.
+
+There are five answers. `reproduced`: the rule is fulfilled. `direction only`: the difference has the paper's direction,
+but the rule asks for more. `not seen`: it has the other direction. `undecided`: the interval contains both. `not
+tested`: there are no such maps, or one of the networks had learnt nothing.
 """
 
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ def above_diagonal(figure: str, kind: str, pair: Pair | None) -> Claim:
         return Claim(figure, claim, rule, "no such maps", UNTESTED)
     last, (low, high) = pair.of("iou")[-1], share_bounds(pair)
     found = (
-        f"{last.values.above:.1%} [{low:.1%}, {high:.1%}] (ties apart: {last.values.ties:.1%}), "
+        f"{last.values.above:.1%} [{low:.1%}, {high:.1%}] (ties: {last.values.ties:.1%}), "
         f"sign test p {shown(last.adjusted)}"
     )
     return Claim(figure, claim, rule, found, verdict(low, high, last.values.above >= SHARE, 0.5))

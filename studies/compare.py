@@ -4,11 +4,12 @@ What their recipes differ in, how they trained, what their detectors reach on th
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from studies.compared import Compared, end_table, judge, recipe_table
 from utils.errors import UserError, run_cli
-from utils.flags import add_threshold_flags, positive
+from utils.flags import add_threshold_flags, from_zero, positive
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
@@ -26,7 +27,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
     )
-    parser.add_argument("--images", type=int, default=PICTURES, metavar="N", help=f"pictures side by side [{PICTURES}]")
+    parser.add_argument(
+        "--images",
+        type=partial(from_zero, "--images"),
+        default=PICTURES,
+        metavar="N",
+        help=f"pictures side by side [{PICTURES}]",
+    )
     parser.add_argument("--bootstrap", type=positive, default=DRAWS, metavar="N", help=f"resamples [{DRAWS}]")
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")

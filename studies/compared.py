@@ -128,7 +128,7 @@ def judge(runs: Sequence[Compared], arguments: "argparse.Namespace") -> "Judged 
         UserError: they have other classes; the data cannot be read; two lines have the same name and seed.
     """
     from evaluation.average_precision import Finding
-    from evaluation.comparison import SHOWN, about, compare, lines_of, same_classes, summed_up, table
+    from evaluation.comparison import SHOWN, about, check_comparable, compare, lines_of, summed_up, table
     from evaluation.held_out import Wanted, read_held_out
     from models import Thresholds, load_detector
     from utils.device import pick_device
@@ -138,7 +138,7 @@ def judge(runs: Sequence[Compared], arguments: "argparse.Namespace") -> "Judged 
         return None
     lines, device = lines_of(paths), pick_device(arguments.device)
     detectors = [load_detector(path, device) for path in paths]
-    same_classes(detectors)
+    check_comparable(detectors)
     first = detectors[0]
     wanted = Wanted(arguments.data, arguments.task)
     split = read_held_out(wanted, first.data, first.names, first.path, first.levels)

@@ -33,11 +33,11 @@ CLASSES, BOXES = 20, 4  # of the step that is timed
 
 
 def plan_table(study: Study, cells: list[Cell]) -> str:
-    """A line a run: how far it is and the hours it takes; their sum over what is left."""
+    """A line a run: how far it is and the hours it takes; their sum over what is left to train."""
     lines, left = [], 0.0
     for cell in cells:
         now, hours = state(study, cell), seconds_of(cell.recipe) / HOUR
-        left += 0 if now is State.DONE else hours
+        left += 0 if now in (State.DONE, State.TRAINED) else hours
         lines.append(f"{cell.name:<32} {now:<12} {hours:6.2f} h")
     return "\n".join([*lines, f"{len(cells)} runs, about {left:.1f} hours left on this machine"])
 

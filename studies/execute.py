@@ -12,7 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from studies.recipe import Cell, Study
-from studies.runs import commands, log_file, page_file, report_command, run_folder, values_file
+from studies.runs import (
+    commands,
+    figures_file,
+    log_file,
+    page_file,
+    recipe_file,
+    record_file,
+    report_command,
+    run_folder,
+    values_file,
+)
+from studies.sections import shown
 from utils.config import ROOT
 from utils.errors import Stopped, UserError
 from utils.files import make_folder, write_text
@@ -55,22 +66,37 @@ def run_cell(study: Study, cell: Cell) -> bool:
     with claimed(study, cell.name) as claim:
         failed = study.folder / "failed" / cell.name
         failed.unlink(missing_ok=True)
-        folder, words = run_folder(study, cell), commands(study, cell)
-        save_recipe(cell.recipe, make_folder(study.folder / "recipes") / f"{cell.name}.yaml")
-        make_folder(values_file(study, cell).parent)
-        steps = []
-        if not (folder / FINISHED).exists():
-            if folder.exists() and not (folder / "recipe.yaml").exists():
-                shutil.rmtree(folder)  # killed before there was anything in it
-            steps.append(words["resume"] if folder.exists() else words["train"])
-        if "judge" in words:
-            steps.append(words["judge"])
-        for step in steps:
+        for path in (recipe_file(study, cell), values_file(study, cell)):
+            make_folder(path.parent)
+        save_recipe(cell.recipe, recipe_file(study, cell))
+        for step in steps_left(study, cell):
             if call(step, log_file(study, cell), claim):
                 make_folder(failed.parent)
                 failed.touch()
                 return False
     return True
+
+
+def steps_left(study: Study, cell: Cell) -> Iterator[list[str]]:
+    """The commands that a cell still needs; a run that begins anew removes the reports on its predecessor."""
+    folder, words = run_folder(study, cell), commands(study, cell)
+    if not (folder / FINISHED).exists():
+        if folder.exists() and not (folder / "recipe.yaml").exists():
+            shutil.rmtree(folder)  # killed before there was anything in it
+        if not folder.exists():
+            forget_reports(study, cell)
+        yield words["resume"] if folder.exists() else words["train"]
+    if "judge" in words:
+        yield words["judge"]
+
+
+def forget_reports(study: Study, cell: Cell) -> None:
+    """Remove the reports that were written from weights in a cell's run folder."""
+    for name in study.settings.reports:
+        record = record_file(study, name)
+        if record.exists() and f" {shown(run_folder(study, cell))}/" in record.read_text():
+            for path in (record, page_file(study, name), figures_file(study, name)):
+                path.unlink(missing_ok=True)
 
 
 def write_report(study: Study, name: str) -> bool:
@@ -79,7 +105,7 @@ def write_report(study: Study, name: str) -> bool:
     Raises:
         Stopped: by a signal.
     """
-    words, record = report_command(study, name), study.folder / "reports" / f"{name}.txt"
+    words, record = report_command(study, name), record_file(study, name)
     told = " ".join(words)
     if page_file(study, name).exists() and record.exists() and record.read_text() == told:
         return True

@@ -1,6 +1,5 @@
 """Whether a run's backbone had learnt anything when its detector began: without that no comparison says a thing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +8,7 @@ from evaluation.classification import METRICS
 from evaluation.learnt import judged_by, why_not
 from studies.recipe import Cell, Study
 from studies.runs import run_folder
+from utils.files import read_json
 from utils.runs import FINISHED
 
 NOT_TESTED = "not tested"
@@ -52,7 +52,7 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
     path = run_folder(study, maker) / FINISHED
     if not maker.recipe.pretrains or not path.exists():
         return None
-    content = json.loads(path.read_text())
+    content = read_json(path, "train it again")
     name = cell.recipe.weights.stem.removeprefix("backbone_") if cell.recipe.weights else maker.recipe.backbones[0]
     stages = taken(content["pretrain"][name], cell.recipe.reuse_upto)
     figure = content["judged_by"]

@@ -4,7 +4,6 @@
 """
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,10 +15,11 @@ from pydantic import Field, model_validator
 
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, doubted
 from studies.gate import NOT_TESTED, Lesson, reason
-from studies.recipe import StudyYaml
+from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
 from studies.table import interval, mean_and_spread
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
+from utils.files import read_json
 from utils.names import PathName
 from utils.parser import Parser
 from utils.recipes import build, read_yaml
@@ -28,9 +28,10 @@ NOT_RUN, NOTHING = "not run", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
 RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
 *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
-*{UNDECIDED}*, if it holds 0 or if there is one seed. Of an order of several: the same of the first minus the last, and
-*{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a backbone
-were not above chance and the majority class by their interval, so that its detector says nothing of pre-training.
+*{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the first minus the last,
+and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a
+backbone were not above chance and the majority class by their interval, so that its detector shows nothing about
+pre-training.
 Where the paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 
@@ -97,7 +98,7 @@ def find(evidence: Evidence, results: Path, studies: Path) -> Finding:
     """What the published files of a study say."""
     if evidence.report:
         return of_maps(evidence, results / evidence.study / evidence.report / "localise.json")
-    return of_table(evidence, results / evidence.study / "runs.csv", studies / f"{evidence.study}.yaml")
+    return of_table(evidence, results, studies / f"{evidence.study}.yaml")
 
 
 def of_maps(evidence: Evidence, path: Path) -> Finding:
@@ -108,7 +109,7 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     """
     if not path.exists():
         return Finding(NOTHING, NOTHING, NOT_RUN)
-    content = json.loads(path.read_text())
+    content = read_json(path, AGAIN)
     claim = next((own for own in content.get("claims", []) if own["figure"] == evidence.figure), None)
     if claim is None:
         raise UserError(f"judges no figure {evidence.figure}", where=path, hint="correct the ledger's yaml")
@@ -121,8 +122,8 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     return Finding(claim["found"], data, claim["verdict"])
 
 
-def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
-    """Methods of a table, each against the next.
+def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
+    """Methods of a table, each against the next; the data of each method, where they differ.
 
     Raises:
         UserError: the study has no such method or measure.
@@ -132,14 +133,16 @@ def of_table(evidence: Evidence, path: Path, yaml: Path) -> Finding:
     if unknown or settings.table is None or evidence.measure not in settings.table.measures:
         what = f"has no {evidence.measure} for {', '.join(unknown or evidence.methods)}"
         raise UserError(what, where=yaml, hint="correct the ledger's yaml")
+    path = results / evidence.study / RUNS
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     values = {
         method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
         for method in evidence.methods
     }
     ours = ", ".join(f"{method} {mean_and_spread(list(own.values()))}" for method, own in values.items())
-    data = read_yaml(yaml.parent / settings.recipe)["data"]
-    about = f"{Path(data).name} `{settings.table.split}`, {plural(min(map(len, values.values())), 'seed')}"
+    data = (make_cell(settings, yaml, results, method, settings.seeds[0]).recipe.data for method in evidence.methods)
+    seeds = plural(min(map(len, values.values())), "seed")
+    about = f"{', '.join(dict.fromkeys(path.name for path in data))} `{settings.table.split}`, {seeds}"
     if not all(values.values()):
         return Finding(ours, about, NOT_RUN)
     if len(values) == 1:
@@ -160,7 +163,7 @@ def untaught(rows: list[dict[str, str]], methods: Sequence[str]) -> str | None:
 
 def told(row: dict[str, str], method: str, measure: str) -> bool:
     """Whether a row is of this method, and has the measure."""
-    return row["method"] == method and row[measure] != ""
+    return row["method"] == method and bool(row.get(measure))
 
 
 def ordered(values: list[dict[str, float]]) -> tuple[str, str]:

@@ -4,8 +4,6 @@
 """
 
 import csv
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,11 +13,11 @@ import numpy as np
 from pydantic import Field
 
 from studies.gate import NOT_TESTED, Lesson, reason
-from studies.recipe import RUNS
+from studies.recipe import AGAIN, RUNS
 from studies.runs import State
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
-from utils.files import csv_text, write_text
+from utils.files import csv_text, read_json, write_text
 from utils.names import PathName
 from utils.parser import Parser
 from utils.plots import canvas, write_figure
@@ -88,7 +86,7 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
     if not path.exists():
         return []
     try:
-        up, right = (read(source, path.read_text(), side) for side in source.sides)
+        up, right = (read(source, path, side) for side in source.sides)
     except KeyError:
         what = f"has no {source.measure} for {' and '.join(source.sides)}"
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
@@ -116,32 +114,32 @@ def why_none(source: Source, results: Path) -> str:
     return "not finished" if any(source.report or method in source.sides for method in done) else State.OPEN
 
 
-def of_table(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
+def of_table(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
     """Mean and deviation of a method's runs; nothing if none is done."""
-    rows = [row for row in csv.DictReader(text.splitlines()) if row["method"] == side]
+    rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["method"] == side]
     if reason([Lesson.of(row) for row in rows]):
         return {}
     own = [float(row[source.measure]) for row in rows if row[source.measure]]
     return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
 
 
-def of_accuracy(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
+def of_accuracy(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
     """Cut → mean and deviation over the seeds, from accuracy.json."""
-    rows = [row for row in json.loads(text)["summary"] if row["method"] == side]
+    rows = [row for row in read_json(path, AGAIN)["summary"] if row["method"] == side]
     return {row["cut"]: (row[source.measure]["mean"], row[source.measure].get("sd") or 0.0) for row in rows}
 
 
-def of_maps(source: Source, text: str, side: str) -> dict[str, tuple[float, float]]:
-    """Cut → mean and deviation over the seeds, from localise.json."""
-    content = json.loads(text)
+def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
+    """Cut → mean and deviation over the seeds, from localise.json; no cut at which the measure has no value."""
+    content = read_json(path, AGAIN)
     if content.get("untaught", "never compared with chance"):
         return {}
     lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in content["lines"]}
     line = lines[side, str(source.map)]
     measure = line["measures"][source.measure]
-    mean = [math.nan if own is None else own for own in measure["mean"]]
-    spread = [own or 0.0 for own in measure.get("seeds_sd") or [0.0] * len(mean)]
-    return {f"b{cut}": own for cut, own in zip(line["cuts"], zip(mean, spread, strict=True), strict=True)}
+    spread = measure.get("seeds_sd") or [None] * len(line["cuts"])
+    values = zip(line["cuts"], measure["mean"], spread, strict=True)
+    return {f"b{cut}": (mean, sd or 0.0) for cut, mean, sd in values if mean is not None}
 
 
 def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:

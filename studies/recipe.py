@@ -30,9 +30,10 @@ from wsol.methods import METHODS
 
 FROM, BASE = "from", "recipe"  # keys of a method that are no changes
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
-ELSEWHERE = {"logger"}  # keys that decide nothing of a run's outcome
+ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
+AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 
 class StudyYaml(Section):
@@ -44,8 +45,8 @@ class StudyYaml(Section):
         seeds: every method is trained with each.
         changes: laid over the recipe for all methods.
         methods: name → changes; `recipe: file.yaml` begins with another training recipe, `from: method/backbone_x.pt`
-            takes the weights that another method's run of the same seed has left; `{seed}` in a path of `init` stands
-            for the seed.
+            takes the weights that another method's run of the same seed has left; the seed takes
+            the place of `{seed}` in a path of `init`.
         table: None where nothing is asked of single runs.
         tasks: one table over what was trained for different tasks; None for none.
         reports: name → what is asked of all runs together.
@@ -65,7 +66,7 @@ class StudyYaml(Section):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("give every seed once")
         if not (self.table or self.reports):
-            raise ValueError("say with `table` or `reports` what to show of the runs")
+            raise ValueError("say with `table` or `reports` what to report of the runs")
         if self.table:
             gallery = self.table.gallery.methods if self.table.gallery else ()
             if unknown := {*gallery, self.table.reference, *chain(*self.table.pairs)} - {*self.methods, None}:
@@ -196,10 +197,18 @@ def check_asked(settings: StudyYaml, path: Path) -> None:
 
 
 def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
-    """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run."""
+    """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run.
+
+    Raises:
+        UserError: it is no table of runs.
+    """
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     wanted = digests(cells)
-    named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
+    try:
+        named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
+    except (KeyError, ValueError) as error:
+        hint = "restore it, or publish into another folder"
+        raise UserError(f"is no table of runs ({error})", where=path, hint=hint) from None
     return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
 
 

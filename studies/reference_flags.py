@@ -32,7 +32,7 @@ def catch(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
 
 def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser that a command makes of its flags."""
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", catch), mock.patch.object(sys, "argv", [command]):
+    with mock.patch.object(Parser, "parse_args", catch), mock.patch.object(sys, "argv", [command]):
         try:
             importlib.import_module(command).parse()
         except CaughtError as caught:

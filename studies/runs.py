@@ -35,6 +35,11 @@ def values_file(study: Study, cell: Cell) -> Path:
     return study.folder / "values" / f"{cell.name}.json"
 
 
+def recipe_file(study: Study, cell: Cell) -> Path:
+    """The recipe that the cell is trained by."""
+    return study.folder / "recipes" / f"{cell.name}.yaml"
+
+
 def log_file(study: Study, cell: Cell) -> Path:
     """All that the cell's processes printed."""
     return study.folder / "logs" / f"{cell.name}.txt"
@@ -48,6 +53,11 @@ def page_file(study: Study, name: str) -> Path:
 def figures_file(study: Study, name: str) -> Path:
     """Of a report, for programs."""
     return study.folder / f"{name}.json"
+
+
+def record_file(study: Study, name: str) -> Path:
+    """The command that a report was written by, once it is."""
+    return study.folder / "reports" / f"{name}.txt"
 
 
 def tabled(study: Study) -> set[str | None]:
@@ -86,11 +96,15 @@ def check_made(study: Study, cell: Cell) -> None:
     """Refuse to mix runs of two versions of a recipe.
 
     Raises:
-        UserError: the cell's run was made under another recipe; says which fields.
+        UserError: the cell's run, or its figures where the run is gone, were made under another recipe; says which
+            fields.
     """
-    path = run_folder(study, cell) / "recipe.yaml"
+    folder, values = run_folder(study, cell), values_file(study, cell)
+    path = folder / "recipe.yaml"
     if not path.exists():
-        return
+        path = recipe_file(study, cell)
+        if not (values.exists() and path.exists()):
+            return
     made = load_recipe(path, {})
     free = {key for key in Recipe.model_fields if getattr(cell.recipe, key) == AUTO} | {
         "devices",
@@ -102,14 +116,15 @@ def check_made(study: Study, cell: Cell) -> None:
         settled = wanted.pretrain.model_copy(update={"source": made.pretrain.source})
         wanted = wanted.model_copy(update={"pretrain": settled})
     if fields := differences(made, wanted):
-        hint = f"restore the recipe of {study.yaml.name}, or move {run_folder(study, cell)} away"
+        left = " and ".join(str(own) for own in (folder, values) if own.exists())
+        hint = f"restore the recipe of {study.yaml.name}, or move {left} away"
         raise UserError("; ".join(fields), where=path, hint=hint)
 
 
 def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
     """What trains and judges a cell, as one would type it in the project's folder; `resume` continues with it."""
     folder = run_folder(study, cell)
-    recipe, values = study.folder / "recipes" / f"{cell.name}.yaml", values_file(study, cell)
+    recipe, values = recipe_file(study, cell), values_file(study, cell)
     found: dict[str, list[str | Path]] = {
         "train": ["python", "train.py", "--recipe", recipe, "--project", study.folder, "--name", cell.name],
         "resume": ["python", "train.py", "--resume", folder],

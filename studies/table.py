@@ -1,8 +1,5 @@
 """What the runs of a study reached: a table with differences, and a row for each run."""
 
-import csv
-import io
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +9,7 @@ from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 from studies.sections import Table
-from utils.text import cell as fit
+from utils.files import csv_text, read_json
 
 NOTHING = "–"
 
@@ -41,7 +38,7 @@ def values_of(study: Study, cell: Cell) -> dict[str, float]:
     path, measures = values_file(study, cell), study.settings.table.measures
     if row := study.published.get(cell.name):
         return {name: float(row[name]) for name in measures if row.get(name)}
-    content = json.loads(path.read_text()) if path.exists() else {}
+    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
     return {name: content[name] for name in measures if content.get(name) is not None}
 
 
@@ -69,8 +66,8 @@ def main_table(study: Study, table: Table, found: list[Result]) -> str:
         lines.append(f"| {method} | {told([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
     for name, file in table.beside.items():
         path = study.yaml.parent / file
-        content = json.loads(path.read_text()) if path.exists() else {}
-        cells = [mean_and_spread([content[key]] if key in content else []) for key in table.measures]
+        content = read_json(path, f"correct `beside` of {study.yaml}") if path.exists() else {}
+        cells = [mean_and_spread([value] if (value := content.get(key)) is not None else []) for key in table.measures]
         lines.append(f"| {name} | {NOTHING} | {' | '.join(cells)} | {1 if content else '0 (not run)'} |")
     return "\n".join(lines)
 
@@ -138,15 +135,13 @@ def interval(values: list[float]) -> tuple[float, float]:
 def as_csv(study: Study, found: list[Result]) -> str:
     """A row for each run."""
     measures = study.settings.table.measures if study.settings.table else ()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "seed", "state", *measures, *Lesson.COLUMNS, "recipe", "run", "log"])
-    known = digests(study.cells)
+    known, rows = digests(study.cells), []
     for result in found:
-        values = [f"{result.values[name]:.6f}" if name in result.values else "" for name in measures]
-        lesson = result.lesson.cells() if result.lesson else ["", "", ""]
-        places = [str(path(study, result.cell).relative_to(study.folder)) for path in (run_folder, log_file)]
         cell = result.cell
-        row = [cell.method, cell.seed, str(result.state), *values, *lesson, known[cell.name], *places]
-        writer.writerow(map(fit, row))
-    return text.getvalue()
+        values = {name: f"{own:.6f}" for name, own in result.values.items()}
+        lesson = dict(zip(Lesson.COLUMNS, result.lesson.cells(), strict=True)) if result.lesson else {}
+        files = {"run": run_folder(study, cell), "log": log_file(study, cell)}
+        places = {name: str(path.relative_to(study.folder)) for name, path in files.items()}
+        about = {"method": cell.method, "seed": cell.seed, "state": str(result.state), "recipe": known[cell.name]}
+        rows.append({**about, **values, **lesson, **places})
+    return csv_text(rows, ["method", "seed", "state", *measures, *Lesson.COLUMNS, "recipe", "run", "log"])

@@ -1,12 +1,11 @@
 """One table over tasks: what each reaches from each kind of pre-training, and how far these are apart."""
 
-import json
-
 from studies.gate import NOT_TESTED, reason
 from studies.recipe import Study
 from studies.runs import figures_file
 from studies.sections import TaskRow, Tasks
 from studies.table import Result, mean_and_spread, paired
+from utils.files import read_json
 from utils.text import as_markdown
 
 BySeed = dict[int, float]
@@ -49,7 +48,7 @@ def columns(study: Study, tasks: Tasks, row: TaskRow, found: list[Result]) -> di
 def reported(study: Study, row: TaskRow) -> dict[str, BySeed]:
     """Line → seed → measure, of a report on boxes; nothing of one that is not written yet."""
     path = figures_file(study, str(row.report))
-    content = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    content = read_json(path, "delete it, so that the report is made again") if path.exists() else {"rows": []}
     return {
         own["line"]: {int(seed): values[row.measure] for seed, values in own["by_seed"].items()}
         for own in content["rows"]

@@ -3,12 +3,12 @@
 `python -m studies.verdicts results/covid_maps/lungs results/covid_maps/pathology`
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from studies.claims import UNTESTED, doubted
 from utils.errors import UserError, run_cli
+from utils.files import read_json
 from utils.parser import Parser
 
 CONTENT = "localise.json"
@@ -43,13 +43,9 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The figures of a report.
 
     Raises:
-        UserError: there are none, or no claims among them.
+        UserError: there are none, or they have no claims.
     """
-    try:
-        content: dict[str, Any] = json.loads((folder / CONTENT).read_text())
-    except (OSError, ValueError) as error:
-        hint = "give the folder that `val.py --localise` or a study has filled"
-        raise UserError("no report on maps", where=folder / CONTENT, hint=hint) from error
+    content = read_json(folder / CONTENT, "give the folder that `val.py --localise` or a study has filled")
     if not content.get("claims"):
         hint = "make it with --claims, of a cascaded and an end-to-end network"
         raise UserError("judges no claims", where=folder / CONTENT, hint=hint)

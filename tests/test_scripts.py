@@ -79,7 +79,7 @@ def assert_user_error(code: object, said: str, what: str) -> None:
 def test_dry_run_prints_the_plan_and_makes_nothing(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script(train, "--dry-run", "--imgsz", 256, "--project", tmp_path)
+    script(train, "--dry-run", "--imgsz", 256, "--pretrain-imgsz", 256, "--project", tmp_path)
     shown = capsys.readouterr().out
     for number in ("3,201,760", "11,678,720", "25,704,448", "50.1", "82.5", "13.8"):
         assert number in shown

@@ -28,8 +28,8 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
         content: of the file, where it was read already.
 
     Raises:
-        UserError: there is no such block, or a cascade was not cut there: what its sub-modules hold inside was never
-            trained to stand alone.
+        UserError: there is no such block, or a cascade was not cut there: blocks inside a sub-module were never
+            trained to be used without the rest of it.
     """
     content, whole = content or load_backbone(path, recipe), len(backbone.blocks)
     count = reused_count(recipe, backbone)

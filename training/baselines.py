@@ -33,7 +33,7 @@ from utils.console import console
 from utils.seed import seed_process
 from utils.stop import Stop
 
-# Where the seeds of a baseline start: apart from those of the stages and of each other.
+# The first seed of each baseline: no stage and no other baseline has it.
 NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
 
 
@@ -87,7 +87,7 @@ def train_baselines(job: Job, cascade: Backbone) -> None:
     cost the arithmetic that the cascade took. `finetuned`: the cascaded network continues end to end, with its last
     head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after
     everything else: heads of a cascade learn together with their stage, and the last one end to end together with the
-    network. What sets two files of fresh heads apart are the features alone.
+    network. Two files of fresh heads differ in their features alone.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
@@ -200,8 +200,9 @@ def run_probes(
         name = f"{method}_probes"
         groups = groups_of(job.pretrain_splits[1].records)
         task = ProbeTask(name, probes, numbers, taps, feed, job.lesson.single_label, groups, job.fabric, job.stop)
-        # The heads share no weight: clipping their common gradient would let one of them slow the others down.
-        phase = phase.model_copy(update={"clip": float("inf")})
+        # The heads share no weight: clipping their common gradient would let one of them slow the others down, and
+        # ending with the first that is accurate would cut the others short.
+        phase = phase.model_copy(update={"clip": float("inf"), "stop_accuracy": None})
         averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
         probes.load_state_dict(averaged.state_dict())
         job.save(path, {"kind": "stage", "model": probes.state_dict(), "metrics": figures})

@@ -72,7 +72,7 @@ class FeatureCache(Dataset[FeatureBatch]):
     the rows that they vouch for; what has been damaged since is said in one line and computed again.
 
     Args:
-        folder: where it lies, or None for RAM.
+        folder: of its files, or None for RAM.
         shards: processes that fill it together; this one is number `shard`. They must share the folder.
         step: rows computed at once.
 
@@ -228,7 +228,7 @@ def reserve(folder: Path, key: CacheKey, sizes: tuple[int, int]) -> None:
     """Make the files of a cache at their full size, or accept those that are there, of that size and with the same key.
 
     Raises:
-        UserError: a cache of another key lies there, or the disk is full.
+        UserError: the folder holds a cache of another key, or the disk is full.
     """
     note, wanted = folder / "key.json", json.loads(json.dumps(asdict(key)))
     files = dict(zip(("present.bin", "features.bin"), reversed(sizes), strict=True))

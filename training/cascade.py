@@ -45,7 +45,7 @@ class StageTask:
     """Training of a sub-module, or of the whole network, as a classifier.
 
     Attributes:
-        auxiliary: weight of the losses of classifiers amid the network.
+        auxiliary: weight of the losses of classifiers inside the network.
     """
 
     name: str
@@ -165,7 +165,7 @@ def fresh_head(job: Job, part: SubModule) -> nn.Module:
 
 
 def fresh_auxiliary(job: Job, backbone: Backbone, part: SubModule) -> nn.ModuleDict | None:
-    """Auxiliary classifiers amid a sub-module; None where the recipe asks for none, or none stands there."""
+    """Auxiliary classifiers inside a sub-module; None where the recipe asks for none, or there is no place for one."""
     recipe = job.recipe
     inside = [block for block in BACKBONES.pick(recipe.backbone).auxiliary if part.start < block < part.stop]
     if not (recipe.pretrain.auxiliary and inside):

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
+from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
 from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
+from models.plan import make_plan, plan_table
 from training.update import layer_name, layer_of
 from utils.config import Loss, Recipe
+from utils.console import console
 from utils.errors import UserError
 from utils.flags import spelling
 from utils.tables import near
@@ -38,6 +41,19 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
     check_rates(recipe)
     return recipe
+
+
+def show_cuts(recipe: Recipe, backbone: Backbone) -> None:
+    """Print what each sub-module will hold and cost, on pictures of the size that it learns from.
+
+    Raises:
+        UserError: the backbone has fewer blocks, or cannot take such pictures.
+    """
+    stage, k = recipe.stage, recipe.cl_splits
+    side = stage.imgsz or recipe.imgsz
+    plan = make_plan(backbone, k, side, recipe.balance, batch=stage.batch_size)
+    console.print(f"CL_{k} of {recipe.backbone}, width {recipe.width:g}, {side} px")
+    console.print(plan_table(plan, backbone.taps))
 
 
 def check_rates(recipe: Recipe) -> None:

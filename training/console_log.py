@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from utils.console import console
+from utils.console import Plain, console
 from utils.errors import Stopped, UserError
 from utils.files import cannot_write
 from utils.text import redacted
@@ -34,7 +34,7 @@ def noted() -> Iterator[None]:
     except BaseException as error:
         if console.copy:
             with contextlib.suppress(OSError):
-                console.copy.print(last_words(error), markup=False)
+                console.copy.print(last_words(error))
         raise
     finally:
         if console.copy:
@@ -65,7 +65,7 @@ def note_in(folder: Path) -> None:
 
 def plain(file: io.TextIOBase | io.TextIOWrapper) -> Console:
     """A console without colours, cursor and line breaks of its own."""
-    return Console(file=file, color_system=None, force_terminal=False, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
+    return Plain(file=file, color_system=None, force_terminal=False)
 
 
 def header() -> str:

@@ -47,7 +47,7 @@ def read_run(folder: Path) -> dict[str, list[Row]]:
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of the last parts as it takes to tell all of them apart."""
+    """The last part of each path, or as many of the last parts as it takes for all of them to differ."""
     parts = [folder.resolve().parts for folder in folders]
     lengths = range(1, 1 + max(map(len, parts)))
     count = next(some for some in lengths if len({own[-some:] for own in parts}) == len(set(parts)))

@@ -141,8 +141,7 @@ def settled_detector(job: Job) -> Settings:
 
 def demanded(split: Split) -> int:
     """How many boxes a detector must find: all but crowds and difficult ones."""
-    crowds = sum(int(record.crowd.sum()) for record in split.records if record.crowd is not None)
-    return sum(len(record.labels) - int(record.difficult.sum()) for record in split.records) - crowds
+    return sum(int(record.asked.sum()) for record in split.records)
 
 
 def warnings(job: Job) -> list[str]:

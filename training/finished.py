@@ -78,7 +78,7 @@ class Run:
 
     @cached_property
     def backbones(self) -> dict[str, BackboneFile]:
-        """By method, as in `cl3`, `e2e`: what each backbone file says of itself; `path` is where it lies.
+        """By method, as in `cl3`, `e2e`: what each backbone file says of itself; `path` is that of the file.
 
         Raises:
             UserError: one is damaged, or older than its format.

@@ -17,8 +17,8 @@ class Held:
 
     Attributes:
         until: so many epochs they are fixed.
-        several: several processes train together: they have told one another beforehand which gradients to exchange, so
-            that these are computed, and then left out.
+        several: several processes train together: they agree beforehand on which gradients to exchange, so that these
+            are computed, and then left out.
     """
 
     modules: Sequence[nn.Module]

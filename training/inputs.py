@@ -10,11 +10,12 @@ from torch import Tensor
 from data.description import made_on_first_use
 from data.records import Split
 from data.seen import KEY, numbers_of
+from models.backbones import make_backbone
 from models.weights_files import Beginning
 from training.backbone import load_backbone
-from training.check import check_sizes
+from training.check import check_sizes, show_cuts
 from training.init import beginning, reused, will_fetch
-from training.reading import Pair, lessons, read_pairs, settle_source, tell
+from training.reading import Pair, announce, lessons, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
 from utils.config import Recipe
@@ -64,9 +65,12 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     with one_by_one or nullcontext():
         begins = beginning(recipe, download=download)
         pairs = read_pairs(recipe, download=download)
-    tell(pairs)
-    recipe = settle_source(recipe, pairs)
+    announce(pairs)
+    before, recipe = recipe, settle_source(recipe, pairs)
     check_sizes(recipe)
+    if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:
+        channels = pairs[1][0].description.format.channels
+        show_cuts(recipe, make_backbone(recipe.backbone, recipe.width, channels))
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
@@ -97,7 +101,7 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
             beginning(recipe, download=False)
         check_sizes(recipe)
         for line in later:
-            console.print(f"not checked before the run: {line}", markup=False)
+            console.print(f"not checked before the run: {line}")
         return
     found = gather(recipe, download=False)
     if folder:
@@ -125,7 +129,7 @@ def learnt_from(recipe: Recipe, own: Split, lesson: Split, begins: Beginning | N
 
 
 def refuse_nothing(recipe: Recipe, train: Split) -> None:
-    """Refuse a run that would train neither a backbone nor what stands on it.
+    """Refuse a run that would train neither a backbone nor anything on top of it.
 
     Raises:
         UserError: it would.

@@ -70,7 +70,7 @@ class Job:
 
     @property
     def weights(self) -> Path:
-        """Where the run's checkpoints lie."""
+        """The folder of the run's checkpoints."""
         return self.folder / "weights"
 
     @property
@@ -147,7 +147,7 @@ class Job:
             loader: training batches.
             split: the images that the batches' indices count [the training split].
             extra: goes into last.pt.
-            improved: told whenever the validation figure is the best so far.
+            improved: called whenever the validation figure is the best so far.
             hold: modules that are fixed for as many epochs as the phase says.
 
         Returns:

@@ -114,7 +114,7 @@ class Service:
         except Exception as error:  # each service has types of its own, and none of them may end a training
             self.works = False
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            console.print(f"{self.entry.title} fails and gets no more figures: {reason}", markup=False)
+            console.print(f"{self.entry.title} fails and gets no more figures: {reason}")
 
 
 Services = Sequence[Service]

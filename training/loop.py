@@ -63,7 +63,7 @@ class Task(Protocol):
 
 @dataclass
 class Position:
-    """Where a task stands.
+    """How far a task has come.
 
     Attributes:
         epoch: epochs done.
@@ -90,7 +90,7 @@ class Hooks:
 
     Attributes:
         save: keep a state to continue from.
-        improved: told the network and its figures whenever the fitness is the best so far, or is still 0.
+        improved: called with the network and its figures whenever the fitness is the best so far, or is still 0.
         describe: names the images of a batch, for an error.
     """
 
@@ -257,7 +257,7 @@ class Loop:
         waited, self.lost.count = 0.0, 0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
-            self.lost.tell(batch)
+            self.lost.note(batch)
             set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch)
             asked = time.monotonic()

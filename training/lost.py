@@ -18,8 +18,8 @@ class Lost:
         self.count = 0
         self.named: set[str] = set()
 
-    def tell(self, batch: Any) -> None:
-        """Count what a batch says that it does without; name each picture once.
+    def note(self, batch: Any) -> None:
+        """Count the pictures that a batch has lost; name each once.
 
         Raises:
             UserError: nothing is left of the batch.

@@ -54,7 +54,7 @@ def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
     return settled(recipe, pairs[1][0]) if recipe.pretrains else recipe
 
 
-def tell(pairs: tuple[Pair, Pair]) -> None:
+def announce(pairs: tuple[Pair, Pair]) -> None:
     """Print what is in the splits, and which images the two data sets share."""
     detector, backbone = pairs
     if backbone is detector:
@@ -103,7 +103,7 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
 
     Where validation decides when to stop, it is on images held out from training: the data's own validation split
     stays unseen. A data set without one has had its part held out already. Images are parted before objects are cut
-    out: those of one image never stand on two sides.
+    out: those of one image are never on both sides.
 
     Raises:
         UserError: nothing is left on one of the sides, or no object can be cut out.

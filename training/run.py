@@ -33,7 +33,7 @@ from utils.runs import FINISHED, new_run
 from utils.seed import seed_process
 from utils.stop import Stop
 
-DETECTOR_SEED = 1000  # apart from those of the stages and baselines
+DETECTOR_SEED = 1000  # no stage and no baseline has it
 
 
 def carry_out(

@@ -8,9 +8,8 @@ from typing import Any
 
 from data.description import channels_of
 from models.backbones import make_backbone
-from models.plan import make_plan, plan_table
 from training import inputs
-from training.check import check_batches, check_names, follows, unread
+from training.check import check_batches, check_names, follows, show_cuts, unread
 from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
@@ -137,9 +136,7 @@ def show_plan(recipe: Recipe) -> None:
     check_loggers(recipe)
     backbone = make_backbone(recipe.backbone, recipe.width, channels_of(recipe.data))
     if recipe.pretrains:
-        plan = make_plan(backbone, recipe.cl_splits, recipe.imgsz, recipe.balance, batch=recipe.stage.batch_size)
-        console.print(f"CL_{recipe.cl_splits} of {recipe.backbone}, width {recipe.width:g}, {recipe.imgsz} px")
-        console.print(plan_table(plan, backbone.taps))
+        show_cuts(recipe, backbone)
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
         console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")

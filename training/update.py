@@ -94,7 +94,7 @@ class Average(nn.Module):
 
     Attributes:
         module: the averaged network.
-        n_averaged: updates that it stands for.
+        n_averaged: updates that it has taken in.
     """
 
     n_averaged: Tensor

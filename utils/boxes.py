@@ -30,6 +30,10 @@ class Detections:
     scores: Tensor
     labels: Tensor
 
+    def at(self, which: Tensor) -> "Detections":
+        """Some of them, by index or by a mask [n]."""
+        return Detections(self.boxes_xyxy[which], self.scores[which], self.labels[which])
+
 
 def cxcywh_to_xyxy(boxes_cxcywh: Tensor) -> Tensor:
     """[..., 4] centre and size → corners."""

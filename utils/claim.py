@@ -6,8 +6,9 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
-HERE: set[Path] = set()  # held by this process: the system's locks do not keep its own threads apart
+HERE: set[Path] = set()  # held by this process: the system's locks do not keep its own threads out
 
 
 @contextlib.contextmanager
@@ -23,15 +24,11 @@ def claimed(path: Path) -> Iterator[str]:
     if own in HERE:
         yield me
         return
-    with path.open("a+") as file:  # closing it in between would give up the lock
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
-            yield file.read(200).strip() or "another process"
+    file, holder = taken(path)
+    with file:  # closing it in between would give up the lock
+        if holder:
+            yield holder
             return
-        except OSError:
-            pass
         HERE.add(own)
         file.truncate(0)
         file.write(me)
@@ -41,3 +38,20 @@ def claimed(path: Path) -> Iterator[str]:
         finally:
             HERE.discard(own)
             path.unlink(missing_ok=True)
+
+
+def taken(path: Path) -> tuple[TextIO, str]:
+    """A lock file, open and locked, and an empty text; or who holds it already."""
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            return file, file.read(200).strip() or "another process"
+        except OSError:
+            return file, ""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file, ""
+        file.close()  # whoever held it has removed it in between: a lock on it keeps nobody off

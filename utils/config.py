@@ -83,9 +83,9 @@ class Pretrain(Phase):
 
     data: Path | None = Field(None, description="data yaml that the backbone learns on [--data]")
     source: Literal["auto", "objects", "pictures"] = Field(
-        "auto", description="what is a picture: an object, cut out, or all; auto: objects where boxes tell the classes"
+        "auto", description="what is a picture: an object, cut out, or all; auto: objects where boxes state the classes"
     )
-    context: float = Field(0.5, ge=0, description="surroundings of an object, as a fraction of its longer side")
+    context: float = Field(0.5, ge=0, le=10, description="surroundings of an object, as a fraction of its longer side")
     jitter: Share = Field(0.2, description="an object's window moves and grows by up to this fraction")
     epochs: int | None = Field(None, ge=1, description="passes of the first stage [as many as --epochs]")  # type: ignore[assignment]
     epochs_step: int = Field(0, ge=0, description="passes that every further stage gets on top")
@@ -138,6 +138,7 @@ class Augment(Section):
     pca: float = Field(
         0.0,
         ge=0,
+        le=10,
         description="a colour along the axes on which those of ImageNet vary, standard deviation; AlexNet's 0.1",
     )
     noise: Share = Field(0.0, description="Gaussian noise on every value, standard deviation; 1 is from black to white")

@@ -16,13 +16,16 @@ T = TypeVar("T")
 
 
 class Plain(Console):
-    """A console on which no text can steer the terminal.
+    """A console on which no text can steer the terminal, and what is in square brackets is text.
 
     Attributes:
         copy: gets all that is printed too; None for nobody.
     """
 
     copy: Console | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, soft_wrap=True, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print with control characters spelt out."""
@@ -33,14 +36,14 @@ class Plain(Console):
                 self.copy.print(*shown, **options)
             except OSError as error:  # a full disk: what a run does next will find that out, and says so
                 self.copy = None
-                super().print(f"console.log ends here: {error.strerror}", markup=False)
+                super().print(f"console.log ends here: {error.strerror}")
 
     def aloud(self, text: str) -> None:
         """Print a line of this process's own, whichever its rank: what happens to one alone is news to the others."""
         if self.quiet:
             print(printable(text), flush=True)
         else:
-            self.print(text, markup=False)
+            self.print(text)
 
     def on_broken_pipe(self) -> None:
         """Leave it to whoever ends the process: rich would end it with a code of its own."""
@@ -52,7 +55,7 @@ def rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) + int(os.environ.get("NODE_RANK", "0"))
 
 
-console = Plain(highlight=False, soft_wrap=True, quiet=rank() > 0)  # every rank runs the same; the first one speaks
+console = Plain(quiet=rank() > 0)  # every rank runs the same; the first one speaks
 
 
 @contextmanager
@@ -72,7 +75,7 @@ def hushed(quiet: bool = True) -> Iterator[None]:
 
 def progress(items: Iterable[T], title: str, total: int, done: int = 0) -> Iterator[T]:
     """Yield items behind a progress bar; the bar vanishes at the end, and is absent where there is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = console.quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         yield from bar.track(items, total=total, completed=done, description=title)
@@ -83,7 +86,7 @@ def said_if_slow(what: str | Callable[[], str]) -> Iterator[None]:
     """Print one line, or what a function then returns, where the block takes more than two seconds."""
 
     def say() -> None:
-        console.print(f"{what if isinstance(what, str) else what()} …", markup=False)
+        console.print(f"{what if isinstance(what, str) else what()} …")
 
     timer = threading.Timer(SLOW_S, say)
     timer.daemon = True

@@ -49,13 +49,18 @@ def read_dicom(path: Path, *, pixels: bool = True) -> Any:
 
 
 def is_deep(path: Path) -> bool:
-    """Whether values need levels: grey of more than 8 bits, or rescaled.
+    """Whether values need levels: grey of other values than 0 to 255.
 
     Raises:
         ValueError: as in read_dicom.
     """
     data = read_dicom(path, pixels=False)
-    return data.PhotometricInterpretation in GREY and (data.BitsStored > 8 or rescaled(data))
+    return data.PhotometricInterpretation in GREY and not is_plain(data)
+
+
+def is_plain(data: Any) -> bool:
+    """Whether the numbers in the file are brightnesses from 0 to 255: 8 bits without a sign, not rescaled."""
+    return data.BitsStored == 8 and data.PixelRepresentation == 0 and not rescaled(data)
 
 
 def rescaled(data: Any) -> bool:
@@ -68,7 +73,7 @@ def dicom_values(path: Path) -> np.ndarray:
     """[H, W] values of a grey picture, larger is brighter; [H, W, 3] RGB of a coloured one.
 
     Values are those after rescale slope and intercept. MONOCHROME1, in which larger is darker, is mirrored within the
-    range that its bits allow. 8 bits are uint8.
+    range that its bits allow. Brightnesses from 0 to 255 are uint8, and nothing else is.
 
     Raises:
         ValueError, and whatever the decoder of a transfer syntax stumbles over: not whole, or of no known kind.
@@ -85,9 +90,10 @@ def dicom_values(path: Path) -> np.ndarray:
             raise ValueError(f"DICOM of the photometric interpretation {kind}")
         return pixels if pixels.dtype == np.uint8 else Levels(0, 2**data.BitsStored - 1).apply(pixels)
     values = np.asarray(apply_modality_lut(pixels, data))
-    if data.BitsStored <= 8 and not rescaled(data):
-        return (2**data.BitsStored - 1 - values if kind == GREY[0] else values).astype(np.uint8)
-    return ends(data).sum() - values if kind == GREY[0] else values
+    if is_plain(data):
+        return (255 - values if kind == GREY[0] else values).astype(np.uint8)
+    own = ends(data).sum() - values if kind == GREY[0] else values
+    return own.astype(np.uint16) if own.dtype == np.uint8 else own  # whose values are not yet brightnesses
 
 
 def ends(data: Any) -> np.ndarray:

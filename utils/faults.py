@@ -58,7 +58,7 @@ def written(place: Sequence[int | str], values: Any) -> str:
 
 
 def hint_for_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
-    """The keys that can stand where an unknown one does, the likeliest first."""
+    """The keys that there are where an unknown one was written, the likeliest first."""
     models = [model]
     for part in place[:-1]:  # keys of a dict and places in a list are no fields
         models = [own for one in models for own in below(one, part)] or models

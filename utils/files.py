@@ -102,6 +102,25 @@ def csv_text(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None
     return text.getvalue()
 
 
+def read_json(path: Path, hint: str) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+        hint: of the error.
+
+    Raises:
+        UserError: it cannot be read, is not JSON, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not valid JSON"
+        raise UserError(f"cannot be read: {why}", where=path, hint=hint) from error
+    if not isinstance(content, dict):
+        raise UserError("is JSON, but no object", where=path, hint=hint)
+    return content
+
+
 def json_text(content: object, indent: int | None = None) -> str:
     """JSON that every reader takes: what is no finite number is null."""
     return json.dumps(finite(content), indent=indent, allow_nan=False) + "\n"

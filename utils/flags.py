@@ -195,6 +195,17 @@ def count(flag: str, text: str) -> int:
         raise UserError(f"`{text}`", where=flag, hint="give 1 or more") from None
 
 
+def from_zero(flag: str, text: str) -> int:
+    """What a flag says, a whole number from 0 on.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not text.strip().isdecimal():
+        raise UserError(f"`{text}`", where=flag, hint="give 0 or more")
+    return int(text)
+
+
 def parsed_for(
     parser: argparse.ArgumentParser,
     mode_of: Callable[[argparse.Namespace], str],

@@ -28,8 +28,8 @@ def shown(name: str, number: int) -> str:
         return name
     if not told:
         told.append(name)
-        what = f"no font here has {name}: such classes stand as numbers in pictures, this one as {number}"
-        console.print(f"{what}; {INSTALL}", markup=False)
+        what = f"no font here has {name}: such classes are shown as numbers in pictures, this one as {number}"
+        console.print(f"{what}; {INSTALL}")
     return str(number)
 
 

@@ -1,6 +1,7 @@
 """How large an input may be: each limit has a flag that raises it, and reaches worker processes too."""
 
 import argparse
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +35,11 @@ class Limit:
         """What to say of an amount that is above the limit; None if it is not."""
         if amount <= self.now:
             return None
-        return f"{amount:,.4g} {self.unit}, more than {self.now:,.4g}; read it with {self.flag} {amount:.0f}"
+        return f"{amount:,.4g} {self.unit}, more than {self.now:,.4g}; read it with {self.flag} {math.ceil(amount)}"
 
     def set(self, most: float) -> None:
         """Allow so much."""
-        os.environ[self._variable] = f"{most:g}"
+        os.environ[self._variable] = str(most)
 
 
 PICTURE = Limit("--max-megapixels", 100, "megapixels", "largest picture that is read")

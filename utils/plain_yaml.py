@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 MOST_BYTES = 2**20
-MOST_VALUES = 100_000  # once every alias is replaced by what it stands for
+MOST_VALUES = 100_000  # once every alias is replaced by its value
 DEEPEST = 20  # lists in lists
 LONGEST = 300  # letters of a list of values
 SHOWN = 60  # letters of a value that a message repeats
@@ -27,7 +27,7 @@ class Unfit(Exception):  # noqa: N818 – its words go into a UserError, which k
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which says of a value that it cannot make where that stands, and under which key."""
+    """PyYAML's safe loader, which says of a value that it cannot make where it is, and under which key."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -1,10 +1,12 @@
 """Text from outside – names, addresses, file names – made fit for terminals, tables and messages."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
 
 HIDDEN = "***"
+NOTHING = "–"  # in a table, where there is no number
 # User and password before a host; the second form is of passwords that hold what should have been quoted.
 USER = re.compile(r"(?<=://)(?:[^/\s?#@]*(?:@[^/\s?#@]*)*|[^/\s:@]+:(?!\d+/)[^\s@]*)@(?=[^/\s])")
 SECRETS = r"token|key|secret|passw(?:or)?d|pwd|pass|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
@@ -59,6 +61,11 @@ def cell(value: object) -> object:
     except ValueError:
         return f"'{value}"
     return value
+
+
+def as_number(value: float | None, form: str) -> str:
+    """A number in a form such as `.3f`; NOTHING where there is none, or one that is not finite."""
+    return NOTHING if value is None or not math.isfinite(value) else format(value, form)
 
 
 def counted(count: int, what: str) -> str:

@@ -235,7 +235,7 @@ def planned(
     known, held_out = (read_split(description, name) for name in ("train", description.held_out))
     left, notes = explained_images(held_out, seen_by(files))
     for note in notes:
-        console.print(note, markup=False)
+        console.print(note)
     records = sample(left, images)
     label = np.array((things(description.names) or [0])[:1])  # any that is not the background
     plan = prepare(files, replace(held_out, records=[around(own, label) for own in records]))

@@ -63,10 +63,11 @@ class Row:
             `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
             baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known minus that of CAM
             on the same networks. Where classes exclude each other `class1_error` and `class5_error` of the classes
-            alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box (table 2).
-            Of methods that cut maps off `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`,
-            the top-5 error of a loose and a tight box, and where classes are few `accuracy/CLASS/IOU` and
-            `false/CLASS/IOU`, the share of true boxes found by three boxes a map and the false ones for each.
+            alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box (table 2); those of five
+            guesses where there are more than five classes. Of methods that cut maps off `v2`, MaxBoxAccV2 at a
+            threshold chosen on training images, `guesses_error`, the top-5 error of a loose and a tight box, and where
+            classes are few `accuracy/CLASS/IOU` and `false/CLASS/IOU`, the share of true boxes found by three boxes a
+            map and the false ones for each.
         bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that
             has learnt on.
         classes: class → its values, for any number of classes.
@@ -157,7 +158,7 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     plain = {"gt_known": correct(own), "iou": ious}
     networks = [network for network in comparison.networks if network.line == line]
     if networks and comparison.plan.files[0].single_label and not comparison.plan.foreign:
-        plain |= errors(own, networks)
+        plain |= errors(own, networks, GUESSES if len(names) > GUESSES else 1)
     if all(trial.maps for trial in own):
         if chosen := [trial.maps.v2 for trial in own if trial.maps and trial.maps.v2 is not None]:
             plain["v2"] = np.array(chosen)
@@ -176,13 +177,17 @@ def correct(trials: Sequence[Trial]) -> np.ndarray:
     return np.array([trial.ious >= CORRECT for trial in trials], float)
 
 
-def errors(own: list[Trial], networks: list[Network]) -> dict[str, np.ndarray]:
-    """Of one guess, of five, and of five that two boxes of each map make: 1 where class and box are not both right."""
-    ranks = np.array([network.ranks for network in networks])
-    found = {f"class{guesses}_error": 1.0 - (ranks < guesses) for guesses in (1, GUESSES)}
-    found |= {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in (1, GUESSES)}
+def errors(own: list[Trial], networks: list[Network], most: int) -> dict[str, np.ndarray]:
+    """Of one guess, of five, and of five that two boxes of each map make: 1 where class and box are not both right.
+
+    Args:
+        most: guesses, 1 where five would name every class.
+    """
+    ranks, counts = np.array([network.ranks for network in networks]), sorted({1, most})
+    found = {f"class{guesses}_error": 1.0 - (ranks < guesses) for guesses in counts}
+    found |= {f"top{guesses}_error": 1 - correct(own) * (ranks < guesses) for guesses in counts}
     maps = [trial.maps for trial in own if trial.maps]
-    if maps:
+    if maps and most == GUESSES:
         right = [five_guesses(one, values.loose, values.tight) for one, values in zip(ranks, maps, strict=True)]
         found["guesses_error"] = 1.0 - np.array(right)
     return found

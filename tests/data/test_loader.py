@@ -144,7 +144,7 @@ def test_a_picture_that_is_gone_is_left_out_or_refused(scenes: Path, tmp_path: P
         list(make_loader(dataset, InOrder(6), 2, workers))
     (batch,) = make_loader(DetectionSet([records[1]], eval_transform(64), seed=0), InOrder(1), 2, 0, leave_out=True)
     with pytest.raises(UnreadableError):
-        Lost().tell(batch)
+        Lost().note(batch)
 
 
 def test_noise_and_erasing() -> None:

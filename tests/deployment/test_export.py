@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,20 @@ import export
 from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
-from deployment.export import Exported, compare, pictures_for, write_onnx
+from deployment.delivery import refuse_apart
+from deployment.export import (
+    Difference,
+    Exported,
+    after,
+    apart,
+    compare,
+    metadata,
+    pictures_for,
+    reader,
+    write_onnx,
+)
 from models import Thresholds, load_detector
+from models.channels import with_channels
 from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
 from models.trained import load_trained
@@ -84,13 +97,46 @@ def test_older_exporter_is_the_way_out(overfitted: Path, scenes_yaml: Path, tmp_
 
 
 def test_a_difference_is_a_failure(
-    exported: Path, overfitted: Path, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    overfitted: Path, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from deployment.export import Difference
-
-    monkeypatch.setattr("deployment.export.compare", lambda *_: [Difference(1, (128, 128), 0.01, 0.0)])
+    rows = [Difference(1, (128, 128), 0.01, 0.0, 9), Difference(3, (128, 128), 0.0, 0.0, 9)]
+    monkeypatch.setattr("deployment.export.compare", lambda *_: rows)
     with pytest.raises(UserError, match=r"differs from PyTorch by 1\.0e-02"):
         script(export, "--project", overfitted, "--file", tmp_path / "x.torchscript", "--format", "torchscript")
+    for off in ([0.0, float("nan")], [float("nan"), 0.0]):
+        with pytest.raises(UserError, match="differs from PyTorch by nan"):
+            refuse_apart(tmp_path, off, 1e-3)
+
+
+def test_differences_after_suppression() -> None:
+    """Two boxes of two classes, centre and size: what is compared, what one side lacks, and numbers that are none."""
+    boxes = torch.tensor([[[20.0, 20, 10, 10], [60, 60, 10, 20]]])
+    scores, sure = torch.tensor([[[0.9, 0.0], [0.0, 0.6]]]), Thresholds(0.25, 0.45)
+    assert after((boxes, scores), (boxes + 1.5, scores - 0.125), sure) == (pytest.approx(0.09), pytest.approx(0.125), 2)
+    assert after((boxes, scores), (boxes, scores), Thresholds(0.95, 0.45)) == (0, 0, 0)
+    assert after((boxes, scores), (boxes, scores - 0.5), sure)[0] == float("inf")
+    assert after((boxes, scores), (boxes, scores.roll(1, 2)), sure)[0] > 1
+    assert after((boxes, scores), (boxes, scores.amax(2, keepdim=True)), sure)[0] == float("inf")
+    broken = boxes.clone()
+    broken[0, 1, 2] = float("nan")
+    assert np.isnan(after((boxes, scores), (broken, scores), sure)[0])
+    assert np.isnan(apart((boxes, scores), (broken, scores))[0])
+    assert apart((boxes, scores), (boxes * 1.25, scores)) == (0.25, 0, 2)
+
+
+def test_an_onnx_file_of_any_name_is_read(exported: Path, tmp_path: Path) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    copy = shutil.copyfile(exported, tmp_path / "model.bin")
+    (boxes, scores), (same, as_sure) = (reader(own, "default", 10)(images) for own in (exported, copy))
+    assert torch.equal(boxes, same)
+    assert torch.equal(scores, as_sure)
+
+
+def test_a_file_says_how_many_channels_it_takes(overfitted: Path) -> None:
+    detector = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
+    assert metadata(detector)["channels"] == 3
+    with_channels(detector.model.backbone, 1)
+    assert metadata(detector)["channels"] == 1
 
 
 def written(overfitted: Path, script: Script, path: Path, *flags: object) -> Path:
@@ -132,10 +178,15 @@ def test_layout_of_yolov5(overfitted: Path, scenes: Path, script: Script, tmp_pa
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("traced_before")
-def test_suppression_inside_the_file(overfitted: Path, scenes: Path, script: Script, tmp_path: Path) -> None:
+def test_suppression_inside_the_file(
+    overfitted: Path, scenes: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from utils.ultralytics_parts import ultralytics
 
+    written(overfitted, script, tmp_path / "none.bin", "--nms", "--conf-thres", 1)
+    assert "nothing was found on these pictures, so suppression was not compared" in capsys.readouterr().out
     path = written(overfitted, script, tmp_path / "nms.onnx", "--nms", "--max-det", 20)
+    assert "nothing was found" not in capsys.readouterr().out
     found_by(path, overfitted, scenes, max_det=20, multi_label=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (rows,) = session.run(None, {"images": np.zeros((2, 3, 128, 160), np.float32)})

@@ -33,13 +33,13 @@ def test_every_classifier_of_every_file(
 ) -> None:
     files = [written(method, seed=seed) for seed in (0, 1) for method in ("cl6", "e2e")]
     flags = ["--project", tmp_path / "runs", "--json", tmp_path / "a" / "f.json", "--report", tmp_path / "b" / "r.md"]
-    script(val, "--accuracy", "--weights", *files, "--bootstrap", 50, "--device", "cpu", *flags)
+    script(val, "--accuracy", "--weights", *files, "--bootstrap", 50, "--device", "cpu", "--task", "train", *flags)
     folder = tmp_path / "runs" / "val" / "exp"
     text = (folder / "accuracy.json").read_text()
     assert (tmp_path / "a" / "f.json").read_text() == text
     assert str(tmp_path) not in text
     figures = json.loads(text)
-    assert (figures["split"], figures["images"], figures["classes"]) == ("test", 4, 10)
+    assert (figures["split"], figures["images"], figures["classes"]) == ("train", 8, 10)
     assert [(row["method"], row["seed"], row["cut"]) for row in figures["rows"]] == [
         (method, seed, f"b{block}") for seed in (0, 1) for method in ("cl6", "e2e") for block in range(1, 7)
     ]
@@ -109,7 +109,7 @@ def test_newest_run_without_weights(written: Writer, script: Script, tmp_path: P
     assert figures["rows"][0]["intervals"] == {}
 
 
-OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, "data": None}}
+OTHER_RATE = {"data": "scenes.yaml", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, "data": None}}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,9 @@ OTHER_RATE = {"data": "d", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, 
         ("e2e", 0, {"single_label": True}, "single_label is True, but False"),
         ("e2e", 0, {"view": None}, "has no `view`: an older version wrote it"),
         ("cl6", 0, {}, "cl6 with seed 0, as"),
+        ("e2e", 0, {"levels": [0, 4095]}, "levels are [0, 4095], but none in"),
         ("cl6", 1, {"recipe": OTHER_RATE}, "cl6 with pretrain.lr 0.2, but 0.1 in"),
+        ("cl6", 1, {"data": Path("elsewhere/other.yaml")}, "cl6 of other.yaml, but of scenes.yaml in"),
     ],
 )
 def test_what_cannot_be_compared(written: Writer, method: str, seed: int, changes: dict[str, Any], what: str) -> None:
@@ -145,7 +147,7 @@ def test_wrong_files_and_data(written: Writer, script: Script, scenes: Path, tmp
         (["--accuracy", "--weights", path, "--data", data], "are not those of"),
         (["--accuracy", "--weights", detector], "holds `detector`, not `backbone`"),
         (["--accuracy", "--weights", tmp_path / "nan.pt"], "not finite"),
-        (["--accuracy", "--weights", path, "--bootstrap", "-1"], "give a number of resamples"),
+        (["--accuracy", "--weights", path, "--bootstrap", "-1"], "--bootstrap: `-1` — give 0 or more"),
         (["--accuracy", "--weights", written("cl6", single_label=True)], "single_label is True, but False in"),
         (["--map", "--weights", path], "holds `backbone`, not `detector`"),
         (["--weights", path, path], "give a detector checkpoint"),
@@ -154,13 +156,19 @@ def test_wrong_files_and_data(written: Writer, script: Script, scenes: Path, tmp
             script(val, *flags, *project)
 
 
-def test_lines_are_told_apart_by_what_differs(written: Writer, script: Script, tmp_path: Path) -> None:
+def test_names_of_lines_have_what_differs(written: Writer, script: Script, tmp_path: Path) -> None:
     files = [written("cl3", backbone="darknet53", k=3), written("cl3", backbone="darknet53", k=3, head="gap")]
-    script(val, "--accuracy", "--weights", *files, "--bootstrap", 20, "--project", tmp_path / "runs")
+    given = ("--accuracy", "--weights", *files, "--bootstrap", 20, "--project", tmp_path / "runs")
+    script(val, *given, "--task", "train")
     text = (tmp_path / "runs" / "val" / "exp" / "accuracy.md").read_text()
     assert "| macro AUC | cl3, author head | cl3, gap head |" in text
     assert re.findall(r"^\| (b\d+) \| \d", text, re.MULTILINE)[:3] == ["b11", "b19", "b23"]
     assert "[" in text.split("| b11 |")[1].splitlines()[0]
+    script(val, *given, "--task", "test")
+    text = (tmp_path / "runs" / "val" / "exp2" / "accuracy.md").read_text()
+    assert "4 images" in text
+    assert "no intervals: they need 5 images, or patients, at least" in text
+    assert "[" not in text.split("| b11 |")[1].splitlines()[0]
 
 
 def study_of(values: dict[str, dict[int, list[float]]], *, single_label: bool = True) -> Study:

@@ -9,6 +9,7 @@ from conftest import Script
 from PIL import Image
 
 import val
+from evaluation.comparison import Entry, lines_of
 from evaluation.resampled import Matches, Sampled, draws_of, figures, left_out, one_class, over_seeds
 from utils.errors import UserError
 
@@ -63,6 +64,12 @@ def test_detectors_are_compared_in_pairs(
         script(val, "--map", "--weights", files[0], files[0], *given)
     with pytest.raises(UserError, match="e2e has the seeds 0, cl3 0, 1"):
         script(val, "--map", "--weights", *files[:3], *given)
+    with pytest.raises(UserError, match="cl3_seed0 and cl3 would be one row"):
+        lines_of([files[0], tmp_path / "cl3.pt"])
+    deep = torch.load(files[2], weights_only=True) | {"levels": [0.0, 4095.0]}
+    torch.save(deep, files[2])
+    with pytest.raises(UserError, match=r"levels are \[0\.0, 4095\.0\], but none in"):
+        script(val, "--map", "--weights", files[0], files[2], *given)
 
 
 def pictures(draw: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +106,33 @@ def test_several_seeds_need_images_too() -> None:
     for own in many:
         own.drawn[:20] = np.nan
     assert np.isnan(over_seeds(many)[1]).all()
+
+
+def test_bounds_stay_within_what_is_possible() -> None:
+    """Two seeds that are far apart: Student's t alone reaches to 1.59."""
+    draw, left = np.random.default_rng(0), np.zeros((20, 1))
+    runs = [Sampled(("map",), np.array([own]), draw.normal(own, 0.01, (50, 1)), left) for own in (0.9, 1.0)]
+    mean, (low, high) = over_seeds(runs)
+    assert mean == pytest.approx(0.95)
+    assert low == pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-3)
+    assert high == 1
+    zero = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), left)
+    apart = [zero.minus(runs[0]), runs[1].minus(zero)]
+    assert np.ravel(over_seeds(apart)[1]).tolist() == [-1, 1]
+
+
+def test_a_single_resample_is_no_interval() -> None:
+    own = Sampled(("map",), np.ones(1), np.ones((1, 1)), np.ones((20, 1)))
+    assert np.isnan(own.interval()).all()
+    assert np.isnan(over_seeds([own, own])[1]).all()
+
+
+def test_a_figure_that_no_box_allows_is_a_dash() -> None:
+    nothing = float("nan")
+    shown = [
+        str(own) for own in (Entry(nothing, nothing, nothing), Entry(0.25, nothing, nothing), Entry(-0.1, -0.2, 0))
+    ]
+    assert shown == ["–", "+0.250", "-0.100 [-0.200, +0.000]"]
 
 
 def test_without_resamples_there_are_no_intervals(

@@ -66,6 +66,14 @@ def test_difficult_boxes_are_neither_demanded_nor_blamed() -> None:
         assert (got["map"], got["miou"]) == (pytest.approx(1), pytest.approx(1))
 
 
+def test_the_best_confidence_is_one_of_the_best() -> None:
+    """F1 is 2/3 above 0.6, where one of two boxes is found, and up to 0.2995, where both are among four detections."""
+    own = Ranking(np.array([0.9, 0.6, 0.5, 0.2995]), np.array([True, False, False, True]), 2)
+    best = best_point([own])
+    assert best["f1"] == pytest.approx(2 / 3)
+    assert best["best_confidence"] == pytest.approx(0.299)
+
+
 def test_mean_iou_by_hand() -> None:
     truth = record([[0.0, 0, 10, 10], [100, 100, 120, 120], [200, 200, 210, 210]], [0, 1, 0])
     item = found([[0.0, 0, 10, 5], [100, 100, 120, 120], [200, 200, 210, 210]], [0.9, 0.9, 0.1], [0, 0, 0])

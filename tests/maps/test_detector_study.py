@@ -22,9 +22,12 @@ from maps.detector_brief import brief_table, read_report
 from maps.detector_plan import are_detectors, method_of, prepare_detectors, read_detectors
 from maps.detector_study import explained, run_detectors
 from maps.detector_tables import FEW, tap_rows
+from maps.figures import scatter
+from maps.gallery import galleries
 from maps.localise import Column, Study
 from maps.statistics import Resamples, compare
 from maps.summary import summarise
+from maps.tables import markdown
 from models.decode import Thresholds
 from utils.errors import UserError
 
@@ -270,3 +273,14 @@ def blank(column: Column) -> None:
     for name in ("iou", "mass", "pointing"):
         for part in column.parts[name]:
             part[:, 0] = np.nan
+
+
+def test_a_report_on_detectors_that_find_nothing(best: Path, split: Split, tmp_path: Path) -> None:
+    """No case has a map: there is none to show as the best of one of them."""
+    files = read_detectors([changed(best, tmp_path, f"{k}.pt", cl_splits=k) for k in (3, 1)])
+    asked: dict[str, Any] = {"kinds": ["layercam"], "images": 1, "explain_boxes": "detections", "untrained": 0}
+    summary = summarise(run_detectors(prepare_detectors(files, split, thresholds=Thresholds(1.0), **asked)), 0)
+    assert [group.title for group in galleries(summary)] == ["The smallest boxes", "Drawn at random"]
+    said = markdown(summary, (), "val.py", []) + scatter(summary.pairs[0], "scatter").caption
+    assert "nan" not in said
+    assert "– are above the diagonal, – are ties" in said

@@ -115,6 +115,21 @@ class Pool(nn.Module):
         return found
 
 
+def test_a_layer_that_is_named_twice_has_one_map(model: nn.Module, images: Tensor) -> None:
+    once, twice = (explain(model, ["layer4"] * count, images=images, labels=LABELS) for count in (1, 2))
+    assert torch.equal(once["gradcam", "layer4"], twice["gradcam", "layer4"])
+
+
+@pytest.mark.parametrize("kind", ["gradcam", "scorecam"])
+def test_a_layer_that_is_passed_twice_is_refused(kind: str, images: Tensor) -> None:
+    """Its two maps have cells of 1 and of 2 pixels: none of them is `its` map."""
+    relu = nn.ReLU()
+    steps = nn.Conv2d(3, 4, 3, padding=1), relu, nn.Conv2d(4, 4, 3, 2, 1), relu
+    model = nn.Sequential(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(UserError, match="layer 1: is passed several times by an image"):
+        explain(model, ["1"], images=images, kinds=[kind])
+
+
 def test_what_was_measured(model: nn.Module, images: Tensor, tmp_path: Path) -> None:
     maps = explain(model, ["layer4"], images=images, labels=LABELS, kinds=["gradcam", "saliency"])
     values = measure(maps, BOXES)
@@ -184,5 +199,7 @@ def test_boxes_that_are_not_those_of_the_images(model: nn.Module, images: Tensor
             measure(maps, boxes)
     with pytest.raises(UserError, match="measures: no measure `iouu` — did you mean iou"):
         measure(maps, BOXES, measures=["iouu"])
+    with pytest.raises(UserError, match="measures: `precision` is no measure of these maps — give some of iou"):
+        measure(maps, BOXES, measures=["iou", "precision"])
     with pytest.raises(UserError, match="percentile: 81"):
         measure(maps, BOXES, percentile=81)

@@ -368,6 +368,13 @@ def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
         shown_table(tmp_path, "gradcam", "cl6", "cl3")
     with pytest.raises(UserError, match="no values by image"):
         shown_table(tmp_path / "x", "gradcam", "cl6", "e2e")
+    for path in (tmp_path / "iou.csv", tmp_path / "degenerate.csv"):
+        path.write_text(path.read_text().replace("/cl6/", "/cl6 timm/resnet18/"))
+    assert shown_table(tmp_path, "gradcam", "cl6 timm/resnet18", "e2e", draws=100)[1] == row
+    for damaged in ("", "gradcam/cl6/seed0/b1\nmuch\n", "image,gradcam/cl6/seed0/b1\na.png\n", "gradcam/b1\n1\n"):
+        (tmp_path / "iou.csv").write_text(damaged)
+        with pytest.raises(UserError, match=r"iou\.csv: no values by image"):
+            shown_table(tmp_path, "gradcam", "cl6", "e2e")
 
 
 def test_weighted_means_stay_among_their_values() -> None:

@@ -38,8 +38,10 @@ from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
 from maps.summary import Line, Pair, against, apart, summarise
+from maps.tables import region_json
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
+from utils.files import json_text
 
 
 @pytest.fixture
@@ -317,6 +319,9 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
     }
     assert "Not above the constant box: cl6 at " in sentence(beside)
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+    for own in json.loads(json_text([region_json(own) for own in found])):
+        assert {"line", "cut", "miou", "map50"} <= own.keys()
+        assert {"ious", "record"}.isdisjoint(own), "values by image are no part of the JSON"
 
 
 @pytest.fixture

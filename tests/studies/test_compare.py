@@ -74,7 +74,7 @@ def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
     assert told["accuracy"].startswith("cl3 top-1 0.100")
 
 
-def test_files_of_one_name_are_told_apart() -> None:
+def test_files_of_one_name_have_their_folders() -> None:
     assert cells(["/a/x.yaml", "/a/y.yaml", None]) == ["x.yaml", "y.yaml", "–"]
     assert cells(["/a/x.yaml", "/b/x.yaml"]) == ["/a/x.yaml", "/b/x.yaml"]
 
@@ -103,6 +103,8 @@ def test_what_cannot_be_compared(pair: list[Path], script: Script, tmp_path: Pat
         script(compare, own, own, "--project", tmp_path / "new")
     with pytest.raises(UserError, match="is not the folder of a training run"):
         script(compare, own, tmp_path, "--project", tmp_path / "new")
+    with pytest.raises(UserError, match="--images: `-1` — give 0 or more"):
+        script(compare, own, other, "--images", -1, "--project", tmp_path / "new")
     data = tmp_path / "data.yaml"
     content = yaml.safe_load((own.parents[1] / "overfit.yaml").read_text())
     data.write_text(yaml.safe_dump(content | {"names": [*"0123456789x"]}))

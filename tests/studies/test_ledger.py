@@ -70,6 +70,31 @@ def test_what_studies_say(folders: tuple[Path, Path]) -> None:
         verdict(study="maps", report="lungs", figure="5")
 
 
+def test_the_data_of_a_study_are_those_of_its_methods(folders: tuple[Path, Path]) -> None:
+    _, studies = folders
+    evidence = Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]})
+    assert find(evidence, *folders).data == "cells.yaml `test`, 3 seeds"
+    methods = {"cl3": {"data": "../data/bccd.yaml"}, "e2e": {}, "cl7": {}}
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"methods": methods}))
+    assert find(evidence, *folders).data == "bccd.yaml, cells.yaml `test`, 3 seeds"
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"changes": {"data": "../data/bccd.yaml"}}))
+    assert find(evidence, *folders).data == "bccd.yaml `test`, 3 seeds"
+
+
+def test_damaged_or_older_results(folders: tuple[Path, Path]) -> None:
+    results, studies = folders
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"table": {"measures": ["map", "map75"]}}))
+    added = Evidence.model_validate({"study": "table", "measure": "map75", "methods": ["cl3", "e2e"]})
+    assert find(added, results, studies).verdict == "not run"  # published before the measure was asked for
+    path = results / "maps" / "lungs" / "localise.json"
+    for damaged in ("{", "[1, 2]"):
+        path.write_text(damaged)
+        with pytest.raises(UserError, match=r"localise\.json: .*JSON"):
+            find(Evidence(study="maps", report="lungs", figure="7"), results, studies)
+        with pytest.raises(UserError, match=r"localise\.json: .*JSON"):
+            verdict_table([path.parent])
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [

@@ -45,6 +45,22 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
 
 
+def test_a_cut_without_a_value_is_no_point(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "maps" / "localise.json"
+    path.parent.mkdir(parents=True)
+    measures = {"iou": {"mean": [0.1, None, 0.3], "seeds_sd": [0.01, None, None]}}
+    lines = [{"line": line, "map": "gradcam", "cuts": [1, 2, 3], "measures": measures} for line in ("cl2", "e2e")]
+    path.write_text(json.dumps({"lines": lines, "untaught": None}))
+    source = {"study": "a", "report": "maps", "map": "gradcam", "measure": "iou", "sides": ["cl2", "e2e"], "label": "x"}
+    content = OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [source]}]})
+    overview(content, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "overview.csv").read_text().splitlines()))
+    assert [(row["cut"], row["up"], row["up_sd"]) for row in rows] == [("b1", "0.1", "0.01"), ("b3", "0.3", "0")]
+    path.write_text('{"lines": ')
+    with pytest.raises(UserError, match=r"localise\.json: cannot be read: it is not valid JSON"):
+        overview(content, tmp_path)
+
+
 def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
     source = Source.model_validate({"study": "a", "measure": "map", "sides": ["cl2", "e2e"], "label": "x"})
     assert why_none(source, tmp_path) == "not run"

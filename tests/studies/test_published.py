@@ -12,6 +12,7 @@ from studies.page import as_markdown, publish, write_page
 from studies.recipe import Study, read_study
 from studies.runs import State, lacking, run_folder, state, values_file
 from studies.table import results
+from utils.errors import UserError
 from utils.files import make_folder, write_text
 from utils.runs import FINISHED
 
@@ -62,6 +63,16 @@ def test_another_recipe_is_another_run(published: tuple[Path, Path], scenes_yaml
     changed = {"imgsz": 96}
     study = read_study(write_study(tmp_path, scenes_yaml, changes=changed), tmp_path / "two", folder)
     assert {state(study, cell) for cell in study.cells} == {State.OPEN}
+
+
+def test_a_damaged_table_of_runs_is_one_line(published: tuple[Path, Path], tmp_path: Path) -> None:
+    path, folder = published
+    table = folder / "ways" / "runs.csv"
+    text = table.read_text()
+    for damaged in (text.replace("method,seed", "method,sead"), text.replace("cl2,1,done", "cl2,one,done")):
+        table.write_text(damaged)
+        with pytest.raises(UserError, match=r"runs\.csv: is no table of runs"):
+            read_study(path, tmp_path / "two", folder)
 
 
 def test_weights_that_are_gone_are_made_again(published: tuple[Path, Path], tmp_path: Path) -> None:

@@ -1,25 +1,45 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, Script
+from PIL import Image
 from warm import Warm
 
 import study as script_module
 import val
-from studies.estimate import START, plan_table, seconds_of
-from studies.execute import claimed
+from models.backbones import make_backbone
+from models.plan import make_plan
+from studies.estimate import START, plan_table, pretraining_macs, seconds_of
+from studies.execute import claimed, steps_left
+from studies.figure import why_none
+from studies.gallery import save_gallery
 from studies.page import all_commands, as_markdown
 from studies.recipe import read_study
-from studies.runs import State, check_made, commands, report_command, run_folder, state, values_file
-from studies.table import results
+from studies.runs import (
+    State,
+    check_made,
+    commands,
+    figures_file,
+    page_file,
+    recipe_file,
+    record_file,
+    report_command,
+    run_folder,
+    state,
+    values_file,
+)
+from studies.table import Result, results
+from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import make_folder
 from utils.recipes import save_recipe
+from utils.runs import FINISHED
 
 TINY = {"width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
 METHODS = {
@@ -114,6 +134,40 @@ def test_runs_of_another_recipe_are_refused(scenes_yaml: Path, tmp_path: Path) -
     assert state(study, cell) is State.BEGUN
 
 
+def test_figures_of_another_recipe_are_refused_where_the_run_is_gone(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    cell = study.cells[0]
+    values = make_folder(values_file(study, cell).parent) / f"{cell.name}.json"
+    values.write_text('{"map": 0.25}')
+    save_recipe(cell.recipe, make_folder(recipe_file(study, cell).parent) / f"{cell.name}.yaml")
+    check_made(study, cell)
+    assert state(study, cell) is State.DONE
+    changed = read_study(write_study(tmp_path, scenes_yaml, changes={"imgsz": 96}), tmp_path)
+    with pytest.raises(UserError, match=f"imgsz is 64, not 96 .* move {re.escape(str(values))} away"):
+        check_made(changed, changed.cells[0])
+    values.unlink()
+    check_made(changed, changed.cells[0])
+    assert state(changed, changed.cells[0]) is State.OPEN
+
+
+def test_a_run_that_begins_anew_removes_reports_on_its_predecessor(scenes_yaml: Path, tmp_path: Path) -> None:
+    reports = {name: {"kind": "accuracy", "runs": [f"{name}_*"]} for name in ("cl2", "scratch")}
+    study = read_study(write_study(tmp_path, scenes_yaml, reports=reports, seeds=[1, 11]), tmp_path)
+    files = {name: [own(study, name) for own in (record_file, page_file, figures_file)] for name in reports}
+    for name, paths in files.items():
+        for path in paths:
+            make_folder(path.parent)
+            path.write_text(f"python val.py --weights {run_folder(study, study.cells[0])}/weights/b.pt".replace(
+                study.cells[0].name, f"{name}_seed1"))  # fmt: skip
+    of = {cell.name: cell for cell in study.cells}
+    for name in ("scratch_seed11", "cl2_frozen_seed1"):  # no report was on these
+        next(steps_left(study, of[name]))
+        assert all(path.exists() for paths in files.values() for path in paths)
+    assert next(steps_left(study, of["scratch_seed1"]))[1:2] == ["train.py"]
+    assert not any(path.exists() for path in files["scratch"])
+    assert all(path.exists() for path in files["cl2"])
+
+
 def test_two_studies_in_one_folder(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.execute.PATIENCE", 0)
     study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
@@ -139,6 +193,30 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
     assert all_commands(study).count("python val.py --map") == 6
     assert commands(study, study.cells[0])["train"][:3] == ["python", "train.py", "--recipe"]
+
+
+def test_figures_of_another_program(scenes_yaml: Path, tmp_path: Path) -> None:
+    """Those that it has not are dashes; a damaged file is one line."""
+    table = {"measures": ["map", "map50", "map75"], "beside": {"peer": "peer.json", "absent": "absent.json"}}
+    study = read_study(write_study(tmp_path, scenes_yaml, table=table), tmp_path)
+    (tmp_path / "peer.json").write_text('{"map": 0.125, "map50": null}')
+    text = as_markdown(study, results(study))
+    assert "| peer | – | 0.125 | – | – | 1 |" in text
+    assert "| absent | – | – | – | – | 0 (not run) |" in text
+    for damaged in ('{"map": 0.1', "[0.1]"):
+        (tmp_path / "peer.json").write_text(damaged)
+        with pytest.raises(UserError, match=r"peer\.json: .*JSON"):
+            as_markdown(study, results(study))
+
+
+def test_a_figure_without_points_says_why(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    cells = {cell.name: cell for cell in study.cells}
+    told = {
+        why_none([Result(cells["cl2_seed0"], own, {}, None) for own in states]): states
+        for states in ([State.OPEN, State.OPEN], [State.FAILED, State.BEGUN], [State.OPEN, State.DONE])
+    }
+    assert list(told) == ["not run", "failed, interrupted", "–"]
 
 
 def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
@@ -226,6 +304,52 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
         assert given.batch_size == (report.batch_size or given.batch_size)
         assert given.images == report.images
     assert all_commands(study).count("train.py") == len(study.cells)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages", "other"),
+    [
+        ({"cache": "off"}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda _: 0),  # stage 2 passes through stage 1
+        ({"cache": "ram", "cache_views": 5}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 5 * a, lambda _: 0),
+        ({"cache": "off", "baselines": ["e2e"]}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda both: 3 * 6 * both),
+    ],
+)
+def test_macs_of_pre_training_by_hand(
+    changes: dict[str, object], stages: Callable[[float, float], float], other: Callable[[float], float]
+) -> None:
+    """Two stages of 4 and 6 epochs; a step costs three forward passes, one through frozen blocks one."""
+    pretrain = {"epochs": 4, "epochs_step": 2}
+    recipe = Recipe.model_validate({"backbone": "cnn6", "cl_splits": 2, "pretrain": pretrain} | changes)
+    plan = make_plan(make_backbone("cnn6", 0.125), 2, 64)
+    one, two = (part.macs for part in plan)
+    assert pretraining_macs(recipe, plan) == pytest.approx(stages(one, two) + other(one + two))
+
+
+def test_figure_10(overfitted: Path, tmp_path: Path) -> None:
+    """The gallery has a column for each method, and waits until all of its runs are done."""
+    table = {"measures": ["map"], "split": "val", "gallery": {"methods": ["scratch"], "images": 2}}
+    data = overfitted / "overfit.yaml"
+    study = read_study(write_study(tmp_path, data, methods={"scratch": {"cl_splits": 0}}, table=table), tmp_path)
+    settings, cell = study.settings.table, study.cells[0]
+    assert settings
+    assert settings.gallery
+    save_gallery(study, settings, settings.gallery, tmp_path / "g.jpg")
+    assert not (tmp_path / "g.jpg").exists()
+    (make_folder(values_file(study, cell).parent) / f"{cell.name}.json").write_text('{"map": 0.5}')
+    shutil.copytree(overfitted / "train" / "exp", run_folder(study, cell))
+    save_gallery(study, settings, settings.gallery, tmp_path / "g.jpg")
+    with Image.open(tmp_path / "g.jpg") as page:
+        width, height = page.size
+    assert width == 2 * 270  # the true boxes and those of one method, three inches of 90 dots each
+    assert height > 2 * 150
+
+
+def test_hours_that_are_left(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.estimate.seconds_of", lambda _: 5400)
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    (make_folder(run_folder(study, study.cells[0])) / FINISHED).write_text("{}")
+    assert state(study, study.cells[0]) is State.TRAINED
+    assert "6 runs, about 7.5 hours left" in plan_table(study, study.cells)
 
 
 def test_hours_of_a_plan(scenes_yaml: Path, tmp_path: Path) -> None:

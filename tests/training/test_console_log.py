@@ -35,7 +35,7 @@ def test_all_that_is_said_is_in_the_run_folder(
 
 @noted()
 def fail_with(error: Exception, folder: Path) -> None:
-    console.print("[bold]before[/bold] \x1b[31m")
+    console.print("[bold]before[/b] \x1b[31m")
     note_in(folder)
     console.print("after")
     raise error
@@ -47,7 +47,7 @@ def test_failures_are_in_the_log_without_escapes_and_secrets(tmp_path: Path, mon
         with pytest.raises(type(error)):
             fail_with(error, tmp_path)
     text = (tmp_path / NAME).read_text()
-    assert "\nbefore \\x1b[31m\nafter\nerror: --lr: wrong — correct it\n" in text
+    assert "\n[bold]before[/b] \\x1b[31m\nafter\nerror: --lr: wrong — correct it\n" in text
     assert text.endswith("ZeroDivisionError: division by zero\n")
     assert "$ python train.py --data 'https://host/x?token=***'" in text
     assert "\x1b" not in text

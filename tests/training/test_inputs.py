@@ -10,6 +10,8 @@ from conftest import CASCADE, Script, write_yaml
 import train
 import val
 from data import sample
+from models.backbones import make_backbone
+from models.plan import make_plan, plan_table
 from utils.errors import UserError
 
 SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0)
@@ -61,6 +63,23 @@ def test_dry_runs_read_everything_and_leave_nothing(
         assert "weights and data: checked" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert not (overfitted / "val" / "dry").exists()
+
+
+def test_the_plan_that_is_shown_is_the_one_that_is_trained(
+    scenes_yaml: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where memory is shared out, cuts depend on the size, and the size on whether objects are cut out of pictures."""
+    flags = (*SMALL, "--imgsz", 416, "--balance", "memory", "--project", tmp_path)
+    backbone = make_backbone("darknet53", 0.125)
+    sizes = [(("--pretrain-imgsz", 64), [64]), (("--pretrain-source", "objects"), [192]), ((), [416, 192])]
+    for own, sides in sizes:
+        script(train, "--dry-run", "--data", scenes_yaml, *flags, *own)
+        shown, rest = capsys.readouterr().out, ""
+        for side in sides:
+            _, title, rest = (rest or shown).partition(f"CL_3 of darknet53, width 0.125, {side} px\n")
+            assert title
+            assert rest.startswith(plan_table(make_plan(backbone, 3, side, "memory", batch=16), backbone.taps))
+        assert shown.count("CL_3") == len(sides)
 
 
 def test_a_dry_run_makes_no_scenes(script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,14 @@ def test_baselines_have_a_head_at_every_cut(corners_yaml: Path, tmp_path: Path, 
     assert not same_weights(weights(tmp_path, "exp"), weights(tmp_path, "exp", "cl3_finetuned"))
 
 
+def test_heads_that_learn_together_do_not_stop_early(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+    """A stage may end at an accuracy; heads at several cuts have none in common."""
+    flags = ["--cl-splits", 2, "--baselines", "e2e", "--pretrain-stop-accuracy", 0.1]
+    script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags)
+    epochs = {row["task"]: row["epoch"] for row in stages(tmp_path, "exp")}  # the last of each
+    assert epochs == {"stage1": "1", "stage2": "1", "e2e": "1", "e2e_probes": "2"}
+
+
 METHODS = ("e2e", "e2e_compute", "cl3_finetuned", "e2e_probed", "e2e_compute_probed", "cl3_finetuned_probed")
 
 

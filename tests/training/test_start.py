@@ -75,6 +75,10 @@ def test_evaluates_as_the_command_does(overfitted: Path, script: Script, tmp_pat
     assert run.evaluate("train", max_det=1, quiet=True)["map"] < got["map"]
     with pytest.raises(UserError, match="--conf-thres: 2"):
         run.evaluate(conf_thres=2)
+    with pytest.raises(UserError, match="batch_size: 0 — give 1 or more"):
+        run.evaluate(batch_size=0)
+    with pytest.raises(UserError, match="--bootstrap: `-1` — give 0 or more"):
+        run.evaluate(bootstrap=-1)
     with pytest.raises(UserError, match="`tests`"):
         run.evaluate("tests")
 
@@ -109,7 +113,7 @@ def test_every_flag_is_a_keyword() -> None:
         ({"backbone": "darknet"}, "no backbone `darknet` — did you mean darknet53"),
         ({"data": "none.yaml", "backbone": "cnn6"}, r"none\.yaml: cannot be read"),
         ({"recipe": "none.yaml"}, r"none\.yaml: cannot be read"),
-        ({"resume": "nowhere"}, "nowhere/recipe.yaml: cannot be read"),
+        ({"resume": "nowhere"}, "nowhere: is not the folder of a training run"),
         ({"resume": True}, "no unfinished training run"),
         ({"resume": True, "preset": "author"}, "a resumed run keeps its recipe"),
     ],

@@ -1,7 +1,10 @@
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from conftest import ROOT
 
 from utils.claim import claimed
@@ -24,4 +27,24 @@ def test_another_process_is_kept_off_until_it_dies(tmp_path: Path) -> None:
         assert holder == ""
         with claimed(tmp_path / "." / "lock") as second:
             assert second.startswith("process "), "nor twice by one process"
+    assert not lock.exists()
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened while another process held it, locked when that one had ended: others would make a new file."""
+    lock, real = tmp_path / "lock", fcntl.lockf
+
+    def late(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "lockf", real)
+        lock.unlink()
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    with claimed(lock) as holder:
+        assert holder == ""
+        command = [sys.executable, "-c", HOLD, str(lock)]
+        other = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        assert other.stdout.startswith("held by process ")
     assert not lock.exists()

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from utils.console import Plain
+from utils.console import Plain, progress
 
 
 class Full(io.StringIO):
@@ -17,7 +17,20 @@ class Full(io.StringIO):
 
 @pytest.fixture
 def said() -> Plain:
-    return Plain(file=io.StringIO(), highlight=False, soft_wrap=True)
+    return Plain(file=io.StringIO())
+
+
+def test_what_is_in_brackets_is_text(said: Plain) -> None:
+    """Folders, classes and files may be called so."""
+    text = "left out runs[/b]/[red].jpg: [i]"
+    said.print(text)
+    said.aloud(text)
+    assert said.file.getvalue() == f"{text}\n{text}\n"  # type: ignore[attr-defined]
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.console.console", Plain(file=shown, force_terminal=True, width=80))
+        assert list(progress("abc", "maps of [/b]", 3)) == list("abc")
+    assert "maps of [/b]" in shown.getvalue()
 
 
 def test_a_log_on_a_full_disk_ends_and_says_so(said: Plain) -> None:

@@ -63,6 +63,17 @@ def test_larger_is_brighter_whatever_the_interpretation(tmp_path: Path) -> None:
     assert not is_deep(eight)
 
 
+def test_eight_bits_that_are_not_0_to_255_have_levels(tmp_path: Path) -> None:
+    signed = (VALUES // 16).astype(np.int16) - 128
+    path = written(tmp_path / "a.dcm", signed.astype(np.int8))
+    assert is_deep(path)
+    assert (dicom_values(path) == signed).all()
+    assert (dicom_values(written(tmp_path / "b.dcm", signed.astype(np.int8), "MONOCHROME1")) == -1 - signed).all()
+    four = written(tmp_path / "c.dcm", (VALUES // 256).astype(np.uint8), BitsStored=4, HighBit=3)
+    assert is_deep(four)
+    assert read_rgb(four).max() == 255, "white is the largest number, and not 15"
+
+
 def test_hounsfield_units(tmp_path: Path) -> None:
     signed = VALUES.astype(np.int16) - 2048
     path = written(tmp_path / "a.dcm", signed, RescaleSlope="2", RescaleIntercept="-10")

@@ -52,7 +52,7 @@ def test_other_names_become_numbers_and_that_is_said_once(capsys: pytest.Capture
     assert legible(["cat", CAT, CAT * 2]) == ["cat", "1", "2"]
     said = capsys.readouterr().out
     assert said.count("no font here has") == 1
-    assert "stand as numbers in pictures, this one as 1; install a font" in said
+    assert "shown as numbers in pictures, this one as 1; install a font" in said
 
 
 def test_a_font_that_has_them_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,11 @@ def test_measures_by_hand(plan: Plan) -> None:
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})
     assert row.bounds == {"v2_best": 0.7, "pixel_ap": 0.4}
     assert row.no_box == 0.25
+    few = ["0", "1", "2", "3", "4"]  # five guesses would name them all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plan, "names", few)
+        [row] = judge(Comparison(replace(plan, files=files), cases, np.array([2, 1, 1, 2]), [network], [trial]), 0)
+    assert {name for name in row.values if name.endswith("error")} == {"top1_error", "class1_error"}
     np.testing.assert_allclose(class_weights(cases[:, 1]), [1 / 3, 1 / 3, 1 / 3, 1])
     table = findings_table([row])
     assert table[0][3:] == ["0", "1"]
