@@ -1,20 +1,23 @@
 """What mkdocs does not do by itself.
 
-Pages may link to files of the repository outside docs/. The site holds these under `files/`, where no name of a page
-can collide with theirs. A line `--8<-- "results/x.md"` is replaced with that file, whose links keep their meaning.
+Pages may link to files of the repository outside docs/. The site holds these under `repository/`; two files that would
+have one place in the site end the build. A line `--8<-- "results/x.md"` is replaced with that file, whose links keep
+their meaning.
 """
 
 import posixpath
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-PLACE = "files"
+PLACE = "repository"
 LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s]+)(?=\))")
 INCLUDE = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 LEFT_OUT = ("docs/", ".", "tests/", "mkdocs.yml")
@@ -30,11 +33,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     )
     for name in [name for name in tracked if name and not name.startswith(LEFT_OUT)] + sorted(named):
         if (ROOT / name).is_file():
-            files.append(File.generated(config, f"{PLACE}/{name}", abs_src_path=str(ROOT / name)))
+            own = File.generated(config, f"{PLACE}/{name}", abs_src_path=str(ROOT / name))
+            if f"{name.removesuffix('.md')}/README.md" in tracked:  # a.md beside a/README.md
+                own.dest_uri = f"{PLACE}/{name.removesuffix('.md')}.html"
+            files.append(own)
     for folder in sorted({posixpath.dirname(name) for name in tracked if posixpath.dirname(name).endswith("/logs")}):
         rows = [f"- [{path.name}]({path.name})" for path in sorted((ROOT / folder).iterdir())]
         page = "\n".join([f"# {folder}", "", *rows])
         files.append(File.generated(config, f"{PLACE}/{folder}/README.md", content=page))
+    places = Counter(file.dest_uri for file in files)
+    if twice := [place for place, count in places.items() if count > 1]:
+        raise PluginError(f"{len(twice)} places of the site have two files, the first is {twice[0]}")
     return files
 
 

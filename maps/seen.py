@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from data.records import Notice, Record, Split
 from data.seen import numbers, unseen, would_learn
 from utils.errors import UserError
+from utils.text import counted
 
 
 class Trained(Protocol):
@@ -77,11 +78,11 @@ def explained_images(split: Split, seen: Seen) -> tuple[list[Record], tuple[str,
     whole = len({record.image for record in split.records})
     splits = split.description.splits
     if split.name == "train" or splits.get(split.name) == splits.get("train", ()):
-        what = f"{len(names)} of {whole} explained images have trained a network, which may know them by heart"
-        return split.records, (*seen.notes, what)
+        what = f"of {whole} explained images were used to train a network, which may have memorised what it saw"
+        return split.records, (*seen.notes, counted(len(names), what))
     if not left.records:
         hint = "explain images that they have not seen, or give --task train to explain these"
-        what = f"all {whole} images of `{split.name}` have trained a network"
+        what = f"all {whole} images of `{split.name}` were used to train a network"
         raise UserError(what, where=split.description.yaml, hint=hint)
-    told = Notice(f"of {whole} images have trained a network and are left out", names).line()
+    told = Notice(f"of {whole} images were used to train a network and are left out", names).line()
     return left.records, (*seen.notes, told)

@@ -15,14 +15,11 @@ GAP = 4
 
 
 def sheet(group: Group) -> bytes:
-    """A JPEG: a row a case, its picture with the boxes first, then the maps of each line and kind at every cut."""
-    strips = group.exhibits[0].strips
-    rows = [titles(strips)]
-    for exhibit in group.exhibits:
-        tiles = [tile(exhibit.picture, 1), *(tile(strip.picture, len(strip.cuts)) for strip in exhibit.strips)]
-        rows.append(beside(tiles))
-    picture = np.concatenate([part for row in rows for part in (row, blank(GAP, row.shape[1]))])
-    return as_jpeg(picture)
+    """A JPEG: for each case a row a line and kind, the picture with its boxes first, then the map at every cut."""
+    rows = [row(exhibit.picture, strip) for exhibit in group.exhibits for strip in exhibit.strips]
+    wide = max(own.shape[1] for own in rows)
+    parts = [(own, blank(own.shape[0], wide - own.shape[1])) for own in rows]
+    return as_jpeg(np.concatenate([np.concatenate(part, 1) for part in parts]))
 
 
 def in_a_row(steps: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
@@ -32,12 +29,12 @@ def in_a_row(steps: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     return np.concatenate([beside(captions), beside(tiles)])
 
 
-def titles(strips: list[Strip]) -> np.ndarray:
-    """[HEAD, W, 3] the kind of map and the cut above each tile."""
-    parts = [said("true boxes")]
-    for strip in strips:
-        parts.append(np.concatenate([said(f"{strip.line} {strip.kind} b{cut}") for cut in strip.cuts], 1))
-    return beside(parts)
+def row(picture: str, strip: Strip) -> np.ndarray:
+    """[HEAD + SIDE + GAP, W, 3] a case and its maps, with line, kind and cut above each."""
+    captions = [said(f"{strip.line} {strip.kind} b{cut}") for cut in strip.cuts]
+    words = beside([said("true boxes"), np.concatenate(captions, 1)])
+    tiles = beside([tile(picture, 1), tile(strip.picture, len(strip.cuts))])
+    return np.concatenate([words, tiles, blank(GAP, tiles.shape[1])])
 
 
 def said(text: str, side: int = SIDE) -> np.ndarray:

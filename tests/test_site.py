@@ -30,12 +30,12 @@ def hooks() -> ModuleType:
     [
         ("cascade.md", "docs/index.md", "index.md", "cascade.md"),
         ("install.md#one-opencv", "docs/troubleshooting.md", "troubleshooting.md", "install.md#one-opencv"),
-        ("../results/ledger.md", "docs/table1.md", "table1.md", "files/results/ledger.md"),
-        ("/results/ledger.md", "docs/table1.md", "table1.md", "files/results/ledger.md"),
-        ("../results/cifar10_cnn6/logs", "docs/a.md", "a.md", "files/results/cifar10_cnn6/logs/README.md"),
-        ("table1_signs/README.md", "results/ledger.md", "ledger.md", "files/results/table1_signs/README.md"),
-        ("figure.png", "results/x/README.md", "files/results/x/README.md", "figure.png"),
-        ("../../docs/install.md", "results/x/README.md", "files/results/x/README.md", "../../../install.md"),
+        ("../results/ledger.md", "docs/table1.md", "table1.md", "repository/results/ledger.md"),
+        ("/results/ledger.md", "docs/table1.md", "table1.md", "repository/results/ledger.md"),
+        ("../results/cifar10_cnn6/logs", "docs/a.md", "a.md", "repository/results/cifar10_cnn6/logs/README.md"),
+        ("table1_signs/README.md", "results/ledger.md", "ledger.md", "repository/results/table1_signs/README.md"),
+        ("figure.png", "results/x/README.md", "repository/results/x/README.md", "figure.png"),
+        ("../../docs/install.md", "results/x/README.md", "repository/results/x/README.md", "../../../install.md"),
     ],
 )
 def test_links_keep_their_meaning(hooks: ModuleType, link: str, source: str, page: str, wanted: str) -> None:
@@ -51,6 +51,10 @@ def test_included_files_are_there(hooks: ModuleType) -> None:
     found = {name for page in (ROOT / "docs").glob("*.md") for name in hooks.INCLUDE.findall(page.read_text())}
     assert "results/ledger.md" in found
     assert all((ROOT / name).is_file() for name in found)
+
+
+def test_no_page_is_where_the_repository_is(hooks: ModuleType) -> None:
+    assert not list((ROOT / "docs").glob(f"{hooks.PLACE}*"))
 
 
 @pytest.fixture(scope="module")

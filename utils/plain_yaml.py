@@ -55,7 +55,7 @@ class Loader(yaml.SafeLoader):
             raise self.unfit(node, getattr(error, "problem", None) or "cannot be read") from error
         except LET_THROUGH as error:
             kind = node.tag.rpartition(":")[2]
-            raise self.unfit(node, f"`{str(node.value)[:SHOWN]}` is no {kind[:SHOWN]}") from error
+            raise self.unfit(node, f"`{str(node.value)[:SHOWN]}` is not a valid {kind[:SHOWN]}") from error
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put what `<<` merges into a mapping.

@@ -83,7 +83,9 @@ def build(model: type[M], values: dict[str, Any], where: str | Path, spelt: Mapp
         if fault["type"] == "missing":
             raise UserError(f"key `{key}` is missing", where=where, hint=f"add `{key}:`") from None
         if not fault["loc"]:
-            raise UserError("keys do not go together", where=where, hint=hint_of(fault)[:LONGEST]) from None
+            raise UserError(
+                "keys are missing or contradict each other", where=where, hint=hint_of(fault)[:LONGEST]
+            ) from None
         key = written(fault["loc"], values)
         hints = dict.fromkeys(hint_of(own) for own in faults if written(own["loc"], values) == key)
         what, hint = f"`{key[:LONGEST]}` is {in_short(fault['input'])}", ", or ".join(hints)

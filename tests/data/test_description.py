@@ -99,5 +99,7 @@ def test_a_value_of_several_kinds_is_named_by_its_key(tmp_path: Path) -> None:
 
 def test_keys_that_do_not_go_together(tmp_path: Path) -> None:
     shares = {"train": 0.6, "val": "val.txt"}
-    with pytest.raises(UserError, match="keys do not go together — fractions are for voc, yolo, coco"):
+    with pytest.raises(
+        UserError, match="keys are missing or contradict each other — fractions are for voc, yolo, coco"
+    ):
         load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), names=["a"], format="voc", **shares))

@@ -59,12 +59,12 @@ def test_pictures_that_trained_a_network_are_left_out(written: Writer, descripti
     found = plan(written("cl6", **{KEY: learnt}), test)
     assert names(found.split.records) == names(test.records[2:])
     assert len(found.notes) == 1
-    assert "2 of 4 images have trained a network and are left out" in found.notes[0]
+    assert "2 of 4 images were used to train a network and are left out" in found.notes[0]
     assert test.records[0].image.name in found.notes[0]
     asked = plan(written("cl6", **{KEY: learnt}), train)
     assert names(asked.split.records) == names(train.records), "they were asked for"
-    assert "8 of 8 explained images have trained a network" in asked.notes[0]
-    with pytest.raises(UserError, match="all 4 images of `test` have trained a network"):
+    assert "8 of 8 explained images were used to train a network" in asked.notes[0]
+    with pytest.raises(UserError, match="all 4 images of `test` were used to train a network"):
         plan(written("cl6", **{KEY: numbers_of(test.records)}), test)
 
 
