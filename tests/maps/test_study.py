@@ -398,7 +398,7 @@ def test_what_cannot_be_explained(written: Writer, split: Split, scenes: Path, s
     for flag, value in (("--lime", -1), ("--images", 0)):
         with pytest.raises(UserError, match=flag):
             script(val, "--localise", "--weights", written("cl6"), flag, value)
-    with pytest.raises(UserError, match="--percentile: invalid choice"):
+    with pytest.raises(UserError, match="--percentile: 77 is none of 5, 10"):
         script(val, "--localise", "--weights", written("cl6"), "--percentile", 77)
 
 

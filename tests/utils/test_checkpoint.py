@@ -53,8 +53,8 @@ def spoil(path: Path, how: str) -> None:
         ("truncated", "truncated"),
         ("bare pickle", "pickle"),
         ("pickle", "pickle"),
-        ("text", "no checkpoint"),
-        ("empty", "no checkpoint"),
+        ("text", "is not a checkpoint"),
+        ("empty", "is not a checkpoint"),
     ],
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path, how: str, what: str) -> None:
