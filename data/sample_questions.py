@@ -1,7 +1,8 @@
-"""Questions and captions about the built-in scenes, in the formats of VQA v2 and of COCO.
+"""Questions and captions about the built-in scenes, in the formats of VQA v2 and of COCO, and what is largest in them.
 
 `python -m data.sample_questions` writes for each split of data/sets/sample a folder of pictures, questions, annotations
-and captions to data/sets/questions. All follow from the digits' boxes, so that ten people answer alike.
+and captions to data/sets/questions. All follow from the digits' boxes, so that ten people answer alike. Its scenes.csv
+names the largest digit of each picture of data/sets/sample.
 """
 
 import json
@@ -18,7 +19,7 @@ from data.formats import read_split
 from data.images import files_of
 from data.records import Record
 from utils.errors import UserError, run_cli
-from utils.files import free_folder, make_folder, replaced
+from utils.files import csv_text, free_folder, make_folder, replaced, write_text
 from utils.parser import Parser
 
 ROOT = Path(__file__).resolve().parent
@@ -36,12 +37,22 @@ def one(digit: int, kind: str = "") -> str:
     return f"a{'n' * (words[0] in 'aeiou' and words[:3] != 'one')} {words}"
 
 
+def heights(record: Record) -> np.ndarray:
+    """[n] of the boxes, in pixels."""
+    return record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
+
+
+def largest(record: Record) -> int:
+    """The highest digit."""
+    return int(record.labels[heights(record).argmax()])
+
+
 def questions_of(record: Record, rng: np.random.Generator) -> Iterator[Asked]:
     """Five questions about a scene; half of the digits that are asked for are there."""
-    centres, heights = record.boxes_xyxy[:, [0, 2]].mean(1), record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
+    centres = record.boxes_xyxy[:, [0, 2]].mean(1)
     for text, place in (("left", centres.argmin()), ("right", centres.argmax())):
         yield f"Which digit is on the far {text}?", str(record.labels[place]), "number"
-    yield "Which digit is the largest?", str(record.labels[heights.argmax()]), "number"
+    yield "Which digit is the largest?", str(largest(record)), "number"
     yield "How many digits are there?", str(len(record.labels)), "number"
     there = np.unique(record.labels)
     absent = np.setdiff1d(np.arange(10), there)
@@ -56,9 +67,8 @@ def captions_of(record: Record) -> Iterator[str]:
     words = dict(enumerate(NAMES))
     named = [one(own) if count == 1 else f"{words.get(count, count)} {NAMES[own]}s" for own, count in counts.items()]
     yield f"A photograph with {', '.join(named)} written on it."
-    heights = record.boxes_xyxy[:, 3] - record.boxes_xyxy[:, 1]
     left = one(int(record.labels[record.boxes_xyxy[:, [0, 2]].mean(1).argmin()]))
-    large = [one(int(own), "large") for own in record.labels[heights > LARGE * record.size_hw[0]]]
+    large = [one(int(own), "large") for own in record.labels[heights(record) > LARGE * record.size_hw[0]]]
     yield f"Handwritten {' and '.join([*large, f'{left} on the left'])}."
 
 
@@ -100,10 +110,13 @@ def write(folder: Path, data: Path = ROOT / "sample.yaml") -> Path:
     if description.names != [str(digit) for digit in range(len(NAMES))]:
         raise UserError("its classes are not the digits 0 to 9 in this order", where=data, hint=hint)
     with replaced(folder) as partial:
+        scenes = []
         for split in description.splits:
             records = [own for own in read_split(description, split).records if len(own.labels)]
-            files_of(records, data, hint)
+            scenes += [{"image": path.name, "scene": NAMES[largest(own)]}
+                       for path, own in zip(files_of(records, data, hint), records, strict=True)]  # fmt: skip
             first = write_split(partial, records, split, first)
+        write_text(partial / "scenes.csv", csv_text(scenes))
     return folder
 
 

@@ -148,7 +148,7 @@ def seen_in(plan: Plan, scenes: Scenes, held: np.ndarray) -> Iterator[Seen]:
 
 
 def drawn(plan: Plan, scenes: Scenes, count: int = SCENES) -> tuple[list[np.ndarray], list[str]]:
-    """For the first scenes some images that are held for them, and below them what their maps are high on."""
+    """Of the first scenes some images that are taken for them, what their maps are high on beside each, and titles."""
     shown: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
     for cases in plan.images([around(own) for own in plan.split.records], "pictures"):
         guesses = scenes.guessed(cases)
@@ -159,8 +159,7 @@ def drawn(plan: Plan, scenes: Scenes, count: int = SCENES) -> tuple[list[np.ndar
                 high = one > one.min() + SHARE * np.ptp(one)
                 own.append((plain, masked(overlaid(plain, one), high)))
     chosen = [(scenes.names[scene], pair) for scene in sorted(shown)[:count] for pair in shown[scene]]
-    above, below = ([pair[row] for _, pair in chosen] for row in (0, 1))
-    return above + below, [name for name, _ in chosen]
+    return [own for _, pair in chosen for own in pair], [title for name, _ in chosen for title in (name, "")]
 
 
 def print_objects(found: Mapping[int, Sequence[Informative]], scenes: Sequence[str], objects: Sequence[str]) -> None:
@@ -173,7 +172,7 @@ def print_objects(found: Mapping[int, Sequence[Informative]], scenes: Sequence[s
 
 
 def main() -> None:
-    """Learn, hold against objects, draw, print."""
+    """Learn, compare with objects, draw, print."""
     about, data = "Objects that scenes are recognised by.", "data yaml with boxes or masks of objects"
     parser = parser_of(about, "images of the first scenes and their maps", data=data)
     parser.add_argument("--scenes", type=Path, help="csv with image and scene [the network's own classes]")
@@ -191,7 +190,7 @@ def main() -> None:
     print_objects(found, scenes.names, objects)
     if arguments.pictures:
         page, titles = drawn(plan, scenes)
-        save_page(page, arguments.pictures, titles, columns=len(titles))
+        save_page(page, arguments.pictures, titles, columns=2 * EACH)
     if arguments.json:
         rows = {
             scenes.names[scene]: [asdict(one) | {"name": objects[one.name]} for one in own]

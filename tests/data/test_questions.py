@@ -15,6 +15,7 @@ from data.images import files_of
 from data.questions import accuracy, normalised, read_questions
 from data.records import make_record
 from utils.errors import UserError
+from wsol.informative import read_scenes
 
 
 @pytest.fixture
@@ -121,6 +122,10 @@ def test_questions_about_the_scenes_follow_from_the_boxes(scenes_yaml: Path, tmp
     with pytest.raises(UserError, match="its classes are not the digits 0 to 9 in this order — give data of digits"):
         sample_questions.write(folder, write_yaml(tmp_path / "other.yaml", path=str(folder), names=["cat"]))
     assert folder.is_dir()
+    scenes = read_scenes(folder / "scenes.csv", train, scenes_yaml.parent)
+    assert {path: sample_questions.NAMES.index(name) for path, name in scenes.items()} == {
+        own.image: own.labels[np.diff(own.boxes_xyxy[:, 1::2])[:, 0].argmax()] for own in train
+    }
     keys = {"path": str(folder), "format": "coco_captions", "train": "captions_train.json", "val": None, "test": None}
     yaml = write_yaml(tmp_path / "c.yaml", **keys, names=["a seven", "sevens"])
     for record, own in zip(read_split(load_description(yaml), "train").records, train, strict=True):
