@@ -109,7 +109,7 @@ def sentence(found: Sequence[Level]) -> str:
     """Which rows do not beat what was not trained; levels of one table."""
     if not found:
         return ""
-    judged, parts = [own for own in found if own.cuts], []
+    judged, beaten, parts = [own for own in found if own.cuts], list[str](), list[str]()
     if judged and all(len(own.unknown) == len(own.cuts) for own in judged):
         return "Without intervals nothing is said of what costs no training."
     for rival in dict.fromkeys(own.rival for own in judged):
@@ -118,8 +118,13 @@ def sentence(found: Sequence[Level]) -> str:
             [f"{own.line} at {spans(cuts, own.cuts)}" for own, cuts in zip(of_rival, every, strict=True) if cuts]
             for every in ([own.not_above for own in of_rival], [own.unknown for own in of_rival])
         )
+        if not (behind or unknown):
+            beaten.append(rival_name(rival))
+            continue
         above = any(len(own.cuts) > len(own.not_above) + len(own.unknown) for own in of_rival)
         parts.append(verdict("above", rival_name(rival), behind, unknown, above=above))
+    if beaten:
+        parts.insert(0, verdict("above", ", ".join(beaten), [], [], above=True))
     if coarse := list(dict.fromkeys(own.line for own in found if not own.cuts)):
         parts.append(f"Too coarse to be judged at any cut: {', '.join(coarse)}.")
     return " ".join(parts) + " (Paired 95 % intervals of the difference.)"

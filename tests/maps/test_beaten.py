@@ -106,6 +106,10 @@ def test_sentences() -> None:
         "Every judged row is above the untrained network. Not above the mean box: cl6 at b1–b2 and b5."
     )
     assert "the untrained network (vgg16): e2e at every block" in sentence([level("e2e", "untrained, vgg16", [-1] * 4)])
+    pair = [level(name, f"untrained, {name}", [0.1] * 4) for name in ("vgg16", "alexnet")]
+    assert sentence([*pair, found[1]]).startswith(
+        "Every judged row is above the untrained network (vgg16), the untrained network (alexnet). Not above the mean box"
+    )
     assert sentence([]) == ""
     assert "Without intervals" in sentence([level("cl6", "untrained", [np.nan] * 4)])
     found = [level("cl6", "untrained", [0.1, np.nan, 0.1, 0.1]), level("e2e", "untrained", [0.1] * 4)]
