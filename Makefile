@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: install demo test check docs reference gallery clean
+.PHONY: install demo test guides check docs reference gallery clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ demo: $(VENV)/.installed
 # As many test processes as cores, of one thread each.
 test: $(VENV)/.installed-dev check docs
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
+
+# Every command of the guides on small data: a quarter of an hour or more.
+guides: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal -m guides tests/test_guides.py
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m compileall -q train.py val.py detect.py export.py models data training evaluation deployment maps wsol studies study.py utils benchmarks tests

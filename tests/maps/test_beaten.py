@@ -108,7 +108,7 @@ def test_sentences() -> None:
     assert "the untrained network (vgg16): e2e at every block" in sentence([level("e2e", "untrained, vgg16", [-1] * 4)])
     pair = [level(name, f"untrained, {name}", [0.1] * 4) for name in ("vgg16", "alexnet")]
     assert sentence([*pair, found[1]]).startswith(
-        "Every judged row is above the untrained network (vgg16), the untrained network (alexnet). Not above the mean box"
+        "Every judged row is above the untrained network (vgg16), the untrained network (alexnet). Not above the mean"
     )
     assert sentence([]) == ""
     assert "Without intervals" in sentence([level("cl6", "untrained", [np.nan] * 4)])
