@@ -31,6 +31,7 @@ from benchmarks.figures import show
 from benchmarks.workload import write_corners, write_scenes
 from training.loop import Loop
 from utils.errors import UserError, run_cli
+from utils.files import make_folder
 from utils.parser import Parser
 
 COMMON = ("--device", "cpu", "--precision", "fp32", "--workers", 0, "--width", 0.0625)
@@ -279,6 +280,7 @@ def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Pat
             if name not in places:
                 places[name] = Place.of(name, folder / name.replace(" ", "_"))
             found = {"signals": kind, "scenario": name, **trial(places[name], kind, seed)}
+            make_folder(journal.parent)
             with journal.open("a") as file:
                 print(json.dumps(found), file=file)
             yield found

@@ -70,9 +70,10 @@ def read_json(path: Path, lists: Sequence[str]) -> dict[str, Any]:
     """
     try:
         content = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        hint = "correct the path, or replace the file"
-        raise UserError(f"is not valid JSON ({type(error).__name__})", where=path, hint=hint) from error
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=path, hint="correct the path") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError("is not valid JSON", where=path, hint="replace the file") from error
     for name in lists:
         if not isinstance(content, dict) or not isinstance(content.get(name), list):
             raise UserError(f"no list `{name}`", where=path, hint="give the published file")
