@@ -41,6 +41,7 @@ CASCADED = (
     "--imgsz 64 --width 0.125 --name "
 )
 BEFORE = {  # what a page takes for granted
+    "backbones.md": [EXAMPLE],
     "boxes.md": [CASCADED + "mine"],
     "cascade.md": [EXAMPLE],
     "detector_maps.md": [EXAMPLE],
@@ -56,6 +57,7 @@ LEFT_OUT = {  # part of a command → why
     "--import": "written and run by test_extending.py",
     "pip": "installs packages",
     "venv": "installs packages",
+    "mine.yaml": "needs the reader's masks",
     "runs/studies": "reads a study of hours",
     "configs/ledger.yaml": "reads the studies of results/",
     "configs/overview.yaml": "reads the studies of results/",
