@@ -269,6 +269,7 @@ def trial(place: Place, kind: str, seed: int) -> dict[str, Any]:
 
 def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Path) -> Iterator[dict[str, Any]]:
     """Those that the journal has, then the others, the scenarios in turns; the journal gets a line for each."""
+    make_folder(journal.parent)
     done = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     done = [own for own in done if own["signals"] == kind and own["scenario"] in names and own["seed"] in seeds]
     yield from done
@@ -280,7 +281,6 @@ def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Pat
             if name not in places:
                 places[name] = Place.of(name, folder / name.replace(" ", "_"))
             found = {"signals": kind, "scenario": name, **trial(places[name], kind, seed)}
-            make_folder(journal.parent)
             with journal.open("a") as file:
                 print(json.dumps(found), file=file)
             yield found

@@ -39,7 +39,7 @@ def read_captions(description: Description, split: str) -> Split:
         UserError: no captions json, captions of images that it does not list, or pictures that are missing.
     """
     path, _ = json_of(description.root, description.split(split), split)
-    content = read_json(path, ("images", "annotations"))
+    content = read_lists(path, ("images", "annotations"))
     for section, keys in (("annotations", ("image_id", "caption")), ("images", SECTIONS["images"])):
         refuse_malformed(content[section], section, keys, path, "give a captions json of COCO")
     captions = defaultdict[str, list[str]](list)  # "7" is 7
@@ -62,7 +62,7 @@ def read_captions(description: Description, split: str) -> Split:
     return Split(split, description, records, problems, notices)
 
 
-def read_json(path: Path, lists: Sequence[str]) -> dict[str, Any]:
+def read_lists(path: Path, lists: Sequence[str]) -> dict[str, Any]:
     """A json with lists of some names.
 
     Raises:

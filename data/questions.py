@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from data.captions import read_json, refuse_missing
+from data.captions import read_lists, refuse_missing
 from data.coco_json import refuse_malformed
 from data.images import images_below, readable
 from data.records import Problem, Record, make_record
@@ -112,7 +112,7 @@ def entries(path: Path, name: str, keys: Sequence[str]) -> list[dict[str, Any]]:
     Raises:
         UserError: it is none, or an entry is without the keys.
     """
-    found = read_json(path, (name,))[name]
+    found = read_lists(path, (name,))[name]
     refuse_malformed(found, name, keys, path, "give the published file of VQA v2")
     for own in found:
         own |= {key: int(own[key]) for key in keys if isinstance(own[key], str) and own[key].isdecimal()}

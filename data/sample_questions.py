@@ -62,7 +62,7 @@ def questions_of(record: Record, rng: np.random.Generator) -> Iterator[Asked]:
 
 
 def captions_of(record: Record) -> Iterator[str]:
-    """Two captions of a scene: its digits, and what is large and what stands on the left."""
+    """Two captions of a scene: its digits, and what is large and what is on the left."""
     counts = Counter(record.labels.tolist())
     words = dict(enumerate(NAMES))
     named = [one(own) if count == 1 else f"{words.get(count, count)} {NAMES[own]}s" for own, count in counts.items()]

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from conftest import ROOT
 from torchvision.models import alexnet
 
 from data import sample
-from data.description import load_description
-from data.formats import read_split
 
 pytestmark = pytest.mark.guides
 
@@ -31,7 +28,6 @@ SHORT = {  # the beginning of a command → what it gets besides
     "python study.py": "--dry-run",
     "python -m benchmarks.interruptions": "--trials 1 --only 'one process'",
     "python -m benchmarks.fuzz": "--count 1",
-    "python -m benchmarks.any_number": "--help",
 }
 NARROW = " --width 0.125"  # of the families that have it
 OTHERS = ("--help", "--dry-run")  # commands that take no further flags
@@ -101,15 +97,8 @@ def copy(tmp_path: Path) -> Path:
     (own / "data.yaml").write_text(yaml.safe_dump(small | {"path": "."}))
     for name in ("photos", "mine/photos"):
         shutil.copytree(own / "JPEGImages", folder / name)
-    rows = [f"{record.image},{number % 2}" for number, record in enumerate(records_of(own))]
-    (folder / "scenes.csv").write_text("\n".join(["image,scene", *rows]))
     torch.save(alexnet(weights=None).state_dict(), folder / "alexnet.pth")
     return folder
-
-
-def records_of(folder: Path) -> Iterator:
-    description = load_description(folder / "data.yaml")
-    return (record for split in SCENES for record in read_split(description, split).records)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.stem)

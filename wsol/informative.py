@@ -125,8 +125,8 @@ def mask_at(record: Record, view: View) -> np.ndarray | None:
     return np.asarray(view.transform()(image, mask)[1][0].numpy())
 
 
-def held_for(plan: Plan, scenes: Scenes) -> np.ndarray:
-    """[N] the scene that each held-out image is held for, with or without objects."""
+def taken_for(plan: Plan, scenes: Scenes) -> np.ndarray:
+    """[N] the scene that each held-out image is taken for, with or without objects."""
     parts = plan.images([around(own) for own in plan.split.records], "scenes")
     return np.concatenate([scenes.guessed(cases).numpy() for cases in parts])
 
@@ -183,7 +183,7 @@ def main() -> None:
     if arguments.masks:
         plan = replace(plan, split=with_masks(plan.split))
     plan, scenes = learned(plan, network, arguments.scenes)
-    held, objects = held_for(plan, scenes), plan.split.description.names
+    held, objects = taken_for(plan, scenes), plan.split.description.names
     found = informative_objects(seen_in(plan, scenes, held), Counter(held.tolist()))
     if not found:
         raise UserError("no held-out image has an object", where=arguments.data, hint="give data with boxes")

@@ -124,6 +124,9 @@ def test_scripts_say_so_too(tmp_path: Path) -> None:
         ("pictures have equal boxes, which count once", None, "1 picture has equal boxes, which count once"),
         ("of 9 images have no label file", "3 of 9 images have no label file", "1 of 9 images has no label file"),
         ("label files belong to no image", None, "1 label file belongs to no image"),
+        ("images of boxes.csv do not exist", None, "1 image of boxes.csv does not exist"),
+        ("lines end with a score, which does not count", None, "1 line ends with a score, which does not count"),
+        ("of 9 images were used and are left out", None, "1 of 9 images was used and is left out"),
     ],
 )
 def test_one_of_what_is_counted(what: str, three: str | None, one: str) -> None:
