@@ -34,7 +34,7 @@ OTHERS = ("--help", "--dry-run")  # commands that take no further flags
 EXAMPLE = "python train.py --backbone darknet53 --cl-splits 3 --imgsz 64 --epochs 1 --pretrain-epochs 1" + NARROW
 CASCADED = (
     "python train.py --backbone cnn6 --cl-splits 6 --baselines e2e --pretrain-only --pretrain-epochs 1 "
-    "--imgsz 64 --width 0.125 --name "
+    "--pretrain-head gap --imgsz 64 --width 0.125 --name "
 )
 BEFORE = {  # what a page takes for granted
     "backbones.md": [EXAMPLE],
@@ -53,6 +53,7 @@ LEFT_OUT = {  # part of a command → why
     "--import": "written and run by test_extending.py",
     "pip": "installs packages",
     "venv": "installs packages",
+    "chestxray": "needs the pictures of NIH",
     "mine.yaml": "needs the reader's masks",
     "runs/studies": "reads a study of hours",
     "configs/ledger.yaml": "reads the studies of results/",

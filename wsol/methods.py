@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
+
+from evaluation.accuracy import BackboneFile
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES
+from models.backbones import make_backbone
 from models.heads import HEADS
 from utils.tables import SHARE, Chosen, Entry, Option, Table
 from wsol.linear_boxes import best_ridge, centre_box, descended, mean_box
@@ -129,7 +133,15 @@ def no_mining(plan: Plan, options: Mapping[str, Any]) -> str | None:
     """Why nothing can be mined."""
     if any(file.head != "gap" for file in plan.files):
         return "wants a global average pool and a linear layer: pre-train with --pretrain-head gap"
+    if options["aggregate"] != "off" and (lacking := [file.backbone for file in plan.files if not has_taps(file)]):
+        return f"aggregates two resolutions, which {lacking[0]} does not have: give darknet53, resnet50 or vgg16"
     return None if plan.explain is None else "learns the classes of the images, where --explain asks for another"
+
+
+def has_taps(file: BackboneFile) -> bool:
+    """Whether the backbone has features at several resolutions for a detector."""
+    with torch.random.fork_rng(devices=[]):  # its weights do not matter, and the next draw must be what it was
+        return bool(make_backbone(file.backbone, file.width, file.in_channels).taps)
 
 
 def regressed(maps_of: Callable[[Subject], Maps], subject: Subject, fit: str = "ridge", **images: int) -> Localiser:

@@ -25,7 +25,7 @@ from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
 from wsol.pipeline_picture import Pipeline, save_pipeline
-from wsol.report import findings_table, not_ahead
+from wsol.report import findings_table, not_ahead, wanted
 from wsol.threshold import best_share
 from wsol.tight_loose import five_guesses, tight_and_loose
 
@@ -223,6 +223,15 @@ def test_threshold_of_most_right_boxes() -> None:
     one[0, 5:15, 5:15], one[0, 8:12, 8:12] = 0.4, 1
     assert best_share([(one, [np.array([[5, 5, 15, 15.0]])])]) < 0.4
     assert best_share([(one, [np.array([[8, 8, 12, 12.0]])])]) >= 0.4
+
+
+def test_what_a_backbone_has_no_features_for_is_refused_before_the_first_method(plan: Plan) -> None:
+    state = torch.random.get_rng_state()
+    with pytest.raises(UserError, match=r"mining:bilinear@0\.5 aggregates two resolutions, which cnn6 does not have"):
+        wanted(plan, ["mining", "mining:bilinear@0.5"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    files = [replace(file, backbone="darknet53", width=0.125) for file in plan.files]
+    assert wanted(replace(plan, files=files), ["mining:bilinear@0.5"])[-1] == "mining:bilinear@0.5"
 
 
 def test_largest_box_stands_for_a_case(plan: Plan) -> None:
