@@ -44,7 +44,6 @@ BEFORE = {  # what a page takes for granted
     "export.md": [EXAMPLE],
     "layers.md": [CASCADED + "mine"],
     "maps.md": [EXAMPLE],
-    "tasks.md": [CASCADED + "mine"],
 }
 LEFT_OUT = {  # part of a command → why
     "--download": "fetches weights",
