@@ -20,6 +20,7 @@ from models.heads import HEADS
 from models.plan import SubModule, block_costs
 from training.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
 from training.job import Job
+from training.ranks import agree
 from utils.console import console, progress
 from utils.errors import Stopped, UserError
 
@@ -199,8 +200,9 @@ class Feeder:
         folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{name}_b{cut}" for name in SIDES]
         needed = sum(sum(FeatureCache.nbytes(key, len(job.lesson.names))) for key in keys)
         place = choose_place(job.recipe.cache, needed, folders, ranks)
-        if place not in ("ram", "disk"):
-            console.print(f"{part.blocks} without feature cache: {place}")
+        room = place in ("ram", "disk")
+        if agree(job.fabric, int(not room)):  # all or none, since all wait for one another below
+            console.print(f"{part.blocks} without feature cache: {'another machine has no room' if room else place}")
             return False
         caches = []
         for index, (key, dataset) in enumerate(zip(keys, sets, strict=True)):

@@ -1,6 +1,5 @@
 """A training run's folder, read back: its figures, its detector or segmenter, its backbones."""
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from utils.config import Recipe
 from utils.console import hushed
 from utils.device import pick_device
 from utils.errors import UserError
+from utils.files import read_json
 from utils.recipes import load_recipe
 from utils.runs import BEST, FINISHED
 
@@ -47,12 +47,11 @@ class Run:
         """Figures on the validation split, fractions 0–1: of the detector, and of each backbone under `pretrain`.
 
         Raises:
-            UserError: the run is not finished.
+            UserError: the run is not finished; its file is damaged.
         """
         if not (self.folder / FINISHED).is_file():
             raise UserError("this run is not finished", where=self.folder, hint="continue with it: train(resume=…)")
-        found: dict[str, Any] = json.loads((self.folder / FINISHED).read_text())
-        return found
+        return read_json(self.folder / FINISHED, "train it again")
 
     @cached_property
     def detector(self) -> Detector:

@@ -18,8 +18,9 @@ from models.weights_files import Beginning
 from training.held import Held
 from training.loggers import Services
 from training.logs import Logs
-from training.loop import Hooks, Loop, Task
+from training.loop import Loop
 from training.same_data import Identity
+from training.task import Hooks, Task
 from utils import checkpoint
 from utils.config import Phase, Recipe
 from utils.console import console

@@ -2,13 +2,13 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
@@ -17,6 +17,7 @@ from training.logs import Logs
 from training.lost import Lost
 from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
+from training.task import Hooks, Task
 from training.update import Average, clip_gradients, make_optimizer
 from utils.config import Phase
 from utils.console import console, progress
@@ -29,38 +30,6 @@ MOMENT_S = 0.5
 BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
 
 
-class Task(Protocol):
-    """What is trained: a network, its loss and its measure."""
-
-    @property
-    def name(self) -> str:
-        """Short name, the key of its rows and of its checkpoints."""
-
-    @property
-    def model(self) -> nn.Module:
-        """The network: what is optimised, averaged and saved."""
-
-    @property
-    def fitness(self) -> str:
-        """Name of the figure that states the best epoch."""
-
-    def inputs(self, batch: Any) -> Any:
-        """What the network is given: the images, or what frozen layers make of them."""
-
-    def loss(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
-        """Named terms whose sum is minimised."""
-
-    def watch(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
-        """Further figures of a training batch, averaged over the epoch like the terms."""
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Figures on the validation split, the same on every rank; `fitness` is among them, higher is better.
-
-        Raises:
-            Stopped: a signal came.
-        """
-
-
 @dataclass
 class Position:
     """How far a task has come.
@@ -70,6 +39,7 @@ class Position:
         batch: batches done of the next one.
         unaveraged: updates of the weights that their average has not taken in.
         totals: sums of the terms over these, each the mean over the ranks.
+        lost: pictures that could not be read for these, on all ranks.
         history: fitness at each validation.
         metrics: all figures of the last one.
         over: nothing is left to train.
@@ -79,24 +49,10 @@ class Position:
     batch: int = 0
     unaveraged: int = 0
     totals: dict[str, float] = field(default_factory=dict)
+    lost: int = 0
     history: list[float] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     over: bool = False
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the caller does with what the loop hands over, and knows that the loop does not.
-
-    Attributes:
-        save: keep a state to continue from.
-        improved: called with the network and its figures whenever the fitness is the best so far, or is still 0.
-        describe: names the images of a batch, for an error.
-    """
-
-    save: Callable[[dict[str, Any]], None]
-    improved: Callable[[nn.Module, dict[str, float]], None] = lambda model, metrics: None
-    describe: Callable[[Any], str] = lambda batch: "?"
 
 
 class Loop:
@@ -224,7 +180,7 @@ class Loop:
         with self._in_one_piece():
             if metrics:
                 self._judge(metrics)
-            at.epoch, at.batch, at.totals = at.epoch + 1, 0, {}
+            at.epoch, at.batch, at.totals, at.lost = at.epoch + 1, 0, {}, 0
             at.over = last or exhausted(phase, at.history)
         values |= {f"val/{name}": value for name, value in metrics.items()}
         self.logs.epoch(self.task.name, at.epoch, phase.epochs, values)
@@ -254,14 +210,15 @@ class Loop:
         if self.held:
             self.held.begin(at.epoch)
         began = asked = time.monotonic()
-        waited, self.lost.count = 0.0, 0
+        waited = 0.0
         for batch in progress(self.loader, f"{self.task.name} {at.epoch + 1}", count, done=at.batch):
             waited += time.monotonic() - asked
-            self.lost.note(batch)
+            lost = self.lost.note(batch)
             set_rate(self.optimizer, self._rate(at.batch))
-            self._step(batch)
+            self._step(batch, lost)
             asked = time.monotonic()
-        means = {f"train/{name}": total / count for name, total in at.totals.items()} | self.lost.figures(self.fabric)
+        means = {f"train/{name}": total / count for name, total in at.totals.items()}
+        means |= {"lost": at.lost} if at.lost else {}
         return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
 
     def _rate(self, batch: int) -> float:
@@ -269,7 +226,7 @@ class Loop:
         at, count = self.position, len(self.loader)
         return learning_rate(self.phase, at.epoch * count + batch, self.phase.epochs * count, at.history)
 
-    def _step(self, batch: Any) -> None:
+    def _step(self, batch: Any, lost: int) -> None:
         """Forward, backward, perhaps an update; then whatever a signal, the clock or a broken loss asks for.
 
         Gradients of several batches may go into one update: a run is saved and left only after one.
@@ -288,7 +245,9 @@ class Loop:
         figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
         self._vote(batch, {name: figures[name] for name in terms})
         at.batch += 1
-        shared = mean_over_ranks(self.fabric, figures)  # so that what the first rank saves is true of all
+        # Shared, so that what the first rank saves is true of all.
+        shared = mean_over_ranks(self.fabric, figures | {"lost": lost})
+        at.lost += round(shared.pop("lost") * self.fabric.world_size)
         at.totals = {name: at.totals.get(name, 0.0) + value for name, value in shared.items()}
         if last:
             self.whole = True

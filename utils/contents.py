@@ -31,6 +31,7 @@ class Within(BaseModel):
     epoch: Annotated[int, Field(ge=0)] = 0
     batch: Annotated[int, Field(ge=0)] = 0
     unaveraged: Annotated[int, Field(ge=0)] = 0
+    lost: Annotated[int, Field(ge=0)] = 0
     totals: dict[str, float] = {}
     history: list[float] = []
     metrics: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """train.py in a process that kills itself: `MINE="EVENT COUNT [RANK]" python dying_train.py FLAGS`.
 
-When EVENT happens for the COUNT-th time on a rank, SIGKILL or SIGTERM comes in the middle of it. In the environment,
-because the further ranks are started with the same arguments.
+When EVENT happens for the COUNT-th time on a rank, SIGKILL or SIGTERM comes in the middle of it; `full` lives on,
+without room for cached features. In the environment, because the further ranks are started with the same arguments.
 """
 
 import os
@@ -13,6 +13,7 @@ import torch
 
 import train
 import training.cascade
+import training.features
 import training.loop
 from training.cache import FeatureCache
 from training.loop import Loop
@@ -62,6 +63,8 @@ def prepare(event: str, count: int) -> None:
         torch.save = lambda content, file: (halves if next(seen) == count else SAVE)(content, file)
     elif event == "term":
         Loop._step = dying(Loop._step, count, signal.SIGTERM)  # type: ignore[method-assign]
+    elif event == "full":
+        training.features.choose_place = lambda *_: "no room"
     else:
         raise ValueError(event)
 

@@ -188,7 +188,7 @@ def test_two_machines_asked_to_leave_then_one_of_them_dies(
     assert code == 2, said
     assert f"rank 1 ({socket.gethostname()}, process {dead.pid}) died or cannot be reached" in said, said
     assert not final(tmp_path, "cut").exists()
-    for process in on_two_machines(started, "step", 10**6, *resume):
+    for process in on_two_machines(started, "full", 1, *resume):  # one has no room for features: both do without
         assert process.end() == 0, process.stderr.read_text()
     assert same_weights(final(tmp_path, "whole"), final(tmp_path, "cut"))
 

@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
 from training.logs import Logs
-from training.loop import Hooks, Loop
+from training.loop import Loop
+from training.task import Hooks
 from utils.config import Phase
 from utils.errors import Stopped
 from utils.stop import Stop
