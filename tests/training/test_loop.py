@@ -1,3 +1,4 @@
+import csv
 import os
 import random
 import signal
@@ -122,6 +123,20 @@ def test_average_goes_on_where_it_stood(tmp_path: Path, monkeypatch: pytest.Monk
     assert {state["position"]["within"]["unaveraged"] for state in saved} == set(range(every))
     for number, state in enumerate(saved):
         assert bits(make_loop(tmp_path / str(number), phase, state=state).fit()[0]) == whole
+
+
+def test_lost_pictures_are_counted_across_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.loop.SAVE_EVERY_S", -1)
+    monkeypatch.setattr("training.loop.Lost.note", lambda self, batch: 1)
+    saved: list[Any] = []
+    phase = Phase(batch_size=4, nominal_batch=4, epochs=2)
+    trained(tmp_path / "whole", phase, saved)
+    positions = [state["position"]["within"] for state in saved]
+    inside = [(at["epoch"], at["batch"]) for at in positions].index((1, 3))
+    make_loop(tmp_path / "cut", phase, state=saved[inside]).fit()
+    for folder, epochs in (("whole", 2), ("cut", 1)):
+        rows = csv.DictReader((tmp_path / folder / "r.csv").read_text().splitlines())
+        assert [row["lost"] for row in rows] == ["6"] * epochs
 
 
 def finished(folder: Path, phase: Phase, pause: Callable[[], float], hits: list[int]) -> list[Any]:
