@@ -41,6 +41,9 @@ def read_coco(description: Description, split: str) -> Split:
     notices += [
         Notice(f"of {len(chosen)} images have no annotation", without, "such images count as images without boxes")
     ]
+    notices += [
+        Notice("images are not of the size that the json states", boxes.scaled(paths), "their boxes are scaled")
+    ]
     notices += [Notice("categories have no box and are left out of the classes", unused(content, description.names))]
     return Split(split, description, records, problems, [notice for notice in notices if notice.places])
 
@@ -240,6 +243,18 @@ class Boxes:
                 )
         return found
 
+    def scaled(self, paths: list[Path]) -> list[str]:
+        """Names of the images with boxes that are of another size than the json states, and not turned."""
+        other = (self.declared_w != self.width) | (self.declared_h != self.height)
+        usable = np.isfinite(self.declared_w * self.declared_h) & (self.width > 0) & ~self._turned() & (self.counts > 0)
+        return [paths[at].name for at in np.flatnonzero(other & usable)]
+
+    def _turned(self) -> np.ndarray:
+        """[images] whether height and width have changed places."""
+        return np.asarray(
+            (self.height != self.width) & (self.declared_h == self.width) & (self.declared_w == self.height)
+        )
+
     def _corners(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """[n, 4] half-open boxes in pixels of the files, inside them; [n] which reached out; [n] which are good."""
         x, y, w, h = np.frombuffer(self.annotations.boxes, np.float64).reshape(-1, 4)[self.rows].T
@@ -262,8 +277,7 @@ class Boxes:
                 & (whole[:, :2] < whole[:, 2:]).all(1)
                 & (inside[:, :2] < inside[:, 2:]).all(1)
             )
-        turned = (self.height != self.width) & (self.declared_h == self.width) & (self.declared_w == self.height)
-        return inside, reaching, good & (self.labels >= 0) & ~turned[images]
+        return inside, reaching, good & (self.labels >= 0) & ~self._turned()[images]
 
     def _fault(self, at: int) -> str:
         """What is wrong with an annotation."""

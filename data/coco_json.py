@@ -152,6 +152,7 @@ def parsed(text: str, path: Path) -> Instances:
         if not isinstance(entries, list):
             raise UserError(f"no list `{section}`", where=path, hint="give an instances json of COCO")
         refuse_malformed(entries, section, keys, path, "correct it")
+        refuse_shared_ids(entries, section, keys, path)
     listed = content["annotations"]
     rows = [int(entry) for entry in listed if isinstance(entry, Row)]
     strange = [entry for entry in listed if not isinstance(entry, Row)]
@@ -168,6 +169,19 @@ def refuse_malformed(entries: Iterable[object], section: str, keys: Sequence[str
         if not well_formed(entry, keys):
             what = f"`{section}` entry {place} is without {' and '.join(keys) or 'keys'}"
             raise UserError(what, where=path, hint=hint)
+
+
+def refuse_shared_ids(entries: Iterable[Any], section: str, keys: Sequence[str], path: Path) -> None:
+    """Refuse a list in which two things have one id: whose an annotation is then, nobody can say.
+
+    Raises:
+        UserError: it has such an id.
+    """
+    first: dict[Id, str] = {}
+    for named, text in ((entry[keys[0]], entry[keys[1]]) for entry in entries if keys):
+        if first.setdefault(named, text) != text:
+            what = f"`{section}` has the id {named} twice, for {first[named]} and for {text}"
+            raise UserError(what, where=path, hint="give each an id of its own, in its annotations too")
 
 
 def well_formed(entry: object, keys: Iterable[str]) -> bool:

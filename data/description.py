@@ -105,6 +105,7 @@ class DataYaml(BaseModel):
     @classmethod
     def _listed(cls, names: object) -> object:
         if isinstance(names, dict):
+            names = {int(key) if isinstance(key, str) and key.isdecimal() else key: name for key, name in names.items()}
             if sorted(names, key=str) != sorted(range(len(names)), key=str):
                 raise ValueError("count the classes from 0 without a gap")
             names = [names[index] for index in range(len(names))]

@@ -28,7 +28,9 @@ def check_box(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> Box | str:
     """A half-open box in pixels, clipped to the image, or what is wrong with it."""
     x1, y1, x2, y2 = box_xyxy
     shown = f"({x1:g}, {y1:g}, {x2:g}, {y2:g})"
-    if not all(map(math.isfinite, box_xyxy)) or x2 <= x1 or y2 <= y1:
+    if not all(map(math.isfinite, box_xyxy)):
+        return f"box with a number that is not finite {shown}"
+    if x2 <= x1 or y2 <= y1:
         return f"box of zero size {shown}"
     height, width = size_hw
     inside = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))

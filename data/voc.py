@@ -92,6 +92,9 @@ def read_annotation(
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         problems.append(Problem(str(path), f"not XML ({error})", HINT))
         return None
+    if root.tag != "annotation":
+        problems.append(Problem(str(path), f"no annotation of Pascal VOC: it begins with <{root.tag[:40]}>", HINT))
+        return None
     if (stated := stated_size(root)) not in (None, size_hw):
         what = "is of {1}×{0}, its annotation of {3}×{2}".format(*size_hw, *(stated or ()))
         problems.append(Problem(str(image), what, "correct <size>, or the boxes if they were drawn on another picture"))
@@ -99,7 +102,7 @@ def read_annotation(
     starts = (text.count(b"\n", 0, match.start()) + 1 for match in re.finditer(rb"<object\b", text))
     lines = dict(enumerate(starts))
     boxes, labels, difficult = [], [], []
-    for number, item in enumerate(root.findall("object")):
+    for number, item in enumerate(root.iter("object")):
         where = f"{path}:{lines.get(number, '?')}"
         box, name = read_box(item, size_hw), (item.findtext("name") or "").strip()
         if isinstance(box, str) or not name:
@@ -117,15 +120,18 @@ def read_annotation(
 def parse_xml(content: bytes) -> ElementTree.Element:
     """The root of an XML file in any encoding that Python knows; the parser itself lacks those of several bytes.
 
+    Tags are without their namespace.
+
     Raises:
         ElementTree.ParseError, ValueError, LookupError: no XML, or none in the encoding that it declares.
     """
-    if (declared := DECLARED.match(content)) is None:
-        return ElementTree.fromstring(content)
-    name = declared.group(1).decode().lower()
-    if name.startswith("utf"):
-        return ElementTree.fromstring(content)
-    return ElementTree.fromstring(content[declared.end() :].decode(WIDER.get(name, name)))
+    content = content.lstrip(b" \t\r\n")
+    name = found.group(1).decode().lower() if (found := DECLARED.match(content)) else "utf"
+    text = content if name.startswith("utf") or not found else content[found.end() :].decode(WIDER.get(name, name))
+    root = ElementTree.fromstring(text)
+    for item in root.iter():
+        item.tag = item.tag.rpartition("}")[2]
+    return root
 
 
 def stated_size(root: ElementTree.Element) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """What a line of YOLO's labels says: a box, a box with a score, a polygon, or a box with keypoints."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -44,18 +45,23 @@ class Line:
         """More than a box and a score."""
         return len(self.values) > SCORED
 
+    @property
+    def pairs(self) -> bool:
+        """The numbers can be those of points."""
+        return len(self.values) % 2 == 0
+
     def box(self, size_hw: tuple[int, int], reading: Reading) -> Box | str:
         """The half-open box in pixels, or what is wrong with it."""
         height, width = size_hw
         if self.long and not reading.poses:
-            if len(self.values) % 2:
+            if not self.pairs:
                 return f"{len(self.values)} numbers after the class are neither a box nor the points of a polygon"
             corners = around(self.values)
         else:
             cx, cy, w, h = self.values[:BOX]
             corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
         given = self.values if self.long and not reading.poses else self.values[:BOX]
-        if max(given) > PIXELS:
+        if PIXELS < max(given) < math.inf:
             return f"`{shown(self)}` is in pixels, not in fractions of the image"
         return check_box([side * scale for side, scale in zip(corners, (width, height) * 2, strict=True)], size_hw)
 

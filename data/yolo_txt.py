@@ -115,7 +115,7 @@ def said(files: list[Lines | None], reading: Reading) -> list[Notice]:
     scored, long = [], []
     for lines in files:
         scored += [where for where, line in lines or () if line.scored]
-        long += [where for where, line in lines or () if line.long]
+        long += [where for where, line in lines or () if line.long and (reading.poses or line.pairs)]
     points = "lines are taken for a box with keypoints", "`kpt_shape: [0, 0]` in the data yaml makes them polygons"
     outline = (
         "lines are taken for polygons, the boxes around which count",

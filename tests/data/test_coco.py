@@ -118,7 +118,7 @@ def test_a_part_of_a_json(root: Path) -> None:
     [
         (annotation(7, 1, 1, 0, 5), "zero size"),
         (annotation(7, 1, 1, -4, 5), "zero size"),
-        (annotation(7, 1, float("nan"), 4, 5), "zero size"),
+        (annotation(7, 1, float("nan"), 4, 5), "not finite"),
         (annotation(7, 50, 1, 4, 5), "outside the image"),
         (annotation(7, 1, 1, 4), "four numbers"),
         (annotation(7, 1, 1, 4, "x"), "four numbers"),
@@ -128,7 +128,7 @@ def test_a_part_of_a_json(root: Path) -> None:
         (annotation(7, 1, 1, 4, 5, image_id=99), "image_id 99 is not among the images"),
         (annotation(7, 1, 1, 4, 5, image_id=[1]), "image_id None is not among the images"),
         (annotation(7, 1, 1, 4, 10**400), "four numbers"),
-        (annotation(7, 1, 1, 4, float("inf")), "zero size"),
+        (annotation(7, 1, 1, 4, float("inf")), "not finite"),
         ({"id": 7, "bbox": [1, 1, 5, 5]}, "image_id None is not among the images"),
     ],
 )
@@ -143,6 +143,25 @@ def test_damaged_annotation_is_reported_and_left_out(root: Path, entry: dict[str
 def test_a_turned_image(root: Path) -> None:
     write(root, [image(1, width=30, height=40)], [annotation(7, 1, 1, 5, 5)])
     assert "was turned" in read_split(describe(root), "train").problems[0].what
+
+
+def test_images_of_another_size(root: Path) -> None:
+    write(root, [image(1, width=80, height=60), image(2)], [annotation(7, 8, 6, 16, 12)])
+    found = read_split(describe(root), "train")
+    assert found.records[0].boxes_xyxy.tolist() == [[4, 3, 12, 9]]
+    (said,) = [line for line in found.summary().splitlines() if "size" in line]
+    assert said.strip() == "1 image is not of the size that the json states: 000000000001.jpg; their boxes are scaled"
+
+
+@pytest.mark.parametrize("section", ["images", "categories"])
+def test_an_id_of_two(root: Path, section: str) -> None:
+    path = write(root, [image(1)], [annotation(7, 1, 1, 5, 5)])
+    content = json.loads(path.read_text())
+    first = content[section][0]
+    content[section].append({key: "other" if isinstance(value, str) else value for key, value in first.items()})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"`{section}` has the id \d+ twice, for .* and for other — give each an id"):
+        describe(root)
 
 
 def test_images_that_are_not_there(root: Path) -> None:

@@ -66,9 +66,11 @@ def test_image_without_objects_is_kept(folder: Path) -> None:
     [
         ("this is no xml", "not XML"),
         ("", "not XML"),
+        ("<html><body>404</body></html>", "no annotation of Pascal VOC: it begins with <html>"),
+        ('<annotations><image name="worse.jpg"/></annotations>', "it begins with <annotations>"),
         (xml(thing(5, 5, 5, 5)), "zero size"),
         (xml(thing(9, 5, 5, 8)), "zero size"),
-        (xml(thing("nan", 5, 7, 8)), "zero size"),
+        (xml(thing("nan", 5, 7, 8)), "not finite"),
         (xml(thing(100, 5, 120, 8)), "outside the image"),
         (xml(thing("a", 5, 7, 8)), "four numbers"),
         (xml("<object><name>3</name></object>"), "four numbers"),
@@ -84,6 +86,20 @@ def test_damaged_annotation_is_reported_and_left_out(folder: Path, annotation: s
     assert "1 left out" in found.summary()
     with pytest.raises(UserError, match=what):
         read_split(describe(folder), "train", strict=True)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "\n\n<?xml version='1.0'?>{}",
+        "<?xml version='1.0' encoding='latin-1'?>\n{}",
+        "<annotation xmlns='http://example.org'><objects>{}</objects></annotation>",
+    ],
+)
+def test_objects_in_unusual_wrapping(folder: Path, wrap: str) -> None:
+    inside = thing(1, 1, 5, 5)
+    add(folder, "worse", wrap.format(inside if "xmlns" in wrap else xml(inside)))
+    assert read_split(describe(folder), "train", strict=True).records[1].boxes_xyxy.tolist() == [[0, 0, 5, 5]]
 
 
 @pytest.mark.parametrize("fault", ["not an image", "truncated", "missing"])

@@ -75,7 +75,7 @@ def test_not_one_label_says_where_they_were_looked_for(tmp_path: Path) -> None:
         ("0 20 10 8 4", "in pixels"),
         ("0 0.5 0.5 0 0.2", "zero size"),
         ("0 0.5 0.5 -0.1 0.2", "zero size"),
-        ("0 nan 0.5 0.1 0.2", "zero size"),
+        ("0 nan 0.5 0.1 0.2", "not finite"),
         ("0 1.5 0.5 0.1 0.2", "outside the image"),
     ],
 )
@@ -154,6 +154,7 @@ def test_yaml_that_contradicts_itself(tmp_path: Path, changes: dict[str, object]
 def test_names_by_index(tmp_path: Path) -> None:
     add(tmp_path, "one", "0 0.5 0.5 0.5 0.2")
     assert describe(tmp_path, names={1: "b", 0: "a"}, nc=2).names == ["a", "b"]
+    assert describe(tmp_path, names={"1": "b", "0": "a"}).names == ["a", "b"]
 
 
 def test_a_score_and_a_class_with_a_point_are_read(tmp_path: Path) -> None:
