@@ -101,7 +101,8 @@ def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) ->
         own = Measured(one, case.truth, case.boxes, rule)
         ious.append(iou_of(own))
         drawn = laid_over(image, one, column.kind, case, grey=cut in column.coarse)
-        pictures.append(with_boxes(drawn, case, own))
+        boxed = with_boxes(drawn, case, own)
+        pictures.append(written(boxed, reason(one)) if is_absent(one) else boxed)
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
 
@@ -113,13 +114,19 @@ def mask_strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rul
         ious.append(iou_of(own))
         absent = is_absent(one)
         drawn = laid_over(image, one, column.kind, case) if absent else masked(image, own.region[0])
-        pictures.append(with_boxes(drawn if absent else written(drawn, f"IoU {ious[-1]:.2f}"), case))
+        pictures.append(written(with_boxes(drawn, case), reason(one) if absent else f"IoU {ious[-1]:.2f}"))
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
 
 def is_absent(one: Evidence) -> bool:
     """Whether there is no map of the first case."""
     return one.absent is not None and bool(one.absent[0])
+
+
+def reason(one: Evidence) -> str:
+    """Why there is no map of the first case."""
+    assert one.absent is not None
+    return ABSENT[int(one.absent[0])]
 
 
 def iou_of(own: Measured) -> float:
@@ -130,12 +137,10 @@ def iou_of(own: Measured) -> float:
 
 
 def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases, *, grey: bool = False) -> np.ndarray:
-    """A map over a picture; where there is none, the picture in grey, with the reason."""
+    """A map over a picture; where there is none, the picture in grey."""
     if not is_absent(one):
         return overlaid(picture, shown_map(one, kind, case), "gray" if grey else "inferno")
-    assert one.absent is not None
-    found = np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
-    return written(found, ABSENT[int(one.absent[0])])
+    return np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from utils.fonts import drawing_font
 from utils.pages import data_uri
 
 SIDE = 144  # pixels of the longer side of a picture: a page of four networks stays below 5 MB
 TRUE, FOUND = (0, 190, 60), (235, 45, 45)
 OPACITY = 0.55
 DIMMED = 0.3  # of what is outside a region
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+LETTERS = 12  # pixels
 QUALITY = 55  # of WebP
 
 
@@ -61,12 +63,11 @@ def outlined(
 
 def written(picture: np.ndarray, text: str) -> np.ndarray:
     """The picture with a few words in its lower left corner, white on black."""
-    found = np.array(picture, order="C")
-    (width, height), below = cv2.getTextSize(text, FONT, 0.5, 1)
-    bottom = len(found)
-    cv2.rectangle(found, (0, bottom - height - below - 4), (width + 6, bottom), (0, 0, 0), -1)
-    cv2.putText(found, text, (3, bottom - below - 1), FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
-    return found
+    found, font = Image.fromarray(picture), drawing_font(text, LETTERS)
+    pen, base = ImageDraw.Draw(found), found.height - 4
+    pen.rectangle((0, base - LETTERS, font.getlength(text) + 6, found.height), fill=(0, 0, 0))
+    pen.text((3, base), text, fill=(255, 255, 255), font=font, anchor="ls")
+    return np.asarray(found)
 
 
 def as_uri(picture: np.ndarray) -> str:

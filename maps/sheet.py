@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw
 
-from maps.overlay import FONT, as_jpeg
+from maps.overlay import LETTERS, as_jpeg
 from maps.shown import Group, Strip
+from utils.fonts import drawing_font
 
 SIDE, WIDE = 168, 240  # of a tile, pixels; of one with a longer caption
 HEAD = 22  # above each row of tiles, for what it shows
@@ -39,11 +41,10 @@ def row(picture: str, strip: Strip) -> np.ndarray:
 
 def said(text: str, side: int = SIDE) -> np.ndarray:
     """[HEAD, side, 3] a few words, made narrow enough."""
-    found = blank(HEAD, side)
-    width = cv2.getTextSize(text, FONT, 0.42, 1)[0][0]
-    scale = 0.42 * min(1, (side - 6) / width)
-    cv2.putText(found, text, (2, HEAD - 7), FONT, scale, (40, 40, 40), 1, cv2.LINE_AA)
-    return found
+    found, width = Image.fromarray(blank(HEAD, side)), drawing_font(text, LETTERS).getlength(text)
+    font = drawing_font(text, max(6, int(LETTERS * min(1, (side - 6) / width))))
+    ImageDraw.Draw(found).text((2, HEAD - 7), text, fill=(40, 40, 40), font=font, anchor="ls")
+    return np.asarray(found)
 
 
 def tile(uri: str, count: int) -> np.ndarray:
