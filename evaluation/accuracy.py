@@ -178,12 +178,13 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
 
 
 def line_names(files: Sequence[Trained]) -> list[str]:
-    """Method of each file, followed by those of its settings in which the files differ."""
-    differing = [len(set(column)) > 1 for column in zip(*(file.settings for file in files), strict=True)]
-    return [
-        ", ".join([file.method, *(word for word, differs in zip(file.settings, differing, strict=True) if differs)])
-        for file in files
-    ]
+    """Method of each file, followed by its settings: those that differ, and do not follow from others before them."""
+    kept: list[tuple[str, ...]] = [()] * len(files)
+    for column in zip(*(file.settings for file in files), strict=True):
+        longer = [(*own, word) for own, word in zip(kept, column, strict=True)]
+        if len(set(longer)) > len(set(kept)):
+            kept = longer
+    return [", ".join([file.method, *own]) for file, own in zip(files, kept, strict=True)]
 
 
 def doubts(files: Sequence[BackboneFile]) -> list[str]:

@@ -1,6 +1,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.loader import read_image
 from data.transforms import eval_transform
-from evaluation.accuracy import own_data, read_backbones
+from evaluation.accuracy import line_names, own_data, read_backbones
 from evaluation.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
 from evaluation.accuracy_study import Row, Study, classify
 from evaluation.classification import METRICS, classification_metrics
@@ -169,6 +170,18 @@ def test_names_of_lines_have_what_differs(written: Writer, script: Script, tmp_p
     assert "4 images" in text
     assert "no intervals: they need 5 images, or patients, at least" in text
     assert "[" not in text.split("| b11 |")[1].splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ([("a", "width 1"), ("a", "width 1")], ["m", "m"]),
+        ([("a", "width 1"), ("b", "width 2")], ["m, a", "m, b"]),  # the width follows from the backbone
+        ([("a", "width 1"), ("a", "width 2"), ("b", "width 2")], ["m, a, width 1", "m, a, width 2", "m, b, width 2"]),
+    ],
+)
+def test_names_of_lines_are_short(settings: list[tuple[str, ...]], names: list[str]) -> None:
+    assert line_names([SimpleNamespace(method="m", settings=own) for own in settings]) == names
 
 
 def study_of(values: dict[str, dict[int, list[float]]], *, single_label: bool = True) -> Study:
