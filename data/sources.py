@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from data.archives import fetch
 from data.images import SUFFIXES, UNREAD, attempt
 from data.listing import files_below
 from data.records import Problem
 from utils.console import console
 from utils.errors import UserError
+from utils.fetch import fetch
 from utils.images import read_rgb
 from utils.levels import Levels
 from utils.text import counted, redacted

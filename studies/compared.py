@@ -75,8 +75,9 @@ def recipe_table(runs: Sequence[Compared]) -> list[list[str]]:
     from utils.recipes import flat
 
     values = [flat(run.recipe.model_dump(mode="json")) for run in runs]
-    keys = [key for key in values[0] if any(own[key] != values[0][key] for own in values)]
-    return [["key", *(run.name for run in runs)], *([key, *cells([own[key] for own in values])] for key in keys)]
+    every = dict.fromkeys(key for own in values for key in own)
+    keys = [key for key in every if any(own.get(key) != values[0].get(key) for own in values)]
+    return [["key", *(run.name for run in runs)], *([key, *cells([own.get(key) for own in values])] for key in keys)]
 
 
 def cells(values: Sequence[Any]) -> list[str]:

@@ -4,8 +4,11 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -241,3 +244,21 @@ def _seeded() -> None:
 def _console_says_it_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A script that was run in this process has left the console with the streams of its test."""
     monkeypatch.setattr(console, "_file", None)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Address of a web server of the folder tmp_path/web."""
+    (tmp_path / "web").mkdir()
+    handler = partial(QuietHandler, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
+        thread = Thread(target=found.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""

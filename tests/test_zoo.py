@@ -1,6 +1,7 @@
 """Weights that ship, and commands without a run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from studies.ship import table
 from utils import zoo
 from utils.errors import UserError
 from utils.runs import newest_backbones, newest_detector
-from utils.zoo import FOLDER, weight_file
+from utils.zoo import FOLDER, Shipped, weight_file
 
 LIMIT = 12e6  # bytes, all together
 
@@ -44,6 +45,25 @@ def test_what_is_no_weight_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     (tmp_path / "cnn6_cl6.pt").write_bytes(b"other")
     with pytest.raises(UserError, match="not the file that was published"):
         weight_file("zoo:cnn6_cl6")
+
+
+def test_one_that_is_published_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = zoo.zoo()["cnn6_cl6"]
+    shutil.copy(large.path, tmp_path / "web")
+    entries = {"cnn6_cl6": Shipped(**large.model_dump() | {"url": f"{server}/cnn6_cl6.pt"})}
+    monkeypatch.setattr(zoo, "zoo", lambda: entries)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=r"fetch it with `python -m utils.zoo cnn6_cl6 --download`"):
+        weight_file("zoo:cnn6_cl6")
+    assert "| – |" in table(entries)
+    script(zoo)
+    assert f"{server}/cnn6_cl6.pt" in capsys.readouterr().out
+    script(zoo, "cnn6_cl6", "--download")
+    assert weight_file("zoo:cnn6_cl6").read_bytes() == (tmp_path / "web" / "cnn6_cl6.pt").read_bytes()
+    with pytest.raises(UserError, match="which weights"):
+        script(zoo, "--download")
 
 
 def test_commands_take_them_where_there_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

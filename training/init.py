@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.archives import fetch
 from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
 from models.channels import fitted
@@ -16,6 +15,7 @@ from training.job import Job
 from utils import checkpoint
 from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
+from utils.fetch import fetch
 from utils.files import as_noted, digest_file, sha256_of, write_text
 
 FOLDER = ROOT / "weights"  # where what was fetched stays

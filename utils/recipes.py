@@ -14,6 +14,7 @@ from utils.faults import hint_for_key, hint_of, written
 from utils.files import write_text
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
+from utils.text import NOTHING
 from utils.zoo import PREFIX, weight_file
 
 LONGEST = 300  # letters of a key or of a hint that a message repeats
@@ -166,7 +167,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(recipe: Recipe, other: Recipe) -> list[str]:
     """Keys in which two recipes disagree, with both values, as `train.epochs is 3, not 5`."""
     one, two = flat(recipe.model_dump(mode="json")), flat(other.model_dump(mode="json"))
-    return [f"{key} is {one[key]}, not {two[key]}" for key in one if one[key] != two[key]]
+    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+    return [f"{key} is {one.get(key, NOTHING)}, not {two.get(key, NOTHING)}" for key in keys]
 
 
 def refuse_differences(recipe: Recipe, other: Recipe, where: Path, hint: str) -> None:

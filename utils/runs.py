@@ -14,7 +14,13 @@ from utils.zoo import PREFIX, shipped, weight_file
 FINISHED = "metrics.json"
 WEIGHTS = "weights"
 BEST = f"{WEIGHTS}/best.pt"
-NOTES = ("recipe.yaml", "console.log", "loggers.json", "events.out.tfevents*")  # they alone are not worth a folder
+NOTES = (
+    "recipe.yaml",
+    "console.log",
+    "loggers.json",
+    "events.out.tfevents*",
+    "wandb/**",
+)  # they alone are not worth a folder
 
 
 def new_run(project: Path, kind: str, name: str = "exp") -> contextlib.AbstractContextManager[Path]:

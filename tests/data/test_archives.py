@@ -3,22 +3,22 @@ import io
 import socket
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
-from conftest import write_yaml
+from conftest import QuietHandler, write_yaml
 from PIL import Image
 
-from data import archives
-from data.archives import fetch, unpack
+from data.archives import unpack
 from data.description import Description, load_description
 from data.formats import read_split
 from utils.errors import UserError
+from utils.fetch import fetch
 
 
 def picture(side: int = 8) -> bytes:
@@ -130,24 +130,6 @@ def test_nowhere_to_unpack(tmp_path: Path) -> None:
         describe(tmp_path, "a.tar")
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """Address of a web server of the folder tmp_path/web."""
-    (tmp_path / "web").mkdir()
-    handler = partial(QuietHandler, directory=str(tmp_path / "web"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as found:
-        thread = Thread(target=found.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
 def published(folder: Path, url: str, digest: str, *, download: bool) -> Description:
     archives = [{"file": "sets/a.tar.gz", "url": url, "sha256": digest}]
     changes = {"val": None, "test": None, "names": None, "format": "folder", "archives": archives}
@@ -182,7 +164,7 @@ class Halting(QuietHandler):
 
     halted = False
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         content = (Path(self.directory) / self.path.strip("/")).read_bytes()
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         self.send_response(206 if start else 200)
@@ -206,7 +188,7 @@ def test_a_download_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_a_silent_server_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "TIMEOUT", 0.2)
+    monkeypatch.setattr("utils.fetch.TIMEOUT", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as own,
         pytest.raises(UserError, match=r"cannot fetch b.bin .*timed out"),
