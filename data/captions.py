@@ -49,7 +49,7 @@ def read_captions(description: Description, split: str) -> Split:
     if lost := captions.keys() - {str(own["id"]) for own in entries}:
         what = f"{len(lost)} images have captions and no entry, such as {min(lost)}"
         raise UserError(what, where=path, hint="give captions and images of one release")
-    paths, notices = image_paths(entries, description, path)
+    paths, notices = image_paths(content["images"], entries, description, path)
     refuse_missing(paths, path, "captions")
     phrases, problems, records = [words(name) for name in description.names], list[Problem](), []
     for entry, image, size in zip(entries, paths, readable(paths, problems), strict=True):

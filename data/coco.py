@@ -33,7 +33,7 @@ def read_coco(description: Description, split: str) -> Split:
     problems: list[Problem] = []
     labels = category_indices(content, description.names, path)
     numbers = image_numbers(content, chosen, path, problems)
-    paths, notices = image_paths(chosen, description, path)
+    paths, notices = image_paths(content.images, chosen, description, path)
     sizes = readable(paths, problems)
     boxes = Boxes(content, chosen, sizes, numbers, labels, path)
     records = boxes.records(paths, [entry_value(entry, description.group) for entry in chosen], problems)
@@ -65,12 +65,21 @@ def json_of(root: Path, value: str, split: str) -> tuple[Path, str]:
     return found[0], part
 
 
-def image_paths(entries: list[Entry], description: Description, path: Path) -> tuple[list[Path], list[Notice]]:
-    """Where the images of a json's entries are, or were looked for; and what is to be said of their names."""
+def image_paths(
+    entries: list[Entry], chosen: list[Entry], description: Description, path: Path
+) -> tuple[list[Path], list[Notice]]:
+    """Where the images of chosen entries are, or were looked for; and what is to be said of their names.
+
+    Args:
+        entries: all of the json: an image belongs to the one that names it exactly.
+    """
     folder = description.images or image_folder(description.root, path)
     looked = search(description, folder, listing=path)
-    paths = [looked.find(entry["file_name"], looked.roots) or folder / entry["file_name"] for entry in entries]
-    return paths, looked.notices(path)
+    names = [entry["file_name"] for entry in entries]
+    found = dict(zip(names, looked.find_all([((name,), looked.roots) for name in names]), strict=True))
+    asked = {entry["file_name"] for entry in chosen}
+    looked.moved = [name for name in looked.moved if name in asked]
+    return [found[entry["file_name"]] or folder / entry["file_name"] for entry in chosen], looked.notices(path)
 
 
 def coco_names(root: Path, train: str) -> list[str]:

@@ -28,7 +28,7 @@ def read_coco_labels(description: Description, split: str) -> Split:
         for entry, value in zip(entries, told, strict=True)
         if value in classes and (not part or entry.get("split") == part)
     ]
-    paths, notices = image_paths([entry for entry, _ in chosen], description, path)
+    paths, notices = image_paths(entries, [entry for entry, _ in chosen], description, path)
     problems: list[Problem] = []
     records: list[Record] = []
     for (entry, label), image, size in zip(chosen, paths, readable(paths, problems), strict=True):

@@ -170,7 +170,7 @@ def read_part(description: Description, split: str) -> dict[Path, Mask | Problem
     for entry in json.loads(decoded(path.read_bytes()))["annotations"]:
         outlines[str(known(entry.get("image_id")))].append(entry)
     found: dict[Path, Mask | Problem] = {}
-    for image, entry in zip(image_paths(chosen, description, path)[0], chosen, strict=True):
+    for image, entry in zip(image_paths(content.images, chosen, description, path)[0], chosen, strict=True):
         try:
             found[image] = mask_of(entry, outlines[str(entry["id"])], label_of)
         except ValueError as error:

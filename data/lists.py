@@ -1,6 +1,7 @@
 """Which images a split has: those of a folder, those on a list, or all."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,23 @@ from data.parsing import read_lines
 from data.records import EVERYTHING, Description, Notice
 from utils.errors import UserError
 
+SPLIT = re.compile(r"(train|val|test)(?:ing|id(?:ation)?)?(?![a-z])")  # how the folders of a split begin
+Wanted = tuple[Sequence[str], list[Path]]  # what an image may be called, and the folders to look in
 OUTCOMES = ("1", "0", "-1")  # second column of VOC's lists of a class: whether it occurs
+
+
+@dataclass(frozen=True)
+class Match:
+    """The image that a name was taken for.
+
+    Attributes:
+        exact: it is called so; else a part of the name, its suffix or its capitals are others.
+        moved: it lies in other folders than the name says.
+    """
+
+    path: Path
+    exact: bool = True
+    moved: bool = False
 
 
 @dataclass
@@ -29,33 +46,57 @@ class Search:
     moved: list[str] = field(default_factory=list)
     _by_name: dict[str, list[Path]] | None = None
 
-    def find(self, name: str, roots: list[Path]) -> Path | None:
-        """The image that a list or a json means; None where it is nowhere.
+    def find_all(self, wanted: Sequence[Wanted]) -> list[Path | None]:
+        """The image that each entry of a list or a json means; None where it is nowhere.
+
+        An image belongs to the name that is exactly its own. Where it was only taken for another's, or for those of
+        several, it is not the one that was meant: theirs are missing.
+        """
+        found = [next(filter(None, (self._match(name, roots) for name in names)), None) for names, roots in wanted]
+        exact = {own.path for own in found if own and own.exact}
+        meant: dict[Path, set[str]] = {}
+        for (names, _), own in zip(wanted, found, strict=True):
+            if own and not own.exact:
+                meant.setdefault(own.path, set()).add(plain(names[0]))
+        doubtful = exact | {path for path, names in meant.items() if len(names) > 1}
+        sure = [own if own and (own.exact or own.path not in doubtful) else None for own in found]
+        self.moved += [names[0] for (names, _), own in zip(wanted, sure, strict=True) if own and own.moved]
+        return [own and own.path for own in sure]
+
+    def _match(self, name: str, roots: list[Path]) -> Match | None:
+        """What a name may mean by itself.
 
         It is tried as it is, with other slashes, capitals or suffix, and then without its first folders: lists name
         paths of the machine that they were written on.
         """
-        if (found := self._plainly(name, roots)) is not None:
-            return found
-        for text in dict.fromkeys((name, name.strip("\"'"), name.strip("\"'").replace("\\", "/"))):
-            for root in roots:
-                if (found := self._named(root / text)) is not None:
-                    return found
-        parts = [part for part in name.strip("\"'").replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        if "/" not in name and name in self.folders.names(roots[0]):  # as most are
+            return Match(roots[0] / name)
+        paths = [root / text for text in dict.fromkeys((name, name.strip("\"'"), plain(name))) for root in roots]
+        for path in paths:
+            if path.name in self.folders.names(path.parent) and (known_suffix(path) or path.is_file()):
+                return Match(path)
+        for path in paths:
+            if (found := self._named(path)) is not None:
+                return Match(found, exact=not known_suffix(path) and found.with_suffix("") == path)
+        return self._elsewhere(name, roots)
+
+    def _elsewhere(self, name: str, roots: list[Path]) -> Match | None:
+        """What a name may mean without its first folders; never an image of another split than they say."""
+        parts = [part for part in plain(name).split("/") if part not in ("", ".", "..")]
         tails = ("/".join(parts[start:]) for start in range(1, len(parts)))
         by_tail = (found for tail in tails for root in roots if (found := self._named(root / tail)) is not None)
         found = next(by_tail, None) or (self._anywhere(parts[-1]) if parts else None)
-        if found is not None:
-            self.moved.append(name)
-        return found
+        if found is None or other_split(parts[:-1], found.relative_to(self._home(found)).parts[:-1]):
+            return None
+        return Match(found, exact=False, moved=True)
 
-    def _plainly(self, name: str, roots: list[Path]) -> Path | None:
-        """A bare name that is in the first folder, as most are."""
-        return roots[0] / name if "/" not in name and name in self.folders.names(roots[0]) else None
+    def _home(self, path: Path) -> Path:
+        """The outermost folder of the search that an image lies in: what is above says nothing of its split."""
+        return min((own for own in (*self.roots, self.everywhere) if path.is_relative_to(own)), default=path.parent)
 
     def _named(self, path: Path) -> Path | None:
         """A path, or that of an image whose suffix was left out or is another."""
-        known = path.suffix.lower() in SUFFIXES
+        known = known_suffix(path)
         if (found := self.folders.find(path)) is not None and (known or found.is_file()):
             return found
         return self.folders.find_stem(path.with_suffix("") if known else path)
@@ -74,6 +115,22 @@ class Search:
         """What is to be said of names that were found elsewhere."""
         what = f"names of {where} are of images that are elsewhere"
         return [Notice(what, self.moved, "the end of the path shows which")] if self.moved else []
+
+
+def plain(name: str) -> str:
+    """A name without quotes, with the slashes of this system."""
+    return name.strip("\"'").replace("\\", "/")
+
+
+def known_suffix(path: Path) -> bool:
+    """Whether a path ends as an image does."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def other_split(told: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether folders are those of another split: `val/…` is not `train/…`."""
+    own, other = ({match[1] for name in names if (match := SPLIT.match(name.lower()))} for names in (told, found))
+    return bool(own and other) and own.isdisjoint(other)
 
 
 def search(description: Description, first: Path | None = None, *, listing: Path | None = None) -> Search:
@@ -122,21 +179,19 @@ def on_list(
     """Images of a list, and what is to be said of its lines; one that is nowhere has the first place."""
     hint = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
     looked = search(description, first, listing=listing)
+    lines = read_lines(listing, hint)
+    beside = [listing.parent, *looked.roots]
+    wanted = [(names_on(line), beside if line.startswith("./") else looked.roots) for line in lines]
     images, lost = [], []
-    for line in read_lines(listing, hint):
-        roots = [listing.parent, *looked.roots] if line.startswith("./") else looked.roots
-        found = next(filter(None, (looked.find(name, roots) for name in names_on(line))), None)
+    for ((line, *_), roots), found in zip(wanted, looked.find_all(wanted), strict=True):
         if found is None:
             lost.append(line)
-            found = roots[0] / (line if Path(line).suffix else f"{line}.jpg")
-        images.append(found)
+        images.append(found or roots[0] / (line if Path(line).suffix else f"{line}.jpg"))
     nowhere = Notice(f"names of {listing} are of no image", lost, f"looked in {', '.join(map(str, looked.roots))}")
     return images, [*looked.notices(listing), *([nowhere] if lost else [])]
 
 
-def names_on(line: str) -> Iterator[str]:
+def names_on(line: str) -> list[str]:
     """What a line may name: all of it, or its first column where the second says whether a class occurs."""
-    yield line
     first, _, rest = line.rpartition(" ")
-    if rest in OUTCOMES:
-        yield first.strip()
+    return [line, first.strip()] if rest in OUTCOMES else [line]

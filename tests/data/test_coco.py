@@ -282,6 +282,26 @@ def test_names_with_other_slashes_and_folders(root: Path) -> None:
     assert [notice.places for notice in found.notices if "elsewhere" in notice.what] == [names]
 
 
+def test_boxes_of_a_missing_picture_go_to_no_other_of_its_name(tmp_path: Path) -> None:
+    add(tmp_path / "cam1" / "1.jpg")
+    entries = [image(1, file_name="cam1/1.jpg"), image(2, file_name="cam2/1.jpg")]
+    write(tmp_path, entries, [annotation(7, 1, 1, 5, 5), annotation(8, 9, 9, 5, 5, image_id=2)])
+    found = read_split(describe(tmp_path), "train")
+    assert [record.boxes_xyxy.tolist() for record in found.records] == [[[1, 1, 6, 6]]]
+    assert [problem.where for problem in found.problems] == [str(tmp_path / "annotations" / "cam2" / "1.jpg")]
+
+
+@pytest.mark.parametrize("names", [("cam1/1.jpg", "cam2/1.jpg"), ("1.png", "1.jpg"), ("val2017/1.jpg",)])
+def test_a_picture_that_several_may_mean_is_none_of_theirs(tmp_path: Path, names: tuple[str, ...]) -> None:
+    add(tmp_path / "train" / "1.jpeg")
+    add(tmp_path / "train" / "other.jpg")
+    entries = [image(number, file_name=name) for number, name in enumerate(("train/other.jpg", *names), 1)]
+    write(tmp_path, entries, [])
+    found = read_split(describe(tmp_path), "train")
+    assert [record.image.name for record in found.records] == ["other.jpg"]
+    assert len(found.problems) == len(names)
+
+
 def test_a_folder_with_its_json_as_roboflow_ships_it(tmp_path: Path) -> None:
     add(tmp_path / "train" / "a.jpg")
     write(tmp_path, [image(1, file_name="a.jpg")], []).rename(tmp_path / "train" / "_annotations.coco.json")

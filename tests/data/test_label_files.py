@@ -134,7 +134,7 @@ def test_linked_folders_count_and_a_circle_ends(tmp_path: Path) -> None:
 def test_lines_of_a_list(tmp_path: Path, kind: str, line: str, strict: bool) -> None:
     put(tmp_path / "pictures/deep/a.jpg")
     sides = "<xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax>"
-    xml = f"<a><object><name>a</name><bndbox>{sides}</bndbox></object></a>"
+    xml = f"<annotation><object><name>a</name><bndbox>{sides}</bndbox></object></annotation>"
     put(tmp_path / "notes/deep/a.txt", BOX)
     put(tmp_path / "notes/deep/a.xml", xml)
     put(tmp_path / "list.txt", f"{line}\n")
