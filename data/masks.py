@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.doubles import digest
 from data.images import THREADS, attempt, readable
 from data.listing import Folders
 from data.lists import split_images
@@ -55,6 +56,10 @@ class MaskFile:
     def identity(self) -> bytes:
         """Name and bytes of the file."""
         return f"{self.path.name} {self.path.stat().st_size}".encode()
+
+    def content(self) -> bytes:
+        """A hash of the file."""
+        return digest(self.path).encode()
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -155,6 +155,9 @@ class Mask(Protocol):
     def identity(self) -> bytes:
         """What distinguishes it from another, without painting it."""
 
+    def content(self) -> bytes:
+        """What distinguishes it from any other."""
+
 
 @dataclass(frozen=True)
 class Record:

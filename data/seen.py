@@ -24,28 +24,33 @@ KEY = "trained_on"  # in checkpoints
 END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
 
 
-def number(record: Record) -> int:
-    """64 bits of a hash of a picture's content: length, first and last bytes of its file, or all of its pixels."""
+def number(record: Record, end: int | None = END) -> int:
+    """64 bits of a hash of a picture's content: length, first and last bytes of its file, or all of its pixels.
+
+    Args:
+        end: how many bytes at either end of the file count; None for all.
+    """
     found = hashlib.sha256()
     try:
         with open(str(record.image), "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
-            found.update(b"%d" % length + file.read(END))
-            if length > 2 * END:
-                file.seek(-END, os.SEEK_END)
-            found.update(file.read(END))
+            end = length if end is None else end
+            found.update(b"%d" % length + file.read(end))
+            if length > 2 * end:
+                file.seek(-end, os.SEEK_END)
+            found.update(file.read(end))
     except OSError:  # pixels of an archive; what is gone is like no other
         pixels = record.pixels
         found.update(str(record.image).encode(errors="surrogateescape") if pixels is None else pixels.tobytes())
     return int.from_bytes(found.digest()[:8], "little", signed=True)
 
 
-def numbers(records: Iterable[Record]) -> list[int]:
-    """Of each record; one that shows an object has that of its picture."""
+def numbers(records: Iterable[Record], end: int | None = END) -> list[int]:
+    """`number` of each record; one that shows an object has that of its picture."""
     shown = list(records)
     once = {record.image: record for record in shown}  # many objects may be of one picture
     with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(once, pool.map(number, once.values()), strict=True))
+        found = dict(zip(once, pool.map(lambda own: number(own, end), once.values()), strict=True))
     return [found[record.image] for record in shown]
 
 

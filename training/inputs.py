@@ -23,6 +23,8 @@ from utils.console import console
 from utils.errors import UserError
 from utils.recipes import build, refuse_differences
 
+DONE = ("stage", "backbone")  # kinds of what is finished before the detector begins
+LATER = ("best.pt", "last.pt")
 STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to continue from, and of what is trained already
 
 
@@ -112,7 +114,9 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
 def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
     """What the run reads, by name."""
     found = dict(zip(("train", "val"), pairs[0], strict=True))
-    return found | ({"pretrain train": pairs[1][0]} if recipe.pretrains and pairs[1] is not pairs[0] else {})
+    if recipe.pretrains and pairs[1] is not pairs[0]:
+        found |= {f"pretrain {split.name}": split for split in pairs[1]}
+    return found
 
 
 def learnt_from(recipe: Recipe, own: Split, lesson: Split, begins: Beginning | None) -> dict[str, Tensor]:
@@ -171,7 +175,7 @@ def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
 
 
 def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
-    """The checkpoint to continue from, or nothing where a run has none yet.
+    """The checkpoint to continue from, or nothing where a run has none yet; stages that are done are looked at then.
 
     Args:
         data: what its data have to be.
@@ -182,8 +186,10 @@ def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     """
     last = folder / "weights" / "last.pt"
     if not last.exists():
+        if done := finished_stages(folder):
+            refuse_others(checkpoint.load(done[-1], *DONE), found, data, done[-1])
         return {}
-    resumed, recipe, begins = checkpoint.load(last, *STATES), found.recipe, found.begins
+    resumed, recipe = checkpoint.load(last, *STATES), found.recipe
     # Another number of processes continues just as well, and so does another place of the same data.
     made = build(Recipe, resumed["recipe"], last)
     kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
@@ -191,9 +197,25 @@ def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     kept["pretrain"] = made.pretrain.model_copy(update={"data": recipe.pretrain.data})
     made = made.model_copy(update=kept)
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
+    refuse_others(resumed, found, data, last)
+    return resumed
+
+
+def finished_stages(folder: Path) -> list[Path]:
+    """Files of what a run has finished before its detector, the newest last."""
+    there = (path for path in (folder / "weights").glob("*.pt") if path.name not in LATER)
+    return sorted(there, key=lambda path: path.stat().st_mtime_ns)
+
+
+def refuse_others(resumed: dict[str, Any], found: Inputs, data: Identity, path: Path) -> None:
+    """Refuse to continue a checkpoint with other weights or other data than it began with.
+
+    Raises:
+        UserError: the run would.
+    """
+    recipe, begins = found.recipe, found.begins
     if begins and begins.identity != resumed.get("init"):
         raise UserError("is not what the run began with", where=begins.path, hint="restore it, or start a new run")
     if recipe.weights and resumed.get("reused", found.reused) != found.reused:
         raise UserError("is not what the run began with", where=recipe.weights, hint="restore it, or start a new run")
-    refuse_changed(data, resumed.get("data_identity", {}), last)
-    return resumed
+    refuse_changed(data, resumed.get("data_identity", {}), path)

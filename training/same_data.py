@@ -1,25 +1,31 @@
 """What a run learns from, in few digits: a run that continues continues with the same."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from data.images import THREADS
 from data.records import Record, Split
+from data.seen import END, numbers
 from utils.errors import UserError
 
+WHOLE = 2**30  # bytes of a split's pictures
 Identity = dict[str, dict[str, str]]
 """Split → what of it → digest."""
 
 
 def identity(splits: dict[str, Split]) -> Identity:
-    """Of each split its classes, its pictures (names, sizes in pixels and bytes, their order) and its labels."""
+    """Of each split its classes, its pictures (names, sizes in pixels and bytes, their order), labels and contents."""
     return {
         name: {
             "classes": digest([repr(own.description.names).encode()]),
             "pictures": f"{len(own.records)} {digest(map(picture, own.records))}",
             "labels": digest(part for record in own.records for part in labels(record)),
+            "contents of pictures": digest(contents(own.records)),
+            **({"contents of masks": digest(masks)} if (masks := masks_of(own.records)) else {}),
         }
         for name, own in splits.items()
     }
@@ -44,6 +50,19 @@ def bytes_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def contents(records: Sequence[Record]) -> Iterator[bytes]:
+    """What is in each picture: of files that are more than WHOLE together, what is at their ends."""
+    whole = sum(map(bytes_of, {record.image for record in records})) <= WHOLE
+    yield from (b"%d" % own for own in numbers(records, None if whole else END))
+
+
+def masks_of(records: Sequence[Record]) -> list[bytes]:
+    """What is in each mask."""
+    masks = [record.mask for record in records if record.mask is not None]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda mask: mask.content(), masks))
 
 
 def labels(record: Record) -> Iterable[bytes]:

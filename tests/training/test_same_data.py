@@ -1,19 +1,28 @@
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from conftest import Script, write_yaml
+from conftest import CASCADE, ROOT, Script, write_yaml
+from PIL import Image
 
 import train
+from benchmarks.workload import write_corners
 from data.description import load_description
 from data.formats import read_split
+from data.masks import MaskFile
+from data.records import Split, make_record
 from models.yolov3 import YOLOv3
 from training.detector import train_detector
+from training.inputs import named_splits
 from training.job import Job
+from training.reading import read_pairs
 from training.same_data import identity, refuse_changed
 from utils.claim import claimed
+from utils.config import Pretrain, Recipe
 from utils.errors import UserError
 from utils.recipes import load_recipe
 from utils.runs import FINISHED
@@ -97,6 +106,56 @@ def test_what_differs_is_named(scenes_yaml: Path) -> None:
     then = identity(splits)
     refuse_changed(identity(splits), then, Path("last.pt"))
     refuse_changed(then, {}, Path("last.pt"))  # a checkpoint of before says nothing
+    assert set(identity({"a": splits["train"]})["a"]) == {"classes", "pictures", "labels", "contents of pictures"}
+    older = {name: {key: own for key, own in parts.items() if " " not in key} for name, parts in then.items()}
+    refuse_changed(then, older, Path("last.pt"))
     splits["train"].records.pop()
     with pytest.raises(UserError, match=r"last\.pt: `train` has other pictures \(7, not 8\); `train` has other labels"):
         refuse_changed(identity(splits), then, Path("last.pt"))
+
+
+@pytest.mark.parametrize("whole", [2**30, 0])
+def test_pictures_of_equal_bytes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
+    monkeypatch.setattr("training.same_data.WHOLE", whole)
+    path = tmp_path / "a.bmp"
+    split = Split("train", load_description(ROOT / "data" / "sample.yaml"), [make_record(path, (200, 200))])
+    found = []
+    for value in (0, 1):
+        picture = np.zeros((200, 200, 3), np.uint8)
+        picture[0 if whole == 0 else 100, 100] = value
+        Image.fromarray(picture).save(path)
+        found.append(identity({"train": split})["train"])
+    assert found[0].pop("contents of pictures") != found[1].pop("contents of pictures")
+    assert found[0] == found[1]
+
+
+def test_masks_of_equal_bytes_are_told_apart(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
+    record = replace(make_record(Path("a"), (8, 8)), mask=MaskFile(tmp_path / "a.bmp"))
+    split = Split("train", load_description(ROOT / "data" / "sample.yaml"), [record])
+    before = identity({"train": split})
+    Image.new("L", (8, 8), 1).save(tmp_path / "a.bmp")
+    with pytest.raises(UserError, match="`train` has other contents of masks than when the run began"):
+        refuse_changed(identity({"train": split}), before, Path("last.pt"))
+
+
+def test_other_data_are_refused_after_a_stage_that_left_no_checkpoint(tmp_path: Path, script: Script) -> None:
+    data = write_corners(tmp_path)
+    script(train, "--data", data, "--project", tmp_path, *CASCADE, "--cl-splits", 1, "--pretrain-epochs", 1)
+    run = tmp_path / "train" / "exp"
+    (run / FINISHED).unlink()
+    (run / "weights" / "backbone_cl1.pt").unlink()
+    assert [path.name for path in (run / "weights").iterdir()] == ["cl1_stage1.pt"]
+    arrays = dict(np.load(tmp_path / "corners.npz"))
+    arrays["x_train"][0, 0, 0, 0] ^= 1
+    np.savez(tmp_path / "corners.npz", **arrays)
+    with pytest.raises(UserError, match=r"cl1_stage1\.pt: `train` has other contents of pictures than when the run"):
+        script(train, "--resume", run)
+    script(train, "--resume", run, "--accept-changed-data")
+    assert (run / FINISHED).exists()
+
+
+def test_the_validation_split_of_pretraining_counts(scenes_yaml: Path, corners_yaml: Path) -> None:
+    recipe = Recipe(data=scenes_yaml, cl_splits=1, pretrain=Pretrain(data=corners_yaml))
+    found = named_splits(recipe, read_pairs(recipe, download=False))
+    assert list(found) == ["train", "val", "pretrain train", "pretrain val"]
