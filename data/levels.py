@@ -9,7 +9,7 @@ import numpy as np
 
 from data.images import THREADS
 from data.records import Description, Split
-from utils.images import is_deep, own_levels, read_values
+from utils.images import is_deep, own_levels, read_occurring
 from utils.levels import Levels, levels_of, sample_values
 
 MEASURED = 256  # pictures that are looked at, evenly through the split
@@ -41,7 +41,7 @@ def measured(paths: Sequence[Path], split: str) -> Levels:
         asked = set(pool.map(own_levels, some))
         if len(asked) == 1 and (only := asked.pop()) is not None:
             return only
-        samples = list(pool.map(lambda path: sample_values(read_values(path)), some))
+        samples = list(pool.map(lambda path: sample_values(read_occurring(path)), some))
     return levels_of(samples, f"the values in {len(some)} pictures of `{split}`")
 
 
@@ -56,11 +56,11 @@ def with_levels(description: Description, levels: Levels | None) -> Description:
 
 
 def values_of(split: Split, most: int) -> np.ndarray:
-    """[n] values that occur in some of a split's pictures, as they are in the files."""
+    """[n] values that occur in some of a split's pictures, as they are in the files; none of what is outside them."""
     step = -(-len(split.records) // most)
     return np.concatenate(
         [
-            sample_values(read_values(record.image) if record.pixels is None else record.pixels)
+            sample_values(read_occurring(record.image) if record.pixels is None else record.pixels)
             for record in split.records[::step]
         ]
     )

@@ -78,7 +78,7 @@ def dicom_values(path: Path) -> np.ndarray:
     Raises:
         ValueError, and whatever the decoder of a transfer syntax stumbles over: not whole, or of no known kind.
     """
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+    from pydicom.pixels import apply_color_lut, pixel_array
 
     data = read_dicom(path)
     kind, pixels = data.PhotometricInterpretation, pixel_array(data)
@@ -89,11 +89,33 @@ def dicom_values(path: Path) -> np.ndarray:
         if pixels.ndim != 3:
             raise ValueError(f"DICOM of the photometric interpretation {kind}")
         return pixels if pixels.dtype == np.uint8 else Levels(0, 2**data.BitsStored - 1).apply(pixels)
-    values = np.asarray(apply_modality_lut(pixels, data))
     if is_plain(data):
-        return (255 - values if kind == GREY[0] else values).astype(np.uint8)
-    own = ends(data).sum() - values if kind == GREY[0] else values
+        return (255 - pixels if kind == GREY[0] else pixels).astype(np.uint8)
+    own = brightness(pixels, data)
     return own.astype(np.uint16) if own.dtype == np.uint8 else own  # whose values are not yet brightnesses
+
+
+def brightness(numbers: np.ndarray, data: Any) -> np.ndarray:
+    """Values of the numbers in a grey picture, larger is brighter."""
+    from pydicom.pixels import apply_modality_lut
+
+    values = np.asarray(apply_modality_lut(numbers, data))
+    return ends(data).sum() - values if data.PhotometricInterpretation == GREY[0] else values
+
+
+def padding(path: Path) -> tuple[float, float] | None:
+    """The first and the last value of what is outside a grey picture; None where the file names none.
+
+    Raises:
+        ValueError: as in read_dicom.
+    """
+    data = read_dicom(path, pixels=False)
+    value = data.get("PixelPaddingValue")
+    if not isinstance(value, int) or data.PhotometricInterpretation not in GREY:
+        return None
+    limit = data.get("PixelPaddingRangeLimit")
+    own = brightness(np.array([value, limit if isinstance(limit, int) else value]), data).tolist()
+    return min(own), max(own)
 
 
 def ends(data: Any) -> np.ndarray:

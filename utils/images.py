@@ -4,6 +4,7 @@ Pictures of more than 8 bits, DICOM among them, are brought to 8 by levels (util
 the detector that looks at them, or their own.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from utils import dicom
-from utils.levels import Levels, levels_of
+from utils.levels import Levels, levels_of, occurring
 from utils.limits import PICTURE
 
 Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own, which can be raised
@@ -28,7 +29,8 @@ UPRIGHT = {
 }
 SIDEWAYS = (5, 6, 7, 8)
 EIGHT_BITS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif"))  # have no more
-BITS, PLANES, KIND_OF_PAGE = 258, 284, 254  # tags of TIFF
+BITS, PLANES, KIND_OF_PAGE, ZERO_IS, NO_DATA = 258, 284, 254, 262, 42113  # tags of TIFF
+WHITE = 0  # of what zero is
 GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
 
 
@@ -43,9 +45,12 @@ def read_rgb(path: str | Path, levels: Levels | None = None) -> np.ndarray:
     """
     path = Path(path)
     if dicom.is_dicom(path):
-        return shown(dicom.dicom_values(path), levels or own_levels(path))
+        levels = levels or own_levels(path)
+        return shown(dicom.dicom_values(path), levels, None if levels else dicom.padding(path))
     with opened(path) as image:
-        return shown(deep_values(image, path), levels) if is_deep_image(image) else upright_rgb(image, levels)
+        if is_deep_image(image):
+            return shown(deep_values(image, path), levels, padding_of(image))
+        return upright_rgb(image, levels)
 
 
 def upright_rgb(image: Image.Image, levels: Levels | None = None) -> np.ndarray:
@@ -56,13 +61,19 @@ def upright_rgb(image: Image.Image, levels: Levels | None = None) -> np.ndarray:
     """
     turn = UPRIGHT.get(orientation(image))
     turned = image if turn is None else image.transpose(turn)
-    return shown(np.asarray(turned), levels) if image.mode in GREY else np.array(as_rgb(turned))
+    if image.mode in GREY:
+        return shown(mirrored(np.asarray(turned), image), levels, padding_of(image))
+    return np.array(as_rgb(turned))
 
 
-def shown(values: np.ndarray, levels: Levels | None) -> np.ndarray:
-    """[H, W, 3] uint8 of the values [H, W] or [H, W, 3] of a picture."""
+def shown(values: np.ndarray, levels: Levels | None, padding: tuple[float, float] | None = None) -> np.ndarray:
+    """[H, W, 3] uint8 of the values [H, W] or [H, W, 3] of a picture.
+
+    Args:
+        padding: the first and the last value of what is outside it, which count for no levels.
+    """
     if values.dtype != np.uint8:
-        values = (levels or levels_of([values], "the picture")).apply(values)
+        values = (levels or levels_of([occurring(values, padding)], "the picture")).apply(values)
     return np.repeat(values[..., None], 3, 2) if values.ndim == 2 else values
 
 
@@ -78,6 +89,39 @@ def read_values(path: Path) -> np.ndarray:
         if is_deep_image(image):
             return deep_values(image, path)
     return read_rgb(path)
+
+
+def read_occurring(path: Path) -> np.ndarray:
+    """Those of read_values that are of the picture, in any shape: files may name a value that fills what is outside.
+
+    Raises:
+        OSError, ValueError: as in read_rgb.
+    """
+    if dicom.is_dicom(path):
+        return occurring(dicom.dicom_values(path), dicom.padding(path))
+    with opened(path) as image:
+        padding = padding_of(image)
+    return occurring(read_values(path), padding)
+
+
+def padding_of(image: Image.Image) -> tuple[float, float] | None:
+    """The value, twice, that a TIFF of GDAL names as that of no data; None where there is none."""
+    try:
+        value = float(str(image.tag_v2[NO_DATA]).strip("\0 ")) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+    except (KeyError, ValueError):
+        return None
+    if value is None or not math.isfinite(value):
+        return None
+    own = float(mirrored(np.array(value), image))
+    return own, own
+
+
+def mirrored(values: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Grey values of more than 8 bits, larger is brighter: Pillow leaves those of a TIFF in which zero is white."""
+    if image.format != "TIFF" or image.tag_v2.get(ZERO_IS) != WHITE:  # type: ignore[attr-defined]
+        return values
+    bits = max(image.tag_v2.get(BITS, (16,)))  # type: ignore[attr-defined]
+    return 2**bits - 1 - values if image.mode.startswith("I;16") else -values
 
 
 def own_levels(path: Path) -> Levels | None:
@@ -153,7 +197,7 @@ def deep_values(image: Image.Image, path: Path) -> np.ndarray:
     """
     turn = UPRIGHT.get(orientation(image))
     if image.mode in GREY:
-        return np.asarray(image if turn is None else image.transpose(turn))
+        return mirrored(np.asarray(image if turn is None else image.transpose(turn)), image)
     import cv2  # Pillow would cut colours to their upper 8 bits
 
     planar = image.format == "TIFF" and image.tag_v2.get(PLANES, 1) != 1  # type: ignore[attr-defined]

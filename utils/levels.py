@@ -68,6 +68,14 @@ def levels_of(samples: Iterable[np.ndarray], source: str) -> Levels:
     return Levels(black, white, f"{BLACK:g} and {WHITE:g} % of {source}")
 
 
+def occurring(values: np.ndarray, padding: tuple[float, float] | None) -> np.ndarray:
+    """The values of a picture without those from the first to the last that fill what is outside it."""
+    if padding is None or values.dtype == np.uint8:
+        return values
+    first, last = np.array(padding, values.dtype if values.dtype.kind == "f" else np.float64)  # as the file rounds them
+    return values[(values < first) | (values > last)]
+
+
 def sample_values(values: np.ndarray) -> np.ndarray:
     """[n] float64 of at most about SAMPLED finite values of a picture, evenly spread through it."""
     flat = values.reshape(-1)

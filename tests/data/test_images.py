@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from data.images import check_image, check_images, images_below, readable
 from data.records import Problem
-from utils.images import is_deep, read_rgb, read_values
+from utils.images import is_deep, read_occurring, read_rgb, read_values, upright_rgb
 from utils.levels import Levels
 from utils.limits import PICTURE, add_limit_flags
 
@@ -143,6 +143,28 @@ def test_colours_of_16_bits(tmp_path: Path, suffix: str) -> None:
     cv2.imwrite(str(tmp_path / f"a{suffix}"), values[..., ::-1])
     assert (read_values(tmp_path / f"a{suffix}") == values).all()
     assert (read_rgb(tmp_path / f"a{suffix}", Levels(0, 255 * 16)) == COLOURS).all()
+
+
+@pytest.mark.parametrize("values", [DEEP[0].astype(np.uint16), DEEP[2].astype(np.float32)], ids=["16 bits", "float"])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_tiff_in_which_zero_is_white(tmp_path: Path, values: np.ndarray, turn: int) -> None:
+    for name, zero in (("white", 0), ("black", 1)):
+        image = Image.fromarray(values)
+        image.save(tmp_path / f"{name}.tif", tiffinfo={262: zero, 274: turn})
+    white, black = (read_rgb(tmp_path / f"{name}.tif").astype(int) for name in ("white", "black"))
+    assert np.abs(255 - white - black).max() <= 1
+    with Image.open(tmp_path / "white.tif") as image:
+        assert (upright_rgb(image) == white).all()
+
+
+def test_values_of_no_data_count_for_no_levels(tmp_path: Path) -> None:
+    values = np.full((40, 40), np.finfo(np.float32).min, np.float32)
+    values[10:] = np.linspace(5, 6, 1200).reshape(30, 40)
+    for name, tags in (("a", {42113: "-3.40282346638529e+38"}), ("b", {42113: "nan"})):
+        Image.fromarray(values).save(tmp_path / f"{name}.tif", tiffinfo=tags)
+    assert len(read_occurring(tmp_path / "a.tif")) == 1200
+    assert len(np.unique(read_rgb(tmp_path / "a.tif"))) > 200
+    assert len(np.unique(read_rgb(tmp_path / "b.tif"))) < 10
 
 
 def test_what_is_no_number_is_black(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pydicom.uid import (
 from data.images import check_image
 from data.records import Problem
 from utils.dicom import dicom_values, voi
-from utils.images import is_deep, read_rgb, read_values
+from utils.images import is_deep, read_occurring, read_rgb, read_values
 
 VALUES = np.arange(4096, dtype=np.uint16).reshape(64, 64)  # 12 bits
 COLOURS = np.stack([VALUES // 16, VALUES[::-1] // 16, 255 - VALUES // 16], 2).astype(np.uint8)
@@ -72,6 +72,19 @@ def test_eight_bits_that_are_not_0_to_255_have_levels(tmp_path: Path) -> None:
     four = written(tmp_path / "c.dcm", (VALUES // 256).astype(np.uint8), BitsStored=4, HighBit=3)
     assert is_deep(four)
     assert read_rgb(four).max() == 255, "white is the largest number, and not 15"
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("limit", [{}, {"PixelPaddingRangeLimit": 3990}])
+def test_what_is_outside_the_picture_counts_for_no_levels(tmp_path: Path, kind: str, limit: dict[str, int]) -> None:
+    inside = (VALUES % 100).reshape(64, 64)
+    framed = inside.copy()
+    framed[:8], framed[-8:] = 4000, 3995 if limit else 4000
+    scale = {"RescaleSlope": 2, "RescaleIntercept": -9}
+    padded = written(tmp_path / "a.dcm", framed, kind, PixelPaddingValue=4000, **scale, **limit)
+    plain = written(tmp_path / "b.dcm", inside, kind, **scale)
+    assert len(read_occurring(padded)) == 48 * 64
+    assert (read_rgb(padded)[8:-8] == read_rgb(plain)[8:-8]).all()
 
 
 def test_hounsfield_units(tmp_path: Path) -> None:
