@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from data.images import UnreadableError
+from data.listing import is_file
 from data.records import Split
+from training.same_data import contents
 from utils.console import console
 from utils.errors import UserError
 from utils.files import cannot_write, make_folder, write_text
@@ -42,7 +45,7 @@ class CacheKey:
 
     Attributes:
         prefix: hash of the frozen blocks' weights and statistics.
-        data: hash of the images' names, sizes and dates, and of their labels.
+        data: hash of what is in the images, and of their labels.
         transform: what is done to an image, spelt out, with the seed of its draws.
         dtype, shape: of one image's features, shape as channels, height, width.
         views: rows of each image.
@@ -310,14 +313,16 @@ def hash_weights(module: nn.Module) -> str:
 
 
 def hash_split(split: Split) -> str:
-    """Of the images' names, sizes and dates, or their pixels, and of their labels."""
+    """Of what is in the images, and of their labels.
+
+    Raises:
+        UnreadableError: an image is gone.
+    """
     digest = hashlib.sha256()
-    for record in split.records:
-        if record.pixels is None:
-            status = record.image.stat()
-            digest.update(f"{record.image.name} {status.st_size} {status.st_mtime_ns}".encode())
-        else:
-            digest.update(np.ascontiguousarray(record.pixels).tobytes())
+    for record, content in zip(split.records, contents(split.records), strict=True):
+        if record.pixels is None and not is_file(record.image):
+            raise UnreadableError(str(record.image), "the image does not exist")
+        digest.update(content)
         for array in (record.labels, record.boxes_xyxy, record.classes):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

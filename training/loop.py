@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from data.loader import EpochSampler
 from training.held import Held
 from training.logs import Logs
-from training.lost import Lost
+from training.lost import Lost, blamed
 from training.ranks import agree, mean_over_ranks
 from training.schedule import exhausted, learning_rate, set_rate
 from training.task import Hooks, Task
@@ -237,7 +237,8 @@ class Loop:
         seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
         batch = self.fabric.to_device(batch)
         with self.fabric.no_backward_sync(self.model, enabled=not last):
-            outputs = self.model(self.task.inputs(batch))
+            with blamed(batch):
+                outputs = self.model(self.task.inputs(batch))
             terms = self.task.loss(outputs, batch)
             self.fabric.backward(torch.stack(list(terms.values())).sum() / together)
         if last:

@@ -15,7 +15,7 @@ from data.images import UnreadableError
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Record, make_record
 from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
-from training.lost import Lost
+from training.lost import Lost, blamed
 from utils.config import Augment
 from utils.letterbox import Letterbox
 
@@ -145,6 +145,12 @@ def test_a_picture_that_is_gone_is_left_out_or_refused(scenes: Path, tmp_path: P
     (batch,) = make_loader(DetectionSet([records[1]], eval_transform(64), seed=0), InOrder(1), 2, 0, leave_out=True)
     with pytest.raises(UnreadableError):
         Lost().note(batch)
+    norm = torch.nn.BatchNorm1d(2)
+    (left,) = make_loader(DetectionSet(records[:2], eval_transform(64), seed=0), InOrder(2), 2, 0, leave_out=True)
+    with pytest.raises(UnreadableError, match="one image is left of its batch, too small for BatchNorm"), blamed(left):
+        norm(torch.zeros(len(left.index), 2))
+    with pytest.raises(ValueError, match="more than 1 value"), blamed(replace(left, lost=())):
+        norm(torch.zeros(1, 2))
 
 
 def test_noise_and_erasing() -> None:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import write_yaml
+from PIL import Image
 from torch import Tensor
 
+from data.description import load_description
+from data.images import UnreadableError
+from data.records import Split, make_record
 from models.backbones import make_backbone
-from training.cache import CacheKey, FeatureCache, choose_place, hash_weights
+from training.cache import CacheKey, FeatureCache, choose_place, hash_split, hash_weights
 from utils import checkpoint
 from utils.errors import UserError
 
@@ -172,3 +177,17 @@ def test_hash_sees_weights_and_statistics() -> None:
     assert hash_weights(block) == before
     block.norm.running_mean[0] += 1e-3
     assert hash_weights(block) != before
+
+
+def test_hash_is_of_what_is_in_pictures(tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path)))
+    split = Split("train", description, [make_record(tmp_path / "a.bmp", (8, 8))])
+    before = hash_split(split)
+    os.utime(tmp_path / "a.bmp", (1, 1))
+    assert hash_split(split) == before
+    Image.new("L", (8, 8), 1).save(tmp_path / "a.bmp")
+    assert hash_split(split) != before
+    (tmp_path / "a.bmp").unlink()
+    with pytest.raises(UnreadableError, match="does not exist"):
+        hash_split(split)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import CASCADE, ROOT, Script, write_yaml
+from conftest import CASCADE, Script, write_yaml
 from PIL import Image
 
 import train
@@ -118,7 +118,8 @@ def test_what_differs_is_named(scenes_yaml: Path) -> None:
 def test_pictures_of_equal_bytes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
     monkeypatch.setattr("training.same_data.WHOLE", whole)
     path = tmp_path / "a.bmp"
-    split = Split("train", load_description(ROOT / "data" / "sample.yaml"), [make_record(path, (200, 200))])
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path)))
+    split = Split("train", description, [make_record(path, (200, 200))])
     found = []
     for value in (0, 1):
         picture = np.zeros((200, 200, 3), np.uint8)
@@ -132,7 +133,8 @@ def test_pictures_of_equal_bytes_are_told_apart(tmp_path: Path, monkeypatch: pyt
 def test_masks_of_equal_bytes_are_told_apart(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
     record = replace(make_record(Path("a"), (8, 8)), mask=MaskFile(tmp_path / "a.bmp"))
-    split = Split("train", load_description(ROOT / "data" / "sample.yaml"), [record])
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path)))
+    split = Split("train", description, [record])
     before = identity({"train": split})
     Image.new("L", (8, 8), 1).save(tmp_path / "a.bmp")
     with pytest.raises(UserError, match="`train` has other contents of masks than when the run began"):
