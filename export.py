@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from utils.errors import run_cli
+from utils.errors import UserError, run_cli
 from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, refuse_flags, with_changed
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.parser import Parser
@@ -45,6 +45,20 @@ def parse() -> argparse.Namespace:
     return with_changed(parser)
 
 
+def refuse_unused(arguments: argparse.Namespace) -> None:
+    """Refuse flags that the others leave without a use.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    unused = dict.fromkeys(() if arguments.nms else THRESHOLDS, "is for --nms")
+    if arguments.format == "darknet":
+        unused |= dict.fromkeys(("data", "pictures"), "is not looked at: darknet files are read back, not compared")
+    for name in arguments.changed:
+        if name in unused:
+            raise UserError(unused[name], where=f"--{name.replace('_', '-')}", hint="leave it out")
+
+
 def main() -> None:
     """Load, write, compare."""
     arguments = parse()
@@ -59,6 +73,7 @@ def main() -> None:
         own = {key: getattr(arguments, key) for key in ("format", "data", "pictures")}
         export_segmenter(weights, arguments.file, **own)
         return
+    refuse_unused(arguments)
     keys = ("format", "layout", "nms", "conf_thres", "iou_thres", "max_det", "precision", "data", "pictures")
     export_detector(weights, arguments.file, **{key: getattr(arguments, key) for key in keys})
 

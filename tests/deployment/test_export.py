@@ -226,6 +226,8 @@ def test_torchscript(overfitted: Path, script: Script, tmp_path: Path, layout: s
         (("--format", "darknet", "--precision", "fp16"), "darknet has one layout"),
         (("--precision", "bf16"), "give fp32 or fp16"),
         (("--format", "darknet"), "full width only"),
+        (("--format", "darknet", "--pictures", "x"), "--pictures: is not looked at: darknet files are read back"),
+        (("--iou-thres", "0.5"), "--iou-thres: is for --nms"),
     ],
 )
 def test_what_does_not_go_together(
