@@ -9,8 +9,12 @@ HIDDEN = "***"
 NOTHING = "–"  # in a table, where there is no number
 # User and password before a host; the second form is of passwords that hold what should have been quoted.
 USER = re.compile(r"(?<=://)(?:[^/\s?#@]*(?:@[^/\s?#@]*)*|[^/\s:@]+:(?!\d+/)[^\s@]*)@(?=[^/\s])")
-SECRETS = r"token|key|secret|passw(?:or)?d|pwd|pass|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
+SECRETS = (
+    r"token|key|secret|passw(?:or)?d|passphrase|pwd|pass?|ps?w|user(?:name)?|usr|login\w*"
+    r"|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
+)
 QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;'\"`]+")
+PATH = re.compile(rf"(?i)(://[^\s?#'\"`]*?[/_]\w*?(?:{SECRETS})=)[^\s'\"`]+")  # as cameras take them: to the end
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the end of a line
 # Verbs of what is counted: of several → of one.
 ONE = {"are": "is", "were": "was", "have": "has", "do": "does", "count": "counts", "belong": "belongs", "end": "ends"}
@@ -21,7 +25,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the b
 
 def redacted(text: str) -> str:
     """The text without users, passwords and tokens in the addresses in it."""
-    return QUERY.sub(lambda match: match[1] + HIDDEN, USER.sub("", text))
+    for pattern in (PATH, QUERY):
+        text = pattern.sub(lambda match: match[1] + HIDDEN, USER.sub("", text))
+    return text
 
 
 def printable(text: str) -> str:

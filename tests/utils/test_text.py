@@ -24,6 +24,11 @@ from utils.text import cell, counted, printable, redacted
         ("https://host.org/x?size=3&access_token=secret&b=1", "https://host.org/x?size=3&access_token=***&b=1"),
         ("https://host.org/x?X-Amz-Signature=secret", "https://host.org/x?X-Amz-Signature=***"),
         ("https://host.org:8080/a@2x.png?size=large", "https://host.org:8080/a@2x.png?size=large"),
+        ("srt://h:9000?passphrase=secret", "srt://h:9000?passphrase=***"),
+        ("http://h/a.cgi?loginuse=secret&loginpas=secret&x=1", "http://h/a.cgi?loginuse=***&loginpas=***&x=1"),
+        ("http://h/a?usr=secret&pw=secret&psw=secret&size=2", "http://h/a?usr=***&pw=***&psw=***&size=2"),
+        ("rtsp://h/user=secret_password=secret_channel=1.sdp?x", "rtsp://h/user=***"),
+        ("/data/user=1/lr_key=2/a.jpg", "/data/user=1/lr_key=2/a.jpg"),
         ("cannot open 'http://u:secret@h/a' (http://u:secret@h/b)", "cannot open 'http://h/a' (http://h/b)"),
     ],
 )
