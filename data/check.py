@@ -105,6 +105,8 @@ def values(split: Split) -> list[str]:
     """A histogram of the values in the files, a line for each bar."""
     pictures = len(split.records[:: -(-len(split.records) // MEASURED)])
     found = values_of(split, MEASURED)
+    if not len(found):
+        return [f"  {counted(pictures, 'pictures have no value that is a number')}"]
     counts, edges = np.histogram(found, BARS)
     wide = [round(LONGEST * count / counts.max()) for count in counts]
     bars = [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.images import readable
-from data.listing import Folders
+from data.listing import Folders, is_file
 from data.parsing import check_box, class_index, numbered_lines, numbers
 from data.records import Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
@@ -104,6 +104,8 @@ def csv_rows(path: Path) -> Iterator[tuple[list[str], str]]:
         UserError: no csv.
     """
     try:
+        if not is_file(path):  # a pipe would be waited for
+            raise FileNotFoundError(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             for row in filter(None, reader):

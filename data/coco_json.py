@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from data.listing import is_file
 from data.parsing import decoded, numbers
 from utils.console import said_if_slow
 from utils.errors import UserError
@@ -47,7 +48,7 @@ class Annotations:
 
     def take(self, entry: Entry) -> Entry | Row:
         """Keep an annotation, which json's parser has just read; anything else is given back as it is."""
-        if "image_id" not in entry or "file_name" in entry:
+        if "image_id" not in entry or ("file_name" in entry and "bbox" not in entry):  # an image may have an `image_id`
             return entry
         row, bbox = len(self.images), entry.get("bbox")
         try:
@@ -119,6 +120,8 @@ def read_instances(path: Path, *, keep: bool = False) -> Instances:
         UserError: missing, not json, or without lists of images, annotations and categories.
     """
     try:
+        if not is_file(path):  # a pipe would be waited for
+            raise FileNotFoundError(path)
         key = path, path.stat().st_mtime_ns
         if (found := _kept.pop(key, None)) is None:
             _kept.clear()

@@ -20,10 +20,16 @@ from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 
 SPLITS = ("train", "val", "test")
-FOREIGN = ("roboflow", "download", "flip_idx", "kpt_names", "author", "license", "channels")  # other projects' keys
+FOREIGN = frozenset(  # other projects' keys
+    "roboflow download flip_idx kpt_names author license channels colors tags info version description date".split()  # noqa: SIM905
+)
 Share = Annotated[float, Field(gt=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Parts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Parts = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+]
 
 
 class DataYaml(BaseModel):

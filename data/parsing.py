@@ -91,8 +91,11 @@ def decoded(content: bytes) -> str:
     return content.decode(encoding).replace(BOM, "")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = LONGEST) -> str:
     """A text file.
+
+    Args:
+        most: bytes that it may have.
 
     Raises:
         OSError: missing, no file, or of a size that no list and no label file has.
@@ -100,8 +103,8 @@ def read_text(path: Path) -> str:
     """
     if not is_file(path):  # a pipe would be waited for
         raise FileNotFoundError(path)
-    if path.stat().st_size > LONGEST:
-        raise OSError(f"more than {LONGEST // 2**20} MiB")
+    if path.stat().st_size > most:
+        raise OSError(f"more than {most // 2**20} MiB")
     return decoded(path.read_bytes())
 
 

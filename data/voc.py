@@ -1,5 +1,6 @@
 """Pascal VOC: one XML file for each image, in the official tree or in any two folders."""
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from utils.errors import UserError
 
 HINT = "replace the file, or take its name off the list"
 DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")
+BLANK = b" \t\r\n"
 WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "sjis": "cp932", "big5": "big5hkscs"}
 Labels = Callable[[str, str], int | None]
 """Name of an object and file:line → index of its class; None where the object is passed over."""
@@ -125,10 +127,12 @@ def parse_xml(content: bytes) -> ElementTree.Element:
     Raises:
         ElementTree.ParseError, ValueError, LookupError: no XML, or none in the encoding that it declares.
     """
-    content = content.lstrip(b" \t\r\n")
+    content = content.lstrip(BLANK)
+    marked, content = content.startswith(codecs.BOM_UTF8), content.removeprefix(codecs.BOM_UTF8).lstrip(BLANK)
     name = found.group(1).decode().lower() if (found := DECLARED.match(content)) else "utf"
-    text = content if name.startswith("utf") or not found else content[found.end() :].decode(WIDER.get(name, name))
-    root = ElementTree.fromstring(text)
+    if found and (marked or name.startswith("utf")):  # UTF-8, whatever it declares: UTF-16 would not have matched
+        name = "utf-8"
+    root = ElementTree.fromstring(content[found.end() :].decode(WIDER.get(name, name)) if found else content)
     for item in root.iter():
         item.tag = item.tag.rpartition("}")[2]
     return root

@@ -12,6 +12,7 @@ from utils.errors import UserError
 
 __all__ = ["read_line", "read_yolo"]
 
+LONGEST = 4 * 2**20  # bytes of the labels of one image
 HINT = "correct the line, or delete it"
 Lines = list[tuple[str, Line]]  # file:line and what stands there
 
@@ -63,7 +64,7 @@ def mirrored(image: Path, root: Path) -> Path:
 def is_label(path: Path) -> bool:
     """Whether a txt file holds labels: lists, notes and names of classes may be beside it."""
     try:
-        lines = read_text(path).split("\n", 1)
+        lines = read_text(path, LONGEST).split("\n", 1)
     except (OSError, ValueError):
         return False
     return not lines[0].strip() or isinstance(parse_line(lines[0]), Line)
@@ -75,7 +76,7 @@ def file_lines(path: Path | None, problems: list[Problem]) -> Lines | None:
     Appends to problems what is left out.
     """
     try:
-        text = "" if path is None else read_text(path)
+        text = "" if path is None else read_text(path, LONGEST)
     except (OSError, ValueError) as error:
         what = f"cannot be read ({str(error)[:80]})"
         problems.append(Problem(str(path), what, "write it as text in UTF-8; its image is left out too"))

@@ -63,7 +63,7 @@ def hint_for_key(model: type[BaseModel], place: Sequence[int | str]) -> str:
     for part in place[:-1]:  # keys of a dict and places in a list are no fields
         models = [own for one in models for own in below(one, part)] or models
     keys = list(dict.fromkeys(key for one in models for key in one.model_fields))
-    return f"{near(str(place[-1]), keys)}known keys: {', '.join(keys)}"
+    return f"{near(str(place[-1]), keys)}leave it out, or write one of the known keys: {', '.join(keys)}"
 
 
 def below(model: type[BaseModel], part: int | str) -> list[type[BaseModel]]:

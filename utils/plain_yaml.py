@@ -159,5 +159,8 @@ def in_short(value: object) -> str:
     short = reprlib.Repr()
     short.maxlevel = 3
     short.maxstring = short.maxother = short.maxlong = SHOWN
-    text = short.repr(value)
+    try:
+        text = short.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import ROOT, SHARED, Script
+from conftest import ROOT, SHARED, Script, write_yaml
 from PIL import Image
 
 from data import check
+from data.description import load_description
+from data.records import Split, make_record
 
 
 def test_counts_names_and_draws(scenes: Path, scenes_yaml: Path, tmp_path: Path, script: Script,
@@ -21,6 +24,13 @@ def test_counts_names_and_draws(scenes: Path, scenes_yaml: Path, tmp_path: Path,
     assert {path.name for path in folder.iterdir()} == {"train.jpg", "val.jpg", "test.jpg", "problems.txt"}
     with Image.open(folder / "train.jpg") as page:
         assert page.width > 1000
+
+
+def test_pictures_without_a_number(tmp_path: Path) -> None:
+    Image.fromarray(np.full((9, 9), np.nan, np.float32)).save(tmp_path / "a.tif")
+    description = load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path)))
+    split = Split("train", description, [make_record(tmp_path / "a.tif", (9, 9))])
+    assert check.values(split) == ["  1 picture has no value that is a number"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 from conftest import ROOT, SHARED, write_yaml
 from PIL import Image
 
+from data.chestxray import csv_rows
+from data.coco_json import read_instances
 from data.description import Description, load_description
 from data.formats import read_split
 from data.loader import DetectionSet
@@ -300,6 +303,19 @@ def test_a_picture_that_several_may_mean_is_none_of_theirs(tmp_path: Path, names
     found = read_split(describe(tmp_path), "train")
     assert [record.image.name for record in found.records] == ["other.jpg"]
     assert len(found.problems) == len(names)
+
+
+def test_annotations_may_name_a_file(root: Path) -> None:
+    write(root, [image(1), image(2, image_id=2)], [annotation(7, 1, 1, 5, 5, file_name=f"{1:012}.jpg")])
+    assert sum(len(record.labels) for record in read_split(describe(root), "train", strict=True).records) == 1
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_instances(tmp_path / "a.json")
+    with pytest.raises(UserError, match="is no csv file"):
+        list(csv_rows(tmp_path / "a.json"))
 
 
 def test_a_folder_with_its_json_as_roboflow_ships_it(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.description import Description, load_description
 from data.formats import read_split
+from data.voc import parse_xml
 from utils.errors import UserError
 
 OBJECT = (
@@ -141,7 +142,9 @@ def test_missing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"nmaes": ["a"]}, "unknown key `nmaes`"),
+        ({"nmaes": ["a"]}, "unknown key `nmaes` — did you mean names"),
+        ({"of_others": 1}, "unknown key `of_others` — leave it out"),
+        ({"train": []}, "`train` is "),
         ({"names": None}, "`names` is missing"),
         ({"names": []}, "every class once"),
     ],
@@ -272,6 +275,15 @@ def test_xml_in_any_encoding(folder: Path, encoding: str) -> None:
     (folder / "Annotations/good.xml").write_bytes(text.encode(encoding))
     description = load_description(write_yaml(folder / "d.yaml", path=str(folder), names=["other", name]))
     assert read_split(description, "train", strict=True).records[0].labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("declared", ["utf-16", "gb2312", "utf-8"])
+def test_xml_in_utf_8_that_declares_another_encoding(mark: bytes, declared: str) -> None:
+    if declared == "gb2312" and not mark:
+        return  # it may be that
+    text = f'<?xml version="1.0" encoding="{declared}"?>\n<annotation>日本</annotation>'
+    assert parse_xml(mark + text.encode()).text == "日本"
 
 
 def test_a_class_composed_differently(folder: Path) -> None:

@@ -214,3 +214,11 @@ def test_names_that_yaml_takes_for_something_else(tmp_path: Path, names: str) ->
     (tmp_path / "data.yaml").write_text(f"train: images\nnames: {names}\n")
     with pytest.raises(UserError, match="put names in quotes"):
         load_description(tmp_path / "data.yaml")
+
+
+def test_labels_of_one_image_are_short(tmp_path: Path) -> None:
+    add(tmp_path, "one", "0 0.5 0.5 0.5 0.2\n")
+    add(tmp_path, "two", "0 0.5 0.5 0.5 0.2\n" + " " * 2**22)
+    found = read_split(describe(tmp_path), "train")
+    assert [len(record.labels) for record in found.records] == [1]
+    assert [problem.what for problem in found.problems] == ["cannot be read (more than 4 MiB)"]

@@ -55,6 +55,7 @@ def test_a_fault_without_a_hint_keeps_its_message() -> None:
 
 
 def test_keys_are_those_of_the_place() -> None:
-    assert hint_for_key(Outer, ("inner", "a", 0, "color")) == "did you mean colour? known keys: colour"
+    hint = "did you mean colour? leave it out, or write one of the known keys: colour"
+    assert hint_for_key(Outer, ("inner", "a", 0, "color")) == hint
     assert hint_for_key(Recipe, ("train", "epcohs")).startswith("did you mean epochs? ")
     assert "cl_splits" in hint_for_key(Recipe, ("zzz",))

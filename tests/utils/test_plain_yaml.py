@@ -97,6 +97,7 @@ def test_aliases_that_people_write() -> None:
 
 def test_values_in_short() -> None:
     assert in_short("a") == "'a'"
+    assert in_short([10**5000]) == "a number of thousands of digits"
     assert len(in_short([["x" * 100] * 100] * 100)) < 600
 
 
