@@ -1,5 +1,6 @@
 """What is written about pictures that a detector, a segmenter or a classifier has looked through."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,15 +22,37 @@ from utils.names import as_name
 
 FREE = "free the disk, or use --nosave"
 LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
+FRAME = re.compile(r"(.+)_(?:\d{6}|[1-9]\d{6,})")  # how a frame of a video is called
 SLOWEST, USUAL = 1.0, 25.0  # frames a second: the least that players take, and what is meant where nothing is said
 
 
 @dataclass
 class Names:
-    """Names in one folder: by key, and those that are taken, in small letters, since some systems know no capitals."""
+    """Names in one folder, in small letters but for the given ones, since some systems know no capitals.
+
+    Attributes:
+        given: by key.
+        taken: all of them.
+        moving: those of videos and streams, whose frames add their number: no picture may be called like one of them.
+        ahead: what is before such a number in the names of pictures: no video may be called so.
+    """
 
     given: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    moving: set[str] = field(default_factory=set)
+    ahead: set[str] = field(default_factory=set)
+
+    def clash(self, name: str, *, moves: bool) -> bool:
+        """Whether a name is taken, or that of a frame."""
+        return name in self.taken or (name in self.ahead if moves else before_number(name) in self.moving)
+
+    def note(self, name: str, *, moves: bool) -> None:
+        """Take a name."""
+        self.taken.add(name)
+        if moves:
+            self.moving.add(name)
+        elif ahead := before_number(name):
+            self.ahead.add(ahead)
 
 
 @dataclass
@@ -145,7 +168,7 @@ class Sink:
 
     def stem(self, frame: Frame) -> str:
         """What the files about a place are called."""
-        return free_name(frame.where, frame.stem, self.stems)
+        return free_name(frame.where, frame.stem, self.stems, moves=frame.number is not None)
 
     def film(self, frame: Frame) -> Film:
         """The video that a frame goes into: one for each place, and a new one where the size changes."""
@@ -188,15 +211,27 @@ class Sink:
             raise faults[0]
 
 
-def free_name(key: str, text: str, names: Names) -> str:
-    """The name that a key has among others, or gets: like a text, with a number where another key has that name."""
+def free_name(key: str, text: str, names: Names, *, moves: bool = False) -> str:
+    """The name that a key has among others, or gets: like a text, with a number where another key has that name.
+
+    Args:
+        moves: the key is a video or stream.
+    """
     if key not in names.given:
         number, own = 1, as_name(text)
-        while (name := f"{own}{number if number > 1 else ''}").lower() in names.taken:
+        name, between = own, "_" if before_number(own) else ""
+        while names.clash(name.lower(), moves=moves):
             number += 1
+            name = f"{own}{between}{number}"
         names.given[key] = name
-        names.taken.add(name.lower())
+        names.note(name.lower(), moves=moves)
     return names.given[key]
+
+
+def before_number(name: str) -> str | None:
+    """What is before the number in a name like that of a frame; None for any other."""
+    found = FRAME.fullmatch(name)
+    return found[1] if found else None
 
 
 def as_txt(found: Found) -> str:
