@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.description import load_description
-from data.doubles import files, in_two_splits
+from data.doubles import files, in_one_split, in_two_splits
 from data.formats import read_split
 from data.images import UNREAD, images_below, record_rgb
 from data.levels import values_of
@@ -48,7 +48,7 @@ def show(splits: list[Split], folder: Path) -> None:
     for split in splits:
         print("\n".join([split.summary(), *sizes(split), *histogram(split), *values(split)]))
         save_page(labelled_pictures(split), folder / f"{split.name}.jpg")
-    for line in [*in_two_splits(splits), *in_no_split(splits)]:
+    for line in [*in_one_split(splits), *in_two_splits(splits), *in_no_split(splits)]:
         print(line)
     problems = [f"{problem.where}: {problem.what} — {problem.hint}\n" for split in splits for problem in split.problems]
     notices = [f"{place}: {notice.what}\n" for split in splits for notice in split.notices for place in notice.places]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,11 +116,29 @@ def common(one: list[Path], other: list[Path]) -> list[Path]:
         with said_if_slow("comparing the pictures of the splits"):
             return [str(path) for own, others in sides for path in same_content(own, others)]
 
-    if sum(len(own) + len(others) for own, others in sides) < MANY:
-        return sorted(found | {*map(Path, equal())})
-    stamps = sorted(f"{path} {own}" for side in sides for files in side for path, own in files.items())
+    return sorted(found | {*map(Path, asked_once("common", [part for side in sides for part in side], equal))})
+
+
+def copies(paths: list[Path]) -> list[Path]:
+    """Those of the files that an earlier one equals byte for byte; only files of equal size are read."""
+    alike = [own for own in by_length(paths).values() if len(own) > 1]
+
+    def equal() -> list[str]:
+        first: dict[str, Path] = {}
+        with said_if_slow("comparing the pictures of a split"):
+            digests = [(path, digest(path)) for own in alike for path in own]
+        return [str(path) for path, own in digests if first.setdefault(own, path) != path]
+
+    return sorted(map(Path, asked_once("copies", alike, equal)))
+
+
+def asked_once(kind: str, groups: Sequence[Mapping[Path, str]], answer: Callable[[], list[str]]) -> list[str]:
+    """The answer to a question about files and their stamps; where they are many, it is noted for the next time."""
+    if sum(map(len, groups)) < MANY:
+        return answer()
+    stamps = sorted(f"{path} {own}" for group in groups for path, own in group.items())
     question = hashlib.sha256("\n".join(stamps).encode(errors="surrogateescape")).hexdigest()
-    return sorted(found | {*map(Path, remembered(f"common {question}", equal))})
+    return remembered(f"{kind} {question}", answer)
 
 
 def by_length(paths: Iterable[Path]) -> dict[int, dict[Path, str]]:
@@ -147,6 +165,13 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return str(path)
+
+
+def in_one_split(splits: Sequence[Split]) -> list[str]:
+    """A line for each split in which pictures are there under several names, byte for byte."""
+    what = "pictures of `{}` are copies of others in it, byte for byte"
+    notices = [Notice(what.format(own.name), [str(path) for path in copies(files(own))]) for own in splits]
+    return [notice.line() for notice in notices if notice.places]
 
 
 @no_collection()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data import sizes
 from data.description import load_description
-from data.doubles import common, in_two_splits
+from data.doubles import common, in_one_split, in_two_splits
 from data.formats import read_split
 from data.images import check_images
 from utils import files
@@ -51,6 +51,18 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("data.images.SLOW_S", -1.0)
     return tmp_path / "cache" / "cascade-yolo" / sizes.FILE
+
+
+def test_copies_in_one_split_are_named(tmp_path: Path, noted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seed in (("a", 0), ("b", 1), ("copy", 0), ("deep/copy", 0)):
+        put(tmp_path / f"train/{name}.png", seed)
+    (tmp_path / "d.yaml").write_text("train: train\nval: train\nnames: [a]\n")
+    split = read_split(load_description(tmp_path / "d.yaml"), "train")
+    two = f"{tmp_path / 'train/copy.png'}, {tmp_path / 'train/deep/copy.png'}"
+    line = f"2 pictures of `train` are copies of others in it, byte for byte: {two}"
+    assert in_one_split([split]) == [line]
+    monkeypatch.setattr("data.doubles.MANY", 1)
+    assert [in_one_split([split]) for _ in range(2)] == [[line]] * 2
 
 
 def test_sizes_are_noted_and_a_changed_file_is_read_again(tmp_path: Path, noted: Path) -> None:
