@@ -1,6 +1,7 @@
 """DICOM pictures: the values of a file of one frame, in any transfer syntax and photometric interpretation."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 from utils.levels import Levels
 from utils.limits import PICTURE
 
-SUFFIXES = frozenset((".dcm", ".dicom"))
+SUFFIXES = frozenset((".dcm", ".dicom", ".ima"))
+HEAD = 2**16  # bytes of a file in which its transfer syntax is named
+DEFLATED = re.compile(rb"\x02\x00\x10\x00UI..1\.2\.840\.10008\.1\.2\.1\.99", re.DOTALL)
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -33,10 +36,14 @@ def read_dicom(path: Path, *, pixels: bool = True) -> Any:
         pixels: read them too, not only what is said about them.
 
     Raises:
-        ValueError: no pixels, several frames, or more pixels than are read without being asked.
+        ValueError: no pixels, several frames, or more pixels than are read without being asked; deflated as a whole:
+            it would be inflated, to whatever size, before anything in it is known.
     """
     import pydicom
 
+    with path.open("rb") as file:
+        if DEFLATED.search(file.read(HEAD)):
+            raise ValueError("deflated DICOM; write it in another transfer syntax")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     data = pydicom.dcmread(path, force=path.suffix.lower() in SUFFIXES, stop_before_pixels=not pixels)
     if not all(key in data for key in ("Rows", "Columns", "BitsStored", "PhotometricInterpretation")):

@@ -7,6 +7,7 @@ import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
@@ -121,6 +122,16 @@ def test_compressed_files(tmp_path: Path, syntax: str) -> None:
     data.compress(syntax)
     data.save_as(tmp_path / "b.dcm")
     assert (read_values(tmp_path / "b.dcm") == VALUES).all()
+
+
+def test_what_is_deflated_as_a_whole_is_not_inflated(tmp_path: Path) -> None:
+    data = pydicom.dcmread(written(tmp_path / "a.dcm", VALUES))
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data.save_as(tmp_path / "b.dcm")
+    found = check_image(tmp_path / "b.dcm")
+    assert isinstance(found, Problem)
+    assert found.what == "damaged image (deflated DICOM; write it in another transfer syntax)"
+    assert not is_deep(tmp_path / "b.dcm")
 
 
 @pytest.mark.parametrize("name", ["JPEG2000.dcm", "JPEGLSNearLossless_16.dcm"])
