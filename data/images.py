@@ -20,9 +20,12 @@ from utils.errors import UserError
 from utils.images import image_size, read_rgb
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .avif .jp2".split()  # noqa: SIM905
+    ".jpg .jpeg .jpe .jfif .mpo .png .bmp .tga .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .avif "  # noqa: SIM905
+    ".jp2 .j2k .j2c .jpx".split()
 )
-UNREAD = frozenset((".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw", ".nii"))
+UNREAD = frozenset(
+    ".heic .heif .hif .jxl .svg .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .nii".split()  # noqa: SIM905
+)
 THREADS = max(4, os.cpu_count() or 1)
 T = TypeVar("T")
 PART = 64  # images that a thread reads at a time

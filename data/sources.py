@@ -23,6 +23,7 @@ from utils.text import counted, redacted
 from utils.ultralytics_parts import Shot, stream
 
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
+UNREAD_VIDEOS = frozenset((".flv", ".3gp", ".mts", ".m2ts", ".vob", ".ogv"))
 TOGETHER = 16  # pictures that are looked through at once
 
 
@@ -78,7 +79,7 @@ def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -
 
 
 def find_files(source: str) -> list[Path]:
-    """Images and videos of a file, below a folder or of a glob, sorted; says which pictures are of a kind not read.
+    """Images and videos of a file, below a folder or of a glob, sorted; says which are of a kind that is not read.
 
     Raises:
         UserError: there is none.
@@ -87,12 +88,14 @@ def find_files(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     places = [path] if path.is_dir() else map(Path, glob.glob(as_glob(path), recursive=True))
-    kinds = SUFFIXES | VIDEOS | UNREAD
+    kinds = SUFFIXES | VIDEOS | UNREAD | UNREAD_VIDEOS
     there = sorted(file for place in places for file in (files_below(place, kinds) if place.is_dir() else [place]))
     found = [file for file in there if file.suffix.lower() in SUFFIXES | VIDEOS and file.is_file()]
     for file in there:
         if file.suffix.lower() in UNREAD:
             print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
+        if file.suffix.lower() in UNREAD_VIDEOS:
+            print(f"left out {file}: videos of this kind are not read; save it as MP4")
     if not found:
         hint = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
         what = (

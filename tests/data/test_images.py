@@ -183,6 +183,14 @@ def test_pages_are_named(tmp_path: Path) -> None:
     assert "TIFF of 3 pages; save each page as a file of its own" in found.what
 
 
+@pytest.mark.parametrize("suffix", [".tga", ".pnm", ".pbm", ".mpo", ".j2k", ".jpx"])
+def test_kinds_that_are_seldom(tmp_path: Path, suffix: str) -> None:
+    picture = Image.fromarray(COLOURS)
+    saved(tmp_path / f"a{suffix}", picture.convert("1") if suffix == ".pbm" else picture)
+    assert images_below(tmp_path) == [tmp_path / f"a{suffix}"]
+    assert check_image(tmp_path / f"a{suffix}") == (12, 20)
+
+
 def test_damaged_files_are_told_apart(tmp_path: Path) -> None:
     whole = saved(tmp_path / "whole.jpg", Image.fromarray(COLOURS))
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:-60])

@@ -121,10 +121,13 @@ def test_folders_at_any_depth_links_and_pipes(tmp_path: Path, capsys: pytest.Cap
     (photos / "more" / "around").symlink_to("..")  # leads back
     (photos / "lost.png").symlink_to("nowhere.png")
     (photos / "e.heic").write_bytes(b"some container")
+    (photos / "f.flv").write_bytes(b"some film")
     os.mkfifo(photos / "pipe.png")
     names = ["a.png", "d.png", "linked_file.png", "b.jfif", "c.avif"]
     assert [Path(frame.where).name for frame in everything(photos)] == names
-    assert "e.heic: pictures of this kind are not read; save it as JPEG or PNG" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "e.heic: pictures of this kind are not read; save it as JPEG or PNG" in said
+    assert "f.flv: videos of this kind are not read; save it as MP4" in said
     assert isinstance(check_image(photos / "pipe.png"), Problem)
     with pytest.raises(UserError, match="no readable image or video"):
         everything(photos / "e.heic")
