@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -20,10 +22,11 @@ from utils.fetch import fetch
 from utils.images import read_rgb
 from utils.levels import Levels
 from utils.text import counted, redacted
-from utils.ultralytics_parts import Shot, stream
+from utils.ultralytics_parts import Shot, stream, ultralytics
 
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 UNREAD_VIDEOS = frozenset((".flv", ".3gp", ".mts", ".m2ts", ".vob", ".ogv"))
+PATIENCE_S, GLANCE_S = 5.0, 0.01  # of waiting for a stream: at first, and while it gives nothing
 TOGETHER = 16  # pictures that are looked through at once
 
 
@@ -162,26 +165,76 @@ def numbered(groups: Iterable[list[Shot]], where: str) -> Iterator[list[Frame]]:
 def read_streams(path: Path, stride: int) -> Iterator[list[Frame]]:
     """A frame of each stream in a list, again and again; says which cannot be opened, and which end before others.
 
+    None waits for one that gives no frames.
+
+
     Raises:
         UserError: there is no such list, or none of its streams can be opened.
     """
-    live, read = dict(opened_streams(path, stride)), 0
+    ultralytics("data.build")  # once, before several threads ask for it
+    live, read = {where: Asked(where, own) for where, own in opened_streams(path, stride)}, 0
     while live:
         frames = []
+        for own in live.values():
+            own.ask()
         for where, own in list(live.items()):
             try:
-                frames += next(own)
-            except StopIteration:
-                del live[where]
-                print(f"{where} has ended" + (f", {counted(len(live), 'streams')} left" if live else ""))
+                found = own.answer()
             except UserError as error:
                 del live[where]
                 print(f"left out {error}")
+                continue
+            if found is None:
+                del live[where]
+                print(f"{where} has ended" + (f", {counted(len(live), 'streams')} left" if live else ""))
+            frames += found or []
         read += len(frames)
         if frames:
             yield frames
     if not read:
         raise UserError("none of its streams can be opened", where=path, hint="check the addresses in it")
+
+
+class Asked:
+    """A stream that a thread asks for its next frame, so that whoever wants it need not wait for ever.
+
+    The thread may be left alone with a stream that is frozen, and ends with the process.
+    """
+
+    def __init__(self, where: str, frames: Iterator[list[Frame]]) -> None:
+        self.where, self.frames = where, frames
+        self.answers: Queue[list[Frame] | Exception | None] = Queue()
+        self.asked = self.late = False
+
+    def ask(self) -> None:
+        """Begin to read a frame, unless one is still being read."""
+        if not self.asked:
+            self.asked = True
+            Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            self.answers.put(next(self.frames, None))
+        except Exception as error:  # whoever wants the frame is told
+            self.answers.put(error)
+
+    def answer(self) -> list[Frame] | None:
+        """The frame that was asked for; nothing while there is none, None at the end of the stream.
+
+        Raises:
+            UserError: it cannot be opened.
+        """
+        try:
+            found = self.answers.get(timeout=GLANCE_S if self.late else PATIENCE_S)
+        except Empty:
+            if not self.late:
+                print(f"{self.where} gives no frame for {PATIENCE_S:g} s; the others go on")
+            self.late = True
+            return []
+        self.asked = self.late = False
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list[Frame]]]]:

@@ -104,7 +104,8 @@ class Shot:
 def stream(source: str, stride: int, together: int, *, live: bool = False) -> Iterator[list[Shot]]:
     """Frames of a video, a webcam or a stream.
 
-    A stream over HTTP waits until its frames are taken; of others frames are missed while nobody asks.
+    A stream over HTTP waits until its frames are taken; of others frames are missed while nobody asks. The black
+    pictures that the loader puts in place of a lost signal are no frames.
 
     Args:
         stride: every so many frames are read.
@@ -128,7 +129,10 @@ def stream(source: str, stride: int, together: int, *, live: bool = False) -> It
         raise UserError(what, where=source, hint="check the address, or that the camera is free") from error
     began, misses = time.monotonic(), address and not waits
     try:
+        watched = hasattr(loader, "threads")  # a stream, not a file or the screen
         for _, frames, _ in loader:
+            if watched and not any(frame.any() for frame in frames):
+                continue
             seconds = time.monotonic() - began if misses else None
             rates = np.broadcast_to(getattr(loader, "fps", 0) or 0, len(frames)).astype(float).tolist()
             yield [

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from data.images import check_image
 from data.records import Problem
-from data.sources import Frame, open_source
+from data.sources import Frame, open_source, read_streams
 from utils.errors import UserError
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (240, 240, 10), (10, 240, 240)]
@@ -175,6 +176,30 @@ def test_streams_end_apart_and_dead_ones_are_named(tmp_path: Path, capsys: pytes
     (tmp_path / "empty.streams").write_text("\n")
     with pytest.raises(UserError, match="is empty"):
         everything(tmp_path / "empty.streams")
+
+
+def test_no_stream_waits_for_one_that_is_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thawed = Event()
+
+    def of(name: str, count: int, *, frozen: bool = False) -> Iterator[list[Frame]]:
+        for number in range(1, count + 1):
+            if frozen and number == 2:
+                thawed.wait(60)
+            yield [Frame(np.zeros((2, 2, 3), np.uint8), name, number)]
+
+    streams = [("cold", of("cold", 3, frozen=True)), ("warm", of("warm", 5))]
+    monkeypatch.setattr("data.sources.opened_streams", lambda *_: iter(streams))
+    monkeypatch.setattr("data.sources.PATIENCE_S", 0.2)
+    seen = []
+    for group in read_streams(tmp_path / "a.streams", 1):
+        seen += [(frame.where, frame.number) for frame in group]
+        if ("warm", 5) in seen:
+            thawed.set()
+    assert sorted(seen) == [*(("cold", number) for number in (1, 2, 3)), *(("warm", number) for number in range(1, 6))]
+    assert seen.index(("cold", 2)) > seen.index(("warm", 5))
+    assert capsys.readouterr().out.count("cold gives no frame for 0.2 s; the others go on") == 1
 
 
 def test_streams_over_http_show_every_frame_and_no_password(folder: Path, server: str) -> None:

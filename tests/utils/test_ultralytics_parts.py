@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from utils.boxes import Detections, Truth
 from utils.draw import save_image, save_page
-from utils.ultralytics_parts import draw_boxes, plot_confusion, plot_precision_recall, ultralytics
+from utils.ultralytics_parts import draw_boxes, plot_confusion, plot_precision_recall, stream, ultralytics
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -22,6 +23,26 @@ def test_import_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(os.environ["OMP_NUM_THREADS"]) >= threads
     assert torch.get_num_threads() == threads
     assert os.environ["YOLO_OFFLINE"] == "1"
+
+
+class Camera(list[tuple[None, list[np.ndarray], None]]):
+    """What a loader gives: pictures of one value each."""
+
+    def __init__(self, *values: int) -> None:
+        super().__init__((None, [np.full((2, 2, 3), value, np.uint8)], None) for value in values)
+
+
+class Watched(Camera):
+    threads = ()
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(Watched, [7, 9]), (Camera, [7, 0, 9])])
+def test_black_pictures_of_a_lost_signal_are_no_frames(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Camera], kept: list[int]
+) -> None:
+    build = SimpleNamespace(load_inference_source=lambda *_, **__: kind(7, 0, 9))
+    monkeypatch.setattr("utils.ultralytics_parts.ultralytics", lambda _: build)
+    assert [shot.image.max() for group in stream("rtsp://h/a", 1, 1) for shot in group] == kept
 
 
 def test_boxes_are_drawn_where_they_are() -> None:
