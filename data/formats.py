@@ -104,10 +104,11 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         description.format.check(description)
     for part in description.parts(split):
         read = description.format.read(replace(description, splits={split: (part,)}), split)
+        description = replace(description, poses=read.description.poses)  # decided once for all parts
         found.records.extend(read.records)
         found.problems.extend(read.problems)
         found.notices.extend(read.notices)
-    found = without_doubles(found)
+    found = without_doubles(replace(found, description=description))
     if split in description.shares:
         found = share_out(found, description.shares)
     if strict and found.problems:

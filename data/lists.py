@@ -61,7 +61,7 @@ class Search:
         doubtful = exact | {path for path, names in meant.items() if len(names) > 1}
         sure = [own if own and (own.exact or own.path not in doubtful) else None for own in found]
         self.moved += [names[0] for (names, _), own in zip(wanted, sure, strict=True) if own and own.moved]
-        return [own and own.path for own in sure]
+        return [own.path if own else None for own in sure]
 
     def _match(self, name: str, roots: list[Path]) -> Match | None:
         """What a name may mean by itself.

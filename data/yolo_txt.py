@@ -1,5 +1,6 @@
 """YOLO: one txt file for each image, `class cx cy w h` a line, in fractions of the image's size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from data.images import readable
@@ -21,7 +22,8 @@ def read_yolo(description: Description, split: str) -> Split:
     """Read one split: a folder of images, or a list of them. An image without txt file has no boxes.
 
     The labels of `…/images/…/a.jpg` are `…/labels/…/a.txt`, else `a.txt` beside it or in `labels/`.
-    `labels:` in the data yaml names another folder, which is laid out as that of the images.
+    `labels:` in the data yaml names another folder, which is laid out as that of the images. The description of the
+    split says whether long lines are poses: for the other parts and splits, too.
 
     Raises:
         UserError: no images, not one txt file, or a class outside `names`.
@@ -33,7 +35,11 @@ def read_yolo(description: Description, split: str) -> Split:
     problems: list[Problem] = []
     sizes = readable(images, problems)
     files = [file_lines(path, problems) for path in found.files]
-    reading = reading_of((line.values for lines in files for _, line in lines or ()), description.keypoints)
+    read = [line for lines in files for _, line in lines or ()]
+    if description.poses is None and any(line.long for line in read):
+        poses = reading_of((line.values for line in read), description.keypoints).poses
+        description = replace(description, poses=poses)
+    reading = Reading(bool(description.poses))
     for image, lines, size in zip(images, files, sizes, strict=True):
         if size is not None and lines is not None:
             records.append(labelled(image, lines, size, reading, description.names, problems))

@@ -222,3 +222,21 @@ def test_labels_of_one_image_are_short(tmp_path: Path) -> None:
     found = read_split(describe(tmp_path), "train")
     assert [len(record.labels) for record in found.records] == [1]
     assert [problem.what for problem in found.problems] == ["cannot be read (more than 4 MiB)"]
+
+
+def test_poses_are_told_from_polygons_once(tmp_path: Path) -> None:
+    square, crossed = "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6", "0 0.5 0.5 0.4 0.4 0.4 0.4 0.6 0.6 0.4 0.6 0.6 0.4"
+    found = {}
+    for name, line in (("one", crossed), ("two", square)):
+        add(tmp_path, name, line)
+        for kind in ("images", "labels"):
+            (tmp_path / kind / name).mkdir(parents=True)
+            path = next((tmp_path / kind / "train").glob(f"{name}.*"))
+            path.rename(tmp_path / kind / name / path.name)
+    description = describe(tmp_path, train=["images/one", "images/two"], val="images/two", test="images/two")
+    for split in ("train", "val"):
+        own = read_split(description, split)
+        found[split] = [record.boxes_xyxy.round(3).tolist() for record in own.records]
+        description = own.description
+    assert found["train"] == [[[12, 6, 28, 14]]] * 2
+    assert found["val"] == found["train"][1:]
