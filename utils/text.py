@@ -14,7 +14,8 @@ SECRETS = (
     r"|sig(?:nature)?|auth(?:orization)?|credentials?|session|sas|jwt|code"
 )
 QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;'\"`]+")
-PATH = re.compile(rf"(?i)(://[^\s?#'\"`]{{1,200}}?[/_][a-z]{{0,20}}(?:{SECRETS})=)[^\s'\"`]+")  # as cameras take them: to the end
+# As cameras take them, `/user=…_password=…`: hidden to the end.
+PATH = re.compile(rf"(?i)(://[^\s?#'\"`]{{1,200}}?[/_][a-z]{{0,20}}(?:{SECRETS})=)[^\s'\"`]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the end of a line
 # Verbs of what is counted: of several → of one.
 ONE = {"are": "is", "were": "was", "have": "has", "do": "does", "count": "counts", "belong": "belongs", "end": "ends"}
