@@ -297,7 +297,7 @@ def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
         "tracebacks": sum("traceback" in own for own in found),
         "differing": [own["seed"] for own in found if own["differing"]],
     }
-    title = f"{kind}, {name}: share of disturbed runs that end bit-equal, with no file left behind"
+    title = f"{kind}, {name}: fraction of disturbed runs that end bit-equal, with no file left behind"
     show(title, equal / max(1, len(hit)), 1, "the same run undisturbed", **told)
 
 

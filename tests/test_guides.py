@@ -38,6 +38,7 @@ CASCADED = (
 )
 BEFORE = {  # what a page takes for granted
     "backbones.md": [EXAMPLE],
+    "compare.md": [f"{EXAMPLE} --cl-splits 0 --name {name}" for name in ("one", "two", "three")],
     "boxes.md": [CASCADED + "mine"],
     "cascade.md": [EXAMPLE],
     "detector_maps.md": [EXAMPLE],
@@ -51,6 +52,8 @@ LEFT_OUT = {  # part of a command → why
     "data.sample\n": "writes 1,280 scenes; a few are there",
     "--import": "written and run by test_extending.py",
     "pip": "installs packages",
+    "mlflow": "needs requirements-loggers.txt",
+    "wandb": "needs requirements-loggers.txt",
     "venv": "installs packages",
     "chestxray": "needs the pictures of NIH",
     "mine.yaml": "needs the reader's masks",

@@ -124,6 +124,21 @@ def test_missing_data_stop_before_the_first_run(tmp_path: Path, script: Script) 
     assert not (tmp_path / "studies").exists()
 
 
+def test_a_dry_run_reads_what_the_runs_read(
+    scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--project", tmp_path, "--dry-run")
+    script(script_module, write_study(tmp_path, scenes_yaml, table={}), *flags)
+    said = capsys.readouterr().out
+    assert said.count("train: 8 images") == 1, "the data of all runs are the same"
+    assert "hours left on this machine" in said
+    begins = {"cl2": METHODS["cl2"] | {"init": str(tmp_path / "gone.pth")}}
+    missing = write_study(tmp_path, scenes_yaml, methods=begins, table={})
+    with pytest.raises(UserError, match=r"gone\.pth"):
+        script(script_module, missing, *flags)
+    assert not (tmp_path / "studies").exists()
+
+
 def test_runs_of_another_recipe_are_refused(scenes_yaml: Path, tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
     cell = study.cells[0]
