@@ -34,6 +34,7 @@ from utils.seed import seed_process
 from utils.stop import Stop
 
 DETECTOR_SEED = 1000  # no stage and no baseline has it
+LOCK = "lock"  # in a run folder, as long as a process trains there
 
 
 def carry_out(
@@ -78,6 +79,14 @@ def carry_out(
     return Path(own)
 
 
+def clear_finished(folder: Path) -> None:
+    """Remove what a process has left behind that was killed when its run was finished already."""
+    if (folder / LOCK).exists():
+        with claimed(folder / LOCK) as holder:
+            if not holder:
+                remove_unfinished(folder)
+
+
 @contextmanager
 def alone(fabric: Any, folder: Path) -> Iterator[None]:
     """Keep other processes off a run as long as it trains, and remove what a killed one has left half written.
@@ -86,7 +95,7 @@ def alone(fabric: Any, folder: Path) -> Iterator[None]:
         UserError: another process trains it; says which.
     """
     with ExitStack() as held:
-        holder = held.enter_context(claimed(folder / "lock")) if fabric.is_global_zero else ""
+        holder = held.enter_context(claimed(folder / LOCK)) if fabric.is_global_zero else ""
         if holder := fabric.broadcast(holder):
             raise UserError(f"{holder} trains this run", where=folder, hint="wait for it, or start another run")
         if fabric.is_global_zero:
