@@ -38,7 +38,7 @@ class DetectorFile:
     """A trained detector, and what its file says of its training.
 
     Attributes:
-        method: the pre-training: `cl3`, `e2e`, `scratch`, `init from timm` …; the name of the file where it does not say.
+        method: the pre-training: `cl3`, `e2e`, `init from timm` …; the name of the file where it does not say.
         map50: on the validation images of its training, if the file records it.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """

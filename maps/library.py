@@ -146,8 +146,8 @@ def explain(
         batch_size: images of a pass.
 
     Raises:
-        UserError: no kind, no such layer or kind; a layer without maps, or whose cells have no place in the image; images or
-            labels that the model cannot take.
+        UserError: no kind; no such layer or kind; a layer without maps, or whose cells have no place in the image;
+            images or labels that the model cannot take.
     """
     layers, kinds = several(layers), several(kinds)
     if not kinds:
