@@ -39,4 +39,5 @@ def fold_batchnorm(model: nn.Module) -> None:
     model.eval()
     for module in list(model.modules()):
         if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
-            module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]
