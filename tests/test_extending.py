@@ -130,6 +130,38 @@ def test_what_may_not_be_imported(text: str, message: str, tmp_path: Path, scrip
         script(train, "--import", file, "--dry-run")
 
 
+ADDS = """
+from dataclasses import replace
+from models.backbones import BACKBONES
+BACKBONES.add(replace(BACKBONES["cnn6"], name="mine", title="{title}"))
+"""
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_an_edited_import_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    for title in ("one", "one", "two"):
+        file.write_text(ADDS.format(title=title))
+        plugins.load([file])
+        assert BACKBONES["mine"].title == title
+    file.write_text("")
+    plugins.load([file])
+    assert "mine" not in BACKBONES
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_an_import_that_fails_halfway_adds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(ADDS + "1 / 0")
+    for _ in range(2):
+        with pytest.raises(UserError, match="ZeroDivisionError"):
+            plugins.load([file])
+        assert "mine" not in BACKBONES
+    file.write_text(ADDS)
+    plugins.load([file])
+    assert "mine" in BACKBONES
+
+
 def test_a_missing_import_is_named(script: Script, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         script(train, "--import", tmp_path / "none.py")
