@@ -110,7 +110,9 @@ def of_darknet(path: Path, name: str, width: float) -> Content:
     """
     if path.suffix == ".weights":
         own = load_darknet(path)
-        told = {"names": own.names, "anchors": own.settings.anchors, "imgsz": own.imgsz}
+        told = {"anchors": own.settings.anchors, "imgsz": own.imgsz}
+        if own.names[0] != "0":  # else nobody knows them
+            told["names"] = own.names
         return told | of_detector(own.model.state_dict(), "darknet53", 1.0, "darknet")
     backbone: Backbone = DarkNet()
     read_darknet(path, backbone)

@@ -17,6 +17,7 @@ from models.darknet_weights import (
     tensors,
     write_darknet,
 )
+from models.weights_files import read_weights
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
 from utils.config import Recipe
@@ -154,6 +155,14 @@ def test_published_names(tmp_path: Path) -> None:
     assert detector.names[14] == "person"
     assert (len(detector.names), detector.imgsz) == (20, 416)
     assert detector.decoder.anchors[0].tolist() == [10, 13]
+
+
+def test_what_a_run_learns_of_a_darknet_file(tmp_path: Path) -> None:
+    """Its names only where they are published: of 5 classes nobody knows them, and none differs from them."""
+    known, unknown = (read_weights(sparse(tmp_path / f"{count}.weights", count), "darknet53") for count in (20, 5))
+    assert known["names"][14] == "person"
+    assert "names" not in unknown
+    assert (list(unknown["anchors"][0]), unknown["imgsz"]) == ([10, 13], 416)
 
 
 def test_a_backbone_of_darknet_is_reused(tmp_path: Path) -> None:
