@@ -116,7 +116,7 @@ def settled_detector(job: Job) -> Settings:
     anchors = choose_anchors(job)
     console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
     if job.begins and not recipe.pretrains and other_anchors(job.begins.content, anchors, recipe.imgsz):
-        console.print(f"anchors: not those of {job.begins.path.name}; its boxes are first of other sizes")
+        console.print(f"anchors: not those of {job.begins.path.name}, so its boxes have other sizes at first")
     loss = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
     weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
     return Settings(len(job.names), recipe.imgsz, tuple(anchors), loss, weights)
