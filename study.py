@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
+from utils.plugins import add_import_flag
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
+    add_import_flag(parser)
     add_version_flag(parser)
     return parser.parse_args()
 
@@ -55,7 +57,8 @@ def main() -> None:
     arguments = parse()
     from studies.recipe import read_study
 
-    study = read_study(arguments.study, arguments.project, arguments.publish)
+    imports = [Path(own) for own in arguments.imports or ()]
+    study = read_study(arguments.study, arguments.project, arguments.publish, imports)
     number, of = arguments.cells
     cells = study.share(number, of, arguments.methods)
     from studies.runs import check_made

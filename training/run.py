@@ -177,7 +177,7 @@ def run(job: Job) -> dict[str, Any]:
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:
-        begin_detector(model, job.begins.path, recipe, job.begins.content)
+        begin_detector(model, job.begins.path, recipe, job.begins.content, job.names)
     return {**train_detector(job, model), **taught}
 
 

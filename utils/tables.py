@@ -113,6 +113,9 @@ class Table(dict[str, E], Generic[E]):
         kind: what the entries are, in the singular, as messages name it.
         flag: where users give a name.
         families: further entries, found by name but not counted among those of the table.
+
+    Attributes:
+        first: the names that it was made with.
     """
 
     def __init__(self, kind: str, flag: str, entries: Iterable[E] = (), families: Iterable[Family[E]] = ()) -> None:
@@ -122,6 +125,7 @@ class Table(dict[str, E], Generic[E]):
         LOADED[kind] = self
         for entry in entries:
             self.add(entry)
+        self.first = frozenset(self)
 
     def add(self, entry: E) -> E:
         """Put an entry into the table, and give it back.
@@ -232,6 +236,17 @@ def shown(entry: Entry) -> str:
 
 
 LOADED: dict[str, Table[Any]] = {}  # by kind, those that this process has imported
+
+
+def added() -> set[tuple[str, str]]:
+    """Kind and name of all entries that tables were not made with."""
+    return {(kind, name) for kind, table in LOADED.items() for name in table if name not in table.first}
+
+
+def take_out(entries: Iterable[tuple[str, str]]) -> None:
+    """Remove entries, by kind and name."""
+    for kind, name in entries:
+        LOADED[kind].pop(name, None)
 
 
 def listed(kind: str) -> list[str]:

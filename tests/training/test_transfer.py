@@ -22,7 +22,9 @@ from models.backbones import make_backbone
 from models.cascade import StageNet
 from models.fcn import FCN, FCNS
 from models.heads import make_head
-from models.weights_files import read_weights
+from models.weights_files import read_weights, whole_backbone
+from training import init
+from training.backbone import reuse_backbone
 from training.held import Held
 from training.schedule import set_rate
 from training.update import layer_name, layer_of, make_optimizer
@@ -190,6 +192,26 @@ def test_the_first_layer_of_another(tmp_path: Path) -> None:
     torch.save({"other.weight": torch.zeros(1)}, tmp_path / "none.pth")
     with pytest.raises(UserError, match=r"has no `features\.0\.weight` — give a file of alexnet"):
         read_weights(tmp_path / "none.pth", "monster")
+
+
+@pytest.mark.parametrize(("upto", "count"), [(None, 5), ("b3", 3)])
+def test_blocks_that_were_not_given_are_not_fixed(upto: str | None, count: int, tmp_path: Path) -> None:
+    lent = make_backbone("alexnet").state_dict()
+    backbone = make_backbone("alexnet_star")
+    content = whole_backbone("alexnet_star", "elsewhere", lent)
+    recipe = Recipe(backbone="alexnet_star", init=tmp_path / "alexnet.pth", reuse_upto=upto, freeze=True)
+    reuse_backbone(backbone, tmp_path / "alexnet.pth", recipe, content)
+    assert (backbone.reused, backbone.frozen, len(backbone.blocks)) == (count, count, 7)
+    fixed = {key for key, own in backbone.named_parameters() if not own.requires_grad}
+    assert fixed == {key for key in lent if int(key.split(".")[1]) < count}
+
+
+def test_what_a_run_will_fetch_for_borrowed_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init, "FOLDER", tmp_path)
+    for name in ("monster", "alexnet_star", "alexnet"):
+        said = init.will_fetch(Recipe(backbone=name, init="torchvision"), download=True)
+        assert said is not None
+        assert said.startswith("alexnet-owt-7be5be79.pth is fetched from https://")
 
 
 def test_a_run_on_a_lent_layer_and_its_own_file(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
