@@ -1,9 +1,10 @@
-"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector's backbone."""
+"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector or segmenter."""
 
 from pathlib import Path
 
 from models.backbone import Backbone
 from models.channels import fitted
+from models.fcn import FCN
 from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
 from utils import checkpoint
@@ -50,8 +51,8 @@ def reused_count(recipe: Recipe, backbone: Backbone) -> int:
     return len(backbone.blocks) if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
 
 
-def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: Content) -> None:
-    """Load the backbone, and of a detector's file also neck and heads; what predicts other classes starts afresh."""
+def begin_detector(model: DetectorNetwork | FCN, path: Path, recipe: Recipe, content: Content) -> None:
+    """Load the backbone and all else of such a network in the file; what predicts other classes starts afresh."""
     reuse_backbone(model.backbone, path, recipe, content)
     if not (rest := content.get("rest")):
         return
@@ -63,7 +64,8 @@ def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: 
         shapes = (
             f"{tuple(rest[afresh[0]].shape)} there, {tuple(own[afresh[0]].shape)} here" if afresh[0] in rest else ""
         )
-        console.print(f"{len(afresh)} tensors of the detector start afresh, first {afresh[0]} {shapes}")
+        what = "segmenter" if isinstance(model, FCN) else "detector"
+        console.print(f"{len(afresh)} tensors of the {what} start afresh, first {afresh[0]} {shapes}")
 
 
 def block_number(name: str) -> int:
