@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images import THREADS, attempt, readable
+from data.images import THREADS, UnreadableError, attempt, readable
 from data.listing import Folders
 from data.lists import split_images
 from data.records import Description, Mask, Notice, Problem, Record, Split, make_record
@@ -77,6 +77,21 @@ def read_mask(path: Path) -> np.ndarray:
         if image.mode not in ("P", "L", "1"):
             raise ValueError(f"colours ({image.mode}) in place of class numbers; save it with a palette, or in grey")
         return np.array(image, np.uint8)
+
+
+def mask_pixels(record: Record) -> np.ndarray:
+    """[H, W] uint8 class numbers of a record that has a mask.
+
+    Raises:
+        UnreadableError: its file is gone, damaged, or of another size than its picture.
+    """
+    mask = record.mask
+    assert mask is not None
+    try:
+        return mask.pixels(record.size_hw)
+    except (OSError, ValueError) as error:
+        where = mask.path if isinstance(mask, MaskFile) else record.image
+        raise UnreadableError(str(where), f"damaged mask ({error or type(error).__name__})") from error
 
 
 def with_masks(split: Split, *, strict: bool = False) -> Split:
