@@ -111,7 +111,7 @@ class Rewriter:
         nodes = list(self.graph.graph.nodes)
         last = max(index for index, node in enumerate(nodes) if flattens(node))
         for node in nodes[:last]:
-            if "adaptive" in self.called(node) or averages(node):
+            if self.sees_all(node):
                 self.pool(node, before=nodes[last])
         self.begin(nodes[last])
         for node in nodes[last + 1 :]:
@@ -126,8 +126,13 @@ class Rewriter:
 
     def called(self, node: fx.Node) -> str:
         """The kind of module, or the function, that a step calls, in small letters."""
-        module = self.module(node)
-        return (type(module).__name__ if module else getattr(node.target, "__name__", str(node.target))).lower()
+        what = node.target if (module := self.module(node)) is None else type(module)
+        return getattr(what, "__name__", str(what)).lower()
+
+    def sees_all(self, node: fx.Node) -> bool:
+        """Whether a step pools cells of which the size of the picture says how many: all of them, mostly."""
+        name = self.called(node)
+        return "adaptive" in name or averages(node) or ("pool" in name and len(node.all_input_nodes) > 1)
 
     def put(self, node: fx.Node, module: nn.Module) -> None:
         """A module in the place of what a step calls, on the first tensor that it is given."""
@@ -146,14 +151,14 @@ class Rewriter:
         """A pool to one cell slides; one to more cells waits for the linear layer behind it."""
         if before not in node.users:
             raise stuck(f"`{node.name}` pools the whole picture amid the features")
-        own, cells, greatest = cells_before(node), shape_of(node)[2:], "max" in self.called(node)
+        own, cells, name = cells_before(node), shape_of(node)[2:], self.called(node)
         if cells == (1, 1):
-            self.put(node, (nn.MaxPool2d if greatest else nn.AvgPool2d)(own, stride=1))
-        elif not greatest:
+            self.put(node, (nn.MaxPool2d if "max" in name else nn.AvgPool2d)(own, stride=1))
+        elif name.replace("_", "").startswith("adaptiveavg"):
             self.cells, self.pools, self.pooled = own, (cells[0], cells[1]), True
             self.put(node, nn.Identity())
         else:
-            raise stuck(f"`{node.target}` pools by the maximum to more than one cell")
+            raise stuck(f"`{node.name}` pools to more than one cell, and not by an adaptive mean")
 
     def begin(self, node: fx.Node) -> None:
         """Leave the step out that flattens; without a pool before it the linear layer looks at all cells.

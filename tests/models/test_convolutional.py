@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -68,12 +69,13 @@ def test_networks_of_torchvision(name: str) -> None:
 class Last(nn.Module):
     """Features and what comes after them."""
 
-    def __init__(self, last: Callable[[nn.Module, Tensor], Tensor], given: int = 8) -> None:
+    def __init__(self, last: Callable[[Any, Tensor], Tensor], given: int = 8) -> None:
         super().__init__()
         self.features, self.linear, self.last = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(given, 4), last
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.last(self, self.features(images))
+        found: Tensor = self.last(self, self.features(images))
+        return found
 
 
 POOLS = {
@@ -82,13 +84,15 @@ POOLS = {
     "dropout": lambda own, x: own.linear(fn.dropout(x.mean([2, 3]), training=own.training).relu()),
     "max": lambda own, x: own.linear(fn.adaptive_max_pool2d(x, 1).flatten(1)),
     "grid": lambda own, x: own.linear(fn.dropout2d(fn.adaptive_avg_pool2d(x, 3), training=own.training).flatten(1)),
+    "sized": lambda own, x: own.linear(fn.avg_pool2d(x, x.shape[2:]).flatten(1)),
+    "greatest": lambda own, x: own.linear(fn.adaptive_max_pool2d(x, 3).flatten(1)),
     "scaled": lambda own, x: own.linear((x * x.mean((2, 3), keepdim=True)).mean((2, 3))),
     "always": lambda own, x: own.linear(fn.dropout(x.mean([2, 3]))),
     "amax": lambda own, x: own.linear(x.amax((2, 3))),
 }
 
 
-@pytest.mark.parametrize("pool", ["mean", "kept", "dropout", "max", "grid"])
+@pytest.mark.parametrize("pool", ["mean", "kept", "dropout", "max", "grid", "sized"])
 @torch.no_grad()
 def test_pools_that_are_functions(pool: str) -> None:
     model, large = Last(POOLS[pool], 72 if pool == "grid" else 8).eval(), torch.rand(1, 3, 27, 31)
@@ -101,13 +105,14 @@ def test_pools_that_are_functions(pool: str) -> None:
     ("pool", "what"),
     [
         ("scaled", "pools the whole picture amid the features"),
+        ("greatest", "`adaptive_max_pool2d` pools to more than one cell, and not by an adaptive mean"),
         ("always", "`dropout` comes after its features"),
         ("amax", "`amax` makes vectors of maps, and neither flattens nor averages"),
     ],
 )
 def test_what_is_no_window(pool: str, what: str) -> None:
     with pytest.raises(UserError, match=what):
-        convolutionize(Last(POOLS[pool]), (23, 23))
+        convolutionize(Last(POOLS[pool], 72 if pool == "greatest" else 8), (23, 23))
 
 
 class Unpadded(nn.Module):
