@@ -141,6 +141,8 @@ class DataYaml(BaseModel):
             raise ValueError(f"`label` is for the format {labelled}, `classes` for {joins}")
         if (self.slices or self.volumes) and not own.volumetric:
             raise ValueError(f"`slices` and `volumes` are for the format {having('volumetric')}")
+        if self.masks and own.volumetric:
+            raise ValueError(f"`masks` is for pictures that are files, not slices of volumes ({self.format})")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):

@@ -29,6 +29,7 @@ SHORT = {  # the beginning of a command → what it gets besides
     "python -m benchmarks.interruptions": "--trials 1 --only 'one process'",
     "python -m benchmarks.fuzz": "--count 1",
 }
+HALF = r"freeze-epochs 0\.5|cifar10_monster"  # commands that fix blocks for half of the epochs: two at least
 NARROW = " --width 0.125"  # of the families that have it
 OTHERS = ("--help", "--dry-run")  # commands that take no further flags
 EXAMPLE = "python train.py --backbone darknet53 --cl-splits 3 --imgsz 64 --epochs 1 --pretrain-epochs 1" + NARROW
@@ -78,7 +79,8 @@ def shortened(command: str) -> str:
         return command
     other_family = re.search(r"--(backbone|preset|recipe) (?!darknet53|cnn6)", command)
     narrow = NARROW if begin == "python train.py" and not other_family and "zoo:" not in command else ""
-    return f"{command} {SHORT[begin]}{narrow}"
+    short = SHORT[begin].replace("epochs 1", "epochs 2") if re.search(HALF, command) else SHORT[begin]
+    return f"{command} {short}{narrow}"
 
 
 @pytest.fixture

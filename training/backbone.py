@@ -1,4 +1,4 @@
-"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector's backbone."""
+"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector or segmenter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,14 @@ from models.backbones import make_backbone
 from models.channels import fitted
 from models.detectors import DETECTORS, Settings
 from models.families import aside
+from models.fcn import FCN
 from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
+from utils.text import counted
 
 
 def load_backbone(path: Path, recipe: Recipe) -> Content:
@@ -55,11 +57,13 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
         backbone.freeze(backbone.reused)
 
 
-def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: Content, names: Sequence[str]) -> None:
-    """Load the backbone, and of a detector's file also neck and heads; what predicts other classes starts afresh.
+def begin_detector(
+    model: DetectorNetwork | FCN, path: Path, recipe: Recipe, content: Content, names: Sequence[str]
+) -> None:
+    """Load the backbone and all else of such a network in the file; what predicts other classes starts afresh.
 
     Args:
-        names: of the classes that the detector is to find.
+        names: of the classes that it is to find.
     """
     reuse_backbone(model.backbone, path, recipe, content)
     if not (rest := content.get("rest")):
@@ -72,11 +76,14 @@ def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: 
     model.load_state_dict(own | fits)
     if afresh := [key for key in own if not key.startswith("backbone.") and key not in fits]:
         why = why_afresh(rest.get(afresh[0]), own[afresh[0]])
-        console.print(f"{len(afresh)} tensors of the detector start afresh, first {afresh[0]} {why}")
+        what = "segmenter" if isinstance(model, FCN) else "detector"
+        console.print(f"{counted(len(afresh), f'tensors of the {what} start afresh')}, first {afresh[0]} {why}")
 
 
-def of_classes(recipe: Recipe, model: DetectorNetwork) -> set[str]:
-    """The weights of a recipe's detector whose shape depends on the number of classes."""
+def of_classes(recipe: Recipe, model: DetectorNetwork | FCN) -> set[str]:
+    """The weights of a recipe's detector or segmenter whose shape depends on the number of classes."""
+    if isinstance(model, FCN):  # scores, and what enlarges them
+        return {key for key in model.state_dict() if not key.startswith("backbone.")}
     entry = DETECTORS[recipe.detector]
     with aside():
         one, two = (

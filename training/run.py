@@ -190,11 +190,11 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are.
 
-    What a run continues from is of no use any more, unless it is the detector as it ended.
+    What a run continues from is of no use any more, unless it is the detector or segmenter as it ended.
     """
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
     write_text(job.folder / FINISHED, json_text(told, 2))
-    if "map" not in metrics:
+    if "map" not in metrics and metrics.get("task") != "segment":
         job.last.unlink(missing_ok=True)
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:

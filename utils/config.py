@@ -136,7 +136,9 @@ class Augment(Section):
     fliplr: Share = Field(0.5, description="mirror left and right")
     crop: Share = Field(0.5, description="crop that keeps a minimal overlap with the boxes (SSD)")
     photometric: Share = Field(0.5, description="brightness, contrast, saturation, hue")
-    zoom_out: Share = Field(0.0, description="image on a grey canvas up to three times as wide (SSD); detector only")
+    zoom_out: Share = Field(
+        0.0, description="image on a grey canvas up to three times as wide (SSD); detector and segmenter"
+    )
     mosaic: Share = Field(0.0, description="four images in one (YOLOv4); detector only")
     mixup: Share = Field(0.0, description="two images on top of each other; detector only")
     pca: float = Field(

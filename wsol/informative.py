@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 
 from data.folder_boxes import name_below
 from data.listing import parted
-from data.masks import with_masks
+from data.masks import mask_pixels, with_masks
 from data.parsing import as_place, read_table
 from data.records import Record
 from data.views import View
@@ -120,7 +120,7 @@ def mask_at(record: Record, view: View) -> np.ndarray | None:
     """[H, W] class numbers of an image's mask, as a network is shown the image; None where it has no mask."""
     if record.mask is None:
         return None
-    mask = tv_tensors.Mask(torch.from_numpy(record.mask.pixels(record.size_hw))[None])
+    mask = tv_tensors.Mask(torch.from_numpy(mask_pixels(record))[None])
     image = tv_tensors.Image(torch.zeros(3, *record.size_hw, dtype=torch.uint8))
     return np.asarray(view.transform()(image, mask)[1][0].numpy())
 

@@ -264,6 +264,8 @@ def test_quotes_in_a_tsv_and_short_rows(root: Path) -> None:
 def test_keys_are_of_the_format(root: Path) -> None:
     with pytest.raises(UserError, match="`slices` and `volumes` are for the format dmri"):
         load_description(write_yaml(root / "v.yaml", slices=3))
+    with pytest.raises(UserError, match=r"`masks` is for pictures that are files, not slices of volumes \(dmri\)"):
+        describe(root, masks="masks")
 
 
 def test_the_phantom_differs_in_the_tract_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,15 @@ import torch
 import torchvision
 from conftest import NO_DRAWS, Script
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import train
 import val
 from models.backbones import make_backbone
 from models.darknet import DarkNet, DarkNetConfig
 from models.families import timm_features, timm_network
-from models.weights_files import read_weights
+from models.fcn import FCN, FCNS
+from models.weights_files import read_weights, whole_backbone
 from models.yolov3 import YOLOv3
 from training import init
 from training.backbone import begin_detector
@@ -162,6 +163,20 @@ def test_anchors_are_compared_as_fractions_of_the_input() -> None:
     assert not other_anchors(content, [(20.0, 40.0)] * 9, 640)
     assert other_anchors(content, [(20.0, 40.0)] * 9, 320)
     assert not other_anchors({}, [(20.0, 40.0)] * 9, 320)
+
+
+def test_a_segmenter_with_another_head(capsys: pytest.CaptureFixture[str]) -> None:
+    heads = map(FCNS.choose, ("fcn8s", "fcn16s"))
+    source, model = (FCN(DarkNet(DarkNetConfig(width=0.125)), 4, head) for head in heads)
+    nn.init.normal_(source.enlarge[0].weight)
+    content = whole_backbone("darknet53", "segmenter", source.backbone.state_dict(), 0.125)
+    begin_detector(model, Path("best.pt"), Recipe(width=0.125), content | {"rest": source.state_dict()}, list("abcd"))
+    own, theirs = model.state_dict(), source.state_dict()
+    assert {key for key in own if not key.startswith("enlarge.1")} == {
+        key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])
+    }
+    said = " ".join(capsys.readouterr().out.split())
+    assert "tensors of the segmenter start afresh, first enlarge.1.weight (4, 4, 4, 4) there, (4, 4, 32, 32)" in said
 
 
 class Hub(SimpleHTTPRequestHandler):

@@ -106,7 +106,14 @@ def test_held_modules_have_no_gradient_and_no_new_statistics() -> None:
             assert net[2].weight.grad is not None
             assert torch.equal(before, net[1].running_mean) == (epoch < 3)  # type: ignore[arg-type]
             net.zero_grad()
-    assert Held.of([net[0]], Phase(epochs=10, freeze_epochs=0.04), several=False) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "until"), [(0, 4, None), (0.04, 10, 1), (0.5, 4, 2), (0.9, 4, 3), (1, 4, 4), (1, 1, 1)]
+)
+def test_a_fraction_is_neither_none_nor_all(share: float, epochs: int, until: int | None) -> None:
+    held = Held.of([nn.ReLU()], Phase(epochs=epochs, freeze_epochs=share), several=False)
+    assert (held.until if held else None) == until
 
 
 def test_layers_have_rates_of_their_own() -> None:
@@ -152,6 +159,11 @@ def test_one_rate_for_all_is_what_it_was() -> None:
         (["--freeze-epochs", "0.5", "--cl-splits", "0"], "freeze_epochs is for weights from elsewhere"),
         (["--pretrain-freeze-epochs", "0.5"], "pretrain.freeze_epochs is for weights that init gives"),
         (["--freeze-epochs", "1.5"], "give 1 or less"),
+        (["--freeze-epochs", "0.5", "--epochs", "1"], "--freeze-epochs: 0.5 of a single epoch is no number of epochs"),
+        (
+            ["--pretrain-freeze-epochs", "0.5", "--pretrain-epochs", "1", "--init", "timm"],
+            "--pretrain-freeze-epochs: 0.5 of a single epoch",
+        ),
         (["--backbone", "monster", "--init", "torchvision", "--init-freeze"], "only the first block of monster begins"),
     ],
 )
