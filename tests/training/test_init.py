@@ -166,11 +166,13 @@ def test_anchors_are_compared_as_fractions_of_the_input() -> None:
 
 
 def test_a_segmenter_with_another_head(capsys: pytest.CaptureFixture[str]) -> None:
-    heads = map(FCNS.choose, ("fcn8s", "fcn16s"))
+    names, heads = list("abcd"), map(FCNS.choose, ("fcn8s", "fcn16s"))
     source, model = (FCN(DarkNet(DarkNetConfig(width=0.125)), 4, head) for head in heads)
     nn.init.normal_(source.enlarge[0].weight)
     content = whole_backbone("darknet53", "segmenter", source.backbone.state_dict(), 0.125)
-    begin_detector(model, Path("best.pt"), Recipe(width=0.125), content | {"rest": source.state_dict()}, list("abcd"))
+    begin_detector(
+        model, Path("best.pt"), Recipe(width=0.125), content | {"rest": source.state_dict(), "names": names}, names
+    )
     own, theirs = model.state_dict(), source.state_dict()
     assert {key for key in own if not key.startswith("enlarge.1")} == {
         key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])
