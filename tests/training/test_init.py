@@ -178,7 +178,7 @@ def test_a_segmenter_with_another_head(capsys: pytest.CaptureFixture[str]) -> No
         key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])
     }
     said = " ".join(capsys.readouterr().out.split())
-    assert "tensors of the segmenter start afresh, first enlarge.1.weight (4, 4, 4, 4) there, (4, 4, 32, 32)" in said
+    assert "1 tensor of the segmenter starts afresh, first enlarge.1.weight (4, 4, 4, 4) there, (4, 4, 32, 32)" in said
 
 
 class Hub(SimpleHTTPRequestHandler):
