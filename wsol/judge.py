@@ -211,6 +211,13 @@ def findings(comparison: Comparison, own: list[Trial]) -> dict[str, Column]:
     return found
 
 
+def taken_apart(key: str) -> tuple[str, str, str]:
+    """Kind, class and IoU of a key that `findings` makes; the name of the class may have slashes."""
+    kind, _, rest = key.partition("/")
+    label, _, iou = rest.rpartition("/")
+    return kind, label, iou
+
+
 def class_weights(labels: np.ndarray) -> np.ndarray:
     """[cases] weights that turn a mean over cases into the mean over classes of their own means."""
     _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)

@@ -13,7 +13,7 @@ from utils.errors import UserError, run_cli
 from utils.files import write_text
 from utils.parser import Parser
 from utils.text import as_markdown, as_terminal
-from wsol.judge import ACCURACY
+from wsol.judge import ACCURACY, taken_apart
 from wsol.methods import METHODS
 from wsol.ranked import REFERENCE, Ranked, ranked_table
 from wsol.report import NOTHING
@@ -74,7 +74,7 @@ def line_of(row: dict[str, Any], imgsz: int) -> Line | None:
     mined = METHODS.choose("mining:steps=1").options
     if chosen.entry.name not in ("mining", "cam"):
         return None
-    keys = (name.split("/") for name in row["values"] if name.startswith(f"{ACCURACY}/"))
+    keys = (taken_apart(name) for name in row["values"] if name.startswith(f"{ACCURACY}/"))
     found = {(label, iou): row["values"][f"{key}/{label}/{iou}"]["mean"] for key, label, iou in keys}
     return Line(imgsz, row["line"], mined | chosen.options, found) if found else None
 

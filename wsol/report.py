@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.text import as_markdown, as_terminal
 from wsol.compare import Comparison, Trial, compare
-from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, SUBSET, Row, Value, judge
+from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, SUBSET, Row, Value, judge, taken_apart
 from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_examples, save_plot
@@ -269,7 +269,7 @@ def findings_table(rows: Sequence[Row]) -> list[list[str]]:
     own = [row for row in rows if any(name.startswith(ACCURACY) for name in row.values)]
     if not own:
         return []
-    keys = [name.split("/") for name in own[0].values if name.startswith(ACCURACY)]
+    keys = [taken_apart(name) for name in own[0].values if name.startswith(ACCURACY)]
     classes, ious = (list(dict.fromkeys(column)) for column in list(zip(*keys, strict=True))[1:])
     table = [["method", "features", "IoU", *classes]]
     for row in own:

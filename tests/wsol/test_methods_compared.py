@@ -1,6 +1,6 @@
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from wsol.judge import Row, Value, class_weights, judge
 from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
+from wsol.mining_tables import line_of
 from wsol.pipeline_picture import Pipeline, save_pipeline
 from wsol.report import findings_table, not_ahead, wanted
 from wsol.threshold import best_share
@@ -216,6 +217,19 @@ def test_measures_by_hand(plan: Plan) -> None:
     table = findings_table([row])
     assert table[0][3:] == ["0", "1"]
     assert [cell.rpartition(" ")[2] for cell in table[1][3:]] == ["0.75", "0.50"]
+
+
+def test_names_of_classes_may_have_slashes() -> None:
+    keys = [f"{kind}/Nodule/Mass/{iou}" for kind in ("accuracy", "false") for iou in ("0.1", "0.3")]
+    row = Row("cam", "cl6", 1, {key: Value(0.5, np.nan, np.nan) for key in keys}, {}, 0, 1, 1, 1)
+    assert findings_table([row]) == [
+        ["method", "features", "IoU", "Nodule/Mass"],
+        ["cam", "cl6", "0.1", "0.500 – 0.50"],
+        ["cam", "cl6", "0.3", "0.500 – 0.50"],
+    ]
+    line = line_of(asdict(row), 64)
+    assert line is not None
+    assert line.accuracy == {("Nodule/Mass", "0.1"): 0.5, ("Nodule/Mass", "0.3"): 0.5}
 
 
 def test_threshold_of_most_right_boxes() -> None:
