@@ -15,7 +15,7 @@ from utils.parser import Parser
 from utils.text import as_markdown, as_terminal
 from wsol.judge import ACCURACY, taken_apart
 from wsol.methods import METHODS
-from wsol.ranked import REFERENCE, Ranked, ranked_table
+from wsol.ranked import DENOMINATORS, REFERENCE, Ranked, ranked_table
 from wsol.report import NOTHING
 
 TABLE_1, TABLE_3 = "0.3", ("0.1", "0.3")  # IoU
@@ -138,8 +138,10 @@ def main() -> None:
     }
     for title, table in tables.items():
         print(f"{title}\n\n{as_terminal(table)}\n")
+    print(f"Table 2: {DENOMINATORS}")
     if arguments.report:
-        write_text(arguments.report, "\n\n".join(f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()))
+        parts = [f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()]
+        write_text(arguments.report, "\n\n".join([*parts, f"Table 2: {DENOMINATORS}"]) + "\n")
 
 
 if __name__ == "__main__":

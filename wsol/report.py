@@ -31,7 +31,7 @@ from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_examples, save_plot
 from wsol.pipeline_picture import Pipeline, save_pipeline
-from wsol.ranked import Published, Ranked, ranked_lists, ranked_table, read_published
+from wsol.ranked import DENOMINATORS, Published, Ranked, ranked_lists, ranked_table, read_published
 
 __all__ = ["compare_and_report", "read_published", "wanted"]
 
@@ -264,7 +264,7 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
                   as_markdown(found)]  # fmt: skip
     if lists:
         parts += ["Ranked lists up to the false positives of the reference, accuracy-false positives:",
-                  as_markdown(ranked_table(lists))]  # fmt: skip
+                  as_markdown(ranked_table(lists)), DENOMINATORS]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
