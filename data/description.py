@@ -309,7 +309,8 @@ def class_names(content: DataYaml, root: Path, yaml: Path, train: str) -> list[s
     if tell is None:
         what, hint = "key `names` is missing", f"add `names:`; the format `{content.format}` does not say them"
         raise UserError(what, where=yaml, hint=hint)
-    names = tell(root, train)
+    below = root / content.images if content.images and FORMATS[content.format].by_folder else root
+    names = tell(below, train)
     if not names or len(set(names)) != len(names):
         what = f"the data set states no distinct class names: {', '.join(names) or 'none at all'}"
         raise UserError(what, where=yaml, hint="give `names:`")

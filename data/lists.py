@@ -98,11 +98,14 @@ def place(root: Path, value: str) -> Path:
     return next(filter(None, found), path)
 
 
-def split_images(description: Description, split: str, first: Path | None = None) -> tuple[list[Path], list[Notice]]:
+def split_images(
+    description: Description, split: str, first: Path | None = None, *, numbered: bool = False
+) -> tuple[list[Path], list[Notice]]:
     """Images of a split: all, those below a folder, or those on a list; and what is to be said of them.
 
     Args:
         first: folder that the names of a list start in.
+        numbered: a whole number may follow the names of a list.
 
     Raises:
         UserError: neither folder nor list.
@@ -113,11 +116,13 @@ def split_images(description: Description, split: str, first: Path | None = None
     if value == EVERYTHING and not is_folder(source):
         hint = f"correct `path:` or `images:` in {description.yaml}"
         raise UserError("no folder of images", where=source, hint=hint)
-    return (images_below(source), []) if is_folder(source) else on_list(source, description, split, first)
+    if is_folder(source):
+        return images_below(source), []
+    return on_list(source, description, split, first, numbered=numbered)
 
 
 def on_list(
-    listing: Path, description: Description, split: str, first: Path | None = None
+    listing: Path, description: Description, split: str, first: Path | None = None, *, numbered: bool = False
 ) -> tuple[list[Path], list[Notice]]:
     """Images of a list, and what is to be said of its lines; one that is nowhere has the first place."""
     hint = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
@@ -125,7 +130,7 @@ def on_list(
     images, lost = [], []
     for line in read_lines(listing, hint):
         roots = [listing.parent, *looked.roots] if line.startswith("./") else looked.roots
-        found = next(filter(None, (looked.find(name, roots) for name in names_on(line))), None)
+        found = next(filter(None, (looked.find(name, roots) for name in names_on(line, numbered))), None)
         if found is None:
             lost.append(line)
             found = roots[0] / (line if Path(line).suffix else f"{line}.jpg")
@@ -134,9 +139,13 @@ def on_list(
     return images, [*looked.notices(listing), *([nowhere] if lost else [])]
 
 
-def names_on(line: str) -> Iterator[str]:
-    """What a line may name: all of it, or its first column where the second says whether a class occurs."""
+def names_on(line: str, numbered: bool) -> Iterator[str]:
+    """What a line may name: all of it, or its first column where the second says whether a class occurs.
+
+    Args:
+        numbered: the second column may be any whole number.
+    """
     yield line
     first, _, rest = line.rpartition(" ")
-    if rest in OUTCOMES:
+    if rest in OUTCOMES or (numbered and rest.isdecimal()):
         yield first.strip()

@@ -213,6 +213,17 @@ def test_what_is_no_damage_is_not_called_so(error: Exception) -> None:
         readable(read, Path("x.nii.gz"), [])
 
 
+def test_anisotropy_beside_what_it_was_fitted_to_counts_once(root: Path) -> None:
+    weighted(root / "s0" / "dwi")
+    found = read_split(describe(root), "train", strict=True)
+    assert len(found.records) == 5 * 3 * 4
+    assert {own.image.name.partition("#")[0] for own in found.records if own.group == "s0"} == {"x_dwi.nii.gz"}
+    (told,) = [own.line() for own in found.notices if "is fitted" in own.line()]
+    assert told.startswith("1 volume of anisotropy is left out, since")
+    own = read_split(describe(root, volumes="*FA.nii.gz"), "train")
+    assert {record.image.name.partition("#")[0] for record in own.records if record.group == "s0"} == {"s0_FA.nii.gz"}
+
+
 def test_too_few_directions(root: Path) -> None:
     folder = root / "s0" / "dwi"
     save(np.ones((*SHAPE, 5), np.int16), folder / "x_dwi.nii.gz")
