@@ -20,6 +20,7 @@ RUN grep -E '^torch(vision)?==' requirements.txt > torch.txt \
     && pip install --index-url https://download.pytorch.org/whl/cpu -r torch.txt \
     && pip install -r requirements.txt \
     && grep '^opencv' requirements.txt > opencv.txt \
+    && pip uninstall --yes opencv-python \
     && pip install --no-deps --force-reinstall -r opencv.txt \
     && rm torch.txt opencv.txt
 COPY --chown=user:user . .
@@ -29,6 +30,7 @@ CMD ["python", "detect.py"]
 FROM base AS cuda
 RUN pip install -r requirements.txt \
     && grep '^opencv' requirements.txt > opencv.txt \
+    && pip uninstall --yes opencv-python \
     && pip install --no-deps --force-reinstall -r opencv.txt \
     && rm opencv.txt
 COPY --chown=user:user . .

@@ -57,6 +57,7 @@ $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
 	# ultralytics asks for the OpenCV build that needs a desktop's libraries; the headless one takes its place.
+	$(VENV)/bin/pip uninstall --quiet --yes opencv-python
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $$(grep opencv requirements.txt)
 	$(RUN) -c "import torchvision; torchvision.ops.nms"
 	touch $@

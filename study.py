@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
+from utils.plugins import add_import_flag
 from utils.version import add_version_flag
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
+    add_import_flag(parser)
     add_version_flag(parser)
     return parser.parse_args()
 
@@ -46,7 +48,7 @@ def share(text: str) -> tuple[int, int]:
     """`3/8` → (3, 8)."""
     match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
     if match is None or int(match[1]) > int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text} is no share such as 3/8")
+        raise argparse.ArgumentTypeError(f"{text} is not of the form 3/8")
     return int(match[1]), int(match[2])
 
 
@@ -55,7 +57,8 @@ def main() -> None:
     arguments = parse()
     from studies.recipe import read_study
 
-    study = read_study(arguments.study, arguments.project, arguments.publish)
+    imports = [Path(own) for own in arguments.imports or ()]
+    study = read_study(arguments.study, arguments.project, arguments.publish, imports)
     number, of = arguments.cells
     cells = study.share(number, of, arguments.methods)
     from studies.runs import check_made
@@ -66,6 +69,7 @@ def main() -> None:
         from studies.estimate import plan_table
 
         check_data(study)
+        rehearse(study)
         print(plan_table(study, cells))
         return
     failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
@@ -145,6 +149,20 @@ def check_data(study: "Study") -> None:
         found |= {cell.recipe.data, *([cell.recipe.pretrain.data] if cell.recipe.pretrains else [])}
     for path in sorted(path for path in found if path):
         load_description(path)
+
+
+def rehearse(study: "Study") -> None:
+    """Read what the runs would read: the data, and the weights that are none of the study's own runs."""
+    from training.start import Begun
+    from training.start import rehearse as rehearsed
+
+    seen = set()
+    for cell in study.cells:
+        read = cell.recipe.data, cell.recipe.pretrain.data, cell.recipe.task, cell.recipe.init, cell.recipe.weights
+        if cell.source is None and read not in seen:
+            print(f"{cell.name}:")
+            rehearsed(Begun(cell.recipe, None), download=False)
+            seen.add(read)
 
 
 if __name__ == "__main__":

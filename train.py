@@ -25,7 +25,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
         "--recipe", type=Path, help="recipe yaml; flags override it [configs/sample.yaml unless --data is given]"
     )
     parser.add_argument(
-        "--preset", choices=PRESETS, help="how the papers' authors trained; recipe and flags override it"
+        "--preset", choices=PRESETS, help="settings of a paper's authors; recipe and flags override them"
     )
     parser.add_argument("--download", action="store_true", help="fetch what the data yaml names and is not there yet")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, check data and weights, and stop")

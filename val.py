@@ -178,9 +178,10 @@ def segment(arguments: argparse.Namespace) -> None:
         raise UserError("several files", where="--weights", hint="give one segmenter")
     segmenter = load_segmenter(weights[0], pick_device(arguments.device))
     split = read_data(arguments, segmenter.data, segmenter.names, segmenter.path, segmenter.levels)
-    whole, split = len(split.records), with_masks(split, strict=arguments.strict)
-    if len(split.records) < whole:
-        print(split.summary())
+    masked = with_masks(split, strict=arguments.strict)
+    if len(masked.records) < len(split.records) or masked.notices != split.notices:
+        print(masked.summary())
+    split = masked
     if checked_only(arguments, split):
         return
     imgsz, draws = arguments.imgsz or segmenter.imgsz, arguments.bootstrap or 0

@@ -145,7 +145,8 @@ def network_outputs(subject: Subject, network: nn.Module, images: Tensor) -> lis
         )
 
     hooks = [note(path) for path in ends]
-    normal = Normalise() if subject.package == "torchvision" else own_normalise(network)
+    of_torchvision = subject.package == "torchvision"
+    normal = families.torchvision_normalise(subject.model) if of_torchvision else own_normalise(network)
     whole = network(normal(images)) if subject.package == "torchvision" else network.forward_features(normal(images))  # type: ignore[operator]
     for hook in hooks:
         hook.remove()

@@ -33,6 +33,7 @@ from training.loop import Loop
 from utils.errors import UserError, run_cli
 from utils.files import make_folder
 from utils.parser import Parser
+from utils.runs import FINISHED
 
 COMMON = ("--device", "cpu", "--precision", "fp32", "--workers", 0, "--width", 0.0625)
 CASCADE = (*COMMON, "--backbone", "cnn6", "--cl-splits", 3, "--imgsz", 32, "--pretrain-epochs", 2,
@@ -53,6 +54,7 @@ MOST_KILLS = 3
 GAPS = (-4.0, -0.3)  # decimal logarithms of the seconds between two signals
 TIMED = ("seconds", "data_seconds")  # what no two runs share
 LOGS = ("events.out.tfevents", "console.log")  # of what happened when, which differs
+REFUSED = 2  # exit code
 STEPPING, SAVED = 1, 2  # what a process says of itself
 
 
@@ -240,6 +242,11 @@ def asked(running: Running, draw: random.Random, seconds: float) -> bool:
 SIGNALS = {"kill": (killed, MOST_KILLS), "pairs": (asked, 1)}
 
 
+def ended(running: Running, *, over: bool) -> list[int]:
+    """Exit codes; of a run that was over before, the 2 that says so is right."""
+    return [0 if over and code == REFUSED else code for code in running.finish()]
+
+
 def trial(place: Place, kind: str, seed: int) -> dict[str, Any]:
     """One run, disturbed and resumed to its end.
 
@@ -252,13 +259,15 @@ def trial(place: Place, kind: str, seed: int) -> dict[str, Any]:
     every_step, hits, codes = bool(seed % 2), 0, []
     log.write_text("")
     for _ in range(draw.randint(1, most)):
+        over = (run / FINISHED).exists()
         running = begin(resumed(place, run), log, every_step=every_step)
         hits += disturb(running, draw, place.seconds)
-        codes.append(running.finish())
+        codes.append(ended(running, over=over))
         if not any(codes[-1]):
             break
     if not codes or any(codes[-1]):
-        codes.append(begin(resumed(place, run), log, every_step=every_step).finish())
+        over = (run / FINISHED).exists()
+        codes.append(ended(begin(resumed(place, run), log, every_step=every_step), over=over))
     found = left(run)
     differing = [name for name in {**place.whole, **found} if not same(found.get(name), place.whole.get(name))]
     if not differing and not any(codes[-1]):
@@ -297,7 +306,7 @@ def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
         "tracebacks": sum("traceback" in own for own in found),
         "differing": [own["seed"] for own in found if own["differing"]],
     }
-    title = f"{kind}, {name}: share of disturbed runs that end bit-equal, with no file left behind"
+    title = f"{kind}, {name}: fraction of disturbed runs that end bit-equal, with no file left behind"
     show(title, equal / max(1, len(hit)), 1, "the same run undisturbed", **told)
 
 

@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=64, help="side of the images [64]")
     parser.add_argument("--factor", type=float, default=0.25, help="on the channels [0.25]")
     parser.add_argument("--samples", type=int, default=50, help="noisy images of SmoothGrad [50]")
-    parser.add_argument("--masks", type=int, default=200, help="of RISE [200]")
+    parser.add_argument("--masks", type=int, default=200, help="number of RISE masks [200]")
     given = parser.parse_args()
     for peer in peers(given):
         if peer.name in given.only:

@@ -6,7 +6,7 @@ from pathlib import Path
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
 
-COUNTS = ("trials", "mutations")  # how much a figure is of, where its line says so
+COUNTS = ("trials", "disturbances", "mutations")  # how much a figure is of, where its line says so
 
 
 def table(lines: list[str]) -> str:

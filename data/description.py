@@ -147,6 +147,8 @@ class DataYaml(BaseModel):
             raise ValueError(f"`label` is for the format {labelled}, `classes` for {joins}")
         if (self.slices or self.volumes) and not own.volumetric:
             raise ValueError(f"`slices` and `volumes` are for the format {having('volumetric')}")
+        if self.masks and own.volumetric:
+            raise ValueError(f"`masks` is for pictures that are files, not slices of volumes ({self.format})")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
         if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):
@@ -313,7 +315,8 @@ def class_names(content: DataYaml, root: Path, yaml: Path, train: str) -> list[s
     if tell is None:
         what, hint = "key `names` is missing", f"add `names:`; the format `{content.format}` does not say them"
         raise UserError(what, where=yaml, hint=hint)
-    names = tell(root, train)
+    below = root / content.images if content.images and FORMATS[content.format].by_folder else root
+    names = tell(below, train)
     if not names or len(set(names)) != len(names):
         what = f"the data set states no distinct class names: {', '.join(names) or 'none at all'}"
         raise UserError(what, where=yaml, hint="give `names:`")

@@ -46,10 +46,13 @@ def read_dmri(description: Description, split: str) -> Split:
     subjects, notices = subjects_of(description)
     problems: list[Problem] = []
     chosen = [subjects[name] for name in listed(description, split, subjects, problems) if name in subjects]
-    volumes, passed = [], list[str]()
+    volumes, passed, doubled = [], list[str](), list[str]()
     for subject in chosen:
-        own = volumes_of(subject, description, problems, passed)
+        own = once(volumes_of(subject, description, problems, passed), doubled)
         volumes += [(subject, volume) for volume in own]
+    if doubled:
+        what = "volumes of anisotropy are left out, since a diffusion-weighted one in the same folder is fitted"
+        notices.append(Notice(what, doubled, "say with `volumes:` which of them count"))
     if passed:
         notices.append(Notice("volumes are neither diffusion-weighted nor called FA, and are passed over", passed))
     return Split(split, description, list(records_of(volumes, description.slices, problems)), problems, notices)
@@ -171,6 +174,13 @@ def volumes_of(subject: Subject, description: Description, problems: list[Proble
         what = f"no volume of subject `{subject.name}` below {folder}"
         problems.append(Problem(subject.where, what, "add it, or name the files with `volumes:`"))
     return found
+
+
+def once(volumes: Sequence[Volume], doubled: list[str]) -> list[Volume]:
+    """The volumes without the anisotropy of folders with a diffusion-weighted volume, whose paths go to doubled."""
+    fitted = {own.path.parent for own in volumes if own.gradients}
+    doubled += [str(own.path) for own in volumes if not own.gradients and own.path.parent in fitted]
+    return [own for own in volumes if own.gradients or own.path.parent not in fitted]
 
 
 def readable(read: Callable[[], list[T]], path: Path, problems: list[Problem]) -> list[T] | None:

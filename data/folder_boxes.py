@@ -23,14 +23,15 @@ def read_folder_boxes(description: Description, split: str) -> Split:
     """Read one split; images without a row have their class and no box.
 
     Raises:
-        UserError: as for class folders; no csv, or one that names none of the images.
+        UserError: as for class folders; no csv, or one that names no file that exists.
     """
     path = description.labels or description.root / DEFAULT
     rows, own = rows_of(path), read_folder(description, split)
     named = {name_below(record, description.root): record for record in own.records}
-    known = rows.keys() & named.keys()
-    if rows and own.records and not known:
-        what = f"none of its {len(rows)} images is in `{split}`, such as {next(iter(rows))[:80]}"
+    folders = Folders()
+    lost = [name for name in rows if not name or not folders.find(description.root / name)]
+    if lost and len(lost) == len(rows) and named and not rows.keys() & named.keys():
+        what = f"none of its {len(rows)} images exists, such as {lost[0][:80]}"
         hint = f"name images from `path:` on, as in {next(iter(named))[:80]}"
         raise UserError(what, where=path, hint=hint)
     problems, records = list(own.problems), []
@@ -40,13 +41,9 @@ def read_folder_boxes(description: Description, split: str) -> Split:
         hint = "correct the box; the image is kept for classification"
         problems += [Problem(at, box, hint) for box, at in zip(boxes, places, strict=True) if isinstance(box, str)]
         records.append(with_boxes(record, [box for box in boxes if isinstance(box, Box)]))
-    folders = Folders()
     notices = [
         Notice(f"images have no row in {path.name}", [name for name in named if name not in rows]),
-        Notice(
-            f"images of {path.name} do not exist",
-            [name or "a row without a name" for name in rows if not name or not folders.find(description.root / name)],
-        ),
+        Notice(f"images of {path.name} do not exist", [name or "a row without a name" for name in lost]),
     ]
     notices = [*own.notices, *(notice for notice in notices if notice.places)]
     return replace(own, records=records, problems=problems, notices=notices)

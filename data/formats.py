@@ -64,6 +64,7 @@ FORMATS = Table(
             True,
             True,
             synset_names,
+            by_folder=True,
             lists_all=True,
             joins=True,
         ),

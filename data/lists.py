@@ -57,7 +57,7 @@ class Search:
         meant: dict[Path, set[str]] = {}
         for (names, _), own in zip(wanted, found, strict=True):
             if own and not own.exact:
-                meant.setdefault(own.path, set()).add(plain(names[0]))
+                meant.setdefault(own.path, set()).add(plain(names[-1]))
         doubtful = exact | {path for path, names in meant.items() if len(names) > 1}
         sure = [own if own and (own.exact or own.path not in doubtful) else None for own in found]
         self.moved += [names[0] for (names, _), own in zip(wanted, sure, strict=True) if own and own.moved]
@@ -155,11 +155,14 @@ def place(root: Path, value: str) -> Path:
     return next(filter(None, found), path)
 
 
-def split_images(description: Description, split: str, first: Path | None = None) -> tuple[list[Path], list[Notice]]:
+def split_images(
+    description: Description, split: str, first: Path | None = None, *, numbered: bool = False
+) -> tuple[list[Path], list[Notice]]:
     """Images of a split: all, those below a folder, or those on a list; and what is to be said of them.
 
     Args:
         first: folder that the names of a list start in.
+        numbered: a whole number may follow the names of a list.
 
     Raises:
         UserError: neither folder nor list.
@@ -170,18 +173,20 @@ def split_images(description: Description, split: str, first: Path | None = None
     if value == EVERYTHING and not is_folder(source):
         hint = f"correct `path:` or `images:` in {description.yaml}"
         raise UserError("no folder of images", where=source, hint=hint)
-    return (images_below(source), []) if is_folder(source) else on_list(source, description, split, first)
+    if is_folder(source):
+        return images_below(source), []
+    return on_list(source, description, split, first, numbered=numbered)
 
 
 def on_list(
-    listing: Path, description: Description, split: str, first: Path | None = None
+    listing: Path, description: Description, split: str, first: Path | None = None, *, numbered: bool = False
 ) -> tuple[list[Path], list[Notice]]:
     """Images of a list, and what is to be said of its lines; one that is nowhere has the first place."""
     hint = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
     looked = search(description, first, listing=listing)
     lines = read_lines(listing, hint)
     beside = [listing.parent, *looked.roots]
-    wanted = [(names_on(line), beside if line.startswith("./") else looked.roots) for line in lines]
+    wanted = [(names_on(line, numbered), beside if line.startswith("./") else looked.roots) for line in lines]
     images, lost = [], []
     for ((line, *_), roots), found in zip(wanted, looked.find_all(wanted), strict=True):
         if found is None:
@@ -191,7 +196,11 @@ def on_list(
     return images, [*looked.notices(listing), *([nowhere] if lost else [])]
 
 
-def names_on(line: str) -> list[str]:
-    """What a line may name: all of it, or its first column where the second says whether a class occurs."""
+def names_on(line: str, numbered: bool) -> list[str]:
+    """What a line may name: all of it, or its first column where the second says whether a class occurs.
+
+    Args:
+        numbered: the second column may be any whole number.
+    """
     first, _, rest = line.rpartition(" ")
-    return [line, first.strip()] if rest in OUTCOMES else [line]
+    return [line, first.strip()] if rest in OUTCOMES or (numbered and rest.isdecimal()) else [line]

@@ -10,6 +10,7 @@ from torchvision import tv_tensors
 
 from data.images import UnreadableError
 from data.loader import CPU, parted, read_image
+from data.masks import mask_pixels
 from data.records import Record
 from utils.seed import mixed_seed, seed_draws
 
@@ -50,13 +51,10 @@ class MaskSet(Dataset[Item | tuple[str, str]]):
         """Image [3, S, S] and mask [S, S] uint8, index; or, where one cannot be read any more, the file and why."""
         epoch, index = draw
         record = self.records[index]
-        assert record.mask is not None
         try:
-            image, mask = read_image(record), torch.from_numpy(record.mask.pixels(record.size_hw))
+            image, mask = read_image(record), torch.from_numpy(mask_pixels(record))
         except UnreadableError as error:
             return error.problem
-        except (OSError, ValueError) as error:
-            return str(record.image), f"damaged mask ({error or type(error).__name__})"
         with torch.random.fork_rng(devices=[]):
             seed_draws(mixed_seed(self.seed, epoch, index), CPU)
             image, mask = self.transform(tv_tensors.Image(image), tv_tensors.Mask(mask))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data.doubles import digest
-from data.images import THREADS, attempt, readable
+from data.images import THREADS, UnreadableError, attempt, readable
 from data.listing import Folders
 from data.lists import split_images
 from data.records import Description, Mask, Notice, Problem, Record, Split, make_record
@@ -24,6 +24,7 @@ BACKGROUND = "background"
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 OFFICIAL = "SegmentationClass"  # Pascal VOC's folder, beside that of the images
 Masks = list[Mask | Problem | None]
+MUCH = 0.25  # of a mask: more pixels that do not count than outlines of objects have
 
 
 def mask_names(names: Sequence[str]) -> list[str]:
@@ -37,10 +38,17 @@ class MaskFile:
 
     Attributes:
         shown: the numbers that it has, without IGNORED, once it was read.
+        ignored: fraction of its pixels that do not count, likewise.
     """
 
     path: Path
     shown: tuple[int, ...] = ()
+    ignored: float = 0.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether 255 seems to stand for a class: it is on many pixels, or there is no class beside it."""
+        return self.ignored >= MUCH or (self.ignored > 0 and not any(self.shown))
 
     def pixels(self, size_hw: tuple[int, int]) -> np.ndarray:
         """[H, W] uint8 class numbers.
@@ -66,12 +74,29 @@ def read_mask(path: Path) -> np.ndarray:
     """[H, W] uint8 of a file of class numbers.
 
     Raises:
-        OSError, ValueError: missing, damaged, or a picture in colours.
+        OSError, ValueError: missing, damaged, a picture in colours, or grey of more than 8 bits.
     """
     with opened(path) as image:
+        if image.mode[0] in "IF":  # I, I;16, F
+            raise ValueError(f"grey of more than 8 bits ({image.mode}); save its class numbers with 8 bits")
         if image.mode not in ("P", "L", "1"):
             raise ValueError(f"colours ({image.mode}) in place of class numbers; save it with a palette, or in grey")
         return np.array(image, np.uint8)
+
+
+def mask_pixels(record: Record) -> np.ndarray:
+    """[H, W] uint8 class numbers of a record that has a mask.
+
+    Raises:
+        UnreadableError: its file is gone, damaged, or of another size than its picture.
+    """
+    mask = record.mask
+    assert mask is not None
+    try:
+        return mask.pixels(record.size_hw)
+    except (OSError, ValueError) as error:
+        where = mask.path if isinstance(mask, MaskFile) else record.image
+        raise UnreadableError(str(where), f"damaged mask ({error or type(error).__name__})") from error
 
 
 def with_masks(split: Split, *, strict: bool = False) -> Split:
@@ -81,7 +106,8 @@ def with_masks(split: Split, *, strict: bool = False) -> Split:
         strict: the first damaged mask is an error instead of being left out.
 
     Raises:
-        UserError: the data have none, or too many names for one; a mask has a number beyond the names.
+        UserError: the data have none, or too many names for one; a mask has a number beyond the names, or none has a
+            class.
     """
     found = masks_of(split)
     problems, notices = left_out(split.records, found)
@@ -93,14 +119,21 @@ def with_masks(split: Split, *, strict: bool = False) -> Split:
         why = f"{problems[0].where}: {problems[0].what}" if problems else "not one picture has a mask"
         hint = "correct it" if problems else "name their folder with `masks:`, or give --task detect"
         raise UserError(f"`{split.name}` has no masks: {why}", where=split.description.yaml, hint=hint)
-    return replace(split, records=records, problems=[*split.problems, *problems], notices=[*split.notices, *notices])
+    notices = [*split.notices, *(own for own in notices if own not in split.notices)]
+    return replace(split, records=records, problems=[*split.problems, *problems], notices=notices)
 
 
 def left_out(records: Sequence[Record], masks: Sequence[Mask | Problem | None]) -> tuple[list[Problem], list[Notice]]:
-    """What is said of the pictures that have a damaged mask, or none."""
+    """What is said of the pictures that have a damaged mask, or none, and of masks whose 255 seems to be a class."""
     problems = [own for own in masks if isinstance(own, Problem)]
     without = [str(record.image) for record, own in zip(records, masks, strict=True) if own is None]
-    return problems, [Notice(f"of {len(masks)} pictures have no mask and are left out", without)] if without else []
+    doubtful = [str(own.path) for own in masks if isinstance(own, MaskFile) and own.doubtful]
+    notices = [
+        Notice(f"of {len(masks)} pictures have no mask and are left out", without),
+        Notice(f"masks have {IGNORED} on {MUCH:.0%} of the pixels, or in place of a class", doubtful,
+               f"{IGNORED} does not count, class 1 is 1"),
+    ]  # fmt: skip
+    return problems, [own for own in notices if own.places]
 
 
 def masks_of(split: Split) -> Masks:
@@ -151,7 +184,7 @@ def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> list[MaskF
     """Masks in files of their own: each is read once, to see to it that it fits.
 
     Raises:
-        UserError: a mask has a number beyond the names.
+        UserError: a mask has a number beyond the names, or none has a class.
     """
     folders = Folders()
 
@@ -162,7 +195,20 @@ def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> list[MaskF
 
     files = [find(record) for record in split.records]
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda mask, record: checked(mask, record, split.description), files, split.records))
+        found = list(pool.map(lambda mask, record: checked(mask, record, split.description), files, split.records))
+    refuse_empty(split, [own for own in found if isinstance(own, MaskFile)])
+    return found
+
+
+def refuse_empty(split: Split, masks: Sequence[MaskFile]) -> None:
+    """Refuse masks of nothing but background and what does not count: whatever is found would be right.
+
+    Raises:
+        UserError: there are some, and all are so.
+    """
+    if masks and not any(any(own.shown) for own in masks):
+        what = f"no mask of `{split.name}` shows a class; {IGNORED} does not count"
+        raise UserError(what, where=split.description.yaml, hint="write class 1 as 1, class 2 as 2")
 
 
 def checked(mask: MaskFile | None, record: Record, description: Description) -> MaskFile | Problem | None:
@@ -183,7 +229,7 @@ def checked(mask: MaskFile | None, record: Record, description: Description) -> 
     if highest > len(description.names):
         what = f"class number {highest} in a mask, and {len(description.names)} names (0 is the background)"
         raise UserError(what, where=mask.path, hint=f"correct the mask, or `names:` in {description.yaml}")
-    return replace(mask, shown=shown)
+    return replace(mask, shown=shown, ignored=float(np.mean(found == IGNORED)))
 
 
 def read_masked(description: Description, split: str) -> Split:
@@ -192,7 +238,8 @@ def read_masked(description: Description, split: str) -> Split:
     Pictures without a mask, or with a damaged one, are left out, counted and named: nobody knows their classes.
 
     Raises:
-        UserError: neither folder nor list of images; no folder of masks; a number beyond the names, or too many names.
+        UserError: neither folder nor list of images; no folder of masks; a number beyond the names, or too many names;
+            no mask with a class.
     """
     if description.masks is None:
         raise UserError("key `masks` is missing", where=description.yaml, hint="name the folder of the masks with it")

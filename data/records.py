@@ -28,6 +28,7 @@ class Format(Entry):
         boxed: images come with boxes that a detector can be trained on.
         names: (root folder, what the yaml calls the training split) → class names in the order of their indices;
             None where the format does not say them.
+        by_folder: these names are those of folders of pictures, below `images:` where the yaml has it.
         channels: of its pictures: 3 for RGB, 1 for grey values; networks then have one input channel.
         lists_all: it can list all images, for splits that the yaml gives as shares.
         in_json: a json has more about each image, for `group:`.
@@ -44,6 +45,7 @@ class Format(Entry):
     single_label: bool
     boxed: bool
     names: Callable[[Path, str], list[str]] | None = None
+    by_folder: bool = False
     channels: int = 3
     lists_all: bool = False
     in_json: bool = False

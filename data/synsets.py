@@ -56,6 +56,8 @@ def first_folder(root: Path, places: tuple[str, ...]) -> Path:
 def read_synsets(description: Description, split: str) -> Split:
     """Read one split: a folder of pictures below the images, a list as in ImageSets/CLS-LOC, or a share of all.
 
+    A list names pictures from the split's folder on, or from that of all; a number behind a name is passed over.
+
     A picture's class is the synset whose folder it lies in, or else that of its first box. A picture without XML file
     has no box. Where the yaml has `classes`, pictures of other synsets are left out. A box whose name is no synset is
     of its picture's synset; one of a synset that is no class is left out and counted.
@@ -65,8 +67,10 @@ def read_synsets(description: Description, split: str) -> Split:
     """
     tree = Tree.of(description)
     own = tree.images / description.split(split)
-    listed = description if not is_folder(own) else replace(description, splits={split: (str(own),)})
-    images, notices = split_images(listed, split, tree.images)
+    listed = replace(description, images=tree.images)
+    listed = listed if not is_folder(own) else replace(listed, splits={split: (str(own),)})
+    home = first_folder(tree.images, ("" if description.split(split) == EVERYTHING else split, ""))
+    images, notices = split_images(listed, split, home, numbered=True)
     owner = Owners(synset_classes(description))
     problems: list[Problem] = []
     folders, records, bare = Folders(), list[Record](), list[str]()
@@ -134,6 +138,9 @@ def record_of(
 def synset_names(root: Path, train: str) -> list[str]:
     """The synsets that have a folder of training pictures, in alphabetical order.
 
+    Args:
+        root: of the data, or the folder of the pictures.
+
     Raises:
         UserError: there is none.
     """
@@ -141,5 +148,6 @@ def synset_names(root: Path, train: str) -> list[str]:
     folder = images if train == EVERYTHING else images / train
     found = sorted(path.name for path in folder.glob("*") if SYNSET.fullmatch(path.name) and path.is_dir())
     if not found:
-        raise UserError("no folder of a synset such as n02084071", where=folder, hint="correct `path:` or `train:`")
+        hint = "correct `path:`, `images:` or `train:`, or give `names:`, which a list needs"
+        raise UserError("no folder of a synset such as n02084071", where=folder, hint=hint)
     return found

@@ -1,7 +1,7 @@
 """Several detectors on the same images: figures and paired differences with intervals over images and seeds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,8 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
     """Line and seed of each file.
 
     Raises:
-        UserError: two would have the same, or a run without a seed is called as the line of others with seeds.
+        UserError: two would have the same, or a run without a seed is called as the line of others with seeds; lines
+            have several seeds, and not the same ones.
     """
     found: dict[Path, tuple[str, str]] = {}
     for path in paths:
@@ -74,7 +75,24 @@ def lines_of(paths: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         if seed and line in alone:
             what = f"{name_of(path)} and {line} would be one row, but {line} names no seed"
             raise UserError(what, where=path, hint="rename one of the run folders")
+    check_seeds(found)
     return found
+
+
+def check_seeds(found: Mapping[Path, tuple[str, str]]) -> None:
+    """Refuse lines of several seeds that cannot be paired.
+
+    Raises:
+        UserError: one has other seeds than the first line.
+    """
+    seeds: dict[str, dict[str, Path]] = {}
+    for path, (line, seed) in found.items():
+        seeds.setdefault(line, {})[seed] = path
+    first, wanted = next(iter(seeds.items()))
+    for line, own in seeds.items():
+        if own.keys() != wanted.keys() and not len(own) == len(wanted) == 1:
+            what = f"{line} has the seeds {', '.join(own)}, {first} {', '.join(wanted)}"
+            raise UserError(what, where=next(iter(own.values())), hint="give the same seeds of each")
 
 
 def check_comparable(detectors: Sequence[Detector]) -> None:
@@ -119,20 +137,9 @@ def entries(runs: Sequence[Sampled]) -> dict[str, Entry]:
 
 
 def difference(line: Line, first: Line) -> dict[str, Entry]:
-    """How far a line is above the first one, on the same images, seeds in pairs where both have the same.
-
-    Raises:
-        UserError: they have several seeds, and not the same ones.
-    """
-    shared = [seed for seed in line.runs if seed in first.runs]
-    if len(line.runs) == len(first.runs) == 1:
-        pairs = [(next(iter(line.runs.values())), next(iter(first.runs.values())))]
-    elif len(shared) == max(len(line.runs), len(first.runs)):
-        pairs = [(line.runs[seed], first.runs[seed]) for seed in shared]
-    else:
-        seeds = [", ".join(own.runs) for own in (line, first)]
-        what = f"{line.name} has the seeds {seeds[0]}, {first.name} {seeds[1]}"
-        raise UserError(what, where="--weights", hint="give the same seeds of each")
+    """How far a line is above the first one, on the same images; several seeds in pairs of equal ones."""
+    alone = len(line.runs) == 1
+    pairs = [(own, *first.runs.values()) if alone else (own, first.runs[seed]) for seed, own in line.runs.items()]
     return entries([one.minus(other) for one, other in pairs])
 
 

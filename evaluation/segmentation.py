@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data.loader import DetectionSet, InOrder, make_loader
-from data.masks import mask_names
+from data.masks import mask_names, mask_pixels
 from data.records import Record
 from data.transforms import eval_transform
 from evaluation.classification import interval, resamples
@@ -67,10 +67,13 @@ def confusion(truth: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
 
 
 def count_all(records: Iterable[Record], found: Iterable[np.ndarray], classes: int) -> Iterator[np.ndarray]:
-    """The confusion of each image."""
+    """The confusion of each image.
+
+    Raises:
+        UnreadableError: a mask is gone, or damaged.
+    """
     for record, own in zip(records, found, strict=False):  # whoever stops early asks for no more
-        assert record.mask is not None
-        yield confusion(record.mask.pixels(record.size_hw), own, classes)
+        yield confusion(mask_pixels(record), own, classes)
 
 
 def shares(matrix: np.ndarray) -> dict[str, np.ndarray]:

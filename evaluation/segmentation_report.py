@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data.images import record_rgb
-from data.masks import mask_names
+from data.masks import mask_names, mask_pixels
 from data.records import Split
 from evaluation.average_precision import bounds, share, write_metrics
 from evaluation.learnt import groups_of
@@ -67,8 +67,7 @@ def save_sides(split: Split, found: list[np.ndarray], names: list[str], path: Pa
     sides: list[np.ndarray] = []
     for record, own in zip(split.records, found, strict=False):
         image = record_rgb(record)
-        assert record.mask is not None
-        sides += [thumbnail(draw_mask(image, record.mask.pixels(record.size_hw), names))]
+        sides += [thumbnail(draw_mask(image, mask_pixels(record), names))]
         sides += [thumbnail(draw_mask(image, own, names))]
     save_page(sides, path, ("true", "found") * 2)
 

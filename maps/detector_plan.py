@@ -26,6 +26,7 @@ from models.darknet_weights import is_darknet
 from models.decode import Thresholds
 from models.trained import TrainedDetector, load_trained
 from utils import checkpoint
+from utils.config import INIT
 from utils.errors import UserError
 
 SURE = Thresholds(0.25, 0.45, multi_label=False)  # of detections that somebody looks at
@@ -37,7 +38,7 @@ class DetectorFile:
     """A trained detector, and what its file says of its training.
 
     Attributes:
-        method: the pre-training: `cl3`, `e2e`, `scratch` …; the name of the file where it does not say.
+        method: the pre-training: `cl3`, `e2e`, `init from timm` …; the name of the file where it does not say.
         map50: on the validation images of its training, if the file records it.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
@@ -80,14 +81,25 @@ class DetectorFile:
 
 
 def method_of(recipe: dict[str, Any]) -> str | None:
-    """How the backbone was pre-trained: by other weights (their name), in k stages, end to end, or not at all."""
+    """How the backbone was pre-trained: by other weights (their name), in k stages, end to end, or not at all.
+
+    Then where it began, if not at random, and whether it stayed fixed in the detector.
+    """
     if not recipe:
         return None
+    stages, init, frozen = recipe["cl_splits"], recipe.get("init"), " frozen" if recipe.get("freeze") else ""
     if weights := recipe.get("weights"):
         upto = f" up to {recipe['reuse_upto']}" if recipe.get("reuse_upto") else ""
-        return Path(weights).stem.removeprefix("backbone_") + upto + (" frozen" if recipe.get("freeze") else "")
-    stages = recipe["cl_splits"]
-    return {0: "scratch", 1: "e2e"}.get(stages, f"cl{stages}")
+        return name_of(weights) + upto + frozen
+    if init and (stages == 0 or recipe.get("init_freeze")):
+        return f"{INIT} from {name_of(init)}{frozen}"
+    own = {0: "scratch", 1: "e2e"}.get(stages, f"cl{stages}")
+    return own + (f" from {name_of(init)}" if init else "") + frozen
+
+
+def name_of(weights: str) -> str:
+    """A file of weights, or a library that has some, as methods are named after it."""
+    return Path(weights).stem.removeprefix("backbone_")
 
 
 def are_detectors(paths: Sequence[Path]) -> bool:

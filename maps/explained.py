@@ -23,6 +23,14 @@ class Network(Protocol):
 
     single_label: bool
 
+    @property
+    def layer_count(self) -> int:
+        """Layers that have maps."""
+
+    @property
+    def classifier_count(self) -> int:
+        """Classifiers whose logits are explained."""
+
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Logits [B, classes] of each classifier, of images [B, 3, H, W]."""
 
@@ -77,6 +85,16 @@ class Explained(nn.Module):
         self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
         self.requires_grad_(False)
         self.eval()
+
+    @property
+    def layer_count(self) -> int:
+        """The cuts."""
+        return len(self.cuts)
+
+    @property
+    def classifier_count(self) -> int:
+        """One on each cut."""
+        return len(self.cuts)
 
     def frame(self, layer: int, size: Sequence[int], *, pooled: bool = False) -> Frame:
         """Where the cells of activations at a cut are in images of height and width, or those of the pool behind them.

@@ -284,7 +284,7 @@ def spectra(summary: Summary, kind: str) -> Chart:
                     {"line": line.name, "cut": cut, "radius": radius, "share": float(own)}
                     for radius, own in zip(radii, share, strict=True)
                 ]
-        axis.set(xlabel="radius of the disk, pixels", ylabel="share of pixels that survive", ylim=(0, 1.02))
+        axis.set(xlabel="radius of the disk, pixels", ylabel="fraction of pixels that survive", ylim=(0, 1.02))
         return rows
 
     caption = f"{title_of(kind)}: granulometric spectrum after the first (dashed) and the last judged block (solid)."

@@ -28,6 +28,8 @@ from utils.text import as_terminal
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# How models refuse images of other channels or another size.
+REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError)
 PIXELS = "pixels"  # in place of a layer, of maps that are made on the image itself
 Statistics = tuple[Sequence[float], Sequence[float]]
 
@@ -144,10 +146,12 @@ def explain(
         batch_size: images of a pass.
 
     Raises:
-        UserError: no such layer or kind; a layer without maps, or whose cells have no place in the image; images or
-            labels that the model cannot take.
+        UserError: no kind; no such layer or kind; a layer without maps, or whose cells have no place in the image;
+            images or labels that the model cannot take.
     """
     layers, kinds = several(layers), several(kinds)
+    if not kinds:
+        raise UserError("none given", where="kinds", hint=f"give some of {', '.join(MAPS)}")
     chosen = [MAPS.pick(kind, "kinds") for kind in kinds]
     for kind in chosen:
         if kind.mapped:
@@ -237,8 +241,9 @@ def logits_of(network: Tapped, images: Tensor, batch_size: int) -> Tensor:
         return torch.cat([network.checked(first), *(network(part)[0] for part in others)])
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError as error:  # of other channels or another size, which models refuse in their own ways
-        what = f"{list(images.shape)} do not go through the model ({str(error).splitlines()[0][:120]})"
+    except REFUSALS as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        what = f"{list(images.shape)} do not go through the model ({reason})"
         raise UserError(what, where="images", hint="give channels and a size that it takes") from error
 
 

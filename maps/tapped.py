@@ -56,6 +56,16 @@ class Tapped:
         self.channels = 3  # of the images, once it has seen some
         self._last: dict[int, bool] = {}  # layer → whether its channels come last
 
+    @property
+    def layer_count(self) -> int:
+        """The layers that are named."""
+        return len(self.layers)
+
+    @property
+    def classifier_count(self) -> int:
+        """The one that there is."""
+        return 1
+
     def __call__(self, images: Tensor) -> list[Tensor]:
         """The logits [B, classes], of the one classifier that there is."""
         self.channels = images.shape[1]

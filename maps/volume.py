@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from data.description import load_description
-from data.dmri import pictures, readable, subjects_of, volumes_of
+from data.dmri import once, pictures, readable, subjects_of, volumes_of
 from data.loader import DetectionSet, InOrder, make_loader
 from data.parsing import class_index
 from data.records import Description, Problem, Record
@@ -190,7 +190,7 @@ def shown(file: BackboneFile, description: Description, name: str, slices: int |
         some = ", ".join(list(subjects)[:3])
         raise UserError(f"no subject `{name}`", where="--subject", hint=f"give one of {some} and others")
     found = []
-    for volume in volumes_of(subjects[name], description, problems, []):
+    for volume in once(volumes_of(subjects[name], description, problems, []), []):
         own = partial(pictures, volume, subjects[name], slices or description.slices)
         if (records := readable(own, volume.path, problems)) is None:
             continue

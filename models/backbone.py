@@ -26,6 +26,7 @@ class Backbone(nn.Module):
         stages: number of blocks at each resolution; the nested rule cuts between them first.
         taps: 1-based blocks whose outputs the detector reads, at strides 8, 16 and 32; empty where there are none.
         frozen: so many first blocks are fixed, weights and BatchNorm statistics.
+        reused: so many first blocks took over weights.
         in_channels: of the images: 3 for RGB, 1 for values of one kind, such as fractional anisotropy.
     """
 
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
         self.stages = stages
         self.taps = taps
         self.frozen = 0
+        self.reused = 0
         self.in_channels = 3
         if not len(self.blocks) == len(channels) == sum(stages):
             raise ValueError(f"{len(self.blocks)} blocks, {len(channels)} channel counts, stages {stages}")

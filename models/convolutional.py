@@ -5,26 +5,31 @@ windows share all that the convolutions compute. Scores are those of the windows
 pads; where some do, a window sees its surroundings in the place of zeros.
 """
 
+import math
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
 from torch.nn.functional import adaptive_avg_pool2d, unfold
 
 from utils.errors import UserError
 
 Side = tuple[int, int]
-KEPT = (nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU, nn.Identity)  # behave alike on vectors and on maps
+# These behave alike on vectors and on maps.
+KEPT = (nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU)
+KEPT_FUNCTIONS = (functional.relu, functional.leaky_relu, functional.silu, functional.gelu, torch.relu, "relu")
+IDLE = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)  # these do nothing in evaluation mode
 
 
 def convolutionize(model: nn.Module, size: Side, channels: int = 3) -> fx.GraphModule:
     """A copy in evaluation mode that gives [B, classes, h, w]: the scores of every window, where it gave [B, classes].
 
     The first linear layer becomes a convolution over all cells that it is given at this size, further ones 1×1
-    convolutions; an adaptive average pool before it goes into its kernel; BatchNorm and non-linearities stay; dropout
-    does nothing. An image of this size has one window.
+    convolutions; an adaptive average pool before it goes into its kernel; a mean over all cells slides; BatchNorm and
+    non-linearities stay; dropout does nothing. An image of this size has one window.
 
     Args:
         model: images [B, 3, H, W] → [B, classes]; its features are flattened once.
@@ -57,17 +62,34 @@ def stuck(what: str) -> UserError:
 
 def flattens(node: fx.Node) -> bool:
     """Whether a step makes vectors of maps."""
-    shapes = [own.meta["tensor_meta"].shape for own in (*node.all_input_nodes[:1], node) if "tensor_meta" in own.meta]
-    return len(shapes) == 2 and len(shapes[0]) == 4 and len(shapes[1]) == 2
+    return [len(shape_of(own)) for own in (*node.all_input_nodes[:1], node)] == [4, 2]
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Of what a step puts out; () where that is no tensor."""
+    return tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
 
 
 def cells_before(node: fx.Node) -> Side:
     """Height and width of what a step is given."""
-    height, width = node.all_input_nodes[0].meta["tensor_meta"].shape[2:]
+    height, width = shape_of(node.all_input_nodes[0])[2:]
     return int(height), int(width)
 
 
-ADAPTIVE = nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d
+def averages(node: fx.Node) -> bool:
+    """Whether a step is the mean of each channel of a map."""
+    if (node.op, node.target) not in (("call_method", "mean"), ("call_function", torch.mean)):
+        return False
+    places: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    known = len(shape_of(node.all_input_nodes[0])) == 4 and isinstance(places, list | tuple)
+    return known and sorted(own % 4 for own in places) == [2, 3]
+
+
+def idles(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a step does nothing in evaluation mode, as dropout does."""
+    if node.target in (functional.dropout, functional.dropout2d):
+        return not node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
+    return isinstance(module, IDLE)
 
 
 class Rewriter:
@@ -83,49 +105,74 @@ class Rewriter:
 
     def run(self) -> None:
         """Rewrite all steps in place."""
+        for node in self.graph.graph.nodes:
+            if idles(node, self.module(node)):
+                self.leave_out(node)
         nodes = list(self.graph.graph.nodes)
         last = max(index for index, node in enumerate(nodes) if flattens(node))
         for node in nodes[:last]:
-            if "adaptive" in str(node.target) or isinstance(self.module(node), ADAPTIVE):
-                self.pool(node, self.module(node), before=nodes[last])
+            if self.sees_all(node):
+                self.pool(node, before=nodes[last])
         self.begin(nodes[last])
         for node in nodes[last + 1 :]:
             if node.op == "call_module":
                 self.replace(node, self.module(node))
-            elif node.op != "output" and node.target is not nn.functional.relu:
+            elif node.op != "output" and node.target not in KEPT_FUNCTIONS:
                 raise stuck(f"`{node.name}` comes after its features")
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """What a step calls, if it is a module."""
         return self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
+    def called(self, node: fx.Node) -> str:
+        """The kind of module, or the function, that a step calls, in small letters."""
+        what = node.target if (module := self.module(node)) is None else type(module)
+        return getattr(what, "__name__", str(what)).lower()
+
+    def sees_all(self, node: fx.Node) -> bool:
+        """Whether a step pools cells of which the size of the picture says how many: all of them, mostly."""
+        name = self.called(node)
+        return "adaptive" in name or averages(node) or ("pool" in name and len(node.all_input_nodes) > 1)
+
     def put(self, node: fx.Node, module: nn.Module) -> None:
-        """Another module in the place of a step's."""
+        """A module in the place of what a step calls, on the first tensor that it is given."""
+        if node.op != "call_module":
+            node.op, node.target = "call_module", f"{node.name}_of_cells"
+            node.args, node.kwargs = tuple(node.all_input_nodes[:1]), {}
         parent, _, name = str(node.target).rpartition(".")
         setattr(self.graph.get_submodule(parent), name, module)
 
-    def pool(self, node: fx.Node, module: nn.Module | None, before: fx.Node) -> None:
+    def leave_out(self, node: fx.Node) -> None:
+        """What a step was given in the place of what it put out."""
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        self.graph.graph.erase_node(node)
+
+    def pool(self, node: fx.Node, before: fx.Node) -> None:
         """A pool to one cell slides; one to more cells waits for the linear layer behind it."""
-        own = cells_before(node)
-        height, width = node.meta["tensor_meta"].shape[2:]
-        if not isinstance(module, ADAPTIVE) or before not in node.users:
+        if before not in node.users:
             raise stuck(f"`{node.name}` pools the whole picture amid the features")
-        if (height, width) == (1, 1):
-            kind = nn.AvgPool2d if isinstance(module, nn.AdaptiveAvgPool2d) else nn.MaxPool2d
-            self.put(node, kind(own, stride=1))
-        elif isinstance(module, nn.AdaptiveAvgPool2d):
-            self.cells, self.pools, self.pooled = own, (int(height), int(width)), True
+        own, cells, name = cells_before(node), shape_of(node)[2:], self.called(node)
+        if cells == (1, 1):
+            self.put(node, (nn.MaxPool2d if "max" in name else nn.AvgPool2d)(own, stride=1))
+        elif name.replace("_", "").startswith("adaptiveavg"):
+            self.cells, self.pools, self.pooled = own, (cells[0], cells[1]), True
             self.put(node, nn.Identity())
         else:
-            raise stuck(f"`{node.target}` pools by the maximum to more than one cell")
+            raise stuck(f"`{node.name}` pools to more than one cell, and not by an adaptive mean")
 
     def begin(self, node: fx.Node) -> None:
-        """Leave the step out that flattens; without a pool before it the linear layer looks at all cells."""
-        (given,) = node.all_input_nodes
+        """Leave the step out that flattens; without a pool before it the linear layer looks at all cells.
+
+        A mean that flattens slides.
+        """
+        if averages(node):
+            self.put(node, nn.AvgPool2d(cells_before(node), stride=1))
+            return
+        if math.prod(shape_of(node)) != math.prod(shape_of(node.all_input_nodes[0])):
+            raise stuck(f"`{node.name}` makes vectors of maps, and neither flattens nor averages")
         if not self.pooled:
             self.cells = self.pools = cells_before(node)
-        node.replace_all_uses_with(given)
-        self.graph.graph.erase_node(node)
+        self.leave_out(node)
 
     def replace(self, node: fx.Node, module: nn.Module | None) -> None:
         """A layer behind the features as one of maps."""
@@ -134,8 +181,6 @@ class Rewriter:
             self.cells = self.pools = (1, 1)
         elif isinstance(module, nn.BatchNorm1d):
             self.put(node, as_norm(module))
-        elif isinstance(module, nn.Dropout):
-            self.put(node, nn.Identity())
         elif not isinstance(module, KEPT):
             raise stuck(f"`{node.target}` ({type(module).__name__}) comes after its features")
 

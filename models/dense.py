@@ -24,7 +24,7 @@ class ClassMaps(Fixed):
 
     Windows come offset by offset, each row by row; all lie within the picture. Without padding in the network the
     scores of a window are those of the picture cut out there; with padding it sees its surroundings in the place of
-    zeros.
+    zeros. Blocks that look at the whole picture, by squeeze-and-excitation or attention, look at all of the larger one.
 
     Args:
         cuts: 1-based blocks after which the classifiers stand.

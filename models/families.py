@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.anatomy import Anatomy, Dissected, assembled, studied
-from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from models.layers import HALF, IMAGENET_MEAN, IMAGENET_STD, Normalise
 from utils.errors import UserError
 
 # What lets a network of timm take images of more sizes than one, of those that have such an argument.
@@ -127,9 +127,26 @@ def scales(model: str) -> bool:
 
 
 def torchvision_backbone(model: str, width: float = 1.0) -> Dissected:
-    """A network of torchvision up to its pool, taken apart; images are normalised as ImageNet's."""
-    anatomy = torchvision_anatomy(model, width)
-    return assembled(torchvision_network(model, width), anatomy, Normalise(), lambda network, images: network(images))
+    """A network of torchvision up to its pool, taken apart; images are normalised as for its newest weights."""
+    anatomy, network = torchvision_anatomy(model, width), torchvision_network(model, width)
+    return assembled(network, anatomy, torchvision_normalise(model), lambda network, images: network(images))
+
+
+def torchvision_normalise(model: str) -> Normalise:
+    """As torchvision's newest weights of a model want it.
+
+    Its GoogLeNet and Inception V3 come from TensorFlow: with weights they turn ImageNet's mean and deviation into 0.5
+    (`transform_input`).
+    """
+    from torchvision.models import get_model_weights
+
+    if model in ("googlenet", "inception_v3"):
+        return Normalise(HALF, HALF)
+    weights: Any = get_model_weights(model)
+    if not len(weights):
+        return Normalise()
+    wanted = weights.DEFAULT.transforms()
+    return Normalise(wanted.mean, wanted.std)
 
 
 @lru_cache(maxsize=64)

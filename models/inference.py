@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.layers import Normalise
+from models.layers import ConvNormAct, Normalise
 
 M = TypeVar("M", bound=nn.Module)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,9 +32,12 @@ def for_inference(model: M, precision: str = "fp32") -> M:
 
 
 def fold_batchnorm(model: nn.Module) -> None:
-    """Join each `conv` with the `norm` behind it, in place; the model stays in evaluation mode from then on."""
+    """Join convolution and BatchNorm of each ConvNormAct, in place; the model stays in evaluation mode from then on.
+
+    Other modules with a `conv` and a `norm` may run them the other way round, as DenseNet's transitions do.
+    """
     model.eval()
     for module in list(model.modules()):
-        conv, norm = getattr(module, "conv", None), getattr(module, "norm", None)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            module.conv, module.norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()  # type: ignore[assignment]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn, tensor
 
+HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -23,7 +23,7 @@ class YOLOLossConfig:
 
     Attributes:
         regression: the box term.
-        ignore_thresh: a prediction that overlaps a true box by more is not blamed for being no positive
+        ignore_thresh: a prediction that overlaps a true box by more adds no objectness loss
             (yolov3-voc.cfg: 0.5).
         anchor_iou: further anchors of at least this shape IoU are positives too; 1 for the paper's one.
     """

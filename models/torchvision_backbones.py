@@ -14,7 +14,7 @@ from torchvision import models as peers
 from torchvision.models import resnet, vgg
 
 from models.backbone import Backbone
-from models.layers import Normalise, Steps
+from models.layers import HALF, Normalise, Steps
 
 
 def resnet50() -> Backbone:
@@ -85,18 +85,24 @@ def alexnet_bn() -> Backbone:
 
 
 def googlenet() -> Backbone:
-    """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1)."""
+    """The stem in two blocks, then the Inception modules 3a to 4e (Szegedy et al., arXiv 1409.4842, table 1).
+
+    Images are normalised as torchvision's weights want it: its `transform_input` turns ImageNet's statistics into 0.5.
+    """
     own = peers.GoogLeNet(num_classes=1, aux_logits=False, init_weights=True)
     parts = [
         [own.conv1, own.maxpool1], [own.conv2, own.conv3, own.maxpool2],
         [own.inception3a], [own.inception3b, own.maxpool3],
         [own.inception4a], [own.inception4b], [own.inception4c], [own.inception4d], [own.inception4e],
     ]  # fmt: skip
-    return grouped(parts, (64, 192, 256, 480, 512, 512, 512, 528, 832), (1, 1, 2, 5))
+    return grouped(parts, (64, 192, 256, 480, 512, 512, 512, 528, 832), (1, 1, 2, 5), Normalise(HALF, HALF))
 
 
 def inception_v3() -> Backbone:
-    """The stem in two blocks, then the modules up to Mixed_6e (Szegedy et al., arXiv 1512.00567), 768 channels."""
+    """The stem in two blocks, then the modules up to Mixed_6e (Szegedy et al., arXiv 1512.00567), 768 channels.
+
+    Images are normalised as torchvision's weights want it, as in `googlenet`.
+    """
     own = peers.Inception3(num_classes=1, aux_logits=False, init_weights=True)
     parts = [
         [own.Conv2d_1a_3x3, own.Conv2d_2a_3x3, own.Conv2d_2b_3x3, own.maxpool1],
@@ -104,13 +110,18 @@ def inception_v3() -> Backbone:
         [own.Mixed_5b], [own.Mixed_5c], [own.Mixed_5d],
         [own.Mixed_6a], [own.Mixed_6b], [own.Mixed_6c], [own.Mixed_6d], [own.Mixed_6e],
     ]  # fmt: skip
-    return grouped(parts, (64, 192, 256, 288, 288, 768, 768, 768, 768, 768), (1, 1, 3, 5))
+    return grouped(parts, (64, 192, 256, 288, 288, 768, 768, 768, 768, 768), (1, 1, 3, 5), Normalise(HALF, HALF))
 
 
-def grouped(parts: Iterable[Iterable[nn.Module]], channels: Iterable[int], stages: tuple[int, ...]) -> Backbone:
-    """Blocks of these modules, without taps for a detector."""
+def grouped(
+    parts: Iterable[Iterable[nn.Module]],
+    channels: Iterable[int],
+    stages: tuple[int, ...],
+    normalise: Normalise | None = None,
+) -> Backbone:
+    """Blocks of these modules behind the normalisation [ImageNet's], without taps for a detector."""
     blocks = [nn.Sequential(*part) for part in parts]
-    blocks[0].insert(0, Normalise())
+    blocks[0].insert(0, normalise or Normalise())
     return Backbone(blocks, list(channels), stages=stages, taps=())
 
 

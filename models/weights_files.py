@@ -34,7 +34,7 @@ class ReaderEntry(Entry):
     Attributes:
         fits: whether a file has it, by its name.
         read: path, backbone, width → what a backbone file would say, its weights under `model`; under `rest` those of
-            a detector's neck and heads, if it holds some.
+            a detector's neck and heads, if it holds some, with its names, anchors and imgsz.
     """
 
     fits: Callable[[Path], bool]
@@ -109,7 +109,11 @@ def of_darknet(path: Path, name: str, width: float) -> Content:
         UserError: neither of the two, or not whole.
     """
     if path.suffix == ".weights":
-        return of_detector(load_darknet(path).model.state_dict(), "darknet53", 1.0, "darknet")
+        own = load_darknet(path)
+        told = {"anchors": own.settings.anchors, "imgsz": own.imgsz}
+        if own.names[0] != "0":  # else nobody knows them
+            told["names"] = own.names
+        return told | of_detector(own.model.state_dict(), "darknet53", 1.0, "darknet")
     backbone: Backbone = DarkNet()
     read_darknet(path, backbone)
     return whole_backbone("darknet53", "darknet", backbone.state_dict())
@@ -135,7 +139,8 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     if kind in ("detector", "segmenter", "backbone"):
         content = checked(content, kind, path)
     if kind in ("detector", "segmenter"):
-        return of_detector(content["model"], content["backbone"], content["width"], kind)
+        told = {key: content[key] for key in ("names", "anchors", "imgsz") if key in content}
+        return told | of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
         raise UserError(f"holds `{kind}`, not `backbone`", where=path, hint="give a backbone or detector checkpoint")
     return content

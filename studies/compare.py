@@ -54,7 +54,7 @@ def read_runs(folders: list[Path]) -> list[Compared]:
     runs = [Compared.read(folder) for folder in folders]
     names = [run.name for run in runs]
     if len(names) < 2:
-        raise UserError(f"{names[0]} alone", where="studies.compare", hint="give two or more run folders")
+        raise UserError("only one run was given", where=names[0], hint="give two or more run folders")
     for run in runs:
         if names.count(run.name) > 1:
             hint = "give each run once, and rename a folder where two runs have one name"

@@ -160,12 +160,13 @@ def cell_name(method: str, seed: int) -> str:
     return f"{method}_seed{seed}"
 
 
-def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
+def read_study(path: Path, project: Path, results: Path | None = None, imports: Sequence[Path] = ()) -> Study:
     """Read a study yaml and check the recipe of every cell.
 
     Args:
         project: the study's folder is made in it, under the name of the yaml.
         results: where an earlier start may have published: what it finished under the same recipe is not run again.
+        imports: python files that all recipes import, in place of their own.
 
     Raises:
         UserError: unreadable, an unknown key here or in a recipe, methods that wait for each other, weights that no
@@ -174,8 +175,11 @@ def read_study(path: Path, project: Path, results: Path | None = None) -> Study:
     checked_name(path.stem, str(path))
     settings = build(StudyYaml, read_yaml(path), path)
     folder = (project / "studies" / path.stem).resolve()
-    check_asked(settings, path)
+    if imports:
+        changes = settings.changes | {"imports": [own.resolve() for own in imports]}
+        settings = settings.model_copy(update={"changes": changes})
     made = [make_cell(settings, path, folder, method, seed) for seed in settings.seeds for method in settings.methods]
+    check_asked(settings, path)
     cells = list(ordered(made, path))
     check_sources(cells, path)
     return Study(path, folder, settings, cells, read_published(results / path.stem / RUNS, cells) if results else {})

@@ -132,7 +132,8 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
     if (table := study.settings.table) and is_judged(study, cell):
         judged = ["--task", table.split, "--json", values, "--project", study.folder]
         mode = "--segment" if cell.recipe.task == "segment" else "--map"
-        found["judge"] = ["python", "val.py", mode, "--weights", folder / BEST, *judged]
+        imports: list[str | Path] = [FLAG, *cell.recipe.imports] if cell.recipe.imports else []
+        found["judge"] = ["python", "val.py", mode, "--weights", folder / BEST, *judged, *imports]
     return {name: [shown(word) for word in words] for name, words in found.items()}
 
 

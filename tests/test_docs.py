@@ -105,6 +105,17 @@ def test_reference_has_every_public_function(module: str) -> None:
         assert re.search(rf"^::: [a-z_.]*\b{name}$", PAGES["api.md"], re.MULTILINE), f"{module}.{name}"
 
 
+def test_reference_has_what_guides_import() -> None:
+    lines = re.findall(
+        r"^from ((?:models|data|maps|wsol|evaluation|training|deployment)[\w.]*) import (.+)$",
+        "\n".join(text for name, text in PAGES.items() if name not in ("extending.md", "api.md")),
+        re.MULTILINE,
+    )
+    names = {name.strip() for _, own in lines for name in own.split(",")}
+    assert {"load_segmenter", "finite_differences"} <= names
+    assert not [name for name in names if not re.search(rf"^::: [a-z_.]*\b{name}$", PAGES["api.md"], re.MULTILINE)]
+
+
 @pytest.mark.parametrize(("page", "target"), LINKS)
 def test_links_lead_somewhere(page: str, target: str) -> None:
     folder = ROOT if page == "README.md" or target.startswith("/") else DOCS

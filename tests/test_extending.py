@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import DIGITS, ROOT, Script
+from torch import nn
 
 import train
 import val
@@ -17,6 +19,7 @@ from data.description import load_description
 from data.formats import FORMATS, read_split
 from evaluation.classification import METRICS
 from evaluation.detection_figures import FIGURES
+from maps import explain
 from maps.detector_kinds import DETECTOR_MAPS
 from maps.kinds import MAPS
 from maps.measures import MEASURES
@@ -95,6 +98,9 @@ def test_one_of_each_kind(
     assert "fraction of the region outside" in page
     rows = json.loads((folder / "exp4" / "localisers.json").read_text())["rows"]
     assert "left-half" in {row["method"] for row in rows}
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(explain(model, "0", images=images, kinds="darkness")["darkness", "0"], 1 - images.mean(1))
     added = [name for table in TABLES for name in table if name in ADDED]
     assert sorted(added) == sorted(ADDED)
     with pytest.raises(SystemExit):
@@ -122,6 +128,38 @@ def test_what_may_not_be_imported(text: str, message: str, tmp_path: Path, scrip
     file.write_text(text)
     with pytest.raises(UserError, match=re.escape(message)):
         script(train, "--import", file, "--dry-run")
+
+
+ADDS = """
+from dataclasses import replace
+from models.backbones import BACKBONES
+BACKBONES.add(replace(BACKBONES["cnn6"], name="mine", title="{title}"))
+"""
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_an_edited_import_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    for title in ("one", "one", "two"):
+        file.write_text(ADDS.format(title=title))
+        plugins.load([file])
+        assert BACKBONES["mine"].title == title
+    file.write_text("")
+    plugins.load([file])
+    assert "mine" not in BACKBONES
+
+
+@pytest.mark.usefixtures("_as_before")
+def test_an_import_that_fails_halfway_adds_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(ADDS + "1 / 0")
+    for _ in range(2):
+        with pytest.raises(UserError, match="ZeroDivisionError"):
+            plugins.load([file])
+        assert "mine" not in BACKBONES
+    file.write_text(ADDS)
+    plugins.load([file])
+    assert "mine" in BACKBONES
 
 
 def test_a_missing_import_is_named(script: Script, tmp_path: Path) -> None:

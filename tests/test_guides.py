@@ -29,6 +29,7 @@ SHORT = {  # the beginning of a command → what it gets besides
     "python -m benchmarks.interruptions": "--trials 1 --only 'one process'",
     "python -m benchmarks.fuzz": "--count 1",
 }
+HALF = r"freeze-epochs 0\.5|cifar10_monster"  # commands that fix blocks for half of the epochs: two at least
 NARROW = " --width 0.125"  # of the families that have it
 OTHERS = ("--help", "--dry-run")  # commands that take no further flags
 EXAMPLE = "python train.py --backbone darknet53 --cl-splits 3 --imgsz 64 --epochs 1 --pretrain-epochs 1" + NARROW
@@ -38,6 +39,7 @@ CASCADED = (
 )
 BEFORE = {  # what a page takes for granted
     "backbones.md": [EXAMPLE],
+    "compare.md": [f"{EXAMPLE} --cl-splits 0 --name {name}" for name in ("one", "two", "three")],
     "boxes.md": [CASCADED + "mine"],
     "cascade.md": [EXAMPLE],
     "detector_maps.md": [EXAMPLE],
@@ -51,6 +53,8 @@ LEFT_OUT = {  # part of a command → why
     "data.sample\n": "writes 1,280 scenes; a few are there",
     "--import": "written and run by test_extending.py",
     "pip": "installs packages",
+    "mlflow": "needs requirements-loggers.txt",
+    "wandb": "needs requirements-loggers.txt",
     "venv": "installs packages",
     "chestxray": "needs the pictures of NIH",
     "mine.yaml": "needs the reader's masks",
@@ -75,7 +79,8 @@ def shortened(command: str) -> str:
         return command
     other_family = re.search(r"--(backbone|preset|recipe) (?!darknet53|cnn6)", command)
     narrow = NARROW if begin == "python train.py" and not other_family and "zoo:" not in command else ""
-    return f"{command} {SHORT[begin]}{narrow}"
+    short = SHORT[begin].replace("epochs 1", "epochs 2") if re.search(HALF, command) else SHORT[begin]
+    return f"{command} {short}{narrow}"
 
 
 @pytest.fixture

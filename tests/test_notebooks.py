@@ -4,12 +4,14 @@ import ast
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from matplotlib.figure import Figure
+from packaging.requirements import Requirement
 from PIL import Image
 
 from maps import Maps
@@ -38,6 +40,19 @@ def run(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[object], dict[
     names: dict[str, Any] = {}
     path = ROOT / "docs" / f"{name}.ipynb"
     return [shown("".join(cell["source"]), names, path.name) for cell in code_of(path)], names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_colab_lacks_is_asked_of_pip(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    monkeypatch.setattr("subprocess.run", lambda command, **_: asked.append(command))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.chdir(ROOT / "docs")
+    exec("".join(code_of(path)[0]["source"]), {})
+    wanted = [Requirement(line).name for line in asked[0][asked[0].index("--quiet") + 1 :]]
+    assert {"ultralytics", "numpy"} <= set(wanted)
+    assert "torch" not in wanted
 
 
 def test_explain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,15 +1,23 @@
-"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector's backbone."""
+"""Weights that a run begins with or takes over: into a backbone before it is trained, into a detector or segmenter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from models.backbone import Backbone
+from models.backbones import make_backbone
 from models.channels import fitted
+from models.detectors import DETECTORS, Settings
+from models.families import aside
+from models.fcn import FCN
 from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
 from utils.errors import UserError
+from utils.text import counted
 
 
 def load_backbone(path: Path, recipe: Recipe) -> Content:
@@ -24,6 +32,8 @@ def load_backbone(path: Path, recipe: Recipe) -> Content:
 def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Content | None = None) -> None:
     """Load the blocks up to recipe.reuse_upto from a backbone file, and fix them if the recipe says so.
 
+    Of a file that holds the first blocks alone, these are loaded and fixed.
+
     Args:
         content: of the file, where it was read already.
 
@@ -32,7 +42,7 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
             trained to be used without the rest of it.
     """
     content, whole = content or load_backbone(path, recipe), len(backbone.blocks)
-    count = reused_count(recipe, backbone)
+    count = whole if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
     cuts = [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else list(range(1, whole + 1))
     if len(cuts) > 1 and count not in cuts:
         reached = ", ".join(f"b{cut}" for cut in cuts)
@@ -40,30 +50,57 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
         raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
     model = fitted(content["model"], backbone)
     reused = {name: tensor for name, tensor in model.items() if block_number(name) <= count}
-    checkpoint.load_state(backbone, backbone.state_dict() | reused, path)
+    own = backbone.state_dict()
+    checkpoint.load_state(backbone, own | reused, path)
+    backbone.reused = count if own.keys() <= model.keys() else min(count, max(map(block_number, model)))
     if recipe.freeze:
-        backbone.freeze(count)
+        backbone.freeze(backbone.reused)
 
 
-def reused_count(recipe: Recipe, backbone: Backbone) -> int:
-    """How many first blocks keep the weights that they were given."""
-    return len(backbone.blocks) if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
+def begin_detector(
+    model: DetectorNetwork | FCN, path: Path, recipe: Recipe, content: Content, names: Sequence[str]
+) -> None:
+    """Load the backbone and all else of such a network in the file; what predicts other classes starts afresh.
 
-
-def begin_detector(model: DetectorNetwork, path: Path, recipe: Recipe, content: Content) -> None:
-    """Load the backbone, and of a detector's file also neck and heads; what predicts other classes starts afresh."""
+    Args:
+        names: of the classes that it is to find.
+    """
     reuse_backbone(model.backbone, path, recipe, content)
     if not (rest := content.get("rest")):
         return
     own = model.state_dict()
-    fits = {key: value for key, value in rest.items() if key in own and own[key].shape == value.shape}
+    others = of_classes(recipe, model) if list(content.get("names", names)) != list(names) else set()
+    fits = {
+        key: value for key, value in rest.items() if key in own and own[key].shape == value.shape and key not in others
+    }
     model.load_state_dict(own | fits)
-    afresh = [key for key in own if not key.startswith("backbone.") and key not in fits]
-    if afresh:
-        shapes = (
-            f"{tuple(rest[afresh[0]].shape)} there, {tuple(own[afresh[0]].shape)} here" if afresh[0] in rest else ""
+    if afresh := [key for key in own if not key.startswith("backbone.") and key not in fits]:
+        why = why_afresh(rest.get(afresh[0]), own[afresh[0]])
+        what = "segmenter" if isinstance(model, FCN) else "detector"
+        console.print(f"{counted(len(afresh), f'tensors of the {what} start afresh')}, first {afresh[0]} {why}")
+
+
+def of_classes(recipe: Recipe, model: DetectorNetwork | FCN) -> set[str]:
+    """The weights of a recipe's detector or segmenter whose shape depends on the number of classes."""
+    if isinstance(model, FCN):  # scores, and what enlarges them
+        return {key for key in model.state_dict() if not key.startswith("backbone.")}
+    entry = DETECTORS[recipe.detector]
+    with aside():
+        one, two = (
+            entry.network(
+                make_backbone(recipe.backbone, recipe.width, model.backbone.in_channels),
+                Settings(classes, recipe.imgsz),
+            ).state_dict()
+            for classes in (1, 2)
         )
-        console.print(f"{len(afresh)} tensors of the detector start afresh, first {afresh[0]} {shapes}")
+    return {key for key in one if one[key].shape != two[key].shape}
+
+
+def why_afresh(theirs: Tensor | None, own: Tensor) -> str:
+    """In the words of a line on a weight that was not taken over."""
+    if theirs is None:
+        return ""
+    return "(other classes)" if theirs.shape == own.shape else f"{tuple(theirs.shape)} there, {tuple(own.shape)} here"
 
 
 def block_number(name: str) -> int:

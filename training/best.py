@@ -5,7 +5,6 @@ from typing import Any
 from torch import nn
 from torch.utils.data import DataLoader
 
-from training.backbone import reused_count
 from training.job import Job
 from training.logs import Logs
 from utils import checkpoint
@@ -42,7 +41,7 @@ def train_to_best(job: Job, task: Any, loader: DataLoader[Any], kind: str, extra
             seed=recipe.seed,
             extra=extra,
             improved=lambda *found: job.save(best, kept(*found)),
-            hold=list(backbone.blocks[: reused_count(recipe, backbone)]),
+            hold=list(backbone.blocks[: backbone.reused]),
         )
         job.save(job.last, kept(network, metrics))
     job.fabric.barrier()

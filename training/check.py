@@ -40,6 +40,7 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
     if follows(recipe) == "segmenter":
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
     check_rates(recipe)
+    check_fixed(recipe)
     return recipe
 
 
@@ -72,6 +73,18 @@ def check_rates(recipe: Recipe) -> None:
                 parts = list(dict.fromkeys(name.partition(".")[0] for name in names))
                 hint = f"{near(layer, parts)}there is backbone, {', '.join(parts)}, and what is in them"
                 raise UserError(f"no layer `{layer[:60]}`", where=flag, hint=hint)
+
+
+def check_fixed(recipe: Recipe) -> None:
+    """Refuse to fix blocks for a part of a single epoch.
+
+    Raises:
+        UserError: the recipe does.
+    """
+    for flag, phase in (("--freeze-epochs", recipe.train), ("--pretrain-freeze-epochs", recipe.stage)):
+        if 0 < phase.freeze_epochs < 1 and phase.epochs == 1:
+            what = f"{phase.freeze_epochs:g} of a single epoch is no number of epochs"
+            raise UserError(what, where=flag, hint="give 0 or 1, or more epochs")
 
 
 def layers_of(recipe: Recipe, *, pretrains: bool) -> list[str]:

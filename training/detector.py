@@ -19,9 +19,10 @@ from evaluation.detection_figures import detection_metrics
 from evaluation.evaluate import coco_evaluation
 from evaluation.predict import predict_split
 from models.decode import Thresholds
-from models.detectors import DETECTORS, Settings
+from models.detectors import DETECTORS, Anchors, Settings
 from models.loss import YOLOLossConfig
 from models.network import DetectorNetwork
+from models.weights_files import Content
 from models.yolov3 import STRIDES, scaled_anchors
 from training.best import train_to_best
 from training.features import batch_images
@@ -114,9 +115,17 @@ def settled_detector(job: Job) -> Settings:
         return Settings(len(job.names), recipe.imgsz)
     anchors = choose_anchors(job)
     console.print(f"anchors: {anchors_fit(job.train.records, anchors, recipe.imgsz)}")
+    if job.begins and not recipe.pretrains and other_anchors(job.begins.content, anchors, recipe.imgsz):
+        console.print(f"anchors: not those of {job.begins.path.name}, so its boxes have other sizes at first")
     loss = YOLOLossConfig(**recipe.loss.model_dump(exclude={"balance_classes"}))
     weights = balanced_weights(job.train.records, len(job.names)) if recipe.loss.balance_classes else None
     return Settings(len(job.names), recipe.imgsz, tuple(anchors), loss, weights)
+
+
+def other_anchors(content: Content, anchors: Anchors, imgsz: int) -> bool:
+    """Whether a detector's file has other anchors than these (width, height), both as fractions of their input."""
+    theirs, side = np.array(content.get("anchors", ())), content.get("imgsz", imgsz)
+    return len(theirs) > 0 and not np.allclose(theirs / side, np.array(anchors) / imgsz, rtol=0.01)
 
 
 def demanded(split: Split) -> int:

@@ -27,9 +27,12 @@ class Held:
 
     @classmethod
     def of(cls, modules: Sequence[nn.Module], phase: Phase, *, several: bool) -> "Held | None":
-        """What a phase asks for; None where it fixes nothing."""
-        until = round(phase.freeze_epochs * (phase.epochs or 0))
-        return cls(modules, until, several) if until and modules else None
+        """What a phase asks for: between none and all, at least one epoch and not all; None where it fixes nothing."""
+        share, epochs = phase.freeze_epochs, phase.epochs or 0
+        until = round(share * epochs)
+        if 0 < share < 1:
+            until = min(max(until, 1), epochs - 1)
+        return cls(modules, until, several) if until > 0 and modules else None
 
     def begin(self, epoch: int) -> None:
         """Fix or free the modules, once the network is in training mode; epochs count from 0."""

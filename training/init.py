@@ -43,10 +43,14 @@ def beginning(recipe: Recipe, *, download: bool) -> Beginning | None:
     """
     if recipe.init is None:
         return None
-    giver = BACKBONES.pick(recipe.backbone).lender or recipe.backbone
-    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, giver, download=download)
+    path = recipe.init if isinstance(recipe.init, Path) else located(recipe.init, giver(recipe), download=download)
     content = read_weights(path, recipe.backbone, recipe.width)
     return Beginning(path, sha256_of(path), content)
+
+
+def giver(recipe: Recipe) -> str:
+    """The backbone whose weights a recipe begins with: its own, or that of which it borrows the first blocks."""
+    return BACKBONES.pick(recipe.backbone).lender or recipe.backbone
 
 
 def reused(recipe: Recipe) -> dict[str, str]:
@@ -58,7 +62,7 @@ def will_fetch(recipe: Recipe, *, download: bool) -> str | None:
     """What a run is going to fetch to begin with; None where it is here, or where nothing is to be fetched."""
     if recipe.init is None or isinstance(recipe.init, Path) or not download:
         return None
-    published = PUBLISHERS[recipe.init](model_of(recipe.init, recipe.backbone))
+    published = PUBLISHERS[recipe.init](model_of(recipe.init, giver(recipe)))
     if is_here(FOLDER / recipe.init / published.name):
         return None
     return f"{published.name} is fetched from {published.url}"

@@ -15,7 +15,7 @@ from models.weights_files import Beginning
 from training.backbone import load_backbone
 from training.check import check_sizes, show_cuts
 from training.init import beginning, reused, will_fetch
-from training.reading import Pair, announce, lessons, read_pairs, settle_source
+from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
 from utils.config import Recipe
@@ -95,14 +95,16 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
     if recipe.weights is not None:
         load_backbone(recipe.weights, recipe)
     yamls = [recipe.data, *([recipe.pretrain.data] if recipe.pretrains and recipe.pretrain.data else [])]
-    later = [line for yaml in yamls if (line := made_on_first_use(yaml, download=download))]
-    if waits := will_fetch(recipe, download=download):
-        later.append(waits)
-    if later:
+    later = {yaml: line for yaml in yamls if (line := made_on_first_use(yaml, download=download))}
+    waits = will_fetch(recipe, download=download)
+    if later or waits:
         if not waits:
             beginning(recipe, download=False)
+        for yaml in (own for own in yamls if own not in later):
+            for split in read_pair(yaml, recipe, download=False, masked=yaml == recipe.data and masked(recipe)):
+                console.print(split.summary())
         check_sizes(recipe)
-        for line in later:
+        for line in [*later.values(), *([waits] if waits else [])]:
             console.print(f"not checked before the run: {line}")
         return
     found = gather(recipe, download=False)

@@ -40,10 +40,14 @@ def read_pair(yaml: Path, recipe: Recipe, *, download: bool, masked: bool = Fals
     return hold_out(own, recipe.pretrain.holdout or HOLDOUT_SHARE)
 
 
+def masked(recipe: Recipe) -> bool:
+    """Whether what is trained on the backbone learns from masks."""
+    return follows(recipe) == "segmenter"
+
+
 def read_pairs(recipe: Recipe, *, download: bool) -> tuple[Pair, Pair]:
     """What the run learns from, and what the backbone does: the same where the recipe names no other data."""
-    masked = follows(recipe) == "segmenter"
-    detector = read_pair(recipe.data, recipe, download=download, masked=masked)
+    detector = read_pair(recipe.data, recipe, download=download, masked=masked(recipe))
     if not recipe.pretrains or recipe.pretrain.data is None:
         return detector, detector
     return detector, read_pair(recipe.pretrain.data, recipe, download=download)

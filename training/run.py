@@ -34,6 +34,7 @@ from utils.seed import seed_process
 from utils.stop import Stop
 
 DETECTOR_SEED = 1000  # no stage and no baseline has it
+LOCK = "lock"  # in a run folder, as long as a process trains there
 
 
 def carry_out(
@@ -78,6 +79,14 @@ def carry_out(
     return Path(own)
 
 
+def clear_finished(folder: Path) -> None:
+    """Remove what a process has left behind that was killed when its run was finished already."""
+    if (folder / LOCK).exists():
+        with claimed(folder / LOCK) as holder:
+            if not holder:
+                remove_unfinished(folder)
+
+
 @contextmanager
 def alone(fabric: Any, folder: Path) -> Iterator[None]:
     """Keep other processes off a run as long as it trains, and remove what a killed one has left half written.
@@ -86,7 +95,7 @@ def alone(fabric: Any, folder: Path) -> Iterator[None]:
         UserError: another process trains it; says which.
     """
     with ExitStack() as held:
-        holder = held.enter_context(claimed(folder / "lock")) if fabric.is_global_zero else ""
+        holder = held.enter_context(claimed(folder / LOCK)) if fabric.is_global_zero else ""
         if holder := fabric.broadcast(holder):
             raise UserError(f"{holder} trains this run", where=folder, hint="wait for it, or start another run")
         if fabric.is_global_zero:
@@ -168,7 +177,7 @@ def run(job: Job) -> dict[str, Any]:
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:
-        begin_detector(model, job.begins.path, recipe, job.begins.content)
+        begin_detector(model, job.begins.path, recipe, job.begins.content, job.names)
     return {**train_detector(job, model), **taught}
 
 
@@ -181,12 +190,12 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
 def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are.
 
-    What a run continues from is of no use any more, unless it is the detector as it ended.
+    What a run continues from is of no use any more, unless it is the detector or segmenter as it ended.
     """
     told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
-    write_text(job.folder / FINISHED, json_text(told, 2))
-    if "map" not in metrics:
+    if "map" not in metrics and metrics.get("task") != "segment":
         job.last.unlink(missing_ok=True)
+    write_text(job.folder / FINISHED, json_text(told, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         known = metrics["map"] is not None

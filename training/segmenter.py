@@ -17,7 +17,7 @@ from evaluation.segmentation import count_all, overall, segment_split
 from models.backbones import make_backbone
 from models.fcn import FCN, FCNS
 from models.segmenter import KIND
-from training.backbone import reuse_backbone
+from training.backbone import begin_detector, reuse_backbone
 from training.best import train_to_best
 from training.features import batch_images
 from training.job import Job
@@ -75,7 +75,8 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     """Train to the end; weights/best.pt of the run holds the averaged weights of best mean IoU on the validation split.
 
     Args:
-        pretrained: the backbone's file; None for the weights that the run begins with, or random ones.
+        pretrained: the backbone's file; None for the weights that the run begins with, a segmenter's for example, or
+            random ones.
 
     Returns:
         The figures of best.pt.
@@ -85,7 +86,7 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     if pretrained is not None:
         reuse_backbone(model.backbone, pretrained, recipe)
     elif job.begins is not None:
-        reuse_backbone(model.backbone, job.begins.path, recipe, job.begins.content)
+        begin_detector(model, job.begins.path, recipe, job.begins.content, job.names)
     task = SegmentationTask(model, job.val, recipe.imgsz, job.fabric, job.stop)
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)

@@ -15,7 +15,7 @@ from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
 from training.loggers import check_loggers
 from training.ranks import watched
-from training.run import carry_out
+from training.run import carry_out, clear_finished
 from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.console import console, hushed
 from utils.errors import UserError
@@ -114,6 +114,7 @@ def choose(
         raise UserError("a resumed run keeps its recipe", where="--resume", hint="leave --recipe and --preset out")
     folder = newest_run(project, finished=False) if resume is True else Path(resume)
     if (folder / FINISHED).exists():
+        clear_finished(folder)
         hint = "start a new one without --resume"
         if (folder / BEST).exists():
             hint += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"

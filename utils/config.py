@@ -93,7 +93,9 @@ class Pretrain(Phase):
     imgsz: int | None = Field(
         None, ge=32, multiple_of=32, description="side of what it learns from, pixels [--imgsz; of objects, half of it]"
     )
-    crop: Share = Field(0.08, description="pictures: least share of one in a random crop; 1 for whole ones")
+    crop: Share = Field(
+        0.08, description="pictures: smallest fraction of one that a random crop keeps; 1 for whole ones"
+    )
     crop_labels: bool = Field(True, description="labels from boxes follow the crop")
     view: Literal["letterbox", "center"] = Field(
         "letterbox", description="pictures are validated on whole, or on their middle scaled by 256/224"
@@ -122,7 +124,9 @@ class Loss(Section):
     objectness: float = Field(1.0, ge=0, description="weight of the objectness term")
     classes: float = Field(1.0, ge=0, description="weight of the class term")
     balance_classes: bool = Field(False, description="the class term of rare classes counts more: by 1 / their boxes")
-    ignore_thresh: Share = Field(0.5, description="IoU with a true box above which a prediction is not blamed")
+    ignore_thresh: Share = Field(
+        0.5, description="IoU with a true box above which a prediction adds no objectness loss"
+    )
     anchor_iou: Share = Field(1.0, description="shape IoU above which further anchors are positives; 1 for none")
 
 
@@ -132,7 +136,9 @@ class Augment(Section):
     fliplr: Share = Field(0.5, description="mirror left and right")
     crop: Share = Field(0.5, description="crop that keeps a minimal overlap with the boxes (SSD)")
     photometric: Share = Field(0.5, description="brightness, contrast, saturation, hue")
-    zoom_out: Share = Field(0.0, description="image on a grey canvas up to three times as wide (SSD); detector only")
+    zoom_out: Share = Field(
+        0.0, description="image on a grey canvas up to three times as wide (SSD); detector and segmenter"
+    )
     mosaic: Share = Field(0.0, description="four images in one (YOLOv4); detector only")
     mixup: Share = Field(0.0, description="two images on top of each other; detector only")
     pca: float = Field(
@@ -193,7 +199,7 @@ class Recipe(Section):
     freeze: bool = Field(False, description="keep the reused blocks fixed while the detector trains")
     imgsz: int = Field(416, ge=32, multiple_of=32, description="side of the square network input, pixels")
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="the detector's batches are up to this share smaller or larger than imgsz, at random"
+        0.0, description="the size of the detector's batches varies by up to this fraction of imgsz, at random"
     )
     anchors: Annotated[list[tuple[Positive, Positive]], Field(min_length=9, max_length=9)] | Literal["auto"] | None = (
         Field(None, description="nine [width, height] in input pixels, or auto: from the data [COCO's, scaled]")

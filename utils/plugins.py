@@ -6,15 +6,32 @@ import importlib.util
 import io
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
 from utils.errors import UserError
+from utils.files import sha256_of
+from utils.tables import added, take_out
 
 FLAG = "--import"
-LOADED: dict[Path, ModuleType] = {}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file was when it was imported.
+
+    Attributes:
+        sha256: of its content.
+        entries: kind and name of what it added to the tables.
+    """
+
+    sha256: str
+    entries: frozenset[tuple[str, str]]
+
+
+LOADED: dict[Path, Imported] = {}
 
 
 def add_import_flag(parser: argparse.ArgumentParser) -> None:
@@ -31,30 +48,41 @@ def from_arguments(arguments: Sequence[str] | None = None) -> None:
 
 
 def load(paths: Iterable[Path]) -> None:
-    """Import python files, each once.
+    """Import python files, each once, and again where its content has changed: what it had added is then taken out.
 
     Raises:
-        UserError: one is missing, fails, prints or trains while it is imported.
+        UserError: one is missing, fails, prints or trains while it is imported; then it has added nothing.
     """
     for path in (path.resolve() for path in paths):
-        if path not in LOADED:
-            LOADED[path] = imported(path)
+        if not path.is_file():
+            raise UserError("no such file", where=f"{FLAG} {path}", hint="give a python file")
+        content = sha256_of(path)
+        if path in LOADED and LOADED[path].sha256 == content:
+            continue
+        if path in LOADED:
+            take_out(LOADED.pop(path).entries)
+        before = added()
+        try:
+            import_file(path)
+        except BaseException:
+            take_out(added() - before)  # so that it can be tried again
+            raise
+        LOADED[path] = Imported(content, frozenset(added() - before))
 
 
-def imported(path: Path) -> ModuleType:
-    """A python file as a module of the name `imported_STEM`."""
-    if not path.is_file():
-        raise UserError("no such file", where=f"{FLAG} {path}", hint="give a python file")
+def import_file(path: Path) -> None:
+    """Run a python file as a module of the name `imported_STEM`."""
     name = f"imported_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None:
         raise UserError("is no python file", where=f"{FLAG} {path}", hint="give a file that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), untrained(path):
-            spec.loader.exec_module(module)
+            # Not by the loader, which takes compiled code of the same second and size for that of an edited file.
+            exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except UserError:
         raise
     except (Exception, SystemExit) as error:
@@ -63,7 +91,6 @@ def imported(path: Path) -> ModuleType:
     if said.getvalue().strip():
         what = f"prints while it is imported: {said.getvalue().strip()[:60]!r}"
         raise UserError(what, where=f"{FLAG} {path}", hint=GUARD)
-    return module
 
 
 GUARD = 'put what the file does by itself under `if __name__ == "__main__":`'

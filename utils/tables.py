@@ -1,7 +1,8 @@
 """Tables of what there is of a kind, by name: help, checks, captions and the reference page are made from them.
 
 A name may be followed by options: a word after a colon, `key=value` after a colon, a number after @ for the option
-`share`, as in `sensitivity:sgd`, `mining:steps=2:keep=none`, `cam@0.2`.
+`share`, as in `sensitivity:sgd`, `mining:steps=2:keep=none`, `cam@0.2`. A word may stand for several options, as in
+`mining:cai`; those that are named beside it override it.
 """
 
 import difflib
@@ -67,11 +68,13 @@ class Entry:
         name: what users type; it becomes part of file names.
         title: one line, for help, captions and the reference page.
         options: what may be asked of it, by key.
+        sets: word → values of several options.
     """
 
     name: str
     title: str
     options: Mapping[str, Option] = field(default_factory=dict, kw_only=True)
+    sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ class Table(dict[str, E], Generic[E]):
         kind: what the entries are, in the singular, as messages name it.
         flag: where users give a name.
         families: further entries, found by name but not counted among those of the table.
+
+    Attributes:
+        first: the names that it was made with.
     """
 
     def __init__(self, kind: str, flag: str, entries: Iterable[E] = (), families: Iterable[Family[E]] = ()) -> None:
@@ -122,6 +128,7 @@ class Table(dict[str, E], Generic[E]):
         LOADED[kind] = self
         for entry in entries:
             self.add(entry)
+        self.first = frozenset(self)
 
     def add(self, entry: E) -> E:
         """Put an entry into the table, and give it back.
@@ -180,8 +187,10 @@ class Table(dict[str, E], Generic[E]):
         head, at, share = text.partition("@")
         name, *words = head.split(":")
         entry = self.pick(name, where)
-        given = dict(map(pair, words, [entry] * len(words))) | ({SHARE: share} if at else {})
         options = {key: own.default for key, own in entry.options.items()}
+        for word in words:
+            options |= entry.sets.get(word, {})
+        given = dict(pair(word, entry) for word in words if word not in entry.sets) | ({SHARE: share} if at else {})
         for key, value in given.items():
             if key not in entry.options:
                 known = ", ".join(spelt(entry)) or "none"
@@ -214,8 +223,8 @@ def pair(word: str, entry: Entry) -> tuple[str, str]:
 
 
 def spelt(entry: Entry) -> list[str]:
-    """How the options of an entry are typed, as in `:sgd`, `:steps=3`, `@0.2`."""
-    found = []
+    """How the options of an entry are typed, as in `:sgd`, `:steps=3`, `@0.2`, and words for several of them."""
+    found = [f":{word}" for word in entry.sets]
     for key, own in entry.options.items():
         if own.choices:
             others = [word for word in own.choices if word != own.default]
@@ -232,6 +241,17 @@ def shown(entry: Entry) -> str:
 
 
 LOADED: dict[str, Table[Any]] = {}  # by kind, those that this process has imported
+
+
+def added() -> set[tuple[str, str]]:
+    """Kind and name of all entries that tables were not made with."""
+    return {(kind, name) for kind, table in LOADED.items() for name in table if name not in table.first}
+
+
+def take_out(entries: Iterable[tuple[str, str]]) -> None:
+    """Remove entries, by kind and name."""
+    for kind, name in entries:
+        LOADED[kind].pop(name, None)
 
 
 def listed(kind: str) -> list[str]:

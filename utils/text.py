@@ -18,7 +18,16 @@ QUERY = re.compile(rf"(?i)([?&;#](?:[\w.%-]*[_.-])?(?:\w*(?:{SECRETS}))=)[^&\s#;
 PATH = re.compile(rf"(?i)(://[^\s?#'\"`]{{1,200}}?[/_][a-z]{{0,20}}(?:{SECRETS})=)[^\s'\"`]+")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but the tab and the end of a line
 # Verbs of what is counted: of several → of one.
-ONE = {"are": "is", "were": "was", "have": "has", "do": "does", "count": "counts", "belong": "belongs", "end": "ends"}
+ONE = {
+    "are": "is",
+    "were": "was",
+    "have": "has",
+    "do": "does",
+    "count": "counts",
+    "belong": "belongs",
+    "end": "ends",
+    "start": "starts",
+}
 VERB, SECOND = (re.compile(rf"{before}({'|'.join(ONE)})\b") for before in (r"\b", "and "))
 PLURAL = re.compile(r"\w+s\b")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula

@@ -16,6 +16,7 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -63,12 +64,12 @@ class Bag:
         counts = Counter(word for own in questions for word in set(words(own.text)))
         return cls({word: place for place, word in enumerate(sorted(w for w, n in counts.items() if n >= RARE))})
 
-    def of_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """[N, words] 1 where a text has a word."""
-        found = np.zeros((len(texts), len(self.places)))
-        for row, text in enumerate(texts):
-            found[row, [self.places[word] for word in words(text) if word in self.places]] = 1
-        return found
+    def of_texts(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """[N, words] 1 where a text has a word; only the ones are kept."""
+        rows = [sorted({self.places[word] for word in words(text) if word in self.places}) for text in texts]
+        ends = np.cumsum([0, *map(len, rows)])
+        columns = np.fromiter((place for row in rows for place in row), np.int64, ends[-1])
+        return sparse.csr_matrix((np.ones(ends[-1]), columns, ends), (len(texts), len(self.places)))
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,12 @@ class Answerer:
     penalty: float
     converged: bool = True
 
-    def inputs(self, texts: Sequence[str], features: np.ndarray) -> np.ndarray:
-        """[N, words + features] of questions and the features [N, D] of their pictures."""
-        parts = {KINDS[0]: self.bag.of_texts(texts), KINDS[1]: self.scale(features)}
-        return np.concatenate([own for name, own in parts.items() if self.kind in (name, KINDS[2])], 1)
+    def inputs(self, texts: Sequence[str], features: np.ndarray) -> sparse.csr_matrix | np.ndarray:
+        """[N, words + features] of questions and the features [N, D] of their pictures; words make it sparse."""
+        if self.kind == KINDS[1]:
+            return self.scale(features)
+        own = self.bag.of_texts(texts)
+        return own if self.kind == KINDS[0] else sparse.hstack([own, self.scale(features)], "csr")
 
     def scores(self, texts: Sequence[str], features: np.ndarray) -> np.ndarray:
         """[N, answers]."""
@@ -125,7 +128,8 @@ class Answerer:
 
     def settled(self, questions: Sequence[Question], features: np.ndarray, penalty: float) -> "Answerer":
         """The same, fitted to questions whose pictures have features [images, D]."""
-        known = [own for own in questions if own.answer in self.answers]
+        given = set(self.answers)
+        known = [own for own in questions if own.answer in given]
         if len({own.answer for own in known}) < 2:
             what, hint = "all training questions have the same answer", "give more questions"
             raise UserError(what, where="--questions", hint=hint)
@@ -165,6 +169,18 @@ def rights(own: Answerer, questions: Sequence[Question], features: np.ndarray) -
     """[N] VQA's accuracy of each answer."""
     guesses = own.guesses([one.text for one in questions], features[[one.image for one in questions]])
     return np.array([accuracy(guess, one.answers) for guess, one in zip(guesses, questions, strict=True)])
+
+
+def some_of(known: Questions, count: int | None) -> Questions:
+    """So many of the questions, drawn at random, with their pictures; None for all."""
+    if count is None or count >= len(known.questions):
+        return known
+    drawn = np.sort(np.random.default_rng(SEED).permutation(len(known.questions))[:count])
+    questions = [known.questions[index] for index in drawn]
+    images = sorted({own.image for own in questions})
+    place = {image: number for number, image in enumerate(images)}
+    moved = [replace(own, image=place[own.image]) for own in questions]
+    return Questions([known.records[image] for image in images], moved)
 
 
 def by_kind(values: np.ndarray, questions: Sequence[Question]) -> dict[str, float]:
@@ -212,6 +228,7 @@ def flags() -> argparse.Namespace:
     parser.add_argument("--images", **pair, help="folders of the pictures")
     parser.add_argument("--feature", default="average", choices=[own.name for own in FEATURES.values() if own.maps])
     parser.add_argument("--answers", type=positive, default=ANSWERS, help=f"most frequent answers [{ANSWERS}]")
+    parser.add_argument("--training", type=positive, help="training questions, drawn at random [all]")
     add_imgsz(parser)
     add_outputs(parser, "some questions and the maps of the answers")
     return parsed(parser)
@@ -222,7 +239,8 @@ def main() -> None:
     arguments = flags()
     (file,), kind = files_of([arguments.weights], arguments.imgsz), FEATURES[arguments.feature]
     files = zip(arguments.questions, arguments.annotations, arguments.images, strict=True)
-    known, asked = (read_questions(*own) for own in files)
+    given, asked = (read_questions(*own) for own in files)
+    known = some_of(given, arguments.training)
     training, plan = plans_of(file, known, asked, arguments.images)
     network = load_explained(file, plan)
     if (why := kind.obstacle(network.heads[-1])) is not None:
@@ -238,7 +256,8 @@ def main() -> None:
         rows[name] = by_kind(rights(own, asked.questions, held_out), asked.questions)
         if not own.converged:
             print(f"{name}: scikit-learn stopped before it had converged")
-    print(f"{len(known.questions)} training and {len(asked.questions)} test questions, {len(own.answers)} answers")
+    learnt = f"{len(known.questions)} of {len(given.questions)} training questions, about {len(known.records)} pictures"
+    print(f"{learnt}; {len(asked.questions)} test questions, {len(own.answers)} answers")
     print(f"{'looks at':<20}" + "".join(f"{name:>10}" for name in rows[COMMONEST]))
     for name, values in rows.items():
         print(f"{name:<20}" + "".join(f"{value:>10.3f}" for value in values.values()))
@@ -246,8 +265,15 @@ def main() -> None:
         page, titles = drawn(network, plan, kind, own, asked, held_out)
         save_page(page, arguments.pictures, titles, columns=len(titles))
     if arguments.json:
-        counts = {"training": len(known.questions), "test": len(asked.questions), "answers": len(own.answers)}
-        write_text(arguments.json, json_text({**counts, "penalty": own.penalty, "accuracy": rows}, indent=1))
+        numbers = {
+            "training": len(known.questions),
+            "given": len(given.questions),
+            "test": len(asked.questions),
+            "answers": len(own.answers),
+            "penalty": own.penalty,
+            "accuracy": rows,
+        }
+        write_text(arguments.json, json_text(numbers, indent=1))
 
 
 if __name__ == "__main__":

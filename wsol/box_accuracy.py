@@ -5,7 +5,7 @@ levels, takes the contours around holes for boxes too, and adds a pixel to each 
 here from the distinct levels alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -50,11 +50,20 @@ def box_accuracy(
     Args:
         all_contours: any contour may give the box, and any true box may be met (V2); else the largest contour only.
     """
+    hits = hits_by_tau(maps, boxes, deltas, all_contours=all_contours)
+    return BoxAccuracy(hits / len(maps), tuple(deltas))
+
+
+def hits_by_tau(
+    maps: Iterable[np.ndarray], boxes: Iterable[np.ndarray], deltas: Sequence[float] = DELTAS, *,
+    all_contours: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """[deltas, taus] how many maps have a right box; maps [H, W] in 0–1, one after another, and boxes as above."""
     hits = np.zeros((len(deltas), len(TAUS)))
     for one, own in zip(maps, boxes, strict=True):
         ious = ious_by_tau(one, own, all_contours=all_contours)
         hits += ious >= np.array(deltas)[:, None]
-    return BoxAccuracy(hits / len(maps), tuple(deltas))
+    return hits
 
 
 def ious_by_tau(one: np.ndarray, boxes: np.ndarray, *, all_contours: bool) -> np.ndarray:
@@ -92,17 +101,18 @@ def inclusive_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
 
 
-def pixel_average_precision(maps: np.ndarray, truth: np.ndarray) -> float:
-    """PxAP: area under precision over recall of all pixels of maps [N, H, W] together, against true masks.
+def pixel_average_precision(pixels: np.ndarray, right: np.ndarray) -> float:
+    """PxAP: area under precision over recall of all pixels of some maps together, against true masks.
+
+    Args:
+        pixels, right: [levels] how many pixels have each level, lowest first, and how many of these are in a true mask.
 
     Raises:
         ValueError: no pixel is true.
     """
-    order = np.argsort(maps.ravel(), kind="stable")[::-1]
-    scores, right = maps.ravel()[order], truth.ravel()[order]
     if not right.any():
         raise ValueError("no pixel is true")
-    last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # equal scores come together
-    hits = right.cumsum()[last]
-    precision, recall = hits / (last + 1), hits / hits[-1]
+    there = pixels[::-1] > 0
+    taken, hits = (np.cumsum(own[::-1])[there] for own in (pixels, right))
+    precision, recall = hits / taken, hits / hits[-1]
     return float((precision * np.diff(recall, prepend=0)).sum())

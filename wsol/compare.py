@@ -23,7 +23,7 @@ from utils.console import console, progress
 from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes
 from wsol.localiser import Localiser, MinedMaps, Subject
-from wsol.map_values import Levels, MapValues
+from wsol.map_values import Levels, MapValues, best_threshold
 from wsol.methods import METHODS, Method, localiser
 from wsol.mined_pictures import MinedCase, mined_cases
 from wsol.mining.train import Images
@@ -145,19 +145,18 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     subject = Subject(network.explained, partial(fitted, plan, f"{title}: fit"), plan, network.layers, network.seed)
     localise = localiser(method, subject)
     key = (localise.source, network.line, network.seed)
-    boxes, ious, pairs, levels = [], [], [], Levels()
+    new = localise.source is not None and key not in known
+    levels = Levels(threshold(plan, localise, f"{title}: threshold") if new else None)
+    boxes, ious, pairs = [], [], []
     for cases in plan.cases(plan.split.records, title):
         maps = localise.maps(cases.images, cases.labels)
         boxes.append(localise.boxes(maps))
         ious.append(ious_of(boxes[-1], cases))
         pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
-        if localise.source and key not in known:
+        if new:
             levels.add(maps, cases)
-    if localise.source and key not in known:
-        tuned = Levels()
-        for cases in plan.cases(sample(list(plan.training), TUNED_ON), f"{title}: threshold") if plan.training else ():
-            tuned.add(localise.maps(cases.images, cases.labels), cases)
-        known[key] = levels.values(tuned.best_threshold() if plan.training else None)
+    if new:
+        known[key] = levels.values()
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)
@@ -169,6 +168,14 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
     way = (plan, network.explained, localise, np.concatenate(pairs), own[0], method.entry.traced)
     pipeline = followed(*way) if method.entry.traced else None
     return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise))
+
+
+def threshold(plan: Plan, localise: Localiser, title: str) -> float | None:
+    """The fraction of the maximum that is best on training images; None where none has a box."""
+    if not plan.training:
+        return None
+    parts = plan.cases(sample(list(plan.training), TUNED_ON), title)
+    return best_threshold((localise.maps(cases.images, cases.labels), cases) for cases in parts)
 
 
 def classified(plan: Plan, localise: Localiser) -> float | None:

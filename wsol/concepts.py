@@ -26,7 +26,7 @@ from maps.plan import Plan
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
-from wsol.features import around, described, evidence_of, parsed, parser_of, planned, tagged
+from wsol.features import add_training, around, described, evidence_of, parsed, parser_of, planned, tagged
 from wsol.patterns import Concept, learn_concept
 
 ROWS, COLUMNS = 8, 5  # of the page of pictures
@@ -158,9 +158,11 @@ def main() -> None:
     about = "Concept detectors on a network's last features, by hard negatives."
     data = "data yaml; its classes or phrases are the concepts"
     parser = parser_of(about, "the highest-scoring images of each concept", data=data)
+    add_training(parser)
     parser.add_argument("--tags", nargs="+", metavar="TAG", help="only these [all that can be learned]")
     arguments = parsed(parser)
-    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
+    files, data, images = [arguments.weights], arguments.data, arguments.images
+    plan = planned(files, data, images, training=arguments.training, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     findings = learned(network, plan, wanted(plan, arguments.tags), arguments.pictures)
     heads = ("AP", "chance", "boxes", "pointed", "covered")
@@ -170,7 +172,8 @@ def main() -> None:
         cells = "".join(f"{'–' if value is None else format(value, '.3f'):>9}" for value in values)
         print(f"{own.concept:<24}{own.training:>9}{own.held_out:>9}{cells}")
     if arguments.json:
-        numbers = {"data": arguments.data.name, "concepts": [asdict(own) for own in findings]}
+        rows = [asdict(own) for own in findings]
+        numbers = {"data": arguments.data.name, "training": len(plan.training), "concepts": rows}
         write_text(arguments.json, json_text(numbers, indent=1))
 
 

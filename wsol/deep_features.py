@@ -19,20 +19,32 @@ from data.description import load_description
 from data.formats import read_split
 from data.levels import with_levels
 from data.records import Record, Split
+from evaluation.learnt import groups_of
 from maps.boxes_from_maps import above_share, best_ious, boxes_from_maps
 from maps.cases import Cases
 from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import FOUND, outlined, overlaid, picture
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES, prepare, sample
+from maps.prepare import learning, prepare, sample
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from utils.flags import positive
 from utils.limits import above_zero
 from utils.parser import Parser
-from wsol.features import add_outputs, around, classes_of, evidence_of, files_of, parsed, pooled_features
+from wsol.features import (
+    add_imgsz,
+    add_outputs,
+    add_training,
+    around,
+    classes_of,
+    evidence_of,
+    files_of,
+    learning_from,
+    parsed,
+    pooled_features,
+)
 from wsol.svm import LinearClasses, fit_svm, validated
 
 SHARE = 0.2
@@ -92,12 +104,20 @@ def whole_images(split: Split) -> Split:
     return replace(split, records=[around(record, classes_of(record)) for record in split.records])
 
 
+def noted(pictures: Iterator[Cases], records: list[np.ndarray]) -> Iterator[Cases]:
+    """The same pictures; which image each is of is added to `records`."""
+    for cases in pictures:
+        records.append(cases.record)
+        yield cases
+
+
 @dataclass(frozen=True)
 class Crops:
     """Pictures of each kind of a plan's images.
 
     Attributes:
-        penalty: of the SVMs; None to choose it by cross-validation on the training pictures of each kind.
+        penalty: of the SVMs; None to choose it by cross-validation on the training pictures of each kind, those of one
+            image, or of one group, in one fold.
     """
 
     plan: Plan
@@ -109,9 +129,12 @@ class Crops:
         if not self.plan.training:
             where = self.plan.split.description.yaml
             raise UserError("no training image has a box or a class", where=where, hint="give other data with --data")
-        features, labels = pooled_features(self.network, pictures, self.plan.device)
-        truth = labels[:, None] == np.unique(labels)
-        penalty = validated(features, truth, exclusive=True).penalty if self.penalty is None else self.penalty
+        records: list[np.ndarray] = []
+        features, labels = pooled_features(self.network, noted(pictures, records), self.plan.device)
+        if self.penalty is not None:
+            return fit_svm(features, labels, self.penalty), self.penalty
+        groups = groups_of(self.plan.training)[np.concatenate(records)]
+        penalty = validated(features, labels[:, None] == np.unique(labels), exclusive=True, groups=groups).penalty
         return fit_svm(features, labels, penalty), penalty
 
     def boxes(self, whole: LinearClasses, cases: Cases, labels: Tensor) -> list[np.ndarray | None]:
@@ -180,6 +203,15 @@ def save_boxes(plan: Plan, network: Explained, whole: LinearClasses, path: Path)
     save_page(page, path, titles, columns=min(COLUMNS, len(page)))
 
 
+def unlearned_labels(plan: Plan) -> list[str]:
+    """The classes that test images have boxes of, and no training image."""
+    known, asked = (
+        {int(label) for record in records for label in record.labels[record.asked]}
+        for records in (plan.training, plan.split.records)
+    )
+    return [plan.split.description.names[label] for label in sorted(asked - known)]
+
+
 def add_penalty(parser: argparse.ArgumentParser) -> None:
     """The flag for the SVMs' penalty."""
     parser.add_argument("--penalty", type=above_zero, metavar="C", help="of the SVMs [chosen by cross-validation]")
@@ -191,17 +223,20 @@ def main() -> None:
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml")
     parser.add_argument("--images", type=positive, help="only so many test images, drawn at random [all]")
+    add_training(parser)
     add_penalty(parser)
+    add_imgsz(parser)
     add_outputs(parser, "maps and boxes of the first file")
     arguments = parsed(parser)
-    files = files_of(arguments.weights)
+    files = files_of(arguments.weights, arguments.imgsz)
     description = with_levels(load_description(arguments.data), files[0].levels)
     split = whole_images(read_split(description, description.held_out))
     plan = prepare(files, split, images=arguments.images)
-    if not description.boxed:
-        known = whole_images(read_split(description, "train")).records
-        plan = replace(plan, training=sample(known, TRAINING_IMAGES))
-    rows = []
+    known = learning(plan, 0) if description.boxed else whole_images(read_split(description, "train")).records
+    plan = replace(plan, training=learning_from(known, arguments.training))
+    rows, lost = [], unlearned_labels(plan)
+    if lost:
+        print(f"not learned, because no training image has it: {', '.join(lost)}; their images count as wrong")
     for file in files:
         network = load_explained(file, plan)
         own = crop_accuracies(plan, network, arguments.penalty)
@@ -210,7 +245,8 @@ def main() -> None:
             save_boxes(plan, network, own.whole, arguments.pictures)
     print_rows(rows)
     if arguments.json:
-        write_text(arguments.json, json_text({"data": arguments.data.name, "rows": rows}, indent=1))
+        about = {"data": arguments.data.name, "training": len(plan.training), "not_learned": lost}
+        write_text(arguments.json, json_text({**about, "rows": rows}, indent=1))
 
 
 def print_rows(rows: Sequence[dict[str, object]]) -> None:

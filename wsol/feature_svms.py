@@ -19,7 +19,6 @@ from maps.kinds import Explained
 from maps.networks import load_explained
 from maps.overlay import overlaid, picture
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES
 from utils.console import console
 from utils.draw import picture_file, save_page
 from utils.errors import UserError, run_cli
@@ -33,12 +32,14 @@ from wsol.features import (
     Feature,
     add_imgsz,
     add_outputs,
+    add_training,
     around,
     described,
     evidence_of,
     parsed,
     planned,
     tagged,
+    unlearned,
 )
 from wsol.svm import FOLDS, LinearClasses, Validated, check_folds, counted_instead, fit_tags, quality, validated
 
@@ -168,19 +169,14 @@ def flags() -> argparse.Namespace:
     """What is asked for.
 
     Raises:
-        UserError: fewer than two folds, or pictures cannot be written where they shall be.
+        UserError: fewer than two folds, or pictures cannot be written where they shall be, or there is nothing to draw.
     """
     parser = Parser(description="Linear SVMs on kinds of features, with their maps.")
     parser.add_argument("--weights", nargs="+", type=Path, required=True, help="backbone files")
     parser.add_argument("--data", type=Path, required=True, help="data yaml, of one class an image or of several")
     parser.add_argument(FEATURES.flag, nargs="+", default=["average"], metavar="KIND", help=f"{', '.join(FEATURES)}")
     parser.add_argument("--images", type=positive, help="only so many held-out images, drawn at random [all]")
-    parser.add_argument(
-        "--training",
-        type=positive,
-        default=TRAINING_IMAGES,
-        help=f"training images, drawn at random [{TRAINING_IMAGES}]",
-    )
+    add_training(parser)
     add_penalty(parser)
     parser.add_argument("--folds", type=positive, default=FOLDS, help=f"of the cross-validation [{FOLDS}]")
     parser.add_argument("--workers", type=positive, help="threads of the cross-validation [one a core]")
@@ -191,7 +187,40 @@ def flags() -> argparse.Namespace:
     check_folds(arguments.folds)
     if arguments.plot:
         arguments.plot = picture_file(arguments.plot, (".png",))
+    refuse_nothing_to_draw(arguments)
     return arguments
+
+
+def refuse_nothing_to_draw(arguments: argparse.Namespace) -> None:
+    """Refuse pictures of what will not be there.
+
+    Raises:
+        UserError: a plot without cross-validation, or maps of features that have none.
+    """
+    if arguments.plot and arguments.penalty is not None:
+        what = "draws the cross-validation, and --penalty leaves it out"
+        raise UserError(what, where="--plot", hint="leave out one of the two")
+    if arguments.pictures and not any(FEATURES.pick(name).maps for name in arguments.features):
+        hint = f"add {' or '.join(own.name for own in FEATURES.values() if own.maps)}"
+        raise UserError(f"{' and '.join(arguments.features)} has no maps", where="--pictures", hint=hint)
+
+
+def learnable(plan: Plan, data: Path) -> list[str]:
+    """The classes of which nothing can be learned; says so.
+
+    Raises:
+        UserError: no held-out image has any other class.
+    """
+    names = plan.split.description.names
+    known, asked = (tagged(records, len(names)) for records in (plan.training, plan.split.records))
+    lost = unlearned(known, names)
+    if lost:
+        left = "their images count as wrong" if plan.split.description.single_label else "they do not count"
+        print(f"not learned, because no training image has it, or every one: {', '.join(lost)}; {left}")
+    if not asked[:, [name not in lost for name in names]].any():
+        what = f"no image of `{plan.split.name}` has a class{' that can be learned' if asked.any() else ''}"
+        raise UserError(what, where=data, hint="give held-out images with classes")
+    return lost
 
 
 def main() -> None:
@@ -200,9 +229,7 @@ def main() -> None:
     plan = planned(
         arguments.weights, arguments.data, arguments.images, training=arguments.training, imgsz=arguments.imgsz
     )
-    if not tagged(plan.split.records, len(plan.split.description.names)).any():
-        what, hint = f"no image of `{plan.split.name}` has a class", "give held-out images with classes"
-        raise UserError(what, where=arguments.data, hint=hint)
+    lost = learnable(plan, arguments.data)
     settings = Settings(arguments.penalty, arguments.folds, arguments.workers)
     rows, pictured = [], False
     for line, network, kind in pairs_of(plan.files, plan, arguments.features):
@@ -219,11 +246,11 @@ def main() -> None:
         print(f"{cells}{sum(row.seconds):>9.0f}")
     if missed := sum(row.unsettled for row in rows):
         print(f"{missed} fits had not converged")
-    if arguments.plot and arguments.penalty is None:
+    if arguments.plot:
         save_curves(rows, arguments.plot, measure)
     if arguments.json:
         about = {"data": arguments.data.name, "training": len(plan.training), "held_out": len(plan.split.records)}
-        numbers = {**about, "measure": measure, "rows": list(map(asdict, rows))}
+        numbers = {**about, "not_learned": lost, "measure": measure, "rows": list(map(asdict, rows))}
         write_text(arguments.json, json_text(numbers, indent=1))
 
 

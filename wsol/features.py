@@ -180,6 +180,12 @@ def add_imgsz(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--imgsz", type=positive, help="side of the pictures that the network is shown [its own]")
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The flag for the number of training images."""
+    what = f"training images, drawn at random [{TRAINING_IMAGES}]"
+    parser.add_argument("--training", type=positive, default=TRAINING_IMAGES, help=what)
+
+
 def add_outputs(parser: argparse.ArgumentParser, drawn: str) -> None:
     """The flags for what is written; `drawn` says what the pictures show."""
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
@@ -227,7 +233,7 @@ def planned(
 
     Args:
         images: so many held-out images, drawn at random; None for all.
-        training: so many training images.
+        training: so many training images; 0 where nothing is learned.
         imgsz: side of the pictures; None for the files' own.
     """
     files = files_of(weights, imgsz)
@@ -239,7 +245,20 @@ def planned(
     records = sample(left, images)
     label = np.array((things(description.names) or [0])[:1])  # any that is not the background
     plan = prepare(files, replace(held_out, records=[around(own, label) for own in records]))
-    return replace(plan, split=replace(held_out, records=records), training=sample(known.records, training))
+    return replace(plan, split=replace(held_out, records=records), training=learning_from(known.records, training))
+
+
+def learning_from(records: list[Record], count: int) -> list[Record]:
+    """So many of the training images, drawn at random; says how many of how many are learned from."""
+    kept = sample(records, count)
+    if kept:
+        console.print(f"{len(kept)} of {len(records)} training images")
+    return kept
+
+
+def unlearned(known: np.ndarray, names: Sequence[str]) -> list[str]:
+    """The classes of [N, classes] bool that no training image has, or all have: nothing can be learned of them."""
+    return [name for name, own in zip(names, known.T, strict=True) if not own.any() or own.all()]
 
 
 def plan_of_pictures(file: BackboneFile, records: Sequence[Record], where: Path) -> Plan:

@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 
 from data.folder_boxes import name_below
 from data.listing import parted
-from data.masks import with_masks
+from data.masks import mask_pixels, with_masks
 from data.parsing import as_place, read_table
 from data.records import Record
 from data.views import View
@@ -30,7 +30,7 @@ from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import json_text, write_text
 from wsol.deep_features import svm_maps
-from wsol.features import around, described, parsed, parser_of, planned, pooled_features
+from wsol.features import add_training, around, described, parsed, parser_of, planned, pooled_features
 from wsol.patterns import SHARE, Informative, Seen, informative_objects
 from wsol.svm import LinearClasses, fit_svm
 
@@ -113,14 +113,15 @@ def learned(plan: Plan, network: Explained, path: Path | None) -> tuple[Plan, Sc
     svm = fit_svm(described(network, plan, training, "training"), labels) if len(names) > 1 else None
     if svm is None:
         raise UserError(f"{len(names)} scenes among the training images", where=path, hint="name two at least")
-    return replace(plan, split=replace(plan.split, records=records)), Scenes(names, network, plan.device, svm)
+    own = replace(plan, split=replace(plan.split, records=records), training=training)
+    return own, Scenes(names, network, plan.device, svm)
 
 
 def mask_at(record: Record, view: View) -> np.ndarray | None:
     """[H, W] class numbers of an image's mask, as a network is shown the image; None where it has no mask."""
     if record.mask is None:
         return None
-    mask = tv_tensors.Mask(torch.from_numpy(record.mask.pixels(record.size_hw))[None])
+    mask = tv_tensors.Mask(torch.from_numpy(mask_pixels(record))[None])
     image = tv_tensors.Image(torch.zeros(3, *record.size_hw, dtype=torch.uint8))
     return np.asarray(view.transform()(image, mask)[1][0].numpy())
 
@@ -175,10 +176,12 @@ def main() -> None:
     """Learn, compare with objects, draw, print."""
     about, data = "Objects that scenes are recognised by.", "data yaml with boxes or masks of objects"
     parser = parser_of(about, "images of the first scenes and their maps", data=data)
+    add_training(parser)
     parser.add_argument("--scenes", type=Path, help="csv with image and scene [the network's own classes]")
     parser.add_argument("--masks", action="store_true", help="objects are where the data set's masks say, not boxes")
     arguments = parsed(parser)
-    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
+    training = arguments.training if arguments.scenes else 0
+    plan = planned([arguments.weights], arguments.data, arguments.images, training=training, imgsz=arguments.imgsz)
     network = load_explained(plan.files[0], plan)
     if arguments.masks:
         plan = replace(plan, split=with_masks(plan.split))
@@ -196,7 +199,8 @@ def main() -> None:
             scenes.names[scene]: [asdict(one) | {"name": objects[one.name]} for one in own]
             for scene, own in sorted(found.items())
         }
-        write_text(arguments.json, json_text({"data": arguments.data.name, "scenes": rows}, indent=1))
+        content = {"data": arguments.data.name, "training": len(plan.training), "scenes": rows}
+        write_text(arguments.json, json_text(content, indent=1))
 
 
 if __name__ == "__main__":

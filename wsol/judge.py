@@ -18,8 +18,9 @@ from wsol.tight_loose import five_guesses
 
 CORRECT, GUESSES = 0.5, 5
 FEW = 20  # classes that have intervals one by one
-CAM = "cam"
-AHEAD, OVER_CAM, ACCURACY, FALSE, BY_CLASS, SUBSET = "ahead", "over_cam", "accuracy", "false", "corloc", "subset"
+CAM, CENTRE = "cam", "centre-box"
+AHEAD, OVER_CENTRE, OVER_UNTRAINED, OVER_CAM = "ahead", "over_centre", "over_untrained", "over_cam"
+ACCURACY, FALSE, BY_CLASS, SUBSET = "accuracy", "false", "corloc", "subset"
 Trials = dict[tuple[str, str], list[Trial]]
 
 
@@ -61,13 +62,14 @@ class Row:
         values: `corloc`, the mean over classes (Deselaers et al., 2012), and where they are few `corloc/CLASS`;
             `subset/NAME`, the same of a subset that the data yaml names;
             `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
-            baseline, the untrained network included, but of no baseline itself; `over_cam`, gt_known minus that of CAM
-            on the same networks. Where classes exclude each other `class1_error` and `class5_error` of the classes
-            alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box (table 2); those of five
-            guesses where there are more than five classes. Of methods that cut maps off `v2`, MaxBoxAccV2 at a
-            threshold chosen on training images, `guesses_error`, the top-5 error of a loose and a tight box, and where
-            classes are few `accuracy/CLASS/IOU` and `false/CLASS/IOU`, the share of true boxes found by three boxes a
-            map and the false ones for each.
+            baseline, the untrained network included, but of no baseline itself; `over_centre`, gt_known minus that of
+            the centre box; `over_untrained`, of a trained network, minus that of the same method on untrained ones;
+            `over_cam`, minus that of CAM on the same networks. Where classes exclude each other `class1_error` and
+            `class5_error` of the classes alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box
+            (table 2); those of five guesses where there are more than five classes. Of methods that cut maps off `v2`,
+            MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`, the top-5 error of a loose and a
+            tight box, and where classes are few `accuracy/CLASS/IOU` and `false/CLASS/IOU`, the share of true boxes
+            found by three boxes a map and the false ones for each.
         bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that
             has learnt on.
         classes: class → its values, for any number of classes.
@@ -144,7 +146,7 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
 
 def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> dict[str, Column]:
     """Measure → what it is the mean of."""
-    own, (method, line) = trials[key], key
+    own, (_, line) = trials[key], key
     ious = np.array([trial.ious for trial in own])
     labels, names = comparison.cases[:, 1], comparison.plan.names
     everything = np.ones(len(labels))
@@ -163,13 +165,30 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
         if chosen := [trial.maps.v2 for trial in own if trial.maps and trial.maps.v2 is not None]:
             plain["v2"] = np.array(chosen)
         found |= findings(comparison, own)
-    rivals = [*((name, NO_NETWORK) for name in BASELINES), *((method, network.untrained) for network in networks[:1])]
-    hits = [correct(trials[rival]) for rival in rivals if rival in trials]
-    if hits and method not in BASELINES and not is_untrained(line):
-        found[AHEAD] = Column.apart(correct(own), max(hits, key=np.mean))
-    if method != CAM and (CAM, line) in trials:
-        plain[OVER_CAM] = correct(own) - correct(trials[CAM, line])
-    return found | {name: Column(values, everything) for name, values in plain.items()}
+    found |= {name: Column(values, everything) for name, values in plain.items()}
+    return found | differences(key, networks[0].untrained if networks else None, trials)
+
+
+def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> dict[str, Column]:
+    """The fraction of right boxes minus that of others on the same cases, where there are these.
+
+    Args:
+        untrained: the line of the networks that are like those of this one and learnt nothing.
+    """
+    (method, line), own, found = key, correct(trials[key]), dict[str, Column]()
+    centre = trials.get((CENTRE, NO_NETWORK)) if method != CENTRE else None
+    like = trials.get((method, untrained)) if untrained and untrained != line else None
+    cam = trials.get((CAM, line)) if method != CAM else None
+    rivals = [*(trials.get((name, NO_NETWORK)) for name in BASELINES), like]
+    if method not in BASELINES and not is_untrained(line) and any(rivals):
+        found[AHEAD] = Column.apart(own, max((correct(one) for one in rivals if one), key=np.mean))
+    if centre:
+        found[OVER_CENTRE] = Column.apart(own, correct(centre))
+    if like:
+        found[OVER_UNTRAINED] = Column.apart(own, correct(like))
+    if cam:
+        found[OVER_CAM] = Column(own - correct(cam), np.ones(own.shape[1]))
+    return found
 
 
 def correct(trials: Sequence[Trial]) -> np.ndarray:
@@ -209,6 +228,13 @@ def findings(comparison: Comparison, own: list[Trial]) -> dict[str, Column]:
                 share = np.array(counts)[:, :, place] / true
                 found[f"{kind}/{names[label]}/{iou:g}"] = Column(share, true * (labels == label))
     return found
+
+
+def taken_apart(key: str) -> tuple[str, str, str]:
+    """Kind, class and IoU of a key that `findings` makes; the name of the class may have slashes."""
+    kind, _, rest = key.partition("/")
+    label, _, iou = rest.rpartition("/")
+    return kind, label, iou
 
 
 def class_weights(labels: np.ndarray) -> np.ndarray:

@@ -71,7 +71,22 @@ MINED = {
     "images": FIT["images"],
     SHARE: CUT[SHARE],
 }
-
+# Cai et al., arXiv 1807.03215, at 512 pixels; `until the validation loss stays` is 3 epochs of at most 50. The paper
+# does not say how long, or at what rate, networks learn between steps.
+CAI = {
+    "steps": 3,
+    "keep": "features",
+    "aggregate": "bilinear",
+    "erase": "on",
+    "erased": 0.125,
+    "weight": 0.5,
+    "layers": "all",
+    "new_epochs": 10,
+    "whole_epochs": 50,
+    "patience": 3,
+    "batch_size": 64,
+    "images": 0,
+}
 
 WINDOWS = {"cut": Option(0, low=0, high=1000)}  # counted from 1; 0: the last
 OVERFEAT = {
@@ -209,7 +224,7 @@ METHODS = Table(
             "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=WINDOWS
         ),
         Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
-        Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED),
+        Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED, sets={"cai": CAI}),
     ),
 )
 BASELINES = tuple(name for name, own in METHODS.items() if own.baseline)

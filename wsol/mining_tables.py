@@ -13,9 +13,9 @@ from utils.errors import UserError, run_cli
 from utils.files import write_text
 from utils.parser import Parser
 from utils.text import as_markdown, as_terminal
-from wsol.judge import ACCURACY
+from wsol.judge import ACCURACY, taken_apart
 from wsol.methods import METHODS
-from wsol.ranked import REFERENCE, Ranked, ranked_table
+from wsol.ranked import DENOMINATORS, REFERENCE, Ranked, ranked_table
 from wsol.report import NOTHING
 
 TABLE_1, TABLE_3 = "0.3", ("0.1", "0.3")  # IoU
@@ -74,7 +74,7 @@ def line_of(row: dict[str, Any], imgsz: int) -> Line | None:
     mined = METHODS.choose("mining:steps=1").options
     if chosen.entry.name not in ("mining", "cam"):
         return None
-    keys = (name.split("/") for name in row["values"] if name.startswith(f"{ACCURACY}/"))
+    keys = (taken_apart(name) for name in row["values"] if name.startswith(f"{ACCURACY}/"))
     found = {(label, iou): row["values"][f"{key}/{label}/{iou}"]["mean"] for key, label, iou in keys}
     return Line(imgsz, row["line"], mined | chosen.options, found) if found else None
 
@@ -138,8 +138,10 @@ def main() -> None:
     }
     for title, table in tables.items():
         print(f"{title}\n\n{as_terminal(table)}\n")
+    print(f"Table 2: {DENOMINATORS}")
     if arguments.report:
-        write_text(arguments.report, "\n\n".join(f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()))
+        parts = [f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()]
+        write_text(arguments.report, "\n\n".join([*parts, f"Table 2: {DENOMINATORS}"]) + "\n")
 
 
 if __name__ == "__main__":

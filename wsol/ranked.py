@@ -14,6 +14,10 @@ from wsol.compare import Comparison, Trial
 
 COLUMNS = ("method", "class", "iou", "accuracy", "afp")
 REFERENCE = "reference"
+DENOMINATORS = (
+    "False positives are over the true boxes of the class, in images that have it (Cai et al.). Those that Wang et al. "
+    "publish, as in configs/chestxray8.csv, are over the boxes of all classes, 984, and bound the lists as they are."
+)
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,40 @@ from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.text import as_markdown, as_terminal
 from wsol.compare import Comparison, Trial, compare
-from wsol.judge import ACCURACY, AHEAD, BY_CLASS, FALSE, OVER_CAM, SUBSET, Row, Value, judge
+from wsol.judge import (
+    ACCURACY,
+    AHEAD,
+    BY_CLASS,
+    FALSE,
+    OVER_CAM,
+    OVER_CENTRE,
+    OVER_UNTRAINED,
+    SUBSET,
+    Row,
+    Value,
+    judge,
+    taken_apart,
+)
 from wsol.methods import BASELINES, METHODS, all_blind, wants_boxes
 from wsol.mined_pictures import save_mining
 from wsol.pictures import save_boxes, save_examples, save_plot
 from wsol.pipeline_picture import Pipeline, save_pipeline
-from wsol.ranked import Published, Ranked, ranked_lists, ranked_table, read_published
+from wsol.ranked import DENOMINATORS, Published, Ranked, ranked_lists, ranked_table, read_published
 
 __all__ = ["compare_and_report", "read_published", "wanted"]
 
 NOTHING = "–"
-DIFFERENCES = {AHEAD: "ahead", OVER_CAM: "over CAM"}
+DIFFERENCES = {
+    AHEAD: "ahead",
+    OVER_CENTRE: "over centre",
+    OVER_UNTRAINED: "over untrained",
+    OVER_CAM: "over CAM",
+}
+OVER = {
+    OVER_CENTRE: "the centre box's",
+    OVER_UNTRAINED: "that of the same method on networks that learnt nothing",
+    OVER_CAM: "CAM's on the same networks",
+}
 BOUNDS = {"map50": "mAP50, class known", "auc": "AUC", "v2_best": "at best", "pixel_ap": "PxAP"}
 TITLES = {
     "corloc": "CorLoc",
@@ -162,7 +185,7 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
     subsets = dict.fromkeys(name for row in rows for name in row.values if name.startswith(f"{SUBSET}/"))
     bounds = [name for name in BOUNDS if any(name in row.bounds for row in rows)]
     measures, apart = (
-        [name for name in names if any(name in row.values for row in rows)]
+        [name for name in names if any_has(rows, name)]
         for names in (["corloc", *subsets, *list(TITLES)[1:]], DIFFERENCES)
     )
     header = [
@@ -218,12 +241,11 @@ def told(value: Value, digits: str = ".3f") -> str:
 
 def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str, lists: Sequence[Ranked] = ()) -> str:
     """The report for a repository."""
-    over_cam = "*over CAM*: fraction of right boxes minus CAM's on the same networks, case by case. "
-    compared = any(OVER_CAM in row.values for row in rows)
-    note = (over_cam if compared else "") + (
+    over = [f"*{DIFFERENCES[name]}*: minus {rival}" for name, rival in OVER.items() if any_has(rows, name)]
+    note = (f"The fraction of right boxes, case by case, {'; '.join(over)}. " if over else "") + (
         "*lowest class*: CorLoc of the class with the fewest right boxes; classes.csv has all. *mAP50, class known*: "
         "one box in each image of a class, ranked by the network's probability. *AUC*: of a "
-        "classifier that has learnt on, over all images. *at best*: MaxBoxAccV2 with the "
+        "classifier that has learnt on, over images that it did not learn from. *at best*: MaxBoxAccV2 with the "
         "threshold that is best on these images. *no box*: maps with nothing in them, which count as wrong. *ms*: for "
         "one image with its class known; *passes*: over a plain forward pass; *MB*: of tensors at once."
     )
@@ -242,8 +264,13 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
                   as_markdown(found)]  # fmt: skip
     if lists:
         parts += ["Ranked lists up to the false positives of the reference, accuracy-false positives:",
-                  as_markdown(ranked_table(lists))]  # fmt: skip
+                  as_markdown(ranked_table(lists)), DENOMINATORS]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def any_has(rows: Sequence[Row], measure: str) -> bool:
+    """Whether there is a measure of some row."""
+    return any(measure in row.values for row in rows)
 
 
 def class_rows(rows: Sequence[Row]) -> list[dict[str, str | int | float]]:
@@ -269,7 +296,7 @@ def findings_table(rows: Sequence[Row]) -> list[list[str]]:
     own = [row for row in rows if any(name.startswith(ACCURACY) for name in row.values)]
     if not own:
         return []
-    keys = [name.split("/") for name in own[0].values if name.startswith(ACCURACY)]
+    keys = [taken_apart(name) for name in own[0].values if name.startswith(ACCURACY)]
     classes, ious = (list(dict.fromkeys(column)) for column in list(zip(*keys, strict=True))[1:])
     table = [["method", "features", "IoU", *classes]]
     for row in own:

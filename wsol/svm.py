@@ -174,9 +174,12 @@ def folds_of(truth: np.ndarray, folds: int, *, exclusive: bool) -> np.ndarray:
 
 
 def quality(scores: np.ndarray, truth: np.ndarray, exclusive: bool) -> float:
-    """Accuracy where classes exclude each other, else the mean average precision of the tags that some images have."""
+    """Accuracy where classes exclude each other, else the mean average precision.
+
+    The mean is over the tags that some images have and that were learned: others have no finite score.
+    """
     if exclusive:
         return float(truth[np.arange(len(truth)), scores.argmax(1)].mean())
-    there = truth.any(0)
+    there = truth.any(0) & np.isfinite(scores).any(0)
     least = np.where(np.isfinite(scores), scores, -1e9)  # of tags that a fold did not learn
     return float(average_precision_score(truth[:, there], least[:, there], average="macro"))

@@ -109,7 +109,7 @@ def main() -> None:
     parser = parser_of(about, "the images that the units fire on", weights=weights)
     parser.add_argument("--classes", nargs="+", metavar="CLASS", help=f"of the network [the first {CLASSES}]")
     arguments = parsed(parser)
-    plan = planned([arguments.weights], arguments.data, arguments.images, imgsz=arguments.imgsz)
+    plan = planned([arguments.weights], arguments.data, arguments.images, training=0, imgsz=arguments.imgsz)
     network, names = load_explained(plan.files[0], plan), plan.files[0].names
     if not is_mapped(network.heads[-1]):
         what, hint = "its classifier pools no units", "pre-train with --pretrain-head gap or gap1024"

@@ -213,6 +213,17 @@ def test_what_is_no_damage_is_not_called_so(error: Exception) -> None:
         readable(read, Path("x.nii.gz"), [])
 
 
+def test_anisotropy_beside_what_it_was_fitted_to_counts_once(root: Path) -> None:
+    weighted(root / "s0" / "dwi")
+    found = read_split(describe(root), "train", strict=True)
+    assert len(found.records) == 5 * 3 * 4
+    assert {own.image.name.partition("#")[0] for own in found.records if own.group == "s0"} == {"x_dwi.nii.gz"}
+    (told,) = [own.line() for own in found.notices if "is fitted" in own.line()]
+    assert told.startswith("1 volume of anisotropy is left out, since")
+    own = read_split(describe(root, volumes="*FA.nii.gz"), "train")
+    assert {record.image.name.partition("#")[0] for record in own.records if record.group == "s0"} == {"s0_FA.nii.gz"}
+
+
 def test_too_few_directions(root: Path) -> None:
     folder = root / "s0" / "dwi"
     save(np.ones((*SHAPE, 5), np.int16), folder / "x_dwi.nii.gz")
@@ -264,6 +275,8 @@ def test_quotes_in_a_tsv_and_short_rows(root: Path) -> None:
 def test_keys_are_of_the_format(root: Path) -> None:
     with pytest.raises(UserError, match="`slices` and `volumes` are for the format dmri"):
         load_description(write_yaml(root / "v.yaml", slices=3))
+    with pytest.raises(UserError, match=r"`masks` is for pictures that are files, not slices of volumes \(dmri\)"):
+        describe(root, masks="masks")
 
 
 def test_the_phantom_differs_in_the_tract_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,19 @@ def test_another_file_and_order_of_columns(root: Path) -> None:
     assert [own.boxes_xyxy.tolist() for own in records] == [[], [], [[5, 7, 6, 8]]]
 
 
+def test_boxes_of_another_split_alone(root: Path) -> None:
+    """As where only validation images were annotated."""
+    (root / "val/cat").mkdir(parents=True)
+    (root / "train/cat/a.png").rename(root / "val/cat/a.png")
+    (root / "boxes.csv").write_text("image,x1,y1,x2,y2\nval/cat/a.png,1,2,11,12\n")
+    own = describe(root, val="val", names=["cat", "dog"])
+    assert [len(record.labels) for record in read_split(own, "val").records] == [1]
+    found = read_split(own, "train")
+    assert [len(record.labels) for record in found.records] == [0, 0]
+    told = "2 images have no row in boxes.csv: train/dog/b.png, train/dog/c.png"
+    assert [notice.line() for notice in found.notices] == [told]
+
+
 def test_umlauts_of_either_composition_and_rows_of_no_image(root: Path) -> None:
     (root / "train/dog/c.png").rename(root / "train/dog/ha\u0308ndel.png")
     (root / "test").mkdir()
@@ -61,7 +74,7 @@ def test_umlauts_of_either_composition_and_rows_of_no_image(root: Path) -> None:
     [
         (None, r"boxes\.csv: is not a csv of boxes"),
         ("image,x1,y1\n", "no column x2 and y2"),
-        ("image,x1,y1,x2,y2\nelse.png,0,0,1,1\n", "none of its 1 images is in `train`, such as else.png"),
+        ("image,x1,y1,x2,y2\nelse.png,0,0,1,1\n", "none of its 1 images exists, such as else.png"),
     ],
 )
 def test_a_csv_that_fits_nothing(root: Path, text: str | None, what: str) -> None:

@@ -100,6 +100,31 @@ def test_masks_are_decoded_once_for_their_classes(tmp_path: Path, monkeypatch: p
     assert sorted(decoded) == ["a.png", "b.png"]
 
 
+def test_masks_of_0_and_255_have_no_class(tmp_path: Path) -> None:
+    pictures(tmp_path, "a b c")
+    half = np.repeat([[0], [IGNORED]], 10, 0) * np.ones((1, 30))
+    masks(tmp_path / "masks", a=half, b=np.zeros((20, 30)))
+    shutil.copytree(tmp_path / "images", tmp_path / "all" / "cat")
+    for own in (FOLDER, FOLDER | {"format": "folder", "train": "all", "names": None}):
+        with pytest.raises(UserError, match=r"d.yaml: no mask of `train` shows a class; 255 does not .*write class 1"):
+            with_masks(read(tmp_path, **own))
+    masks(tmp_path / "masks", c=half / IGNORED)
+    summary = with_masks(read(tmp_path, **FOLDER)).summary()
+    assert summary.count("1 mask has 255 on 25% of the pixels, or in place of a class: ") == 1, summary
+    assert "a.png; 255 does not count, class 1 is 1" in summary
+
+
+@pytest.mark.parametrize(
+    ("border", "inside", "said"), [(1, 1, False), (5, 1, True), (1, 0, True), (0, 0, False), (0, 1, False)]
+)
+def test_an_outline_that_does_not_count_is_no_doubt(border: int, inside: int, said: bool, tmp_path: Path) -> None:
+    pictures(tmp_path, "a b")
+    own = np.full((20, 30), inside)
+    own[:border] = IGNORED
+    masks(tmp_path / "masks", a=own, b=np.ones((20, 30)))
+    assert ("in place of a class" in with_masks(read(tmp_path, **FOLDER)).summary()) == said
+
+
 def test_more_names_than_a_mask_has_numbers(tmp_path: Path, scenes: Path) -> None:
     names = [*DIGITS, *(f"n{number}" for number in range(245))]
     whole = read_split(load_description(write_yaml(tmp_path / "v.yaml", path=str(scenes), names=names)), "train")
@@ -120,6 +145,9 @@ def test_without_masks(tmp_path: Path, scenes: Path) -> None:
     assert "1 of 2 pictures has no mask and is left out" in read(tmp_path, **FOLDER).summary()
     Image.new("RGB", (30, 20)).save(tmp_path / "masks" / "a.png")
     with pytest.raises(UserError, match=r"no readable image in `train`.*a.png: damaged mask \(colours \(RGB\) in"):
+        read(tmp_path, **FOLDER)
+    Image.fromarray(np.ones((20, 30), np.uint16)).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(UserError, match=r"damaged mask \(grey of more than 8 bits \(I;16\); save its class numbers"):
         read(tmp_path, **FOLDER)
     with pytest.raises(UserError, match="key `masks` is missing — name the folder of the masks"):
         read(tmp_path, **FOLDER | {"masks": None})
@@ -310,7 +338,7 @@ def test_a_mask_moves_with_its_picture(tmp_path: Path) -> None:
 
 def test_identity_tells_masks(tmp_path: Path) -> None:
     pictures(tmp_path, "a")
-    masks(tmp_path / "masks", a=np.zeros((20, 30)))
+    masks(tmp_path / "masks", a=np.ones((20, 30)))
     plain = read(tmp_path, **FOLDER)
     before = identity({"train": with_masks(plain)})
     assert before != identity({"train": plain})

@@ -59,6 +59,31 @@ def test_published_layout(published: Path) -> None:
         read_split(description, "val")
 
 
+def test_classes_of_a_folder_that_the_yaml_names(published: Path) -> None:
+    """The pictures are elsewhere than published; what lies at the published place is not looked at."""
+    (published / "Data").rename(published / "moved")
+    (published / "Data" / "CLS-LOC" / "train" / BALL).mkdir(parents=True)
+    found = describe(published, images="moved/CLS-LOC")
+    assert found.names == [DOG, CAT]
+    assert len(read_split(found, "train").records) == 3
+
+
+def test_published_lists(published: Path) -> None:
+    """A running number follows each name, which begins below the folder of the split, or above it."""
+    names = {"train": [f"{DOG}/{DOG}_a 1", f"train/{DOG}/{DOG}_b 2", f"{CAT}/{CAT}_c 3"], "val": ["v_1 1", "v_2 2"]}
+    for split, own in names.items():
+        (published / f"{split}.txt").write_text("\n".join(own))
+    lists = {"train": "train.txt", "val": "val.txt", "names": [DOG, CAT, BALL]}
+    found = [read_split(describe(published, **lists), split, strict=True) for split in names]
+    assert [[record.image.stem for record in split.records] for split in found] == [
+        [f"{DOG}_a", f"{DOG}_b", f"{CAT}_c"],
+        ["v_1", "v_2"],
+    ]
+    assert [notice.what for split in found for notice in split.notices] == ["pictures have no XML file, so no box"]
+    with pytest.raises(UserError, match=r"no folder of a synset.*or give `names:`, which a list needs"):
+        describe(published, train="train.txt", val=None)
+
+
 def test_joined_synsets_and_pictures_without_one(published: Path) -> None:
     joined = describe(published, classes={"pet": [DOG, CAT], "thing": [BALL]}, subsets={"living": ["Pet"]})
     assert joined.names == ["pet", "thing"]

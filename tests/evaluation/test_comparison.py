@@ -64,6 +64,7 @@ def test_detectors_are_compared_in_pairs(
         script(val, "--map", "--weights", files[0], files[0], *given)
     with pytest.raises(UserError, match="e2e has the seeds 0, cl3 0, 1"):
         script(val, "--map", "--weights", *files[:3], *given)
+    assert "mAP50" not in capsys.readouterr().out, "refused before anything is judged"
     with pytest.raises(UserError, match="cl3_seed0 and cl3 would be one row"):
         lines_of([files[0], tmp_path / "cl3.pt"])
     deep = torch.load(files[2], weights_only=True) | {"levels": [0.0, 4095.0]}

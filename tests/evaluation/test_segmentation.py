@@ -1,8 +1,15 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score, precision_score, recall_score
 
-from evaluation.segmentation import confusion, overall, segmentation_metrics, shares
+from data.images import UnreadableError
+from data.masks import MaskFile
+from data.records import make_record
+from evaluation.segmentation import confusion, count_all, overall, segmentation_metrics, shares
 from utils.draw import draw_mask
 from utils.letterbox import IGNORED
 from utils.palette import palette
@@ -43,6 +50,15 @@ def test_figures_are_those_of_scikit_learn() -> None:
 def flat(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     counted = pair[0] != IGNORED
     return pair[0][counted], pair[1][counted]
+
+
+def test_a_mask_that_is_gone_is_named(tmp_path: Path) -> None:
+    record = replace(make_record(tmp_path / "a.jpg", (4, 4)), mask=MaskFile(tmp_path / "a.png"))
+    with pytest.raises(UnreadableError, match=r"a\.png: damaged mask \(.*No such file.* — restore it, then continue"):
+        list(count_all([record], [np.zeros((4, 4), np.uint8)], 2))
+    Image.new("L", (5, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UnreadableError, match=r"a\.png: damaged mask \(the mask is of 5×4, its picture of 4×4\)"):
+        list(count_all([record], [np.zeros((4, 4), np.uint8)], 2))
 
 
 def test_a_class_without_pixels_has_no_figure() -> None:

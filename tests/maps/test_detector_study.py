@@ -191,6 +191,9 @@ def test_methods_are_read_from_the_recipe(best: Path, tmp_path: Path) -> None:
     assert method_of({}) is None
     assert method_of({"cl_splits": 0}) == "scratch"
     assert method_of({"cl_splits": 1, "weights": None}) == "e2e"
+    assert method_of({"cl_splits": 0, "init": "timm", "freeze": True}) == "init from timm frozen"
+    assert method_of({"cl_splits": 8, "init": "a/b/resnet18.pth", "init_freeze": True}) == "init from resnet18"
+    assert method_of({"cl_splits": 8, "init": "timm"}) == "cl8 from timm"
     own = {"cl_splits": 3, "weights": "runs/a/backbone_e2e_compute.pt", "reuse_upto": "b11", "freeze": True}
     assert method_of(own) == "e2e_compute up to b11 frozen"
     seeds = [changed(best, tmp_path, f"{seed}.pt", seed) for seed in (0, 1)]

@@ -11,7 +11,10 @@ from captum.attr import LayerGradCam, Saliency
 from torch import Tensor, nn
 
 from maps import explain, measure
+from maps.evidence import Evidence
+from maps.explained import Network
 from maps.frame import Frame
+from maps.kinds import MAPS, MapEntry
 from maps.tapped import Tapped
 from utils.errors import UserError
 
@@ -168,6 +171,7 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
         ({"layers": ["fc"]}, r"layer fc: puts out \[3, 5\], no maps"),
         ({"layers": []}, "layers: Grad-CAM wants layers"),
         ({"kinds": ["gradcamm"]}, "kinds: no map `gradcamm` — did you mean gradcam"),
+        ({"kinds": []}, "kinds: none given — give some of gradcam, "),
         ({"kinds": ["cam"]}, "kinds: CAM wants a classifier on every layer"),
         ({"labels": [0, 5, 1]}, "labels: 5 of image 1 is no class of the model — give 0 to 4"),
         ({"labels": [0, 1]}, r"labels: \[2\] torch.int64 for 3 images"),
@@ -195,6 +199,23 @@ def test_bad_input(changes: dict[str, object], said: str, model: nn.Module, imag
 def test_what_is_no_classifier(images: Tensor) -> None:
     with pytest.raises(UserError, match=r"Conv2d: puts out \[3, 4, 62, 62\], not logits"):
         explain(nn.Conv2d(3, 4, 3), images=images, kinds=["saliency"])
+
+
+def test_a_size_that_the_model_refuses(images: Tensor) -> None:
+    model = timm.create_model("test_vit", num_classes=5, dynamic_img_size=False)
+    with pytest.raises(UserError, match=r"images: \[3, 3, 64, 64\] do not go through the model \(Input height"):
+        explain(model, "blocks.2", images=images)
+
+
+@pytest.mark.parametrize("layered", [True, False])
+def test_a_map_of_ones_own(layered: bool, model: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def darkness(network: Network, images: Tensor, _: Tensor) -> list[Evidence]:
+        count = network.layer_count if layered else network.classifier_count
+        return [Evidence(1 - images.mean(1)) for _ in range(count)]
+
+    monkeypatch.setitem(MAPS, "darkness", MapEntry("darkness", "darkness", darkness, layered=layered))
+    maps = explain(model, ["layer3", "layer4"], images=images, labels=LABELS, kinds="darkness")
+    assert [layer for _, layer in maps.evidence] == (["layer3", "layer4"] if layered else ["pixels"])
 
 
 def test_boxes_that_are_not_those_of_the_images(model: nn.Module, images: Tensor) -> None:

@@ -220,17 +220,27 @@ def light(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state | {key: state[key][:1, :1].clone().expand(state[key].shape) for key in large}
 
 
+def as_published(peer: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Images in 0–1 as the convolutions of torchvision's network see them."""
+    turned = getattr(peer, "_transform_input", nn.Identity())
+    return turned(Normalise()(images))
+
+
 @pytest.mark.parametrize("name", sorted(PEERS))
 def test_files_of_torchvision(name: str, tmp_path: Path) -> None:
     """A file of its own weights, read into our blocks, gives its own features."""
     torch.manual_seed(1)
     peer = getattr(torchvision.models, name)(weights=None).eval()
+    if hasattr(peer, "transform_input"):
+        peer.transform_input = True  # as torchvision sets it where weights are loaded
     torch.save(light(peer.state_dict()), tmp_path / f"{name}.pth")
     backbone = make_backbone(name).eval()
     reuse_backbone(backbone, tmp_path / f"{name}.pth", Recipe(backbone=name))  # type: ignore[arg-type]
     images = torch.rand(1, 3, 128, 128)
     with torch.inference_mode():
-        wanted, x = PEERS[name](peer)(Normalise()(images)), images
+        normal = next(own for own in backbone.modules() if isinstance(own, Normalise))(images)
+        torch.testing.assert_close(normal, as_published(peer, images))
+        wanted, x = PEERS[name](peer)(normal), images
         for block in backbone.blocks:
             x = block(x)
     torch.testing.assert_close(x, wanted)

@@ -1,6 +1,10 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as fn
 from torchvision import models as peers
 
 from models.backbones import make_backbone
@@ -45,6 +49,70 @@ def test_alexnet_is_the_slides() -> None:
     torch.testing.assert_close(dense(images)[..., 0, 0], model(images), atol=1e-5, rtol=1e-4)
     made = [own for own in dense.classifier.modules() if isinstance(own, nn.Conv2d)]
     assert [own.kernel_size for own in made] == [(6, 6), (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "shufflenet_v2_x0_5", "mnasnet0_5", "densenet121", "inception_v3", "regnet_x_400mf"]
+)
+@torch.no_grad()
+def test_networks_of_torchvision(name: str) -> None:
+    """They pool by a mean, a function, or a module with dropout behind it."""
+    torch.manual_seed(0)
+    side, flags = (96, {"init_weights": False}) if name == "inception_v3" else (64, {})
+    model = disturbed(peers.get_model(name, num_classes=5, **flags))
+    dense, images = convolutionize(model, (side, side)), torch.rand(1, 3, side, side)
+    wanted = model(images)
+    torch.testing.assert_close(dense(images)[..., 0, 0], wanted, atol=1e-5 * float(wanted.abs().max()), rtol=1e-5)
+    assert dense(torch.rand(1, 3, side, 2 * side)).shape[3] > 1
+
+
+class Last(nn.Module):
+    """Features and what comes after them."""
+
+    def __init__(self, last: Callable[[Any, Tensor], Tensor], given: int = 8) -> None:
+        super().__init__()
+        self.features, self.linear, self.last = nn.Conv2d(3, 8, 3, stride=4), nn.Linear(given, 4), last
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.last(self, self.features(images))
+        return found
+
+
+POOLS = {
+    "mean": lambda own, x: own.linear(torch.relu(x.mean((-1, -2)))),
+    "kept": lambda own, x: own.linear(torch.mean(x, dim=[2, 3], keepdim=True).flatten(1)),
+    "dropout": lambda own, x: own.linear(fn.dropout(x.mean([2, 3]), training=own.training).relu()),
+    "max": lambda own, x: own.linear(fn.adaptive_max_pool2d(x, 1).flatten(1)),
+    "grid": lambda own, x: own.linear(fn.dropout2d(fn.adaptive_avg_pool2d(x, 3), training=own.training).flatten(1)),
+    "sized": lambda own, x: own.linear(fn.avg_pool2d(x, x.shape[2:]).flatten(1)),
+    "greatest": lambda own, x: own.linear(fn.adaptive_max_pool2d(x, 3).flatten(1)),
+    "scaled": lambda own, x: own.linear((x * x.mean((2, 3), keepdim=True)).mean((2, 3))),
+    "always": lambda own, x: own.linear(fn.dropout(x.mean([2, 3]))),
+    "amax": lambda own, x: own.linear(x.amax((2, 3))),
+}
+
+
+@pytest.mark.parametrize("pool", ["mean", "kept", "dropout", "max", "grid", "sized"])
+@torch.no_grad()
+def test_pools_that_are_functions(pool: str) -> None:
+    model, large = Last(POOLS[pool], 72 if pool == "grid" else 8).eval(), torch.rand(1, 3, 27, 31)
+    found = convolutionize(model, (23, 23))(large)
+    assert found.shape[2:] == (2, 3)
+    torch.testing.assert_close(found[..., 1, 2], model(large[..., 4:27, 8:31]), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pool", "what"),
+    [
+        ("scaled", "pools the whole picture amid the features"),
+        ("greatest", "`adaptive_max_pool2d` pools to more than one cell, and not by an adaptive mean"),
+        ("always", "`dropout` comes after its features"),
+        ("amax", "`amax` makes vectors of maps, and neither flattens nor averages"),
+    ],
+)
+def test_what_is_no_window(pool: str, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        convolutionize(Last(POOLS[pool], 72 if pool == "greatest" else 8), (23, 23))
 
 
 class Unpadded(nn.Module):

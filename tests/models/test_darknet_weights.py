@@ -1,11 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models import load_detector
+from models import load_detector, weights_files
 from models.darknet import DarkNet, DarkNetConfig
 from models.darknet_weights import (
     Header,
@@ -17,6 +18,7 @@ from models.darknet_weights import (
     tensors,
     write_darknet,
 )
+from models.detectors import Settings
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
 from utils.config import Recipe
@@ -154,6 +156,16 @@ def test_published_names(tmp_path: Path) -> None:
     assert detector.names[14] == "person"
     assert (len(detector.names), detector.imgsz) == (20, 416)
     assert detector.decoder.anchors[0].tolist() == [10, 13]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "cow"], ["0", "1", "2"]])
+def test_names_count_where_they_are_published(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that are numbered because nobody knows them are not other classes than those of the data."""
+    own = SimpleNamespace(model=tiny(), names=names, imgsz=416, settings=Settings(3, 416, ((10, 13),) * 9))
+    monkeypatch.setattr(weights_files, "load_darknet", lambda _: own)
+    content = weights_files.of_darknet(Path("a.weights"), "darknet53", 1)
+    assert content.get("names") == (names if names[0] == "cat" else None)
+    assert (content["anchors"][0], content["imgsz"]) == ((10, 13), 416)
 
 
 def test_a_backbone_of_darknet_is_reused(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from benchmarks.families import Subject, compared, table
+from benchmarks.families import Subject, compared, stir, table
 from models.anatomy import Dissected
 from models.backbones import make_backbone
 from models.batchnorm import globalise
 from models.cascade import Prefix, StageNet
-from models.families import timm_backbone
+from models.families import timm_backbone, torchvision_normalise
 from models.heads import make_head
 from models.inference import for_inference
 from models.layouts import Layout, layout_of
@@ -119,6 +121,33 @@ def test_detector_reads_a_family() -> None:
     assert len(quick) == 3
     with pytest.raises(UserError, match="no features at strides 8, 16 and 32"):
         YOLOv3(make_backbone("timm/test_vit"), classes=3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["darknet53", "timm/test_resnet", "timm/test_efficientnet", "torchvision/densenet121"],
+)
+@torch.inference_mode()
+def test_a_network_made_quick_computes_the_same(name: str) -> None:
+    """Also where BatchNorm comes before the convolution."""
+    torch.manual_seed(3)
+    backbone = make_backbone(name, 0.125 if name == "darknet53" else 1)
+    stir(backbone)
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(for_inference(backbone)(images)[-1], backbone.eval()(images)[-1])
+
+
+@pytest.mark.parametrize("model", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet18", "vit_b_16"])
+def test_images_are_normalised_as_for_the_weights(model: str) -> None:
+    images = torch.rand(1, 3, 224, 224)
+    weights: Any = torchvision.models.get_model_weights(model)
+    own = weights.DEFAULT.transforms()
+    wanted = torchvision.transforms.functional.normalize(images, own.mean, own.std)
+    if model in ("googlenet", "inception_v3"):
+        with torch.device("meta"):
+            network = torchvision.models.get_model(model, transform_input=True, init_weights=False)
+        wanted = network._transform_input(wanted)
+    torch.testing.assert_close(torchvision_normalise(model)(images), wanted)
 
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "nin"])

@@ -14,9 +14,10 @@ from PIL import Image
 import train
 from studies import compare
 from studies.compare_page import LOSS, curve_of
-from studies.compared import backbones, cells
+from studies.compared import Compared, backbones, cells, recipe_table
+from utils.config import Recipe
 from utils.errors import UserError
-from utils.recipes import load_recipe, save_recipe
+from utils.recipes import build, differences, load_recipe, save_recipe
 from utils.runs import FINISHED
 
 
@@ -79,6 +80,15 @@ def test_files_of_one_name_have_their_folders() -> None:
     assert cells(["/a/x.yaml", "/b/x.yaml"]) == ["/a/x.yaml", "/b/x.yaml"]
 
 
+def test_a_key_that_one_recipe_has_alone() -> None:
+    recipes = [build(Recipe, {"train": {"rates": rates}}, Path("r.yaml")) for rates in ({}, {"b1": 0.5})]
+    assert differences(*recipes) == ["train.rates.b1 is –, not 0.5"]
+    assert differences(*reversed(recipes)) == ["train.rates.b1 is 0.5, not –"]
+    for own, shown in ((recipes, ["–", "0.5"]), (recipes[::-1], ["0.5", "–"])):
+        runs = [Compared(name, Path(name), recipe, {}) for name, recipe in zip("ab", own, strict=True)]
+        assert recipe_table(runs) == [["key", "a", "b"], ["train.rates.b1", *shown]]
+
+
 def test_curves_begin_anew_with_each_stage(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(
@@ -97,7 +107,7 @@ def test_curves_begin_anew_with_each_stage(tmp_path: Path) -> None:
 
 def test_what_cannot_be_compared(pair: list[Path], script: Script, tmp_path: Path) -> None:
     own, other = pair
-    with pytest.raises(UserError, match="exp alone — give two or more run folders"):
+    with pytest.raises(UserError, match="exp: only one run was given — give two or more run folders"):
         script(compare, own, "--project", tmp_path / "new")
     with pytest.raises(UserError, match="2 runs are called exp"):
         script(compare, own, own, "--project", tmp_path / "new")

@@ -2,7 +2,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,11 +35,13 @@ from studies.runs import (
     values_file,
 )
 from studies.table import Result, results
+from utils import plugins
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import make_folder
 from utils.recipes import save_recipe
 from utils.runs import FINISHED
+from utils.tables import take_out
 
 TINY = {"width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
 METHODS = {
@@ -117,10 +119,59 @@ def test_wrong_recipes(scenes_yaml: Path, tmp_path: Path, changes: dict[str, obj
         read_study(path, tmp_path)
 
 
+MINE = """
+from dataclasses import replace
+from maps.kinds import MAPS
+from models.backbones import BACKBONES
+BACKBONES.add(replace(BACKBONES["darknet53"], name="mine"))
+MAPS.add(replace(MAPS["saliency"], name="mine"))
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file that adds a backbone and a map, here alone."""
+    monkeypatch.setattr(plugins, "LOADED", {})
+    (tmp_path / "mine.py").write_text(MINE)
+    yield tmp_path / "mine.py"
+    for own in plugins.LOADED.values():
+        take_out(own.entries)
+
+
+@pytest.mark.parametrize("by", ["recipe", "flag"])
+def test_what_a_study_imports(
+    by: str, mine: Path, scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"backbone": "mine"} | ({"imports": ["mine.py"]} if by == "recipe" else {})
+    reports = {"maps": {"kind": "localise", "maps": ["mine"], "runs": ["cl2_*"]}}
+    path = write_study(tmp_path, scenes_yaml, changes=changes, reports=reports)
+    study = read_study(path, tmp_path, imports=[mine] if by == "flag" else [])
+    assert all(cell.recipe.imports == (mine,) for cell in study.cells)
+    assert commands(study, study.cells[0])["judge"][-2:] == ["--import", str(mine)]
+    flags = ["--import", mine] if by == "flag" else []
+    script(script_module, path, "--project", tmp_path, "--dry-run", *flags)
+    assert "cl2_frozen" in capsys.readouterr().out
+
+
 def test_missing_data_stop_before_the_first_run(tmp_path: Path, script: Script) -> None:
     path = write_study(tmp_path, tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         script(script_module, path, "--project", tmp_path)
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_dry_run_reads_what_the_runs_read(
+    scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--project", tmp_path, "--dry-run")
+    script(script_module, write_study(tmp_path, scenes_yaml, table={}), *flags)
+    said = capsys.readouterr().out
+    assert said.count("train: 8 images") == 1, "the data of all runs are the same"
+    assert "hours left on this machine" in said
+    begins = {"cl2": METHODS["cl2"] | {"init": str(tmp_path / "gone.pth")}}
+    missing = write_study(tmp_path, scenes_yaml, methods=begins, table={})
+    with pytest.raises(UserError, match=r"gone\.pth"):
+        script(script_module, missing, *flags)
     assert not (tmp_path / "studies").exists()
 
 

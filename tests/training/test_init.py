@@ -6,6 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import timm
@@ -13,17 +14,19 @@ import torch
 import torchvision
 from conftest import NO_DRAWS, Script
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import train
 import val
 from models.backbones import make_backbone
 from models.darknet import DarkNet, DarkNetConfig
 from models.families import timm_features, timm_network
-from models.weights_files import read_weights
+from models.fcn import FCN, FCNS
+from models.weights_files import read_weights, whole_backbone
 from models.yolov3 import YOLOv3
 from training import init
 from training.backbone import begin_detector
+from training.detector import other_anchors
 from training.init import beginning
 from utils import checkpoint
 from utils.config import Recipe
@@ -109,11 +112,11 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         read_weights(tmp_path / "last.pt", RESNET)
 
 
-def detector_file(path: Path, classes: int) -> YOLOv3:
+def detector_file(path: Path, classes: int, **told: Any) -> YOLOv3:
     torch.manual_seed(classes)
     model = YOLOv3(DarkNet(DarkNetConfig(width=0.125)), classes)
     content = {"kind": "detector", "backbone": "darknet53", "width": 0.125, "model": model.state_dict()}
-    checkpoint.save(path, content)
+    checkpoint.save(path, content | told)
     return model
 
 
@@ -123,7 +126,8 @@ def test_a_detector_of_other_classes(tmp_path: Path, capsys: pytest.CaptureFixtu
     content = read_weights(tmp_path / "best.pt", "darknet53", 0.125)
     model = YOLOv3(DarkNet(DarkNetConfig(width=0.125)), 3)
     fresh = model.heads[0].predict.weight.clone()
-    begin_detector(model, tmp_path / "best.pt", recipe, content)
+    names = ["a", "b", "c"]
+    begin_detector(model, tmp_path / "best.pt", recipe, content, names)
     own, theirs = model.state_dict(), source.state_dict()
     same = {key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])}
     assert set(own) - same == {f"heads.{scale}.predict.{kind}" for scale in range(3) for kind in ("weight", "bias")}
@@ -136,9 +140,45 @@ def test_a_detector_of_other_classes(tmp_path: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(UserError, match=r"width is 0\.125, not 1"):
         read_weights(tmp_path / "best.pt", "darknet53")
     begin_detector(
-        model, tmp_path / "best.pt", recipe.model_copy(update={"freeze": True, "reuse_upto": "b11"}), content
+        model, tmp_path / "best.pt", recipe.model_copy(update={"freeze": True, "reuse_upto": "b11"}), content, names
     )
     assert model.backbone.frozen == 11
+
+
+@pytest.mark.parametrize(("names", "afresh"), [(["cat", "dog"], 0), (["dog", "cat"], 3)])
+def test_a_detector_of_as_many_other_classes(names: list[str], afresh: int, tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    source = detector_file(path, 2, names=["cat", "dog"])
+    recipe = Recipe(init=path, width=0.125, cl_splits=0)
+    model = YOLOv3(DarkNet(DarkNetConfig(width=0.125)), 2)
+    begin_detector(model, path, recipe, read_weights(path, "darknet53", 0.125), names)
+    theirs = source.state_dict()
+    other = [key for key, own in model.state_dict().items() if not torch.equal(own, theirs[key])]
+    assert len(other) == afresh
+    assert all(key.endswith(".predict.weight") for key in other), "biases all begin at the same values"
+
+
+def test_anchors_are_compared_as_fractions_of_the_input() -> None:
+    content = {"anchors": [[10.0, 20.0]] * 9, "imgsz": 320}
+    assert not other_anchors(content, [(20.0, 40.0)] * 9, 640)
+    assert other_anchors(content, [(20.0, 40.0)] * 9, 320)
+    assert not other_anchors({}, [(20.0, 40.0)] * 9, 320)
+
+
+def test_a_segmenter_with_another_head(capsys: pytest.CaptureFixture[str]) -> None:
+    names, heads = list("abcd"), map(FCNS.choose, ("fcn8s", "fcn16s"))
+    source, model = (FCN(DarkNet(DarkNetConfig(width=0.125)), 4, head) for head in heads)
+    nn.init.normal_(source.enlarge[0].weight)
+    content = whole_backbone("darknet53", "segmenter", source.backbone.state_dict(), 0.125)
+    begin_detector(
+        model, Path("best.pt"), Recipe(width=0.125), content | {"rest": source.state_dict(), "names": names}, names
+    )
+    own, theirs = model.state_dict(), source.state_dict()
+    assert {key for key in own if not key.startswith("enlarge.1")} == {
+        key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])
+    }
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 tensor of the segmenter starts afresh, first enlarge.1.weight (4, 4, 4, 4) there, (4, 4, 32, 32)" in said
 
 
 class Hub(SimpleHTTPRequestHandler):

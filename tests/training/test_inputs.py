@@ -103,6 +103,17 @@ def test_a_dry_run_makes_no_scenes(script: Script, tmp_path: Path, capsys: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["scenes.yaml"]
 
 
+def test_a_dry_run_reads_what_is_there_beside_what_is_made(
+    script: Script, scenes_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = write_yaml(tmp_path / "later.yaml", path="scenes", scenes={"train": 4, "val": 2, "test": 2})
+    script(train, "--dry-run", "--data", scenes_yaml, "--pretrain-data", later, *SMALL, "--cl-splits", 1)
+    assert "train: 8 images" in capsys.readouterr().out
+    broken = write_yaml(tmp_path / "broken.yaml", path=str(tmp_path), train="nowhere")
+    with pytest.raises(UserError, match="nowhere"):
+        script(train, "--dry-run", "--data", broken, "--pretrain-data", later, *SMALL, "--cl-splits", 1)
+
+
 def test_a_dry_run_makes_no_masks_of_older_scenes(
     script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,10 @@ def test_a_run_is_trained_by_one_process(scenes_yaml: Path, tmp_path: Path, scri
     script(train, "--resume", run)
     assert (run / FINISHED).exists()
     assert not list(run.rglob(".*"))
+    (run / "lock").write_text("process 1 on here")  # of one that was killed when all was done
+    with pytest.raises(UserError, match="this run is finished"):
+        script(train, "--resume", run)
+    assert not (run / "lock").exists()
 
 
 def test_pictures_that_go_while_it_trains_are_left_out(

@@ -52,6 +52,7 @@ def test_it_learns_from_a_cascaded_backbone(
     segmented: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = segmented / "train" / "exp"
+    assert is_segmenter(run / "weights" / "last.pt")
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["task"] == "segment"
     learnt = numbers(read_split(load_description(Run.open(run).recipe.data), "train").records)
@@ -167,6 +168,19 @@ def test_only_pictures_are_written(save: str, tmp_path: Path) -> None:
 
 
 RUN = (*FLAGS, "--cl-splits", 0, "--epochs", 2, "--val-every", 2, "--nominal-batch", 4)
+
+
+def test_it_begins_with_all_of_another(segmented: Path, scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    best = segmented / "train" / "exp" / "weights" / "best.pt"
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *RUN, "--width", 0.125, "--init", best]
+    script(train, *flags, "--epochs", 1, "--lr", 1e-9)
+    before, after = (
+        torch.load(path, weights_only=True)["model"] for path in (best, tmp_path / "train/exp/weights/best.pt")
+    )
+    learnt = [name for name in before if name.startswith(("scores.", "enlarge."))]
+    assert len(learnt) == 9
+    for name in learnt:
+        torch.testing.assert_close(after[name], before[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 @pytest.mark.usefixtures("one_thread")

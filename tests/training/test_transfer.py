@@ -22,7 +22,9 @@ from models.backbones import make_backbone
 from models.cascade import StageNet
 from models.fcn import FCN, FCNS
 from models.heads import make_head
-from models.weights_files import read_weights
+from models.weights_files import read_weights, whole_backbone
+from training import init
+from training.backbone import reuse_backbone
 from training.held import Held
 from training.schedule import set_rate
 from training.update import layer_name, layer_of, make_optimizer
@@ -104,7 +106,14 @@ def test_held_modules_have_no_gradient_and_no_new_statistics() -> None:
             assert net[2].weight.grad is not None
             assert torch.equal(before, net[1].running_mean) == (epoch < 3)  # type: ignore[arg-type]
             net.zero_grad()
-    assert Held.of([net[0]], Phase(epochs=10, freeze_epochs=0.04), several=False) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "until"), [(0, 4, None), (0.04, 10, 1), (0.5, 4, 2), (0.9, 4, 3), (1, 4, 4), (1, 1, 1)]
+)
+def test_a_fraction_is_neither_none_nor_all(share: float, epochs: int, until: int | None) -> None:
+    held = Held.of([nn.ReLU()], Phase(epochs=epochs, freeze_epochs=share), several=False)
+    assert (held.until if held else None) == until
 
 
 def test_layers_have_rates_of_their_own() -> None:
@@ -150,6 +159,11 @@ def test_one_rate_for_all_is_what_it_was() -> None:
         (["--freeze-epochs", "0.5", "--cl-splits", "0"], "freeze_epochs is for weights from elsewhere"),
         (["--pretrain-freeze-epochs", "0.5"], "pretrain.freeze_epochs is for weights that init gives"),
         (["--freeze-epochs", "1.5"], "give 1 or less"),
+        (["--freeze-epochs", "0.5", "--epochs", "1"], "--freeze-epochs: 0.5 of a single epoch is no number of epochs"),
+        (
+            ["--pretrain-freeze-epochs", "0.5", "--pretrain-epochs", "1", "--init", "timm"],
+            "--pretrain-freeze-epochs: 0.5 of a single epoch",
+        ),
         (["--backbone", "monster", "--init", "torchvision", "--init-freeze"], "only the first block of monster begins"),
     ],
 )
@@ -190,6 +204,26 @@ def test_the_first_layer_of_another(tmp_path: Path) -> None:
     torch.save({"other.weight": torch.zeros(1)}, tmp_path / "none.pth")
     with pytest.raises(UserError, match=r"has no `features\.0\.weight` — give a file of alexnet"):
         read_weights(tmp_path / "none.pth", "monster")
+
+
+@pytest.mark.parametrize(("upto", "count"), [(None, 5), ("b3", 3)])
+def test_blocks_that_were_not_given_are_not_fixed(upto: str | None, count: int, tmp_path: Path) -> None:
+    lent = make_backbone("alexnet").state_dict()
+    backbone = make_backbone("alexnet_star")
+    content = whole_backbone("alexnet_star", "elsewhere", lent)
+    recipe = Recipe(backbone="alexnet_star", init=tmp_path / "alexnet.pth", reuse_upto=upto, freeze=True)
+    reuse_backbone(backbone, tmp_path / "alexnet.pth", recipe, content)
+    assert (backbone.reused, backbone.frozen, len(backbone.blocks)) == (count, count, 7)
+    fixed = {key for key, own in backbone.named_parameters() if not own.requires_grad}
+    assert fixed == {key for key in lent if int(key.split(".")[1]) < count}
+
+
+def test_what_a_run_will_fetch_for_borrowed_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init, "FOLDER", tmp_path)
+    for name in ("monster", "alexnet_star", "alexnet"):
+        said = init.will_fetch(Recipe(backbone=name, init="torchvision"), download=True)
+        assert said is not None
+        assert said.startswith("alexnet-owt-7be5be79.pth is fetched from https://")
 
 
 def test_a_run_on_a_lent_layer_and_its_own_file(corners_yaml: Path, tmp_path: Path, script: Script) -> None:

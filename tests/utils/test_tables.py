@@ -13,7 +13,8 @@ class Tool(Entry):
 
 OPTIONS = {"fit": Option("ridge", ("ridge", "sgd"), slow=("sgd",)), "steps": Option(3, low=1, high=9),
            "share": Option(None, low=0, high=1)}  # fmt: skip
-TOOLS = Table("tool", "--tool", (Tool("saw", "cuts", options=OPTIONS), Tool("hammer", "hits", weight=2)))
+SETS = {"long": {"fit": "sgd", "steps": 9}}
+TOOLS = Table("tool", "--tool", (Tool("saw", "cuts", options=OPTIONS, sets=SETS), Tool("hammer", "hits", weight=2)))
 
 
 @pytest.mark.parametrize(
@@ -23,12 +24,14 @@ TOOLS = Table("tool", "--tool", (Tool("saw", "cuts", options=OPTIONS), Tool("ham
         ("saw:sgd", {"fit": "sgd", "steps": 3, "share": None}),
         ("saw:steps=2:fit=sgd@0.2", {"fit": "sgd", "steps": 2, "share": 0.2}),
         ("hammer", {}),
+        ("saw:long", {"fit": "sgd", "steps": 9, "share": None}),
+        ("saw:steps=2:long", {"fit": "sgd", "steps": 2, "share": None}),
     ],
 )
 def test_names_with_options(text: str, options: dict[str, object]) -> None:
     found = TOOLS.choose(text)
     assert (found.text, found.options) == (text, options)
-    assert found.slow == ("sgd" in text)
+    assert found.slow == (options.get("fit") == "sgd")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_names_with_options(text: str, options: dict[str, object]) -> None:
     [
         ("hamer", "no tool `hamer` — did you mean hammer?"),
         ("", "no tool ``"),
-        ("saw:adam", "no option `adam` — saw has :sgd, :steps=3, @0.2"),
+        ("saw:adam", "no option `adam` — saw has :long, :sgd, :steps=3, @0.2"),
         ("saw:steps=0", "give a whole number from 1 to 9"),
         ("saw:steps=1.5", "give a whole number from 1 to 9"),
         ("saw:steps=nan", "give a whole number"),
@@ -56,7 +59,7 @@ def test_wrong_names_are_one_line(text: str, message: str) -> None:
 
 
 def test_help_spells_options() -> None:
-    assert shown(TOOLS["saw"]) == "saw[:sgd][:steps=3][@0.2]"
+    assert shown(TOOLS["saw"]) == "saw[:long][:sgd][:steps=3][@0.2]"
 
 
 def test_a_name_is_had_once_and_can_be_a_file_name() -> None:

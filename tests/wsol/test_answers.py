@@ -13,7 +13,7 @@ from data.records import make_record
 from utils.errors import UserError
 from utils.levels import Levels
 from wsol import answers
-from wsol.answers import learned, rights
+from wsol.answers import Bag, learned, rights, some_of
 from wsol.features import files_of
 
 
@@ -35,6 +35,29 @@ def test_words_choose_the_kind_of_answer_and_features_the_answer() -> None:
     own = learned(questions, features, "both")
     assert np.abs(own.of_features("red")).argmax() == 2
     assert own.of_features("red")[2] > 0 > own.of_features("blue")[2]
+
+
+def test_many_questions_take_no_matrix_of_all_words() -> None:
+    """Bytes are those of the words that occur, and the scores those of a dense matrix."""
+    texts = [f"word{number} word{number % 7} word{number}" for number in range(3000)]
+    bag = Bag.of([Question(0, text, 0) for text in texts * 2])
+    found = bag.of_texts(texts)
+    assert found.shape == (3000, 3000)
+    assert found.data.nbytes + found.indices.nbytes < found.shape[0] * found.shape[1] / 50
+    dense = np.zeros(found.shape)
+    for row, text in enumerate(texts):
+        dense[row, [bag.places[word] for word in text.split()]] = 1
+    assert (found.toarray() == dense).all()
+
+
+def test_some_questions_keep_their_pictures() -> None:
+    records = [make_record(Path(f"{number}.jpg"), (8, 8)) for number in range(20)]
+    every = Questions(records, [Question(number, f"{number}.jpg", number % 20) for number in range(40)])
+    own = some_of(every, 7)
+    assert len(own.questions) == 7
+    assert {own.records[one.image].image.name for one in own.questions} == {record.image.name for record in own.records}
+    assert all(one.number % 20 == int(own.records[one.image].image.stem) for one in own.questions)
+    assert some_of(every, None) is some_of(every, 40) is every
 
 
 def test_a_map_is_what_the_features_add() -> None:
@@ -80,4 +103,7 @@ def test_command(
     assert (content["training"], content["test"]) == (40, 20)
     assert set(content["accuracy"]) == {"commonest answer", *answers.KINDS}
     assert np.asarray(Image.open(tmp_path / "a.jpg")).std() > 0
-    assert "looks at" in capsys.readouterr().out
+    assert "40 of 40 training questions, about " in capsys.readouterr().out
+    script(answers, *given, "--training", 30, "--json", tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert (content["training"], content["given"]) == (30, 40)

@@ -33,14 +33,17 @@ def captioned(tmp_path: Path) -> Path:
 def test_tags_of_boxes(
     script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = ("--json", tmp_path / "concepts.json", "--pictures", tmp_path / "page.jpg")
+    files = ("--json", tmp_path / "concepts.json", "--pictures", tmp_path / "page.jpg", "--training", 7)
     script(concepts, "--weights", written("cl6", head="gap"), "--data", scenes_yaml, "--tags", "3", "5", *files)
     content = json.loads((tmp_path / "concepts.json").read_text())
+    assert content["training"] == 7
     assert [own["concept"] for own in content["concepts"]] == ["3", "5"]
     assert all(0 < own["precision"] <= 1 and own["training"] for own in content["concepts"])
     assert all(0 < own["covered"] < 0.5 and 0 <= own["pointed"] <= 1 for own in content["concepts"])
     assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
-    assert "pointed" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "7 of 8 training images" in told
+    assert "pointed" in told
 
 
 def test_tags_of_images(script: Script, written: Writer, corners_yaml: Path, tmp_path: Path) -> None:

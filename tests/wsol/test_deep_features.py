@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
 from wsol import deep_features
-from wsol.deep_features import GUESSED, KINDS, KNOWN, cropped, svm_maps
+from wsol.deep_features import GUESSED, KINDS, KNOWN, Crops, cropped, svm_maps
 from wsol.features import feature_maps
-from wsol.svm import PENALTIES, fit_svm
+from wsol.svm import PENALTIES, Validated, fit_svm
 
 
 @pytest.fixture
@@ -49,17 +50,50 @@ def test_crops() -> None:
     assert torch.equal(found[1], image)
 
 
+def test_pictures_of_an_image_are_in_one_fold(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image has a case for each of its classes, and patients have several images."""
+    records = [replace(record, group=f"patient {index // 2}") for index, record in enumerate(plan.training)]
+    plan, given = replace(plan, training=records), list[np.ndarray]()
+
+    def validation(*_: object, groups: np.ndarray, **more: object) -> Validated:
+        given.append(groups)
+        return Validated({1.0: 1.0}, 0)
+
+    monkeypatch.setattr("wsol.deep_features.validated", validation)
+    Crops(plan, load_explained(plan.files[0], plan)).learn(plan.cases(plan.training, "training"))
+    owner = np.concatenate([cases.record for cases in plan.cases(plan.training, "training")]) // 2
+    assert len(np.unique(owner)) == len(np.unique(given[0])) == 4
+    assert ((owner[:, None] == owner) == (given[0][:, None] == given[0])).all()
+
+
 def test_command(
     script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
-    more = ("--penalty", 1, "--json", tmp_path / "crops.json", "--pictures", tmp_path / "page.jpg")
+    more = (
+        "--penalty",
+        1,
+        "--imgsz",
+        32,
+        "--training",
+        5,
+        "--json",
+        tmp_path / "crops.json",
+        "--pictures",
+        tmp_path / "page.jpg",
+    )
     script(deep_features, "--weights", *files, "--data", scenes_yaml, *more)
-    rows = json.loads((tmp_path / "crops.json").read_text())["rows"]
+    content = json.loads((tmp_path / "crops.json").read_text())
+    rows = content["rows"]
+    assert content["training"] == 5
     assert [row["line"] for row in rows] == ["cl6", "e2e"]
     assert all(0 <= row[kind] <= 1 for row in rows for kind in (*KINDS, KNOWN, GUESSED))
     assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
-    assert "crop by map" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "5 of 8 training images" in told
+    assert "crop by map" in told
+    if content["not_learned"]:
+        assert f"has it: {', '.join(content['not_learned'])}; their images count as wrong" in told
 
 
 def test_class_folders_have_no_boxes_to_crop_to(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Script, Writer, write_yaml
+from conftest import DIGITS, Script, Writer, write_yaml
 from PIL import Image
 from torch import nn
 
@@ -59,6 +59,23 @@ def test_several_tags_an_image(script: Script, written: Writer, scenes_yaml: Pat
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["measure"] == "mean average precision"
     assert 0 < content["rows"][0]["quality"] <= 1
+
+
+def test_classes_that_no_training_image_has(
+    script: Script, written: Writer, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(scenes, tmp_path / "set")
+    picture = next((tmp_path / "set" / "Annotations").glob("test_*.xml"))
+    picture.write_text(re.sub(r"<name>\d</name>", "<name>ten</name>", picture.read_text(), count=1))
+    data = write_yaml(tmp_path / "d.yaml", path=str(tmp_path / "set"), names=[*DIGITS, "ten"])
+    flags = ("--penalty", 1, "--training", 7, "--json", tmp_path / "a.json")
+    script(feature_svms, "--weights", written("e2e", head="gap"), "--data", data, *flags)
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["not_learned"][-1] == "ten"
+    told = capsys.readouterr().out
+    assert "not learned, because no training image has it, or every one: " in told
+    assert "ten; they do not count" in told
+    assert "7 of 8 training images" in told
 
 
 def test_held_out_images_without_a_class(script: Script, written: Writer, scenes: Path, tmp_path: Path) -> None:

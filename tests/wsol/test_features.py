@@ -25,5 +25,9 @@ def test_plot_and_folds_are_judged_too(script: Script, tmp_path: Path) -> None:
     given = ["--weights", "missing.pt", "--data", "missing.yaml"]
     with pytest.raises(UserError, match=r"curve\.jpg: is no name for a picture"):
         script(feature_svms, *given, "--plot", tmp_path / "curve.jpg")
+    with pytest.raises(UserError, match="--plot: draws the cross-validation, and --penalty leaves it out"):
+        script(feature_svms, *given, "--plot", tmp_path / "curve.png", "--penalty", 1)
+    with pytest.raises(UserError, match="--pictures: fc7 has no maps — add average or gap"):
+        script(feature_svms, *given, "--pictures", tmp_path / "a.jpg", "--features", "fc7")
     with pytest.raises(UserError, match="--folds: 1 folds leave nothing to learn from"):
         script(feature_svms, *given, "--folds", 1)

@@ -34,7 +34,7 @@ def test_scenes_of_a_csv(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    files = ("--json", tmp_path / "a.json", "--pictures", tmp_path / "a.jpg", "--masks")
+    files = ("--json", tmp_path / "a.json", "--pictures", tmp_path / "a.jpg", "--masks", "--training", 6)
     file = written("e2e", k=1, head="author")
     script(informative, "--weights", file, "--data", scenes_yaml, "--scenes", scenes_csv, *files)
     found = json.loads((tmp_path / "a.json").read_text())["scenes"]
@@ -42,7 +42,7 @@ def test_scenes_of_a_csv(
     for own in (one for objects in found.values() for one in objects):
         assert 0 <= own["overlapping"] <= own["frequency"] <= 1
     assert np.asarray(Image.open(tmp_path / "a.jpg")).std() > 0
-    assert "8 training and 4 held-out images of 2 scenes" in capsys.readouterr().out
+    assert "6 training and 4 held-out images of 2 scenes" in capsys.readouterr().out
 
 
 def test_the_networks_own_classes(script: Script, written: Writer, scenes_yaml: Path, tmp_path: Path) -> None:

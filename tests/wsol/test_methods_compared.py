@@ -1,6 +1,6 @@
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from wsol.judge import Row, Value, class_weights, judge
 from wsol.localiser import by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
+from wsol.mining_tables import line_of
 from wsol.pipeline_picture import Pipeline, save_pipeline
 from wsol.report import findings_table, not_ahead, wanted
 from wsol.threshold import best_share
@@ -73,7 +74,8 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
         assert np.asarray(Image.open(folder / name)).std() > 0
     text = (tmp_path / "table.md").read_text()
     assert "| sensitivity | cl6 |" in text
-    assert "| ahead | over CAM | no box |" in text
+    assert "| ahead | over centre | over untrained | over CAM | no box |" in text
+    assert "*over centre*: minus the centre box's; *over untrained*: minus that of the same method" in text
     assert "CorLoc by class:\n\n| method | features | 0 |" in text
     assert "![fraction of right boxes](table.png)" in text
     assert (tmp_path / "table.png").exists()
@@ -166,6 +168,27 @@ def test_ahead_has_the_spread_of_both_sides(plan: Plan) -> None:
     assert alone.high - alone.low < 1
 
 
+def test_differences_from_the_centre_and_from_untrained_networks(plan: Plan) -> None:
+    """Both are told, whatever row is the best of those that learnt nothing."""
+    cases = np.stack([np.arange(40) % 4, np.zeros(40, int)], 1)
+    boxes, trials = np.tile([0.0, 0, 1, 1], (40, 1)), []
+    rights = {("pixels", "–"): 30, ("centre-box", "–"): 20, ("cam@0.2", "cl6"): 8, ("cam@0.2", "untrained"): 0}
+    for (method, line), right in rights.items():
+        ious = np.where(np.arange(40) < right, 0.9, 0.1)
+        trials.append(Trial(method, line, 0, ious, boxes, None, 1.0, 1))
+    ranks = np.zeros(40, int)
+    networks = [Network(line, 0, None, None, ranks, 1.0) for line in ("cl6", "untrained")]  # type: ignore[arg-type]
+    rows = judge(Comparison(plan, cases, np.ones(40), networks, trials), 100)
+    found = {(row.method, row.line): {name: own.mean for name, own in row.values.items()} for row in rows}
+    own = found["cam@0.2", "cl6"]
+    assert [own[name] for name in ("ahead", "over_centre", "over_untrained")] == pytest.approx([-0.55, -0.3, 0.2])
+    assert found["pixels", "–"]["over_centre"] == pytest.approx(0.25)
+    assert found["cam@0.2", "untrained"]["over_centre"] == pytest.approx(-0.5)
+    assert "over_untrained" not in found["cam@0.2", "untrained"]
+    assert not found["centre-box", "–"].keys() & {"ahead", "over_centre", "over_untrained"}
+    assert rows[2].values["over_centre"].high < 0 < rows[2].values["over_untrained"].low
+
+
 def test_a_rows_without_an_interval_are_named() -> None:
     def row(line: str, low: float) -> Row:
         return Row("cam", line, 1, {"ahead": Value(0.1, low, 0.3)}, {}, 0, 1, 1, 1)
@@ -216,6 +239,19 @@ def test_measures_by_hand(plan: Plan) -> None:
     table = findings_table([row])
     assert table[0][3:] == ["0", "1"]
     assert [cell.rpartition(" ")[2] for cell in table[1][3:]] == ["0.75", "0.50"]
+
+
+def test_names_of_classes_may_have_slashes() -> None:
+    keys = [f"{kind}/Nodule/Mass/{iou}" for kind in ("accuracy", "false") for iou in ("0.1", "0.3")]
+    row = Row("cam", "cl6", 1, {key: Value(0.5, np.nan, np.nan) for key in keys}, {}, 0, 1, 1, 1)
+    assert findings_table([row]) == [
+        ["method", "features", "IoU", "Nodule/Mass"],
+        ["cam", "cl6", "0.1", "0.500 – 0.50"],
+        ["cam", "cl6", "0.3", "0.500 – 0.50"],
+    ]
+    line = line_of(asdict(row), 64)
+    assert line is not None
+    assert line.accuracy == {("Nodule/Mass", "0.1"): 0.5, ("Nodule/Mass", "0.3"): 0.5}
 
 
 def test_threshold_of_most_right_boxes() -> None:

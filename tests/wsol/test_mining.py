@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 
 from data.description import load_description
 from data.formats import read_split
 from data.views import View
 from models.backbones import make_backbone
 from utils.errors import UserError
+from wsol.methods import METHODS
 from wsol.mining import train as trains
 from wsol.mining.erasure import Mined, found, normalised
 from wsol.mining.networks import Aggregation, ClassMaps, classification_loss, preservation_loss
@@ -192,6 +195,17 @@ def test_the_whole_network_learns_until_its_loss_stays(scenes_yaml: Path, monkey
     assert of(found, kept, mining, "cpu") == pytest.approx(min(losses))
     with pytest.raises(UserError, match=r"mining:patience: 1 patients or images"):
         trains.parted(replace(images, records=images.records[:1]))
+
+
+def test_one_word_has_the_authors_options() -> None:
+    """Those of the study of the paper; others override them."""
+    study = yaml.safe_load((ROOT / "configs" / "studies" / "mining_chestxray.yaml").read_text())
+    (asked,) = [name for name in study["reports"]["px512"]["method"] if "steps=3" in name and "keep" not in name]
+    assert METHODS.choose("mining:cai@0.5").options == METHODS.choose(asked).options
+    own = METHODS.choose("mining:steps=1:cai:batch_size=32").options
+    assert (own["steps"], own["batch_size"], own["new_epochs"]) == (1, 32, 10)
+    with pytest.raises(UserError, match=r"no option `wang` — mining has :cai"):
+        METHODS.choose("mining:wang")
 
 
 def test_no_step_is_no_mining() -> None:

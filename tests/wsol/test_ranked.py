@@ -94,6 +94,8 @@ def test_chest_xrays_as_published(
     assert re.search(r"AM +0.1 +t=1 .*\n.*AM +0.1 +t=2", told)
     assert re.search(r"KP +0.3 +KP-Vanilla .*\n.*KP +0.3 +KP ", told)
     assert "| T(IoU) | method |" in (tmp_path / "tables.md").read_text()
+    for text in (told, (tmp_path / "tables.md").read_text(), (folder / "localisers.md").read_text()):
+        assert "False positives are over the true boxes of the class" in text
     for name in ("mining", "sensitivity"):
         with pytest.raises(UserError, match=rf"--method: {name} learns from boxes, and no training image of nih.yaml"):
             script(val, *own, *project, "--method", name)

@@ -76,6 +76,15 @@ def test_tags_that_all_or_none_have_are_not_learned() -> None:
         validated(features[:3], truth[:3], exclusive=False)
 
 
+def test_tags_that_were_not_learned_do_not_count() -> None:
+    """A tag without any score, in the middle of the others, leaves the mean of these as it is."""
+    draw = np.random.default_rng(0)
+    scores, truth = draw.normal(size=(40, 3)), draw.random((40, 3)) < 0.4
+    wanted = quality(scores[:, [0, 2]], truth[:, [0, 2]], False)
+    scores[:, 1] = -np.inf
+    assert quality(scores, truth, False) == wanted
+
+
 def test_one_fold_validates_nothing() -> None:
     features, labels = planted(2)
     with pytest.raises(UserError, match="--folds: 1 folds leave nothing to learn from — give 2 or more"):
