@@ -161,7 +161,7 @@ def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> 
     if small:
         return line_chart(f"small_{kind}", f"{what}, only the third of the cases with the smallest boxes.", draw)
     name = f"{measure}_{kind}"
-    return line_chart(name, f"{what}; bands are 95 % intervals, dashed what costs no training.", draw)
+    return line_chart(name, f"{what}; bands are 95 % intervals, dashed lines are baselines without training.", draw)
 
 
 def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarray | None) -> list[Row]:
