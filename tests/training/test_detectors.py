@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,8 +90,8 @@ def test_interrupted_and_resumed_is_bit_equal(
     script(train, *flags, "--name", "whole")
     steps, real = iter(range(100)), Loop._step
 
-    def cut(loop: Loop, batch: object) -> None:
-        real(loop, batch)
+    def cut(loop: Loop, *step: Any) -> None:
+        real(loop, *step)
         if next(steps) == 2:  # amid the second epoch
             raise CutError
 
