@@ -35,8 +35,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the b
 
 def redacted(text: str) -> str:
     """The text without users, passwords and tokens in the addresses in it."""
+    text = USER.sub("", text)
     for pattern in (PATH, QUERY):
-        text = pattern.sub(lambda match: match[1] + HIDDEN, USER.sub("", text))
+        text = pattern.sub(lambda match: match[1] + HIDDEN, text)
     return text
 
 
