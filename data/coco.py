@@ -159,15 +159,15 @@ def image_numbers(content: Instances, chosen: list[Entry], path: Path, problems:
     everywhere = {entry["id"] for entry in content.images}
     written = {str(own): own for own in everywhere}  # "7" for 7 and the other way round
     index = {entry["id"]: number for number, entry in enumerate(chosen)}
-    found = np.full(len(content.rows), -1, np.int64)
     ids = content.annotations.images
-    for at, row in enumerate(content.rows):
-        own = ids[row] if ids[row] in everywhere else written.get(str(ids[row]))
-        if own is None:
+    known = {named: named if named in everywhere else written.get(str(named)) for named in set(ids)}
+    lost = {named for named, own in known.items() if own is None}
+    for row in content.rows if lost else ():
+        if ids[row] in lost:
             where = f"{path}, annotation {content.annotations.ids[row]}"
             problems.append(Problem(where, f"image_id {ids[row]} is not among the images", HINT))
-        else:
-            found[at] = index.get(own, -1)
+    numbers = {named: index.get(own, -1) for named, own in known.items()}
+    found = np.array([numbers[ids[row]] for row in content.rows], np.int64)
     for entry in content.strange:
         where = f"{path}, annotation {entry.get('id')}"
         problems.append(Problem(where, f"image_id {entry.get('image_id')} is not among the images", HINT))
@@ -207,7 +207,8 @@ class Boxes:
         order = order[numbers[order] >= 0]
         self.rows, self.images = np.array(content.rows, np.int64)[order], numbers[order]
         label_of, named = label_finder(labels), self.annotations.categories
-        self.labels = np.array([label_of(named[row]) for row in self.rows], np.int64)
+        label = {own: label_of(own) for own in set(named)}
+        self.labels = np.array([label[named[row]] for row in self.rows.tolist()], np.int64)
         self.height, self.width = np.array([size or (0, 0) for size in sizes], np.float64).reshape(-1, 2).T
         self.declared_w = self._declared("width", self.width)
         self.declared_h = self._declared("height", self.height)

@@ -95,7 +95,7 @@ def with_equal_boxes(records: list[Record]) -> list[int]:
     boxes = np.concatenate([record.boxes_xyxy for record in records]).astype(np.float32)
     labels = np.concatenate([record.labels for record in records])
     owners = np.repeat(np.arange(len(records)), counts)
-    rows = np.column_stack([boxes.view(np.uint32).astype(np.int64), labels, owners])
+    rows = np.column_stack([boxes.view(np.int64), owners << 32 | labels])  # two sides, or two numbers, in each column
     order = np.lexsort(rows.T)
     equal = (rows[order[1:]] == rows[order[:-1]]).all(1)
     return np.unique(owners[order[1:][equal]]).tolist()

@@ -1,21 +1,20 @@
 """Images decoded once and kept, in RAM or in files that are mapped into memory."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from data.images import THREADS, record_rgb
+from data.images import record_rgb
 from data.records import Record, Split
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 from utils.memory import GIB, free_memory
 from utils.names import as_name
+from utils.threads import each
 
 RAM_SHARE = 0.8  # of what is free: training wants some too
 
@@ -36,8 +35,7 @@ def keep_images(split: Split, place: Literal["ram", "disk"], folder: Path) -> Sp
         what = f"the images of `{split.name}` need {needed / GIB:.2f} GiB, free are {free / GIB:.2f} GiB"
         raise UserError(what, where=f"--cache-images {place}", hint="leave it out, or free some")
     keep = in_ram if place == "ram" else partial(on_disk, folder)
-    with ThreadPoolExecutor(THREADS) as pool:
-        return replace(split, records=list(pool.map(keep, count(), split.records)))
+    return replace(split, records=list(each(lambda own: keep(*own), enumerate(split.records))))
 
 
 def in_ram(_: int, record: Record) -> Record:

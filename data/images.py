@@ -1,10 +1,8 @@
 """Image files of a data set: which there are, and whether they are whole."""
 
-import os
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +16,7 @@ from utils import dicom
 from utils.console import SLOW_S, said_if_slow
 from utils.errors import UserError
 from utils.images import image_size, read_rgb
+from utils.threads import each
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .bmp .tga .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .avif "  # noqa: SIM905
@@ -26,9 +25,7 @@ SUFFIXES = dicom.SUFFIXES | frozenset(
 UNREAD = frozenset(
     ".heic .heif .hif .jxl .svg .psd .exr .hdr .dng .cr2 .cr3 .nef .arw .raf .orf .rw2 .nii".split()  # noqa: SIM905
 )
-THREADS = max(4, os.cpu_count() or 1)
 T = TypeVar("T")
-PART = 64  # images that a thread reads at a time
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
@@ -101,7 +98,7 @@ def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
 
 
 def check_images(paths: Sequence[Path]) -> list[tuple[int, int] | Problem]:
-    """check_image for many, in threads: decoding releases the interpreter."""
+    """check_image for many."""
     found = checked({path: sizes.stamp(status_of(path)) for path in paths})
     return [found[path] for path in paths]
 
@@ -113,14 +110,14 @@ def checked(stamps: Mapping[Path, str]) -> dict[Path, tuple[int, int] | Problem]
     """
     known = sizes.known(stamps)
     new, found = [path for path in stamps if path not in known], dict[Path, tuple[int, int] | Problem]()
-    parts, began = [new[start : start + PART] for start in range(0, len(new), PART)], time.monotonic()
+    began = time.monotonic()
 
     def so_far() -> str:
         return f"reading {len(new):,} images: {len(found):,} in {SLOW_S:g} s"
 
-    with said_if_slow(so_far), ThreadPoolExecutor(THREADS) as pool:
-        for part, outcomes in zip(parts, pool.map(lambda part: list(map(check_image, part)), parts), strict=True):
-            found.update(zip(part, outcomes, strict=True))
+    with said_if_slow(so_far):
+        for path, outcome in zip(new, each(check_image, new), strict=True):
+            found[path] = outcome
     if time.monotonic() - began > SLOW_S:
         whole = ((path, stamps[path], size) for path, size in found.items() if not isinstance(size, Problem))
         sizes.note(whole)

@@ -1,16 +1,15 @@
 """The levels of a data set: measured once, the same for all of its pictures of more than 8 bits."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from data.images import THREADS
 from data.records import Description, Split
 from utils.images import is_deep, own_levels, read_occurring
 from utils.levels import Levels, levels_of, sample_values
+from utils.threads import each
 
 MEASURED = 256  # pictures that are looked at, evenly through the split
 
@@ -22,8 +21,7 @@ def levelled(split: Split) -> Split:
     read before. Else they are the window that all DICOM files ask for, if it is one, or else measured.
     """
     files = [None if record.pixels is not None else record.image for record in split.records]
-    with ThreadPoolExecutor(THREADS) as pool:
-        deep = list(pool.map(lambda path: path is not None and is_deep(path), files))
+    deep = list(each(lambda path: path is not None and is_deep(path), files))
     if not any(deep):
         return split
     paths = [record.image for record, own in zip(split.records, deep, strict=True) if own]
@@ -37,11 +35,10 @@ def levelled(split: Split) -> Split:
 def measured(paths: Sequence[Path], split: str) -> Levels:
     """Levels of some pictures of more than 8 bits."""
     some = evenly(paths, MEASURED)
-    with ThreadPoolExecutor(THREADS) as pool:
-        asked = set(pool.map(own_levels, some))
-        if len(asked) == 1 and (only := asked.pop()) is not None:
-            return only
-        samples = list(pool.map(lambda path: sample_values(read_occurring(path)), some))
+    asked = set(each(own_levels, some))
+    if len(asked) == 1 and (only := asked.pop()) is not None:
+        return only
+    samples = list(each(lambda path: sample_values(read_occurring(path)), some))
     return levels_of(samples, f"the values in {len(some)} pictures of `{split}`")
 
 

@@ -5,20 +5,20 @@ background, n the n-th name, 255 does not count.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from data.doubles import digest
-from data.images import THREADS, UnreadableError, attempt, readable
+from data.images import UnreadableError, attempt, readable
 from data.listing import Folders
 from data.lists import split_images
 from data.records import Description, Mask, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
 from utils.images import opened
 from utils.letterbox import IGNORED
+from utils.threads import each
 
 BACKGROUND = "background"
 SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
@@ -194,8 +194,8 @@ def file_masks(split: Split, places: Callable[[Path], list[Path]]) -> list[MaskF
         return MaskFile(path) if path else None
 
     files = [find(record) for record in split.records]
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda mask, record: checked(mask, record, split.description), files, split.records))
+    pairs = zip(files, split.records, strict=True)
+    found = list(each(lambda pair: checked(*pair, split.description), pairs))
     refuse_empty(split, [own for own in found if isinstance(own, MaskFile)])
     return found
 

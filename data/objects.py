@@ -7,7 +7,6 @@ is inside one box is another matter: a classifier has something to learn from it
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,12 +15,13 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from data.images import THREADS, record_pixels
+from data.images import record_pixels
 from data.records import LISTED, Record, Split
 from utils.errors import UserError
 from utils.letterbox import FILL
 from utils.memory import free_memory
 from utils.seed import mixed_seed
+from utils.threads import each
 
 BACKGROUND = "background"  # the second class of a data set that has one
 LEAST_PIXELS = 8  # longer side of a box, in pixels of its picture, below which nothing can be told
@@ -234,8 +234,8 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
         for index in indices:
             found[index] = cut_record(records[index], pixels, places[index])
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(cut, by_picture.values()))
+    for _ in each(cut, by_picture.values()):
+        pass
     return found
 
 

@@ -6,7 +6,6 @@ Names would not do: one picture may be listed by two data yamls, copied or renam
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from torch import Tensor
 from data.description import load_description
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
-from data.images import THREADS
 from data.records import Record, Split
+from utils.threads import each
 
 KEY = "trained_on"  # in checkpoints
 END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
@@ -49,8 +48,7 @@ def numbers(records: Iterable[Record], end: int | None = END) -> list[int]:
     """`number` of each record; one that shows an object has that of its picture."""
     shown = list(records)
     once = {record.image: record for record in shown}  # many objects may be of one picture
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(once, pool.map(lambda own: number(own, end), once.values()), strict=True))
+    found = dict(zip(once, each(lambda own: number(own, end), once.values()), strict=True))
     return [found[record.image] for record in shown]
 
 

@@ -2,15 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from data.images import THREADS
 from data.records import Record, Split
 from data.seen import END, numbers
 from utils.errors import UserError
+from utils.threads import each
 
 WHOLE = 2**30  # bytes of a split's pictures
 Identity = dict[str, dict[str, str]]
@@ -61,8 +60,7 @@ def contents(records: Sequence[Record]) -> Iterator[bytes]:
 def masks_of(records: Sequence[Record]) -> list[bytes]:
     """What is in each mask."""
     masks = [record.mask for record in records if record.mask is not None]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda mask: mask.content(), masks))
+    return list(each(lambda mask: mask.content(), masks))
 
 
 def labels(record: Record) -> Iterable[bytes]:
