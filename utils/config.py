@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE_RECIPE = ROOT / "configs" / "sample.yaml"
@@ -33,6 +33,13 @@ class Section(BaseModel):
     """Part of a recipe; frozen, strict about keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def nothing_is_none(cls, value: object, info: ValidationInfo) -> object:
+        """A flag without a text, as `--init ''`, takes back what a recipe gives where that may be nothing."""
+        optional = info.field_name and cls.model_fields[info.field_name].default is None
+        return None if value == "" and optional else value
 
 
 class Phase(Section):

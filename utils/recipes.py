@@ -207,7 +207,7 @@ def change_paths(values: dict[str, Any], change: Callable[[str | Path], str | Pa
         section, _, key = name.rpartition(".")
         own = values.get(section) if section else values
         if isinstance(own, dict) and isinstance(value := own.get(key), str | Path | list | tuple):
-            if name == "init" and value in SOURCES:
+            if value == "" or (name == "init" and value in SOURCES):
                 continue
             if isinstance(value, str) and value.startswith(PREFIX):
                 own[key] = weight_file(value)

@@ -26,6 +26,14 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     assert (recipe.stage.epochs, recipe.stage.lr) == (9, 0.5)
 
 
+def test_a_flag_without_a_text_takes_back_what_the_file_gives(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "init: torchvision\npretrain: {freeze_epochs: 0.5, patience: 3}")
+    recipe = load_recipe(path, {"init": "", "pretrain.freeze_epochs": "0", "pretrain.patience": ""})
+    assert (recipe.init, recipe.pretrain.patience) == (None, None)
+    with pytest.raises(UserError, match=r"train\.lr|--lr"):
+        load_recipe(path, {"train.lr": ""})
+
+
 def test_paths_in_a_file_start_at_the_file(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path / "r.yaml", "data: x/d.yaml"), {}).data == tmp_path / "x" / "d.yaml"
 
