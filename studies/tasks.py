@@ -24,7 +24,8 @@ def tasks_table(study: Study, tasks: Tasks, found: list[Result]) -> str:
                 cells.append(f"{NOT_TESTED}: {why}")
                 continue
             seeds = [seed for seed in values[one] if seed in values[other]]
-            cells.append(paired([values[one][seed] - values[other][seed] for seed in seeds]))
+            apart = [values[one][seed] - values[other][seed] for seed in seeds]
+            cells.append(paired(apart, len(study.settings.seeds)))
         rows.append([name, row.measure, *cells])
     return as_markdown(rows)
 
