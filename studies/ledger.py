@@ -13,8 +13,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from evaluation.learnt import NOT_TESTED
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, doubted
-from studies.gate import NOT_TESTED, Lesson, reason
+from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
 from studies.table import interval, mean_and_spread, seeds_of
 from utils.config import ROOT, Section
@@ -149,7 +150,7 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
         return Finding(ours, about, NOT_RUN)
     if len(values) == 1:
         return Finding(ours, about, NOTHING)
-    if why := untaught(rows, evidence.methods):
+    if why := untaught(rows, evidence.methods, settings.table.least_auc):
         return Finding(ours, about, f"{NOT_TESTED}: {why}")
     verdict, difference = ordered(shared) if seeds else (UNDECIDED, NOTHING)
     if len(seeds) < len(settings.seeds):
@@ -157,12 +158,12 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
     return Finding(f"{ours}; difference {difference}", about, verdict)
 
 
-def untaught(rows: list[dict[str, str]], methods: Sequence[str]) -> str | None:
+def untaught(rows: list[dict[str, str]], methods: Sequence[str], least_auc: float | None) -> str | None:
     """Why the rows of these methods prove nothing of pre-training, or None."""
     own = [row for row in rows if row["method"] in methods]
     if any("learnt" not in row for row in own):
         return UNCOMPARED
-    return reason([Lesson.of(row) for row in own])
+    return reason([Lesson.of(row) for row in own], least_auc)
 
 
 def told(row: dict[str, str], method: str, measure: str) -> bool:

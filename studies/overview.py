@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from studies.gate import NOT_TESTED, Lesson, reason
+from evaluation.learnt import NOT_TESTED
+from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS
 from studies.runs import State
 from studies.table import seeds_of

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
+from evaluation.learnt import NOT_TESTED
+from studies.gate import Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 from studies.sections import Table
@@ -108,7 +109,7 @@ def difference_table(
     lines = [f"| {head} | {' | '.join(table.measures)} |", "|---|" + "---:|" * len(table.measures)]
     for label, (one, other) in rows.items():
         pairs = [(results[one, seed], results[other, seed]) for seed in study.settings.seeds]
-        if why := reason([own.lesson for pair in pairs for own in pair]):
+        if why := reason([own.lesson for pair in pairs for own in pair], table.least_auc):
             lines.append(f"| {label} | {NOT_TESTED}: {why} |" + " |" * (len(table.measures) - 1))
             continue
         values = [(a.values, b.values) for a, b in pairs]
