@@ -88,9 +88,11 @@ def lesson_in(content: Mapping[str, Any], upto: str | None) -> dict[str, Any]:
         content: of that file: a backbone's, or a detector's, which hands on its own.
 
     Returns:
-        Figures of the last classifier on these blocks, with `method` and `judged_by`; empty where the file has none.
+        Figures of the last classifier on these blocks, with `method` and `judged_by`; empty where the file has none, or
+        is older than what these figures are called.
     """
-    if stages := content.get("metrics"):
+    stages = content.get("metrics")
+    if stages and "single_label" in content and "cut" in stages[-1]:
         about = {"method": content["method"], "judged_by": judged_by(content["single_label"])}
         return about | taken(stages, upto)[-1]
     return dict(content.get("lesson", {}))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evaluation.classification import bootstrap, resamples
-from evaluation.learnt import figures, groups_of, taken, verdict, why_not
+from evaluation.learnt import figures, groups_of, lesson_in, taken, verdict, why_not
 from studies.gate import Lesson, reason, told
 
 
@@ -109,3 +109,8 @@ def test_a_study_may_ask_for_an_auc() -> None:
 def test_stages_that_a_cut_takes_over() -> None:
     stages = [{"cut": 11.0}, {"cut": 19.0}, {"cut": 23.0}]
     assert [len(taken(stages, upto)) for upto in (None, "b11", "b19", "b23", "b5")] == [3, 1, 2, 3, 3]
+    content = {"method": "cl3", "single_label": False, "metrics": stages}
+    assert lesson_in(content, "b19") == {"method": "cl3", "judged_by": "auc", "cut": 19.0}
+    assert lesson_in({"lesson": {"method": "cl3"}}, None) == {"method": "cl3"}, "of a detector"
+    for older in ({}, {"method": "cl3", "metrics": stages}, content | {"metrics": [{"auc": 0.9}]}):
+        assert lesson_in(older, "b11") == {}
