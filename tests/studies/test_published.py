@@ -109,3 +109,18 @@ def test_no_difference_below_the_auc_that_a_study_asks_for(scenes_yaml: Path, tm
     study = read_study(path, tmp_path / "two", tmp_path / "results")
     assert {state(study, cell) for cell in study.cells} == {State.DONE}
     assert "| cl2 | +0." in as_markdown(study, results(study))
+
+
+def test_what_a_file_from_elsewhere_had_learnt_counts(scenes_yaml: Path, tmp_path: Path) -> None:
+    """A run without pre-training says it itself, where its file does."""
+    study = read_study(
+        write_study(tmp_path, scenes_yaml, table={"measures": ["map"], "reference": "scratch"}), tmp_path
+    )
+    finished(study)
+    lesson = {"method": "cl3", "judged_by": "auc", "auc": 0.53, "learnt": 0.0}
+    for cell in study.cells:
+        if cell.method == "scratch":
+            write_text(run_folder(study, cell) / FINISHED, json.dumps({"pretrain": {}, "lesson": lesson}))
+    text = as_markdown(study, results(study))
+    assert "| scratch | AUC 0.530, learnt nothing |" in text
+    assert "| cl2 | not tested: the classifiers learnt nothing (AUC 0.53) |" in text
