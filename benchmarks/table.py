@@ -10,14 +10,22 @@ COUNTS = ("trials", "disturbances", "mutations")  # how much a figure is of, whe
 
 
 def table(lines: list[str]) -> str:
-    """A row for each JSON line: the figure, its value, target and floor; in bold a value that misses its target."""
+    """A row for each JSON line: the figure, its value, target and floor; in bold a value that misses its target.
+
+    Below it stands which figures do not say on what processor they were measured.
+    """
     rows = ["| figure | value | target | floor |", "|---|---:|---:|---:|"]
-    for found in map(json.loads, lines):
+    every = [json.loads(line) for line in lines]
+    for found in every:
         number = shown(found.get("exactly", found["value"]))  # values are rounded to four decimals
         value = number if found["holds"] else f"**{number}**"
         floor = "–" if found["floor"] is None else shown(found["floor"])
         of = "".join(f", {found[count]:,} {count}" for count in COUNTS if count in found)
         rows.append(f"| {found['figure']}{of} | {value} | {found['target']:g} | {floor} |")
+    unknown = [found["figure"] for found in every if "processor" not in found]
+    if unknown:
+        which = f": {'; '.join(unknown)}" if len(unknown) < len(every) else ""
+        rows += ["", f"Processor not recorded{which}."]
     return "\n".join(rows)
 
 

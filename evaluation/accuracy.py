@@ -203,6 +203,12 @@ def untaught(files: Sequence[BackboneFile]) -> str | None:
     return next((why for why in found if why), None)
 
 
+def untaught_cuts(files: Sequence[BackboneFile]) -> frozenset[int]:
+    """The cuts at which a classifier of a file was no better than chance or the majority class."""
+    found = ((cut, why_not(own, f.single_label)) for f in files for cut, own in zip(f.cuts, f.stages, strict=True))
+    return frozenset(cut for cut, why in found if why)
+
+
 def own_data(files: Sequence[BackboneFile]) -> Path:
     """The data yaml that all files were trained on.
 

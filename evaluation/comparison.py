@@ -11,7 +11,7 @@ import numpy as np
 from data.records import Split
 from evaluation.average_precision import Finding, judged, share
 from evaluation.held_out import check_levels
-from evaluation.learnt import LEAST_GROUPS, enough, groups_of
+from evaluation.learnt import LEAST_GROUPS, NOT_TESTED, enough, groups_of, nothing_learnt
 from evaluation.resampled import Sampled, over_seeds
 from models.detector import Detector
 from utils.console import console
@@ -30,10 +30,18 @@ class Line:
 
     Attributes:
         runs: seed, or the run's own name, → its figures.
+        lessons: the same → what its backbone had learnt, as evaluation/learnt.py has it.
     """
 
     name: str
     runs: dict[str, Sampled]
+    lessons: dict[str, Mapping[str, Any]]
+
+    def why_not(self, first: "Line") -> str | None:
+        """Why no difference from another line is told, or None: a backbone of one of them had learnt nothing."""
+        only = next(iter(first.lessons.values()))  # lines of one seed each may have different ones
+        found = (nothing_learnt(own, first.lessons.get(seed, only)) for seed, own in self.lessons.items())
+        return next((why for why in found if why), None)
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,8 @@ def compare(
         own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
         console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}")
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
-        lines.setdefault(name, Line(name, {})).runs[seed] = sampled
+        line = lines.setdefault(name, Line(name, {}, {}))
+        line.runs[seed], line.lessons[seed] = sampled, detector.lesson
         told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
     return list(lines.values()), told
 
@@ -151,9 +160,18 @@ def table(lines: Sequence[Line], names: Sequence[str]) -> list[list[str]]:
     for line in lines:
         own = entries(list(line.runs.values()))
         figures = [str(own[name]).replace("+", "") for name in names]
-        apart = difference(line, first) if line is not first else {}
-        rows.append([line.name, str(len(line.runs)), *figures, *(str(apart[n]) if apart else "–" for n in names)])
+        rows.append([line.name, str(len(line.runs)), *figures, *differences(line, first, names)])
     return [header, *rows]
+
+
+def differences(line: Line, first: Line, names: Sequence[str]) -> list[str]:
+    """The cells of a line on how far it is above the first one, or why none is told."""
+    if line is first:
+        return ["–"] * len(names)
+    if why := line.why_not(first):
+        return [f"{NOT_TESTED}: {why}", *[""] * (len(names) - 1)]
+    apart = difference(line, first)
+    return [str(apart[name]) for name in names]
 
 
 def write_comparison(
@@ -186,6 +204,7 @@ def about(lines: Sequence[Line], split: Split, draws: int) -> str:
 def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
     """What comparison.json holds: figures of each line, differences from the first, and the figures of each run."""
     first = lines[0]
+    untested = {line.name: why for line in lines[1:] if (why := line.why_not(first))}
     return {
         "data": split.description.yaml.name,
         "split": split.name,
@@ -193,7 +212,8 @@ def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, d
         "draws": draws,
         "lines": {line.name: plain(entries(list(line.runs.values()))) for line in lines},
         "minus": first.name,
-        "differences": {line.name: plain(difference(line, first)) for line in lines[1:]},
+        "differences": {line.name: plain(difference(line, first)) for line in lines[1:] if line.name not in untested},
+        "untested": untested,
         "runs": told,
     }
 
@@ -204,18 +224,19 @@ def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:
 
 
 def save_plot(lines: Sequence[Line], path: Path) -> None:
-    """Differences of mAP50 from the first line with their intervals, or, of one line, its mAP50."""
-    first, others = lines[0], lines[1:] or lines
+    """Differences of mAP50 from the first line with their intervals; where none is told, its own mAP50."""
+    first = lines[0]
+    others = [line for line in lines[1:] if not line.why_not(first)] or lines[:1]
     told = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]
     own = [every["map50"] for every in told]
     figure, [[axis]] = canvas(size=(7, 1.4 + 0.4 * len(own)))
     for place, entry in enumerate(own):
         reach = np.nan_to_num([[entry.mean - entry.low], [entry.high - entry.mean]])
         axis.errorbar(entry.mean, place, xerr=reach, fmt="o", capsize=3, color=f"C{place % 10}")
-    if lines[1:]:
+    if others[0] is not first:
         axis.axvline(0, color="0.4", linewidth=1)
     axis.set_yticks(range(len(own)), [line.name for line in others])
     axis.invert_yaxis()
-    axis.set_xlabel(f"mAP50, difference from {first.name}" if lines[1:] else "mAP50")
+    axis.set_xlabel(f"mAP50, difference from {first.name}" if others[0] is not first else "mAP50")
     axis.grid(alpha=0.3)
     write_figure(figure, path, dpi=120)

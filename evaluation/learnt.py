@@ -1,6 +1,7 @@
 """Whether a classifier learnt anything: its figure beside chance and the majority class, with an interval."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from evaluation.classification import METRICS, Array, bootstrap, classification_
 
 DRAWS = 1000
 SEED = 0
+NOT_TESTED = "not tested"
 LEAST_GROUPS = 5  # images or patients below which no interval says anything
 
 
@@ -71,3 +73,34 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
     beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
     return f"the classifiers {what} ({METRICS[name].short} {own.get(name, 0):.2f}{beside})"
+
+
+def taken(stages: Sequence[dict[str, float]], upto: str | None) -> Sequence[dict[str, float]]:
+    """The stages whose blocks up to one (`b11`, None for all) were taken over; all where no cut comes before it."""
+    number = int(upto.removeprefix("b")) if upto else None
+    return [own for own in stages if number is None or own["cut"] <= number] or stages
+
+
+def lesson_in(content: Mapping[str, Any], upto: str | None) -> dict[str, Any]:
+    """What a detector's file is to say of the backbone whose blocks up to one it takes over from a file.
+
+    Args:
+        content: of that file: a backbone's, or a detector's, which hands on its own.
+
+    Returns:
+        Figures of the last classifier on these blocks, with `method` and `judged_by`; empty where the file has none, or
+        is older than what these figures are called.
+    """
+    stages = content.get("metrics")
+    if stages and "single_label" in content and "cut" in stages[-1]:
+        about = {"method": content["method"], "judged_by": judged_by(content["single_label"])}
+        return about | taken(stages, upto)[-1]
+    return dict(content.get("lesson", {}))
+
+
+def nothing_learnt(*lessons: Mapping[str, Any]) -> str | None:
+    """Why networks from these backbones cannot be compared, or None: one learnt nothing, and they are not all one."""
+    if all(own == lessons[0] for own in lessons):
+        return None
+    found = (why_not(own, own["judged_by"] == judged_by(True)) for own in lessons if own)
+    return next((why for why in found if why), None)

@@ -12,6 +12,7 @@ from data.records import Record, Split
 from data.seen import learnt_by
 from data.views import View
 from evaluation.accuracy import line_names
+from evaluation.learnt import nothing_learnt
 from maps.cases import Cases, batches, boxed
 from maps.cells import Cells, coarse_cuts, short_sides
 from maps.defaults import MASKS
@@ -184,7 +185,8 @@ class DetectorPlan(Plan):
         return [f"{file.method}, seed {file.seed}: found next to nothing (mAP50 {file.map50:.3f})" for file in poor]
 
     def untaught(self) -> str | None:
-        return next(iter(self.doubts()), None)
+        poor = next(iter(self.doubts()), None)
+        return poor or nothing_learnt(*(file.detector.lesson for file in self.detectors))
 
     def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[BoxCases]:
         by_box = self.explain_boxes == "detections"

@@ -27,7 +27,10 @@ def lime_columns(study: Study, named: Sequence[Named]) -> list[Column]:
     plan, count = study.plan, len(study.cases)
     chosen = np.unique(np.linspace(0, count - 1, min(plan.lime, count)).round().astype(int))
     columns = [
-        Column(own.line, own.seed, KIND, own.network.cuts, chosen=chosen, untrained=own.untrained) for own in named
+        Column(
+            own.line, own.seed, KIND, own.network.cuts, chosen=chosen, coarse=own.blank(plan), untrained=own.untrained
+        )
+        for own in named
     ]
     classify = classifiers(plan, [own.network for own in named])
     again = study.again(chosen.tolist(), "images for LIME")

@@ -17,7 +17,7 @@ class Line:
     Attributes:
         values: measure → [seeds, cases, cuts].
         chosen: which cases it has; None for all.
-        coarse: cuts whose maps have too few cells to be judged.
+        coarse: cuts whose maps have too few cells to be judged, or a classifier that learnt nothing.
         untrained: the line of the networks that are like it and learnt nothing.
         intervals: measure → [2, cuts] bounds of the mean, 95 %.
     """

@@ -36,7 +36,7 @@ class Column:
         explain: what gives its maps, among them perhaps other kinds, whose columns have the same one.
         parts: measure → [cases, cuts] of each batch.
         chosen: which cases it has; None for all.
-        coarse: cuts whose maps have too few cells to be judged.
+        coarse: cuts whose maps have too few cells to be judged, or a classifier that learnt nothing.
         untrained: the line of the networks that are like it and learnt nothing.
     """
 
@@ -148,11 +148,11 @@ def columns_of(plan: Plan, named: Named) -> list[Column]:
     def explain(cases: Cases) -> dict[str, list[Evidence]]:
         return explanations(named.network, cases.images.to(plan.device), cases.labels.to(plan.device), plan.kinds)
 
-    coarse = named.coarse(plan)
+    coarse, blank = named.coarse(plan), named.blank(plan)
     return [
         Column(
             named.line, named.seed, kind, named.network.cuts, explain,
-            coarse=coarse if MAPS[kind].layered else frozenset(), untrained=named.untrained,
+            coarse=(coarse if MAPS[kind].layered else frozenset()) | blank, untrained=named.untrained,
         )
         for kind in plan.kinds
     ]  # fmt: skip

@@ -39,6 +39,10 @@ class Named:
         """Cuts whose maps have too few cells to be judged."""
         return plan.coarse(structure_of(self.file)) & frozenset(self.file.cuts)
 
+    def blank(self, plan: Plan) -> frozenset[int]:
+        """Cuts that are not judged because a classifier of a file there learnt nothing."""
+        return frozenset() if is_untrained(self.line) else plan.blank & frozenset(self.file.cuts)
+
 
 def trained_networks(plan: Plan) -> list[Named]:
     """Those of the files."""

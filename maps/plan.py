@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data.records import Record, Split
-from evaluation.accuracy import BackboneFile, doubts, untaught
+from evaluation.accuracy import BackboneFile, doubts, untaught, untaught_cuts
 from maps.cases import Cases, batches
 from maps.cells import Cells, Structure, coarse_cuts, short_sides
 from maps.measures import Rule
@@ -73,6 +73,11 @@ class Plan:
     def untaught(self) -> str | None:
         """Why the networks are not compared, or None: one of them learnt nothing."""
         return untaught(self.files)
+
+    @property
+    def blank(self) -> frozenset[int]:
+        """The cuts at which a classifier learnt nothing, judged nowhere; none where nothing is compared at all."""
+        return frozenset() if self.untaught() else untaught_cuts(self.files)
 
     def cases(self, records: Sequence[Record], title: str, batch_size: int | None = None) -> Iterator[Cases]:
         """The cases of some images, batch by batch, as the files want them."""

@@ -1,6 +1,6 @@
 """The study in numbers: JSON, CSV by image, Markdown and terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,14 +126,22 @@ def heading(summary: Summary) -> str:
 def coarse_notes(summary: Summary) -> list[str]:
     """A line for each network and kind of map that has layers which are not judged."""
     found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    blank = summary.study.plan.blank
     for line in summary.lines:
-        if line.coarse and not is_untrained(line.name):
-            found.setdefault((line.kind, tuple(sorted(line.coarse))), []).append(line.name)
-    few = f"fewer than {FEWEST} × {FEWEST} cells inside most pictures: shown in brackets and grey, judged nowhere"
-    return [
-        f"{title_of(kind)} of {', '.join(names)} after {', '.join(f'b{cut}' for cut in cuts)} has {few}"
+        if line.coarse - blank and not is_untrained(line.name):
+            found.setdefault((line.kind, tuple(sorted(line.coarse - blank))), []).append(line.name)
+    fate = "shown in brackets and grey, judged nowhere"
+    few = f"fewer than {FEWEST} × {FEWEST} cells inside most pictures: {fate}"
+    notes = [f"A classifier at {blocks(blank)} learnt nothing: all maps there are {fate}"] if blank else []
+    return notes + [
+        f"{title_of(kind)} of {', '.join(names)} after {blocks(cuts)} has {few}"
         for (kind, cuts), names in found.items()
     ]
+
+
+def blocks(cuts: Iterable[int]) -> str:
+    """`b1, b2`."""
+    return ", ".join(f"b{cut}" for cut in sorted(cuts))
 
 
 def first_kind(summary: Summary) -> list[Line]:

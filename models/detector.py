@@ -1,11 +1,11 @@
 """What finds boxes: `load_detector("best.pt").predict("photo.jpg")`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypedDict, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Detector(ABC):
         imgsz: side of the input that it was trained on.
         data: the data yaml that it was trained on, None where the file does not say.
         levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
+        lesson: figures of the last classifier on its backbone (evaluation/learnt.py); empty where the file has none.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Detector(ABC):
     data: Path | None
     device: torch.device | str
     levels: Levels | None = field(default=None, kw_only=True)
+    lesson: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
 
     @property
     def in_channels(self) -> int:

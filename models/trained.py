@@ -73,9 +73,8 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> TrainedDetec
     checkpoint.load_state(model, content["model"], path)
     ready = on_device(model, entry.decoder(settings), device)
     data, commit, levels = ROOT / recipe["data"], content["commit"], Levels.stored(content, path)
-    return TrainedDetector(
-        path, names, content["imgsz"], data, device, *ready, recipe, commit, entry, settings, levels=levels
-    )
+    own = (path, names, content["imgsz"], data, device, *ready, recipe, commit, entry, settings)
+    return TrainedDetector(*own, levels=levels, lesson=content.get("lesson", {}))
 
 
 def load_darknet(path: Path, device: torch.device | str = "cpu") -> TrainedDetector:

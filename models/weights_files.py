@@ -139,7 +139,7 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     if kind in ("detector", "segmenter", "backbone"):
         content = checked(content, kind, path)
     if kind in ("detector", "segmenter"):
-        told = {key: content[key] for key in ("names", "anchors", "imgsz") if key in content}
+        told = {key: content[key] for key in ("names", "anchors", "imgsz", "lesson") if key in content}
         return told | of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
         raise UserError(f"holds `{kind}`, not `backbone`", where=path, hint="give a backbone or detector checkpoint")

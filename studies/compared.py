@@ -110,10 +110,12 @@ def backbones(metrics: Mapping[str, Any]) -> str:
     """The figure of each backbone's last classifier with its interval, as in `cl3 top-1 0.910 [0.880, 0.930]`."""
     from evaluation.learnt import judged_by, told
 
-    single_label, found = metrics.get("judged_by") in (None, judged_by(True)), []
-    for method, stages in metrics.get("pretrain", {}).items():
+    lesson = metrics.get("lesson", {})  # all that there is of weights from another run
+    pretrained = metrics.get("pretrain") or ({lesson["method"]: [lesson]} if lesson else {})
+    by, found = metrics.get("judged_by", lesson.get("judged_by", judged_by(True))), []
+    for method, stages in pretrained.items():
         nothing = "" if stages[-1].get("learnt", 1) else ", learnt nothing"
-        found.append(f"{method} {told(stages[-1], single_label)}{nothing}")
+        found.append(f"{method} {told(stages[-1], by == judged_by(True))}{nothing}")
     return "; ".join(found) or "–"
 
 

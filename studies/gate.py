@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from evaluation.classification import METRICS
-from evaluation.learnt import judged_by, why_not
+from evaluation.learnt import judged_by, taken, why_not
 from studies.recipe import Cell, Study
 from studies.runs import run_folder
 from utils.files import read_json
 from utils.runs import FINISHED
-
-NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True)
@@ -22,47 +20,62 @@ class Lesson:
         figure: name of the figure that decides, `accuracy` or `auc`.
         value: of it, on the validation images of pre-training.
         learnt: whether it is above chance and the majority class by its interval.
+        auc: macro AUC on the same images; None in a runs.csv of before it was kept.
     """
 
-    COLUMNS: ClassVar = ("figure", "pretrained", "learnt")  # of runs.csv
+    COLUMNS: ClassVar = ("figure", "pretrained", "learnt", "pretrained_auc")  # of runs.csv
 
     figure: str
     value: float
     learnt: bool
+    auc: float | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, str]) -> "Lesson | None":
         """From a row of runs.csv."""
-        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes") if row.get("figure") else None
+        if not row.get("figure"):
+            return None
+        auc = float(row["pretrained_auc"]) if row.get("pretrained_auc") else None
+        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc)
+
+    @classmethod
+    def at(cls, stage: Mapping[str, Any], figure: str) -> "Lesson":
+        """From the figures of a stage, of which one decides."""
+        return cls(figure, stage[figure], bool(stage.get("learnt")), stage.get("auc"))
 
     def cells(self) -> list[str]:
         """For a row of runs.csv."""
-        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else "no"]
+        auc = "" if self.auc is None else f"{self.auc:.6f}"
+        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else "no", auc]
 
-    @property
-    def why_not(self) -> str | None:
-        """The reason for no verdict, or None."""
-        return why_not({self.figure: self.value, "learnt": float(self.learnt)}, self.figure == judged_by(True))
+    def why_not(self, least_auc: float | None = None) -> str | None:
+        """The reason for no verdict, or None.
+
+        Args:
+            least_auc: what a study asks for besides.
+        """
+        figures = {self.figure: self.value, "learnt": float(self.learnt)}
+        if (why := why_not(figures, self.figure == judged_by(True))) or least_auc is None:
+            return why
+        if self.auc is None:
+            return f"the AUC of the classifiers is not recorded, and {least_auc:g} is asked for"
+        return None if self.auc >= least_auc else f"the classifiers reached an AUC of {self.auc:.3f}, not {least_auc:g}"
 
 
 def lesson_of(study: Study, cell: Cell) -> Lesson | None:
-    """What the backbone of a cell knew; None where it starts from random weights, or from a file of elsewhere."""
+    """What the backbone of a cell knew; None where it starts from random weights, or nothing is known of its file."""
     cells = {own.name: own for own in study.cells}
     maker = cells[cell.source] if cell.source else cell
     path = run_folder(study, maker) / FINISHED
-    if not maker.recipe.pretrains or not path.exists():
+    if not path.exists():
         return None
     content = read_json(path, "train it again")
+    if not maker.recipe.pretrains:
+        own = content.get("lesson")  # of a file from elsewhere
+        return Lesson.at(own, own["judged_by"]) if own else None
     name = cell.recipe.weights.stem.removeprefix("backbone_") if cell.recipe.weights else maker.recipe.backbones[0]
     stages = taken(content["pretrain"][name], cell.recipe.reuse_upto)
-    figure = content["judged_by"]
-    return Lesson(figure, stages[-1][figure], bool(stages[-1].get("learnt")))
-
-
-def taken(stages: Sequence[dict[str, float]], upto: str | None) -> Sequence[dict[str, float]]:
-    """The stages whose blocks were taken over, all of them where no cut comes before the block."""
-    number = int(upto.removeprefix("b")) if upto else None
-    return [own for own in stages if number is None or own["cut"] <= number] or stages
+    return Lesson.at(stages[-1], content["judged_by"])
 
 
 def told(lessons: Sequence[Lesson | None]) -> str:
@@ -75,6 +88,7 @@ def told(lessons: Sequence[Lesson | None]) -> str:
     return f"{METRICS[known[0].figure].short} {mean:.3f}{nothing}"
 
 
-def reason(lessons: Sequence[Lesson | None]) -> str | None:
-    """Why the runs with these backbones prove nothing, or None."""
-    return next((own.why_not for own in lessons if own is not None and own.why_not), None)
+def reason(lessons: Sequence[Lesson | None], least_auc: float | None = None) -> str | None:
+    """Why the runs with these backbones prove nothing, or None; `least_auc` is what the study asks for besides."""
+    found = (own.why_not(least_auc) for own in lessons if own is not None)
+    return next((why for why in found if why), None)

@@ -13,10 +13,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from evaluation.learnt import NOT_TESTED
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, doubted
-from studies.gate import NOT_TESTED, Lesson, reason
+from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
-from studies.table import interval, mean_and_spread
+from studies.table import interval, mean_and_spread, seeds_of
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import read_json
@@ -24,14 +25,14 @@ from utils.names import PathName
 from utils.parser import Parser
 from utils.recipes import build, read_yaml
 
-NOT_RUN, NOTHING = "not run", "–"
+NOT_RUN, UNFINISHED, NOTHING = "not run", "not finished", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
 RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
 *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
 *{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the first minus the last,
 and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a
 backbone were not above chance and the majority class by their interval, so that its detector shows nothing about
-pre-training.
+pre-training. *{UNFINISHED}*: not every seed of the study is done; means and difference are over those that are.
 Where the paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 
@@ -114,7 +115,7 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     if claim is None:
         raise UserError(f"judges no figure {evidence.figure}", where=path, hint="correct the ledger's yaml")
     seeds = max(len(line["seeds"]) for line in content["lines"])
-    data = f"{content['data']} `{content['split']}`, {content['images']} images, {plural(seeds, 'seed')}"
+    data = f"{content['data']} `{content['split']}`, {content['images']} images, {seeds_of(seeds, seeds)}"
     if "untaught" not in content:
         return Finding(NOTHING, data, f"{NOT_TESTED}: {UNCOMPARED}")
     if why := doubted(content):
@@ -123,7 +124,7 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
 
 
 def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
-    """Methods of a table, each against the next; the data of each method, where they differ.
+    """Methods of a table, each against the next, on the seeds that all have; their data, where they differ.
 
     Raises:
         UserError: the study has no such method or measure.
@@ -139,26 +140,30 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
         method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
         for method in evidence.methods
     }
-    ours = ", ".join(f"{method} {mean_and_spread(list(own.values()))}" for method, own in values.items())
+    seeds = [seed for seed in map(str, settings.seeds) if all(seed in own for own in values.values())]
+    shared = [[own[seed] for seed in seeds] for own in values.values()]
+    ours = ", ".join(f"{method} {mean_and_spread(own)}" for method, own in zip(values, shared, strict=True))
     data = (make_cell(settings, yaml, results, method, settings.seeds[0]).recipe.data for method in evidence.methods)
-    seeds = plural(min(map(len, values.values())), "seed")
-    about = f"{', '.join(dict.fromkeys(path.name for path in data))} `{settings.table.split}`, {seeds}"
-    if not all(values.values()):
+    done = seeds_of(len(seeds), len(settings.seeds))
+    about = f"{', '.join(dict.fromkeys(path.name for path in data))} `{settings.table.split}`, {done}"
+    if not any(values.values()):
         return Finding(ours, about, NOT_RUN)
     if len(values) == 1:
         return Finding(ours, about, NOTHING)
-    if why := untaught(rows, evidence.methods):
+    if why := untaught(rows, evidence.methods, settings.table.least_auc):
         return Finding(ours, about, f"{NOT_TESTED}: {why}")
-    verdict, difference = ordered(list(values.values()))
+    verdict, difference = ordered(shared) if seeds else (UNDECIDED, NOTHING)
+    if len(seeds) < len(settings.seeds):
+        verdict = f"{UNFINISHED} ({done})"
     return Finding(f"{ours}; difference {difference}", about, verdict)
 
 
-def untaught(rows: list[dict[str, str]], methods: Sequence[str]) -> str | None:
+def untaught(rows: list[dict[str, str]], methods: Sequence[str], least_auc: float | None) -> str | None:
     """Why the rows of these methods prove nothing of pre-training, or None."""
     own = [row for row in rows if row["method"] in methods]
     if any("learnt" not in row for row in own):
         return UNCOMPARED
-    return reason([Lesson.of(row) for row in own])
+    return reason([Lesson.of(row) for row in own], least_auc)
 
 
 def told(row: dict[str, str], method: str, measure: str) -> bool:
@@ -166,11 +171,14 @@ def told(row: dict[str, str], method: str, measure: str) -> bool:
     return row["method"] == method and bool(row.get(measure))
 
 
-def ordered(values: list[dict[str, float]]) -> tuple[str, str]:
-    """Whether each is above the next, by seed: verdict, and the difference between first and last as text."""
-    first, last = values[0], values[-1]
-    apart = [first[seed] - last[seed] for seed in first if seed in last]
-    means = [float(np.mean(list(own.values()))) for own in values]
+def ordered(values: list[list[float]]) -> tuple[str, str]:
+    """Whether each is above the next: verdict, and the difference between first and last as text.
+
+    Args:
+        values: of each method, on the same seeds in the same order, one at least.
+    """
+    apart = [first - last for first, last in zip(values[0], values[-1], strict=True)]
+    means = [float(np.mean(own)) for own in values]
     if len(apart) < 2:
         return UNDECIDED, f"{means[0] - means[-1]:+.3f}"
     low, high = interval(apart)
@@ -178,11 +186,6 @@ def ordered(values: list[dict[str, float]]) -> tuple[str, str]:
     if low > 0:
         return (REPRODUCED if all(a > b for a, b in pairwise(means)) else DIRECTION), text
     return (NOT_SEEN if high < 0 else UNDECIDED), text
-
-
-def plural(count: int, what: str) -> str:
-    """`1 seed`, `3 seeds`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) -> str:

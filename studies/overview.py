@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from studies.gate import NOT_TESTED, Lesson, reason
+from evaluation.learnt import NOT_TESTED
+from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS
 from studies.runs import State
+from studies.table import seeds_of
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
 from utils.files import csv_text, read_json, write_text
@@ -91,7 +93,8 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
         what = f"has no {source.measure} for {' and '.join(source.sides)}"
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
-    return [Point(panel.title, source.label, cut, *up[cut], *right[cut]) for cut in cuts]
+    label = source.label + ("" if source.report else unfinished(source, path))
+    return [Point(panel.title, label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 
 def file_of(source: Source, results: Path) -> Path:
@@ -115,12 +118,26 @@ def why_none(source: Source, results: Path) -> str:
 
 
 def of_table(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
-    """Mean and deviation of a method's runs; nothing if none is done."""
+    """Mean and deviation of a method's runs with the seeds that both sides have; nothing if there are none."""
     rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["method"] == side]
     if reason([Lesson.of(row) for row in rows]):
         return {}
-    own = [float(row[source.measure]) for row in rows if row[source.measure]]
+    shared, _ = shared_seeds(source, path)
+    own = [float(row[source.measure]) for row in rows if row["seed"] in shared]
     return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
+
+
+def shared_seeds(source: Source, path: Path) -> tuple[set[str], set[str]]:
+    """The seeds with which both sides have the measure, and all seeds of the study."""
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    own = ({row["seed"] for row in rows if row["method"] == side and row[source.measure]} for side in source.sides)
+    return set.intersection(*own), {row["seed"] for row in rows}
+
+
+def unfinished(source: Source, path: Path) -> str:
+    """What the label of a study's table says where not every seed is done: `, 3 of 5 seeds`."""
+    done, wanted = map(len, shared_seeds(source, path))
+    return f", {seeds_of(done, wanted)}" if done < wanted else ""
 
 
 def of_accuracy(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
@@ -155,7 +172,7 @@ def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
             fmt=MARKERS[number % len(MARKERS)],
             color=f"C{number}" if own else "0.6",
             capsize=2,
-            label=source.label if own else f"{source.label}: {why_none(source, results)}",
+            label=own[0].label if own else f"{source.label}: {why_none(source, results)}",
         )
         for point in own:
             axis.annotate(point.cut, (point.right, point.up), (4, -9), textcoords="offset points", fontsize=7)

@@ -31,6 +31,8 @@ class Table(Section):
         measures: keys of the metrics file, the columns.
         reference: method that differences of all others are reported against; None for none.
         pairs: methods whose difference is reported, first minus second.
+        least_auc: macro AUC of the last classifier of a backbone below which none of its differences is reported; None
+            for none.
         beside: row → metrics file of another program, relative to the yaml; one that is not there is shown as such.
         gallery: None for none.
     """
@@ -39,6 +41,7 @@ class Table(Section):
     measures: tuple[str, ...] = Field(("map", "map50", "map75"), min_length=1)
     reference: str | None = None
     pairs: tuple[tuple[str, str], ...] = ()
+    least_auc: float | None = Field(None, gt=0.5, lt=1)
     beside: dict[str, Path] = Field(default_factory=dict)
     gallery: Gallery | None = None
 

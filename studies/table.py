@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from studies.gate import NOT_TESTED, Lesson, lesson_of, reason, told
+from evaluation.learnt import NOT_TESTED
+from studies.gate import Lesson, lesson_of, reason, told
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 from studies.sections import Table
@@ -108,21 +109,28 @@ def difference_table(
     lines = [f"| {head} | {' | '.join(table.measures)} |", "|---|" + "---:|" * len(table.measures)]
     for label, (one, other) in rows.items():
         pairs = [(results[one, seed], results[other, seed]) for seed in study.settings.seeds]
-        if why := reason([own.lesson for pair in pairs for own in pair]):
+        if why := reason([own.lesson for pair in pairs for own in pair], table.least_auc):
             lines.append(f"| {label} | {NOT_TESTED}: {why} |" + " |" * (len(table.measures) - 1))
             continue
         values = [(a.values, b.values) for a, b in pairs]
-        cells = [paired([a[name] - b[name] for a, b in values if name in a and name in b]) for name in table.measures]
+        apart = ([a[name] - b[name] for a, b in values if name in a and name in b] for name in table.measures)
+        cells = [paired(own, len(study.settings.seeds)) for own in apart]
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def paired(differences: list[float]) -> str:
-    """`mean [low, high]` of at least two differences."""
+def paired(differences: list[float], wanted: int) -> str:
+    """`mean [low, high]` of at least two differences; of fewer seeds than wanted, how many: `…, 3 of 5 seeds`."""
     if len(differences) < 2:
         return NOTHING
     low, high = interval(differences)
-    return f"{np.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]"
+    beside = f", {seeds_of(len(differences), wanted)}" if len(differences) < wanted else ""
+    return f"{np.mean(differences):+.3f} [{low:+.3f}, {high:+.3f}]{beside}"
+
+
+def seeds_of(done: int, wanted: int) -> str:
+    """`1 seed`, `5 seeds`, or `3 of 5 seeds` where not all are done."""
+    return f"{done if done == wanted else f'{done} of {wanted}'} seed{'' if wanted == 1 else 's'}"
 
 
 def interval(values: list[float]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """One table over tasks: what each reaches from each kind of pre-training, and how far these are apart."""
 
-from studies.gate import NOT_TESTED, reason
+from evaluation.learnt import NOT_TESTED
+from studies.gate import reason
 from studies.recipe import Study
 from studies.runs import figures_file
 from studies.sections import TaskRow, Tasks
@@ -14,17 +15,19 @@ BySeed = dict[int, float]
 def tasks_table(study: Study, tasks: Tasks, found: list[Result]) -> str:
     """A row for each task: mean ± standard deviation of each column, and the differences seed by seed."""
     apart = [f"{one} minus {other}" for one, other in tasks.differences]
+    least = study.settings.table.least_auc if study.settings.table else None
     rows = [["task", "measure", *tasks.columns, *apart]]
     for name, row in tasks.rows.items():
         values = columns(study, tasks, row, found)
         cells = [mean_and_spread(list(values[column].values())) for column in tasks.columns]
         lessons = {column: [own.lesson for own in of(row, column, found)] for column in tasks.columns}
         for one, other in tasks.differences:
-            if why := reason([*lessons[one], *lessons[other]]):
+            if why := reason([*lessons[one], *lessons[other]], least):
                 cells.append(f"{NOT_TESTED}: {why}")
                 continue
             seeds = [seed for seed in values[one] if seed in values[other]]
-            cells.append(paired([values[one][seed] - values[other][seed] for seed in seeds]))
+            pairs = [values[one][seed] - values[other][seed] for seed in seeds]
+            cells.append(paired(pairs, len(study.settings.seeds)))
         rows.append([name, row.measure, *cells])
     return as_markdown(rows)
 

@@ -87,8 +87,11 @@ class DetectionTask:
         return {name: metrics[name] or 0.0 for name in ("map", "map50", "map75", "miou")}
 
 
-def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
+def train_detector(job: Job, model: DetectorNetwork, lesson: dict[str, Any]) -> dict[str, float | None]:
     """Train to the end; weights/best.pt of the run holds the averaged weights of best validation AP.
+
+    Args:
+        lesson: what the backbone had learnt (evaluation/learnt.py), for the checkpoints.
 
     Returns:
         The figures of best.pt on the validation split; None where that has no box to find.
@@ -100,6 +103,8 @@ def train_detector(job: Job, model: DetectorNetwork) -> dict[str, float | None]:
     criterion = entry.criterion(entry.decoder(settings), settings).to(job.fabric.device)
     task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
     extra: dict[str, Any] = {"detector": entry.name, "decode": entry.decode, "imgsz": recipe.imgsz}
+    if lesson:
+        extra["lesson"] = lesson
     if entry.anchored:
         extra["anchors"] = [list(anchor) for anchor in settings.anchors]
     transform = train_transform(recipe.imgsz, recipe.augment)

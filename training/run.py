@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from evaluation.learnt import judged_by
+from evaluation.learnt import judged_by, lesson_in
 from models.backbones import make_backbone
 from models.detectors import DETECTORS, Settings
-from training.backbone import begin_detector, reuse_backbone
+from training.backbone import begin_detector, load_backbone, reuse_backbone
 from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
 from training.check import check_batches, follows
@@ -165,6 +165,9 @@ def run(job: Job) -> dict[str, Any]:
         pretrained = probe_beginning(job, backbone) if recipe.init_freeze else pretrain(job, backbone)
         train_baselines(job, backbone)
         taught = {"judged_by": judged_by(job.lesson.single_label), "pretrain": stage_figures(job)}
+    given = load_backbone(pretrained, recipe) if pretrained else job.begins.content if job.begins else {}
+    if lesson := lesson_in(given, recipe.reuse_upto):
+        taught["lesson"] = lesson
     if follows(recipe) == "segmenter":
         seed_process(recipe.seed, DETECTOR_SEED)
         return {**train_segmenter(job, pretrained), **taught}
@@ -175,10 +178,10 @@ def run(job: Job) -> dict[str, Any]:
     settings = Settings(len(job.names), recipe.imgsz)
     model = DETECTORS[recipe.detector].network(make_backbone(recipe.backbone, recipe.width, job.channels), settings)
     if pretrained is not None:
-        reuse_backbone(model.backbone, pretrained, recipe)
+        reuse_backbone(model.backbone, pretrained, recipe, given)
     elif job.begins is not None:
         begin_detector(model, job.begins.path, recipe, job.begins.content, job.names)
-    return {**train_detector(job, model), **taught}
+    return {**train_detector(job, model, lesson), **taught}
 
 
 def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:

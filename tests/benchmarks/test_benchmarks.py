@@ -266,8 +266,12 @@ def test_study(figures: Figures, here: None, scenes_yaml: Path, tmp_path: Path) 
 def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     for path in ("cascade", "detector", "maps"):
         lines = (ROOT / "results" / f"{path}.json").read_text().splitlines()
-        assert len(table.table(lines).splitlines()) == len(lines) + 2
+        assert table.table(lines).count("\n| ") == len(lines)
     line = {"figure": "difference", "value": 4.59e-5, "target": 1e-6, "holds": False, "floor": None, "trials": 1200}
+    assert table.table([json.dumps(line)] * 2).endswith("|\n\nProcessor not recorded.")
+    known = line | {"figure": "ratio", "processor": "x", "trials": 1}
+    assert table.table([json.dumps(own) for own in (line, known)]).endswith("\n\nProcessor not recorded: difference.")
+    line["processor"] = "x"
     assert table.table([json.dumps(line)]).endswith("| difference, 1,200 trials | **4.6e-05** | 1e-06 | – |")
 
 

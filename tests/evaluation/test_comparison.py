@@ -9,7 +9,7 @@ from conftest import Script
 from PIL import Image
 
 import val
-from evaluation.comparison import Entry, lines_of
+from evaluation.comparison import Entry, Line, lines_of, save_plot, table
 from evaluation.resampled import Matches, Sampled, draws_of, figures, left_out, one_class, over_seeds
 from utils.errors import UserError
 
@@ -120,6 +120,25 @@ def test_bounds_stay_within_what_is_possible() -> None:
     zero = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), left)
     apart = [zero.minus(runs[0]), runs[1].minus(zero)]
     assert np.ravel(over_seeds(apart)[1]).tolist() == [-1, 1]
+
+
+def test_no_difference_where_a_backbone_had_learnt_nothing(tmp_path: Path) -> None:
+    """Detectors on the very same backbone are compared all the same."""
+    draw = np.random.default_rng(0)
+    own = {"": sampled(found_in(draw, *pictures(draw, 40), 0.0), 50)}
+    taught, untaught = ({"": {"judged_by": "auc", "auc": auc, "learnt": float(auc > 0.6)}} for auc in (0.9, 0.53))
+    lines = [
+        Line("cl3", own, untaught),
+        Line("e2e", own, taught),
+        Line("scratch", own, {"": {}}),
+        Line("lr", own, untaught),
+    ]
+    why = "not tested: the classifiers learnt nothing (AUC 0.53)"
+    assert [row[-1] for row in table(lines, ("map50",))[1:3]] == ["–", why]
+    assert [row[-1] for row in table(lines, ("map50",))[3:]] == [why, "+0.000 [+0.000, +0.000]"]
+    assert table(lines[1:3], ("map50",))[-1][-1] == "+0.000 [+0.000, +0.000]"
+    save_plot(lines[:2], tmp_path / "none.png")
+    assert (tmp_path / "none.png").exists()
 
 
 def test_a_single_resample_is_no_interval() -> None:

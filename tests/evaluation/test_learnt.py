@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from evaluation.classification import bootstrap, resamples
-from evaluation.learnt import figures, groups_of, verdict, why_not
-from studies.gate import Lesson, reason, taken, told
+from evaluation.learnt import figures, groups_of, lesson_in, taken, verdict, why_not
+from studies.gate import Lesson, reason, told
 
 
 def scored(labels: np.ndarray, right: float, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -94,5 +94,23 @@ def test_what_a_table_says_of_backbones() -> None:
     row = dict(zip(Lesson.COLUMNS, nothing.cells(), strict=True))
     assert Lesson.of(row) == nothing
     assert Lesson.of({"figure": ""}) is None
+
+
+def test_a_study_may_ask_for_an_auc() -> None:
+    weak, strong = (Lesson.at({"accuracy": 0.5, "auc": auc, "learnt": 1.0}, "accuracy") for auc in (0.85, 0.9))
+    before = Lesson.of({"figure": "accuracy", "pretrained": "0.5", "learnt": "yes"})  # a table without the column
+    assert reason([weak, strong, before]) is None
+    assert reason([strong, weak], 0.9) == "the classifiers reached an AUC of 0.850, not 0.9"
+    assert reason([strong, None], 0.9) is None
+    assert reason([before], 0.9) == "the AUC of the classifiers is not recorded, and 0.9 is asked for"
+    assert Lesson.of(dict(zip(Lesson.COLUMNS, weak.cells(), strict=True))) == weak
+
+
+def test_stages_that_a_cut_takes_over() -> None:
     stages = [{"cut": 11.0}, {"cut": 19.0}, {"cut": 23.0}]
     assert [len(taken(stages, upto)) for upto in (None, "b11", "b19", "b23", "b5")] == [3, 1, 2, 3, 3]
+    content = {"method": "cl3", "single_label": False, "metrics": stages}
+    assert lesson_in(content, "b19") == {"method": "cl3", "judged_by": "auc", "cut": 19.0}
+    assert lesson_in({"lesson": {"method": "cl3"}}, None) == {"method": "cl3"}, "of a detector"
+    for older in ({}, {"method": "cl3", "metrics": stages}, content | {"metrics": [{"auc": 0.9}]}):
+        assert lesson_in(older, "b11") == {}

@@ -241,6 +241,11 @@ def test_detectors_are_compared_unless_one_finds_nothing(best: Path, split: Spli
     poor = replace(study.plan, detectors=[replace(files[0], map50=0.001), files[1]])  # type: ignore[call-arg]
     assert not summarise(replace(study, plan=poor), 0).pairs
     assert poor.untaught() == "cl3, seed 0: found next to nothing (mAP50 0.001)"
+    lesson = {"judged_by": "auc", "auc": 0.53, "learnt": 0.0}
+    blank = replace(files[0], detector=replace(files[0].detector, lesson=lesson))
+    poor = replace(study.plan, detectors=[blank, files[1]])  # type: ignore[call-arg]
+    assert poor.untaught() == "the classifiers learnt nothing (AUC 0.53)"
+    assert replace(poor, detectors=[blank, blank]).untaught() is None, "one backbone"  # type: ignore[call-arg]
 
 
 def test_values_that_are_not_there_do_not_count() -> None:

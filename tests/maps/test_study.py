@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, Once, Script, Writer, write_backbone, write_yaml
+from conftest import DIGITS, TAUGHT, Once, Script, Writer, write_backbone, write_yaml
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -38,7 +38,7 @@ from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
 from maps.summary import Line, Pair, against, apart, summarise
-from maps.tables import region_json
+from maps.tables import heading, region_json
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
 from utils.files import json_text
@@ -226,6 +226,22 @@ def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
     assert verdicts[:4] == [REPRODUCED] * 4
     assert summary.pairs[0].of("iou")[0].values.above == 1
     assert judged(summary)[0].found.startswith("100.0% [100.0%, 100.0%]")
+
+
+def test_a_cut_whose_classifier_learnt_nothing_is_not_judged(written: Writer, split: Split) -> None:
+    """It counts neither in "at every cut" nor in the mean over cuts; the report says so."""
+    stages = [TAUGHT | {"auc": 0.51, "learnt": 0.0}, *[TAUGHT] * 5]
+    study = run(plan_of([written("cl6"), written("e2e", metrics=stages)], split, kinds=["saliency"], images=2))
+    summary = summarise(study, 50)
+    assert {tuple(pair.cuts) for pair in summary.pairs} == {(2, 3, 4, 5, 6)}
+    assert " of 5 cuts; mean" in judged(summary)[3].found
+    assert all(line.coarse == {1} for line in summary.lines if line.trained)
+    assert (
+        "A classifier at b1 learnt nothing: all maps there are shown in brackets and grey, judged nowhere."
+        in heading(summary)
+    )
+    stages[-1] = stages[0]
+    assert not replace(study.plan, files=read_backbones([written("e2e", metrics=stages)])).blank, "nothing is compared"
 
 
 def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:

@@ -61,7 +61,8 @@ def test_what_studies_say(folders: tuple[Path, Path]) -> None:
     above = verdict(study="table", measure="map", methods=["cl3", "e2e"])
     assert above == ("reproduced", "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]")
     assert verdict(study="table", measure="map", methods=["e2e", "cl3"])[0] == "not seen"
-    assert verdict(study="table", measure="map", methods=["cl3", "cl7"])[0] == "undecided"
+    half = verdict(study="table", measure="map", methods=["cl3", "cl7"])
+    assert half == ("not finished (1 of 3 seeds)", "cl3 0.500, cl7 0.450; difference +0.050")
     assert verdict(study="table", measure="map", methods=["cl3"]) == ("–", "cl3 0.520 ± 0.020")
     for wrong in ({"measure": "map50", "methods": ["cl3"]}, {"measure": "map", "methods": ["cl5"]}):
         with pytest.raises(UserError, match="has no"):
@@ -105,7 +106,23 @@ def test_damaged_or_older_results(folders: tuple[Path, Path]) -> None:
     ],
 )
 def test_orders(values: list[list[float]], verdict: str) -> None:
-    assert ordered([dict(zip("012", own, strict=True)) for own in values])[0] == verdict
+    assert ordered(values)[0] == verdict
+
+
+def test_no_verdict_before_every_seed_is_done(folders: tuple[Path, Path]) -> None:
+    """Means are over the seeds that the difference is over, the ones that both have."""
+    results, studies = folders
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0, 1, 2, 3]}))
+    runs = results / "table" / "runs.csv"
+    runs.write_text(runs.read_text() + "cl3,3,0.9,auc,0.9,yes\ncl3,7,0.9,auc,0.9,yes\ne2e,7,0.1,auc,0.9,yes\n")
+    found = find(Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]}), *folders)
+    assert found.verdict == "not finished (3 of 4 seeds)"
+    assert found.ours == "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]"
+    assert found.data == "cells.yaml `test`, 3 of 4 seeds"
+    kept = [line for line in runs.read_text().splitlines() if not line.startswith("e2e") or line.startswith("e2e,7")]
+    runs.write_text("\n".join(kept))
+    found = find(Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]}), *folders)
+    assert (found.verdict, found.ours) == ("not finished (0 of 4 seeds)", "cl3 –, e2e –; difference –")
 
 
 def test_the_ledger_of_this_repository(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

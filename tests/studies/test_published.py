@@ -17,7 +17,7 @@ from utils.files import make_folder, write_text
 from utils.runs import FINISHED
 
 TABLE = {"measures": ["map"], "pairs": [["cl2", "scratch"]], "gallery": {"methods": ["cl2"]}}
-STAGES = [{"cut": 11.0, "accuracy": 0.8, "learnt": 1.0}, {"cut": 23.0, "accuracy": 0.9, "learnt": 1.0}]
+STAGES = [{"cut": 11.0, "accuracy": 0.8, "learnt": 1.0}, {"cut": 23.0, "accuracy": 0.9, "auc": 0.88, "learnt": 1.0}]
 
 
 def finished(study: Study, learnt: float = 1.0) -> None:
@@ -94,3 +94,33 @@ def test_no_difference_without_learning(scenes_yaml: Path, tmp_path: Path) -> No
     text = as_markdown(study, results(study))
     assert "| cl2 | top-1 0.900, learnt nothing |" in text
     assert "| cl2 | not tested: the classifiers learnt nothing (top-1 0.90) | |" in text
+
+
+def test_no_difference_below_the_auc_that_a_study_asks_for(scenes_yaml: Path, tmp_path: Path) -> None:
+    """It is published with the runs, so that another machine knows it; it makes no other runs of them."""
+    table = {"measures": ["map"], "reference": "scratch", "least_auc": 0.9}
+    study = read_study(write_study(tmp_path, scenes_yaml, table=table), tmp_path / "one")
+    finished(study)
+    text = as_markdown(study, results(study))
+    assert "| cl2 | not tested: the classifiers reached an AUC of 0.880, not 0.9 |" in text
+    write_page(study)
+    publish(study, tmp_path / "results")
+    path = write_study(tmp_path, scenes_yaml, table=table | {"least_auc": 0.85})
+    study = read_study(path, tmp_path / "two", tmp_path / "results")
+    assert {state(study, cell) for cell in study.cells} == {State.DONE}
+    assert "| cl2 | +0." in as_markdown(study, results(study))
+
+
+def test_what_a_file_from_elsewhere_had_learnt_counts(scenes_yaml: Path, tmp_path: Path) -> None:
+    """A run without pre-training says it itself, where its file does."""
+    study = read_study(
+        write_study(tmp_path, scenes_yaml, table={"measures": ["map"], "reference": "scratch"}), tmp_path
+    )
+    finished(study)
+    lesson = {"method": "cl3", "judged_by": "auc", "auc": 0.53, "learnt": 0.0}
+    for cell in study.cells:
+        if cell.method == "scratch":
+            write_text(run_folder(study, cell) / FINISHED, json.dumps({"pretrain": {}, "lesson": lesson}))
+    text = as_markdown(study, results(study))
+    assert "| scratch | AUC 0.530, learnt nothing |" in text
+    assert "| cl2 | not tested: the classifiers learnt nothing (AUC 0.53) |" in text

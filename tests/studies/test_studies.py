@@ -281,6 +281,8 @@ def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
     # two differences of mean m, half their distance h: m ± 12.706 · h
     assert "| minus scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
     assert "| pair | map |\n|---|---:|\n| cl2 minus cl2_frozen | +0.050 [-0.585, +0.685] |" in text
+    study = read_study(write_study(tmp_path, scenes_yaml, table=table, seeds=[0, 1, 2]), tmp_path)
+    assert "| cl2 | +0.250 [-0.385, +0.885], 2 of 3 seeds |" in as_markdown(study, results(study))
 
 
 @pytest.fixture

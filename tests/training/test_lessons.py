@@ -14,6 +14,8 @@ import train
 import val
 from data.description import load_description
 from data.formats import read_split
+from models import load_detector
+from studies.compared import Compared, end_table
 from training.reading import common, shared
 from utils import checkpoint
 from utils.errors import Stopped, UserError
@@ -51,6 +53,20 @@ def test_stages_are_judged_as_they_learn(taught: Path) -> None:
     assert figures["judged_by"] == "accuracy"
     assert set(figures["pretrain"]) == {"cl2", "e2e"}
     assert load_recipe(taught / "recipe.yaml", {}).pretrain.source == "objects"
+
+
+def test_a_detector_says_what_its_backbone_had_learnt(taught: Path, script: Script, tmp_path: Path) -> None:
+    """Of the blocks that it took over, whether it trained them or reuses those of another run."""
+    own = json.loads((taught / "metrics.json").read_text())
+    assert own["lesson"] == {"method": "cl2", "judged_by": "accuracy", **own["pretrain"]["cl2"][-1]}
+    assert load_detector(taught / "weights" / "best.pt").lesson == own["lesson"]
+    made = load_recipe(taught / "recipe.yaml", {})
+    given = ("--data", made.data, "--weights", taught / "weights" / "backbone_cl2.pt", "--reuse-upto", "b11")
+    script(train, *SMALL, "--cl-splits", 0, *given, "--project", tmp_path)
+    run = Compared.read(tmp_path / "train" / "exp")
+    assert run.metrics["lesson"] == {"method": "cl2", "judged_by": "accuracy", **own["pretrain"]["cl2"][0]}
+    assert load_detector(run.folder / "weights" / "best.pt").lesson == run.metrics["lesson"]
+    assert end_table([run])[1][-2].startswith("cl2 top-1 0.")
 
 
 def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,10 +81,10 @@ def test_pictures_that_go_while_it_trains_are_left_out(
     data = write_yaml(tmp_path / "scenes.yaml", path=str(tmp_path / "here"))
     gone: list[Path] = []
 
-    def robbed(job: Job, model: YOLOv3) -> object:
+    def robbed(job: Job, model: YOLOv3, *rest: object) -> object:
         gone.append(job.train.records[2].image)
         gone[0].unlink()
-        return train_detector(job, model)
+        return train_detector(job, model, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("training.run.train_detector", robbed)
     script(train, "--data", data, "--project", tmp_path, *SMALL, "--epochs", 2)
