@@ -8,11 +8,11 @@ import numpy as np
 
 from data.coco_json import Entry, Id, Instances, number, read_instances
 from data.images import readable
-from data.listing import is_folder
 from data.lists import place, search
 from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
+from utils.paths import is_folder
 
 HINT = "correct the json, or delete the annotation"
 Sizes = list[tuple[int, int] | None]

@@ -2,7 +2,7 @@
 
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from data import sizes
-from data.listing import files_below, status_of
-from data.records import Problem, Record
+from data.listing import files_below
+from data.records import Notice, Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
 from utils.errors import UserError
 from utils.images import image_size, read_rgb
+from utils.paths import is_file, status_of
 from utils.threads import each
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
@@ -29,9 +30,27 @@ T = TypeVar("T")
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, by their suffix, in alphabetical order; linked folders count."""
-    return files_below(folder, SUFFIXES)
+def images_below(folder: Path, closed: list[Path] | None = None, *, others: Collection[str] = ()) -> list[Path]:
+    """Image files at any depth in alphabetical order, by their suffix, or DICOM without one; linked folders count.
+
+    Args:
+        closed: takes the folders that cannot be read.
+        others: suffixes of other files that are wanted.
+    """
+    return files_below(folder, {*SUFFIXES, *others}, closed, is_marked)
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a file without a suffix is a DICOM picture by its mark: `DICOMDIR` is the list of them."""
+    try:
+        return is_file(path) and path.name.upper() != "DICOMDIR" and dicom.is_dicom(path)
+    except OSError:
+        return False
+
+
+def unread_folders(closed: Sequence[Path]) -> list[Notice]:
+    """What is to be said of folders that cannot be read."""
+    return [Notice("folders cannot be read", [str(path) for path in closed])] if closed else []
 
 
 class UnreadableError(UserError):
