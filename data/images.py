@@ -1,5 +1,6 @@
 """Image files of a data set: which there are, and whether they are whole."""
 
+import os
 import stat
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data import sizes
-from data.listing import files_below
+from data.listing import files_below, parted
 from data.records import Notice, Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
@@ -40,10 +41,14 @@ def images_below(folder: Path, closed: list[Path] | None = None, *, others: Coll
     return files_below(folder, {*SUFFIXES, *others}, closed, is_marked)
 
 
-def is_marked(path: Path) -> bool:
-    """Whether a file without a suffix is a DICOM picture by its mark: `DICOMDIR` is the list of them."""
+def is_marked(path: str) -> bool:
+    """Whether a file without a suffix, or whose name is a number with dots (a UID), is a DICOM picture by its mark."""
+    name = path.rpartition(os.sep)[2]
+    suffix = parted(name)[1]
+    if (suffix and not suffix[1:].isdecimal()) or name.upper() == "DICOMDIR":  # the list of the others
+        return False
     try:
-        return is_file(path) and path.name.upper() != "DICOMDIR" and dicom.is_dicom(path)
+        return is_file(Path(path)) and dicom.is_dicom(Path(path))
     except OSError:
         return False
 

@@ -22,7 +22,7 @@ def files_below(
     folder: Path,
     suffixes: Collection[str],
     closed: list[Path] | None = None,
-    marked: Callable[[Path], bool] | None = None,
+    marked: Callable[[str], bool] | None = None,
 ) -> list[Path]:
     """Files at any depth by suffix, small letters, in alphabetical order; links are followed, hidden names are not.
 
@@ -30,7 +30,7 @@ def files_below(
 
     Args:
         closed: takes the folders that cannot be read.
-        marked: whether a file without a suffix is wanted, too.
+        marked: whether what has another suffix, or none, is wanted, too.
     """
     found, stack, seen = list[str](), [folder], set[tuple[int, int]]()
     while stack:
@@ -38,10 +38,9 @@ def files_below(
         for entry in entries(place, seen, closed):
             if entry.name.startswith("."):
                 continue
-            suffix = parted(entry.name)[1].lower()
             if leads_on(entry):
                 stack.append(place / entry.name)
-            elif suffix in suffixes or (not suffix and marked is not None and marked(place / entry.name)):
+            elif parted(entry.name)[1].lower() in suffixes or (marked is not None and marked(entry.path)):
                 found.append(entry.path)
     return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # noqa: PTH206 – quicker than Paths
 

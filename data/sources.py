@@ -131,7 +131,7 @@ def all_files(places: Iterable[Path], closed: list[Path]) -> Iterator[Path]:
     for place in places:
         if is_folder(place):
             yield from images_below(place, closed, others=others)
-        elif place.suffix.lower() in SUFFIXES | others or (is_file(place) and not place.suffix and is_marked(place)):
+        elif place.suffix.lower() in SUFFIXES | others or is_marked(str(place)):
             yield place
 
 

@@ -248,14 +248,16 @@ def test_folders_that_cannot_be_read_are_named(
 
 
 def test_dicom_without_a_suffix_is_found_by_its_mark(tmp_path: Path) -> None:
-    for name in ("IM0001", "DICOMDIR", "more/IM0002"):
+    for name in ("1.2.840.10008.5", "IM0001", "DICOMDIR", "more/IM0002"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(128) + b"DICM")
-    (tmp_path / "README").write_text("notes")
+    for name in ("README", "log.1"):
+        (tmp_path / name).write_text("notes")
     os.mkfifo(tmp_path / "pipe")
-    assert [path.name for path in find_files(str(tmp_path))] == ["IM0001", "IM0002"]
-    assert [path.name for path in find_files(str(tmp_path / "*"))] == ["IM0001", "IM0002"]
-    assert [path.name for path in images_below(tmp_path)] == ["IM0001", "IM0002"]
+    wanted = ["1.2.840.10008.5", "IM0001", "IM0002"]
+    assert [path.name for path in find_files(str(tmp_path))] == wanted
+    assert [path.name for path in find_files(str(tmp_path / "*"))] == wanted
+    assert [path.name for path in images_below(tmp_path)] == wanted
 
 
 @pytest.mark.parametrize(
