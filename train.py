@@ -1,12 +1,11 @@
 """Cascade pre-training of the backbone and its baselines, then training of the detector: the main job."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from utils.config import PRESETS
-from utils.errors import run_cli
-from utils.flags import add_recipe_flags, spelling
+from utils.errors import UserError, run_cli
+from utils.flags import add_recipe_flags, spelling, with_changed
 from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import from_arguments
@@ -45,7 +44,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     add_limit_flags(parser, PICTURE, UNPACKED, CHECKPOINT)
     add_recipe_flags(parser)
     add_version_flag(parser)
-    arguments = parser.parse_args()
+    arguments = with_changed(parser)
     return arguments, {key: value for key in spelling() if (value := getattr(arguments, key)) is not None}
 
 
@@ -59,12 +58,24 @@ def main() -> None:
 
 
 def carry_out(arguments: argparse.Namespace, given: dict[str, str]) -> None:
-    """Plan, launch, train."""
+    """Plan, launch, train.
+
+    Raises:
+        UserError: a run to continue with and a name for a new one, or as in training.start.
+    """
     from training.fabric import first_speaks
     from training.start import begin, choose, rehearse, show_plan
 
-    begun = choose(arguments.recipe, given, preset=arguments.preset, resume=arguments.resume, project=arguments.project)
-    begun = replace(begun, accept_changed=arguments.accept_changed_data)
+    if arguments.resume and "name" in arguments.changed:
+        raise UserError("a resumed run keeps its folder", where="--name", hint="leave it out, or --resume")
+    begun = choose(
+        arguments.recipe,
+        given,
+        preset=arguments.preset,
+        resume=arguments.resume,
+        accept_changed=arguments.accept_changed_data,
+        project=arguments.project,
+    )
     first_speaks(begun.recipe)
     show_plan(begun.recipe)
     if arguments.dry_run:

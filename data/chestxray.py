@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.images import readable
-from data.listing import Folders, is_file
+from data.listing import Folders
 from data.parsing import check_box, class_index, numbered_lines, numbers
 from data.records import Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
+from utils.paths import is_file
 
 BOXES = "BBox_List_2017.csv"
 BOX_SIDE = 1024  # pixels of the square images that the boxes were drawn on

@@ -8,11 +8,11 @@ import numpy as np
 
 from data.coco_json import Entry, Id, Instances, number, read_instances
 from data.images import readable
-from data.listing import is_folder
 from data.lists import place, search
 from data.parsing import ROUNDING, check_box, class_index
 from data.records import Description, Notice, Problem, Record, Split
 from utils.errors import UserError
+from utils.paths import is_folder
 
 HINT = "correct the json, or delete the annotation"
 Sizes = list[tuple[int, int] | None]
@@ -96,14 +96,28 @@ def coco_names(root: Path, train: str) -> list[str]:
 
 
 def coco_numbers(description: Description, split: str) -> list[Id | None]:
-    """The category id of each class in the json of a split; None for those without."""
-    path, _ = json_of(description.root, description.split(split), split)
+    """The category id of each class in the first json of a split that has it; None for those without.
+
+    Says which json has other ids than those before it.
+    """
+    found: list[Id | None] = [None] * len(description.names)
+    for part in description.parts(split):
+        path, _ = json_of(description.root, part, split)
+        own = part_numbers(path, description.names)
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(found, own, strict=True)):
+            print(f"{path} has other category ids than the json before it, which count")
+        found = [new if before is None else before for before, new in zip(found, own, strict=True)]
+    return found
+
+
+def part_numbers(path: Path, names: Sequence[str]) -> list[Id | None]:
+    """The category id of each class in one json; None for those without."""
     content = read_instances(path)
     used = used_categories(content)
     of_name = {
         own["name"].casefold(): own["id"] for own in sorted(content.categories, key=lambda own: own["id"] in used)
     }
-    return [of_name.get(name.casefold()) for name in description.names]
+    return [of_name.get(name.casefold()) for name in names]
 
 
 def is_root(entry: Entry, content: Instances) -> bool:

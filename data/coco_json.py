@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.listing import is_file
 from data.parsing import decoded, numbers
 from utils.console import said_if_slow
 from utils.errors import UserError
 from utils.memory import no_collection
+from utils.paths import is_file
 
 Entry = dict[str, Any]
 Id = int | str | None

@@ -10,12 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from data import dmri_phantom, sample
 from data.archives import Archive, present, unpack
 from data.formats import FORMATS
-from data.listing import is_folder
 from data.parsing import class_index
 from data.records import EVERYTHING, Description
 from utils.console import console
 from utils.errors import UserError
 from utils.levels import Levels
+from utils.paths import is_folder
 from utils.recipes import LONGEST, build, read_yaml
 from utils.tables import near
 

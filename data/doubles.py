@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.listing import status_of
 from data.records import Notice, Record, Split
 from data.sizes import remembered, stamp
 from utils.console import said_if_slow
 from utils.memory import no_collection
+from utils.paths import status_of
 
 SMALL = 2**24  # bytes of a file that is read at once
 MANY = 1000  # files to compare, above which the outcome is noted for the next time

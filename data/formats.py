@@ -105,7 +105,7 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         description.format.check(description)
     for part in description.parts(split):
         read = description.format.read(replace(description, splits={split: (part,)}), split)
-        description = replace(description, poses=read.description.poses)  # decided once for all parts
+        description = replace(description, long_lines=read.description.long_lines)  # decided once for all parts
         found.records.extend(read.records)
         found.problems.extend(read.problems)
         found.notices.extend(read.notices)

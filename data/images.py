@@ -1,8 +1,9 @@
 """Image files of a data set: which there are, and whether they are whole."""
 
+import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from data import sizes
-from data.listing import files_below, status_of
-from data.records import Problem, Record
+from data.listing import files_below, parted
+from data.records import Notice, Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
 from utils.errors import UserError
 from utils.images import image_size, read_rgb
+from utils.paths import is_file, status_of
 from utils.threads import each
 
 SUFFIXES = dicom.SUFFIXES | frozenset(
@@ -29,9 +31,31 @@ T = TypeVar("T")
 MANY_MISSING = 10  # missing images above which one problem counts them all: a part of a large set was fetched
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Image files at any depth, by their suffix, in alphabetical order; linked folders count."""
-    return files_below(folder, SUFFIXES)
+def images_below(folder: Path, closed: list[Path] | None = None, *, others: Collection[str] = ()) -> list[Path]:
+    """Image files at any depth in alphabetical order, by their suffix, or DICOM without one; linked folders count.
+
+    Args:
+        closed: takes the folders that cannot be read.
+        others: suffixes of other files that are wanted.
+    """
+    return files_below(folder, {*SUFFIXES, *others}, closed, is_marked)
+
+
+def is_marked(path: str) -> bool:
+    """Whether a file without a suffix, or whose name is a number with dots (a UID), is a DICOM picture by its mark."""
+    name = path.rpartition(os.sep)[2]
+    suffix = parted(name)[1]
+    if (suffix and not suffix[1:].isdecimal()) or name.upper() == "DICOMDIR":  # the list of the others
+        return False
+    try:
+        return is_file(Path(path)) and dicom.is_dicom(Path(path))
+    except OSError:
+        return False
+
+
+def unread_folders(closed: Sequence[Path]) -> list[Notice]:
+    """What is to be said of folders that cannot be read."""
+    return [Notice("folders cannot be read", [str(path) for path in closed])] if closed else []
 
 
 class UnreadableError(UserError):

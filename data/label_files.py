@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.images import images_below
-from data.listing import Folders, alike, files_below, kind_of
+from data.listing import Folders, alike, files_below
 from data.records import Description, Notice
 from utils.errors import UserError
+from utils.paths import kind_of
 
 TRIED = 3  # paths that the message names when there are no labels at all
 Places = Callable[[Path], list[Path]]  # image → where its labels may be, the likeliest place first

@@ -1,9 +1,9 @@
 """Files of a folder by name, whatever the capitals and however an umlaut is composed."""
 
+import errno
 import os
-import stat
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 
@@ -18,54 +18,55 @@ def parted(name: str) -> tuple[str, str]:
     return (name[:dot], name[dot:]) if dot > 0 else (name, "")
 
 
-def status_of(path: Path) -> os.stat_result | None:
-    """What the system knows of what is at a path; None where there is nothing, or no path could be like that."""
-    try:
-        return os.stat(str(path))  # noqa: PTH116 – a third of the time of a Path's
-    except (OSError, ValueError):  # too long; ValueError: a name with NUL
-        return None
+def files_below(
+    folder: Path,
+    suffixes: Collection[str],
+    closed: list[Path] | None = None,
+    marked: Callable[[str], bool] | None = None,
+) -> list[Path]:
+    """Files at any depth by suffix, small letters, in alphabetical order; links are followed, hidden names are not.
 
+    Links that lead nowhere, and pipes, are files to whoever asks for what is called so.
 
-def kind_of(path: Path) -> int | None:
-    """The mode of what is at a path; None where there is nothing."""
-    found = status_of(path)
-    return None if found is None else found.st_mode
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder at a path."""
-    return stat.S_ISDIR(kind_of(path) or 0)
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file at a path, not a folder or a pipe."""
-    return stat.S_ISREG(kind_of(path) or 0)
-
-
-def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Files at any depth by suffix, small letters, in alphabetical order; links are followed, hidden names are not."""
+    Args:
+        closed: takes the folders that cannot be read.
+        marked: whether what has another suffix, or none, is wanted, too.
+    """
     found, stack, seen = list[str](), [folder], set[tuple[int, int]]()
     while stack:
         place = stack.pop()
-        for entry in entries(place, seen):
+        for entry in entries(place, seen, closed):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if leads_on(entry):
                 stack.append(place / entry.name)
-            elif parted(entry.name)[1].lower() in suffixes:
+            elif parted(entry.name)[1].lower() in suffixes or (marked is not None and marked(entry.path)):
                 found.append(entry.path)
     return [Path(path) for path in sorted(found, key=lambda path: path.split(os.sep))]  # noqa: PTH206 – quicker than Paths
 
 
-def entries(folder: Path, seen: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """Entries of a folder; nothing where it cannot be read, or was seen before: links may go round in a circle."""
+def leads_on(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
+
+
+def entries(folder: Path, seen: set[tuple[int, int]], closed: list[Path] | None = None) -> Iterator[os.DirEntry[str]]:
+    """Entries of a folder; nothing where it cannot be read, or was seen before: links may go round in a circle.
+
+    Args:
+        closed: takes the folder if it is there and cannot be read.
+    """
     try:
         status = folder.stat()
         if (own := (status.st_dev, status.st_ino)) not in seen:
             seen.add(own)
             yield from os.scandir(str(folder))
-    except (OSError, ValueError):  # ValueError: a name with NUL
-        return
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        if closed is not None and isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            closed.append(folder)
 
 
 class Folders:

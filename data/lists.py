@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.images import SUFFIXES, images_below
-from data.listing import Folders, alike, is_folder, kind_of
+from data.images import SUFFIXES, images_below, unread_folders
+from data.listing import Folders, alike
 from data.parsing import read_lines
 from data.records import EVERYTHING, Description, Notice
 from utils.errors import UserError
+from utils.paths import is_folder, kind_of
 
 SPLIT = re.compile(r"(train|val|test)(?:ing|id(?:ation)?)?(?![a-z])")  # how the folders of a split begin
 Wanted = tuple[Sequence[str], list[Path]]  # what an image may be called, and the folders to look in
@@ -174,7 +175,8 @@ def split_images(
         hint = f"correct `path:` or `images:` in {description.yaml}"
         raise UserError("no folder of images", where=source, hint=hint)
     if is_folder(source):
-        return images_below(source), []
+        closed: list[Path] = []
+        return images_below(source, closed), unread_folders(closed)
     return on_list(source, description, split, first, numbered=numbered)
 
 

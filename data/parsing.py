@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from data.listing import alike, is_file
+from data.listing import alike
 from data.records import Box
 from utils.errors import UserError
+from utils.paths import is_file
 
 ROUNDING = 1.0  # pixels that a box may reach out of its image without a word
 LONGEST = 256 * 2**20  # bytes of a text file

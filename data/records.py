@@ -69,7 +69,7 @@ class Description:
         label, classes: key of an image in its json, or column of the table of subjects, of its class, and the values,
             or synsets, of each class.
         keypoints: how many points follow each box and how many numbers each has, if the yaml says; (0, 0) for none.
-        poses: whether long lines of txt files (yolo) are poses, not polygons, once the first of them have decided it.
+        long_lines: what long lines of txt files are (data/yolo_lines.py), once the first of them have decided it.
         levels: of pictures of more than 8 bits, where the yaml or a trained file gives them, or once they are measured.
         masks: folder of the images' masks, where the yaml names it.
         subsets: name → classes whose figures are averaged beside those of all.
@@ -89,7 +89,7 @@ class Description:
     label: str | None = None
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     keypoints: tuple[int, int] | None = None
-    poses: bool | None = field(default=None, kw_only=True)
+    long_lines: str | None = field(default=None, kw_only=True)
     levels: Levels | None = None
     masks: Path | None = None
     subsets: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
-from data.images import SUFFIXES, UNREAD, attempt
-from data.listing import files_below
+from data.images import SUFFIXES, UNREAD, attempt, images_below, is_marked
 from data.records import Problem
 from utils.console import console
 from utils.errors import UserError
 from utils.fetch import fetch
 from utils.images import read_rgb
 from utils.levels import Levels
+from utils.paths import is_file, is_folder, kind_of
 from utils.text import counted, redacted
 from utils.ultralytics_parts import Shot, stream, ultralytics
 
@@ -51,8 +51,21 @@ class Frame:
     @property
     def stem(self) -> str:
         """Name for files about it, without suffix."""
-        address = urlsplit(self.where)
+        address = split_address(self.where)
         return Path(address.path if address.netloc else self.where).stem or "stream"
+
+
+def split_address(source: str) -> SplitResult:
+    """The parts of an address; of a file, one without a host.
+
+    Raises:
+        UserError: it has brackets where a host should be; its password is not shown.
+    """
+    try:
+        return urlsplit(source)
+    except ValueError:  # whose message repeats what is in the brackets
+        what, hint = "is no address: it has brackets", "write those of a user or password as %5B and %5D"
+        raise UserError(what, where=redacted(source), hint=hint) from None
 
 
 def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -> Iterator[list[Frame]]:
@@ -65,9 +78,9 @@ def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -
         levels: of pictures of more than 8 bits [each has its own].
 
     Raises:
-        UserError: there is nothing, or nothing that can be read.
+        UserError: there is nothing, or nothing that can be read, or an address is none.
     """
-    address = urlsplit(source)
+    address = split_address(source)
     if address.scheme in ("http", "https") and Path(address.path).suffix.lower() in SUFFIXES | VIDEOS:
         with tempfile.TemporaryDirectory() as folder:
             path = fetch(source, Path(folder) / Path(address.path).name)
@@ -88,30 +101,54 @@ def find_files(source: str) -> list[Path]:
         UserError: there is none.
     """
     path = Path(source)
-    if path.is_file():
+    if is_file(path):
         return [path]
-    places = [path] if path.is_dir() else map(Path, glob.glob(as_glob(path), recursive=True))
-    kinds = SUFFIXES | VIDEOS | UNREAD | UNREAD_VIDEOS
-    there = sorted(file for place in places for file in (files_below(place, kinds) if place.is_dir() else [place]))
-    found = [file for file in there if file.suffix.lower() in SUFFIXES | VIDEOS and file.is_file()]
-    for file in there:
-        if file.suffix.lower() in UNREAD:
-            print(f"left out {file}: pictures of this kind are not read; save it as JPEG or PNG")
-        if file.suffix.lower() in UNREAD_VIDEOS:
-            print(f"left out {file}: videos of this kind are not read; save it as MP4")
+    places = [path] if is_folder(path) else map(Path, glob.glob(as_glob(path), recursive=True))
+    closed: list[Path] = []
+    found = []
+    for file in sorted(all_files(places, closed)):
+        if why := why_left_out(file):
+            print(f"left out {file}: {why}")
+        else:
+            found.append(file)
+    for folder in closed:
+        print(f"left out {folder}: the folder cannot be read")
     if not found:
         hint = f"give a file, a folder or a glob of {', '.join(sorted(SUFFIXES | VIDEOS))}, a webcam or an address"
-        what = (
-            "no image or video there" if path.exists() or glob.has_magic(source) else "there is no such file or folder"
-        )
-        raise UserError(what, where=source, hint=hint)
+        if kind_of(path) is not None or glob.has_magic(source):
+            raise UserError("no image or video there", where=source, hint=hint)
+        raise UserError("there is no such file or folder", where=source, hint=hint)
     return found
+
+
+def all_files(places: Iterable[Path], closed: list[Path]) -> Iterator[Path]:
+    """What is called as a picture or a video, or is DICOM without a suffix, in places that are files or folders.
+
+    Args:
+        closed: takes the folders that cannot be read.
+    """
+    others = VIDEOS | UNREAD | UNREAD_VIDEOS
+    for place in places:
+        if is_folder(place):
+            yield from images_below(place, closed, others=others)
+        elif place.suffix.lower() in SUFFIXES | others or is_marked(str(place)):
+            yield place
+
+
+def why_left_out(file: Path) -> str | None:
+    """Why a file is not read; None for one that is."""
+    suffix = file.suffix.lower()
+    if suffix in UNREAD:
+        return "pictures of this kind are not read; save it as JPEG or PNG"
+    if suffix in UNREAD_VIDEOS:
+        return "videos of this kind are not read; save it as MP4"
+    return None if is_file(file) else "a pipe, or a link that leads to no file"
 
 
 def as_glob(pattern: Path) -> str:
     """The pattern with the folders that it begins with taken as they are: they may have brackets in their names."""
     there, rest = Path(), list(pattern.parts)
-    while len(rest) > 1 and (there / rest[0]).exists():
+    while len(rest) > 1 and kind_of(there / rest[0]) is not None:
         there /= rest.pop(0)
     return str(Path(glob.escape(str(there)), *rest))
 
@@ -251,9 +288,23 @@ def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list
         raise UserError("is empty", where=path, hint="write addresses of streams into it, one a line")
     taken: Counter[str] = Counter()
     for line in lines:
-        beside = path.parent / line
-        address = str(beside) if not urlsplit(line).netloc and not Path(line).exists() and beside.exists() else line
+        try:
+            address = address_in(path, line)
+        except UserError as error:
+            print(f"left out {error}")
+            continue
         where = redacted(address)
         taken[where] += 1
         name = where if taken[where] == 1 else f"{where} ({taken[where]})"
         yield name, numbered(stream(address, stride, 1, live=True), name)
+
+
+def address_in(path: Path, line: str) -> str:
+    """What a line of a list means: an address, a webcam, or a file, which may be beside the list.
+
+    Raises:
+        UserError: an address with brackets in it.
+    """
+    beside = path.parent / line
+    given = split_address(line).netloc or kind_of(Path(line)) is not None
+    return line if given or kind_of(beside) is None else str(beside)

@@ -13,12 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 
 from data.images import readable
-from data.listing import Folders, is_folder
+from data.listing import Folders
 from data.lists import split_images
 from data.parsing import class_index
 from data.records import EVERYTHING, Description, Notice, Problem, Record, Split, make_record
 from data.voc import parse_xml, read_annotation
 from utils.errors import UserError
+from utils.paths import is_folder
 
 SYNSET = re.compile(r"n\d{8}")
 IMAGES = ("Data/CLS-LOC", "ILSVRC/Data/CLS-LOC", "")

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 from data.images import readable
 from data.label_files import match
-from data.listing import is_file, is_folder, kind_of
 from data.lists import on_list, place, split_images
 from data.parsing import check_inclusive, class_index
 from data.records import EVERYTHING, Box, Description, Notice, Problem, Record, Split, make_record
 from utils.errors import UserError
+from utils.paths import is_file, is_folder, kind_of
 
 HINT = "replace the file, or take its name off the list"
 DECLARED = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'][^>]*\?>")

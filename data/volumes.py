@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from data.listing import is_file, status_of
 from data.sizes import stamp
 from utils.errors import UserError
 from utils.files import make_folder, user_cache, written_whole
+from utils.paths import is_file, status_of
 
 SUFFIXES = (".nii.gz", ".nii")
 FA, MASK = "fa", "mask"  # how names end

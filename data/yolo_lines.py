@@ -1,8 +1,9 @@
-"""What a line of YOLO's labels says: a box, a box with a score, a polygon, or a box with keypoints."""
+"""What a line of YOLO's labels says: a box, one with a score, one of a track, a polygon, or a box with keypoints."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 
 from data.parsing import check_box, numbers
@@ -10,6 +11,7 @@ from data.records import Box
 
 BOX = 4  # numbers of a box
 SCORED = 5  # and a score
+TRACKED = 6  # and the number of a track
 PIXELS = 2  # a number above this is one of pixels: fractions of the image's sides are at most 1
 NEAR = 0.02  # of the image's sides: keypoints may be so far outside their box
 LOOKED_AT = 10_000  # lines that distinguish polygons from poses
@@ -21,11 +23,12 @@ Point = tuple[float, float]
 Side = tuple[Point, Point]
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How the lines of a data set that are longer than a box are read: as polygons, or as poses."""
+class Reading(StrEnum):
+    """How the lines of a data set are read that are longer than a box and a score."""
 
-    poses: bool = False
+    POLYGONS = "polygons"
+    POSES = "poses"
+    TRACKS = "tracks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,12 @@ class Line:
     @property
     def scored(self) -> bool:
         """A box with a score, as detect.py writes it."""
-        return len(self.values) == SCORED
+        return len(self.values) == SCORED and 0 <= self.values[BOX] <= 1
+
+    @property
+    def numbered(self) -> bool:
+        """A box with a number that is no score."""
+        return len(self.values) == SCORED and not self.scored
 
     @property
     def long(self) -> bool:
@@ -50,17 +58,23 @@ class Line:
         """The numbers can be those of points."""
         return len(self.values) % 2 == 0
 
+    def outlined(self, reading: Reading) -> bool:
+        """The numbers are taken for the points of a polygon."""
+        tracked = reading is Reading.TRACKS and len(self.values) == TRACKED
+        return self.long and reading is not Reading.POSES and not tracked
+
     def box(self, size_hw: tuple[int, int], reading: Reading) -> Box | str:
         """The half-open box in pixels, or what is wrong with it."""
         height, width = size_hw
-        if self.long and not reading.poses:
+        outlined = self.outlined(reading)
+        if outlined:
             if not self.pairs:
                 return f"{len(self.values)} numbers after the class are neither a box nor the points of a polygon"
             corners = around(self.values)
         else:
             cx, cy, w, h = self.values[:BOX]
             corners = (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)
-        given = self.values if self.long and not reading.poses else self.values[:BOX]
+        given = self.values if outlined else self.values[:BOX]
         if PIXELS < max(given) < math.inf:
             return f"`{shown(self)}` is in pixels, not in fractions of the image"
         return check_box([side * scale for side, scale in zip(corners, (width, height) * 2, strict=True)], size_hw)
@@ -99,33 +113,53 @@ def around(points: Values) -> tuple[float, float, float, float]:
 
 
 def reading_of(values: Iterable[Values], keypoints: tuple[int, int] | None = None) -> Reading:
-    """Whether long lines are polygons or poses: nothing in a file says it, but all of them are the same.
+    """What long lines are: nothing in a file says it, but all of them are the same.
 
-    Poses have as many numbers each, their points are inside their box, and as outlines at least one of them would
-    cross itself, or have an odd count of numbers.
+    Lines of trackers are a box, a score and a whole number. Poses have as many numbers each, their points are inside
+    their box, and as outlines at least one of them would cross itself, or have an odd count of numbers.
 
     Args:
         keypoints: what the data yaml says in `kpt_shape:`; (0, 0) for polygons.
     """
     if keypoints is not None:
-        return Reading(poses=keypoints[0] > 0)
+        return Reading.POSES if keypoints[0] > 0 else Reading.POLYGONS
     long = list(islice((own for own in values if len(own) > SCORED), LOOKED_AT))
+    if long and all(map(is_track, long)):
+        return Reading.TRACKS
     same = len({len(own) for own in long}) == 1
-    return Reading(same and all(map(is_pose, long)) and any(len(own) % 2 or crosses(own) for own in long))
+    poses = same and all(map(is_pose, long)) and any(len(own) % 2 or crosses(own) for own in long)
+    return Reading.POSES if poses else Reading.POLYGONS
+
+
+def is_track(values: Values) -> bool:
+    """Whether numbers can be a box, a score and the number of a track, which counts from 1."""
+    if len(values) != TRACKED:
+        return False
+    score, number = values[BOX:]
+    return 0 <= score <= 1 <= number and number.is_integer() and in_picture(*reach(values))
 
 
 def is_pose(values: Values) -> bool:
     """Whether numbers can be a box and keypoints: x, y, or x, y and whether it is seen (0, 1, 2); (0, 0) for none."""
-    cx, cy, w, h = values[:BOX]
-    if len(values) > MOST_POINTS:
-        return False
-    low, high = (cx - w / 2 - NEAR, cy - h / 2 - NEAR), (cx + w / 2 + NEAR, cy + h / 2 + NEAR)
-    if not (min(low) >= -2 * NEAR and max(high) <= 1 + 2 * NEAR and w > 0 and h > 0):
+    low, high = reach(values)
+    if len(values) > MOST_POINTS or not in_picture(low, high):
         return False
     return any(
         all((x, y) == (0, 0) or (low[0] <= x <= high[0] and low[1] <= y <= high[1]) for x, y in points)
         for points in point_lists(values[BOX:])
     )
+
+
+def reach(values: Values) -> Side:
+    """Upper left and lower right corner of the box that numbers begin with, a little apart."""
+    cx, cy, w, h = values[:BOX]
+    return (cx - w / 2 - NEAR, cy - h / 2 - NEAR), (cx + w / 2 + NEAR, cy + h / 2 + NEAR)
+
+
+def in_picture(low: Point, high: Point) -> bool:
+    """Whether two corners are those of a box that has a size and lies in the picture, or nearly so."""
+    sized = all(end - start > 2 * NEAR for start, end in zip(low, high, strict=True))
+    return sized and min(low) >= -2 * NEAR and max(high) <= 1 + 2 * NEAR
 
 
 def point_lists(values: Values) -> list[list[tuple[float, float]]]:

@@ -23,7 +23,7 @@ def read_yolo(description: Description, split: str) -> Split:
 
     The labels of `…/images/…/a.jpg` are `…/labels/…/a.txt`, else `a.txt` beside it or in `labels/`.
     `labels:` in the data yaml names another folder, which is laid out as that of the images. The description of the
-    split says whether long lines are poses: for the other parts and splits, too.
+    split says what long lines are: for the other parts and splits, too.
 
     Raises:
         UserError: no images, not one txt file, or a class outside `names`.
@@ -36,10 +36,10 @@ def read_yolo(description: Description, split: str) -> Split:
     sizes = readable(images, problems)
     files = [file_lines(path, problems) for path in found.files]
     read = [line for lines in files for _, line in lines or ()]
-    if description.poses is None and any(line.long for line in read):
-        poses = reading_of((line.values for line in read), description.keypoints).poses
-        description = replace(description, poses=poses)
-    reading = Reading(bool(description.poses))
+    if description.long_lines is None and any(line.long for line in read):
+        decided = reading_of((line.values for line in read), description.keypoints)
+        description = replace(description, long_lines=decided)
+    reading = Reading(description.long_lines or Reading.POLYGONS)
     for image, lines, size in zip(images, files, sizes, strict=True):
         if size is not None and lines is not None:
             records.append(labelled(image, lines, size, reading, description.names, problems))
@@ -119,17 +119,26 @@ def labelled(
 
 def said(files: list[Lines | None], reading: Reading) -> list[Notice]:
     """What is to be said of lines that are more than a class and a box."""
-    scored, long = [], []
-    for lines in files:
-        scored += [where for where, line in lines or () if line.scored]
-        long += [where for where, line in lines or () if line.long and (reading.poses or line.pairs)]
-    points = "lines are taken for a box with keypoints", "`kpt_shape: [0, 0]` in the data yaml makes them polygons"
-    outline = (
-        "lines are taken for polygons, the boxes around which count",
-        "`kpt_shape: [points, 2 or 3]` makes them poses",
-    )
+    read = [(where, line) for lines in files for where, line in lines or ()]
+    outlines = [where for where, line in read if line.outlined(reading) and line.pairs]
+    others = [where for where, line in read if line.long and not line.outlined(reading)]
     notices = [
-        Notice("lines end with a score, which does not count", scored),
-        Notice((points if reading.poses else outline)[0], long, (points if reading.poses else outline)[1]),
+        Notice("lines end with a score, which does not count", [where for where, line in read if line.scored]),
+        Notice(
+            "lines end with a number that is no score and does not count",
+            [where for where, line in read if line.numbered],
+            "a track's number, or the angle of a box, which is taken as if it were not turned",
+        ),
+        Notice(
+            "lines are taken for polygons, the boxes around which count",
+            outlines,
+            "`kpt_shape: [points, 2 or 3]` makes them poses",
+        ),
+        Notice(
+            "lines are taken for a box with "
+            + ("a score and a track's number" if reading is Reading.TRACKS else "keypoints"),
+            others,
+            "`kpt_shape: [0, 0]` in the data yaml makes them polygons",
+        ),
     ]
     return [notice for notice in notices if notice.places]

@@ -241,8 +241,10 @@ def pictures_for(own: TrainedDetector | Segmenter, data: Path | None, folder: Pa
         folder: of pictures that need no labels.
 
     Raises:
-        UserError: what is asked for cannot be read.
+        UserError: what is asked for cannot be read, or both are.
     """
+    if data is not None and folder is not None:
+        raise UserError("a folder of pictures and a data yaml", where="--pictures", hint="leave --data or it out")
     if folder is not None:
         frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, own.levels))]
         found = [make_record(Path(frame.where), frame.image.shape[:2], pixels=frame.image) for frame in frames]

@@ -179,8 +179,10 @@ def write_metrics(metrics: dict[str, Any], path: Path) -> None:
 
 
 def write_for_others(split: Split, found: list[Detections], folder: Path) -> None:
-    """detections.json and annotations.json, with the ids of the user's own json where there is one."""
+    """detections.json and annotations.json, with the ids of the user's own json; says which are new."""
     numbers = Numbers.of(split)
+    for line in numbers.lines:
+        print(line)
     rows = numbers.put_on(guessed(found))
     if not rows:
         print("nothing was found: detections.json has one box of no size, score 0, since no reader takes an empty list")

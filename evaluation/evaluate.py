@@ -3,15 +3,18 @@
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data.records import Record, Split
+from data.records import Notice, Record, Split
 from utils.boxes import Detections
+
+LONG = 18  # digits of an id that new ones are counted from
 
 
 class Evaluation(COCOeval):  # type: ignore[misc]
@@ -79,18 +82,27 @@ def in_memory(annotations: list[dict[str, Any]], records: Sequence[Record], name
 
 @dataclass(frozen=True)
 class Numbers:
-    """Ids of images and categories in the order of records and class names."""
+    """Ids of images and categories in the order of records and class names; lines on those that are new."""
 
     images: list[int | str]
     categories: list[int | str]
+    lines: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, split: Split) -> "Numbers":
-        """Those of the user's own json, where it numbers every image and class, and no two alike; else from 1 on."""
+        """Those of the user's own json; new ones for what has none there, or one that something before it has."""
         own = split.description
         images = [record.number for record in split.records]
-        classes = own.format.numbers(own, split.name) if own.format.numbers else []
-        return cls(distinct(images) or counted(len(images)), distinct(classes) or counted(len(own.names)))
+        classes = own.format.numbers(own, split.name) if own.format.numbers else [None] * len(own.names)
+        new_images, new_classes = completed(images), completed(classes)
+        return cls(
+            new_images,
+            new_classes,
+            [
+                *anew("images", images, new_images, [record.image.name for record in split.records]),
+                *anew("classes", classes, new_classes, own.names),
+            ],
+        )
 
     def put_on(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Annotations or detections that count from 1, with these ids."""
@@ -100,10 +112,22 @@ class Numbers:
         ]
 
 
-def distinct(ids: Sequence[int | str | None]) -> list[int | str] | None:
-    """The ids if all are given and no two alike, to whoever reads them back as text or number; else None."""
-    found = [number for number in ids if number is not None]
-    return found if found and len({str(number) for number in found}) == len(ids) else None
+def completed(ids: Sequence[int | str | None]) -> list[int | str]:
+    """The ids; an unused whole number where there is none, or one that was there before, as text or as number."""
+    known = {str(number) for number in ids if number is not None}
+    largest = max((int(number) for number in known if number.isdecimal() and len(number) < LONG), default=0)
+    spare, taken, found = count(largest + 1), set[str](), list[int | str]()
+    for number in ids:
+        found.append(next(spare) if number is None or str(number) in taken else number)
+        taken.add(str(number))
+    return found
+
+
+def anew(what: str, ids: Sequence[int | str | None], given: Sequence[int | str], names: Sequence[str]) -> list[str]:
+    """A line on what has a new id, where others have their own."""
+    new = [f"{name} ({own})" for name, before, own in zip(names, ids, given, strict=True) if own != before]
+    notice = Notice(f"{what} have no id of their own in the json, and a new one in detections.json", new)
+    return [notice.line()] if new and any(number is not None for number in ids) else []
 
 
 def counted(count: int) -> list[int | str]:

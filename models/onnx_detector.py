@@ -21,6 +21,7 @@ from utils.errors import UserError
 from utils.levels import Levels
 from utils.limits import MODEL
 from utils.memory import GIB
+from utils.paths import is_file
 from utils.recipes import anchor_paths, read_yaml
 
 LAYOUTS = {
@@ -112,7 +113,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
 def data_of_run(path: Path) -> Path | None:
     """The data yaml of the run in whose folder a file is; None where it is in none."""
     recipe = path.parent.parent / "recipe.yaml"
-    if path.parent.name != "weights" or not recipe.is_file():
+    if path.parent.name != "weights" or not is_file(recipe):
         return None
     values = read_yaml(recipe)
     anchor_paths(values, recipe.parent)
@@ -127,7 +128,7 @@ def checked(path: Path) -> dict[str, str]:
     """
     import onnx
 
-    if not path.is_file():
+    if not is_file(path):
         raise UserError("no such file", where=path, hint="check the path, or write one with `python export.py`")
     if what := MODEL.too_much(path.stat().st_size / GIB):
         raise UserError(f"of {what}", where=path, hint="do so only if you trust it")

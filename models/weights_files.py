@@ -18,6 +18,7 @@ from models.trained import load_darknet
 from utils import checkpoint
 from utils.contents import check_tensor, checked
 from utils.errors import UserError
+from utils.paths import is_file
 from utils.tables import Entry, Table
 
 Content = dict[str, Any]
@@ -68,7 +69,7 @@ def read_weights(path: Path, name: str, width: float = 1.0) -> Content:
     Raises:
         UserError: missing, damaged, a pickle, or of another network; says which weight is the first that does not fit.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise UserError("no such weight file", where=path, hint="check the path")
     entry = BACKBONES.pick(name)
     if entry.lender and not is_own(path, name):

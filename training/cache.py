@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.images import UnreadableError
-from data.listing import is_file
 from data.records import Split
 from training.same_data import contents
 from utils.console import console
 from utils.errors import UserError
 from utils.files import cannot_write, make_folder, write_text
 from utils.memory import GIB, free_memory
+from utils.paths import is_file
 
 MARK_EVERY = 64  # steps between two notes of how far a file is filled
 STORED = {torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16}  # numpy knows no bfloat16

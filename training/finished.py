@@ -15,6 +15,7 @@ from utils.console import hushed
 from utils.device import pick_device
 from utils.errors import UserError
 from utils.files import read_json
+from utils.paths import is_file
 from utils.recipes import load_recipe
 from utils.runs import BEST, FINISHED
 
@@ -38,7 +39,7 @@ class Run:
             UserError: the folder is none of a training run.
         """
         folder = Path(folder)
-        if not (folder / "recipe.yaml").is_file():
+        if not is_file(folder / "recipe.yaml"):
             raise UserError("is not the folder of a training run", where=folder, hint="give one with a recipe.yaml")
         return cls(folder, load_recipe(folder / "recipe.yaml", {}))
 

@@ -71,9 +71,15 @@ def announce(pairs: tuple[Pair, Pair]) -> None:
 
 
 def judging(detector: Pair) -> list[Split]:
-    """The splits of the detector's data, with the one that figures are reported on."""
+    """The splits of the detector's data, with the one that figures are reported on; says where that cannot be read."""
     description = detector[0].description
-    return [*detector, *([read_split(description, "test")] if "test" in description.splits else [])]
+    if "test" not in description.splits:
+        return [*detector]
+    try:
+        return [*detector, read_split(description, "test")]
+    except UserError as error:
+        console.print(f"whether the backbone learns from pictures of `test` is not known: {error}")
+        return [*detector]
 
 
 def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:

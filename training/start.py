@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.console import console, hushed
 from utils.errors import UserError
 from utils.flags import keys_of, spelling
+from utils.paths import is_file
 from utils.recipes import load_recipe, refuse_differences
 from utils.runs import BEST, FINISHED, newest_run
 from utils.stop import Stop
@@ -79,10 +80,16 @@ def train(
     """
     source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
     with hushed(quiet), noted():
-        begun = choose(source, keys_of(changes), preset=preset, resume=resume, project=project)
+        begun = choose(
+            source,
+            keys_of(changes),
+            preset=preset,
+            resume=resume,
+            accept_changed=accept_changed_data,
+            project=project,
+        )
         first_speaks(begun.recipe)
         show_plan(begun.recipe)
-        begun = replace(begun, accept_changed=accept_changed_data)
         return Run.open(begin(begun, project=project, name=name, download=download))
 
 
@@ -92,6 +99,7 @@ def choose(
     *,
     preset: str | None = None,
     resume: str | Path | bool = False,
+    accept_changed: bool = False,
     project: Path,
 ) -> Begun:
     """The recipe of a new run, or that of the run to continue with.
@@ -99,11 +107,15 @@ def choose(
     Args:
         given: recipe key to value, over the recipe.
         resume: a run folder, or True for the newest unfinished one of the project.
+        accept_changed: the run to continue with may do so though its data have changed.
 
     Raises:
-        UserError: a key or value is wrong, or the run to continue with is finished or has another recipe.
+        UserError: a key or value is wrong, or the run to continue with is finished or has another recipe; there is
+            none whose data could have changed.
     """
     if not resume:
+        if accept_changed:
+            raise UserError("is for --resume", where="--accept-changed-data", hint="leave it out, or add --resume")
         if preset is not None and preset not in PRESETS:
             hint = f"{near(preset, PRESETS)}there is {', '.join(PRESETS)}"
             raise UserError(f"no preset `{preset}`", where="--preset", hint=hint)
@@ -113,22 +125,23 @@ def choose(
     if source or preset:
         raise UserError("a resumed run keeps its recipe", where="--resume", hint="leave --recipe and --preset out")
     folder = newest_run(project, finished=False) if resume is True else Path(resume)
-    if (folder / FINISHED).exists():
+    if is_file(folder / FINISHED):
         clear_finished(folder)
         hint = "start a new one without --resume"
         if (folder / BEST).exists():
             hint += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
         raise UserError("this run is finished", where=folder, hint=hint)
-    if not (folder / "recipe.yaml").is_file():
+    if not is_file(folder / "recipe.yaml"):
         hint = "give one that holds a recipe.yaml, or --resume alone for the newest"
         raise UserError("is not the folder of a training run", where=folder, hint=hint)
     recipe = load_recipe(folder / "recipe.yaml", {})
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
     moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on
+    moved |= {key: getattr(wanted, key) for key in ("weights", "init") if inputs.same_names(recipe, wanted, key)}
     moved |= {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
-    recipe = recipe.model_copy(update=moved)  # the same pictures in another place are the same data
+    recipe = recipe.model_copy(update=moved)  # the same files in another place are the same
     refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags out, or start a new run")
-    return Begun(recipe, folder)
+    return Begun(recipe, folder, accept_changed)
 
 
 def show_plan(recipe: Recipe) -> None:

@@ -23,6 +23,7 @@ from utils.errors import UserError
 from utils.files import written_whole
 from utils.limits import CHECKPOINT
 from utils.memory import GIB
+from utils.paths import is_file
 
 FORMAT = 1
 OBJECTS = 64  # bytes of memory that a byte of a description may become
@@ -68,7 +69,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, damaged, too large once unpacked, or a pickle of something else.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise UserError("no such checkpoint", where=path, hint="check the path, or train one with `python train.py`")
     check_archive(path)
     try:
@@ -80,7 +81,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
 
 def kind_of(path: Path) -> str:
     """The kind of a checkpoint; empty for what is none: whoever reads it as one says why it is not."""
-    if path.suffix != ".pt" or not path.is_file():
+    if path.suffix != ".pt" or not is_file(path):
         return ""
     return str(load_tensors(path).get("kind", ""))
 
@@ -91,10 +92,13 @@ def check_archive(path: Path) -> None:
     What does not begin as an archive is left to torch, which reads it as one of its older files, or not at all.
 
     Raises:
-        UserError: it is, or does; it is cut short.
+        UserError: it is, or does; it is cut short, or cannot be read.
     """
-    if start_of(path) != b"PK":
-        return
+    try:
+        if start_of(path) != b"PK":
+            return
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=path, hint="see to its permissions") from error
     if not zipfile.is_zipfile(path):  # the table of contents is at the end
         raise UserError("truncated checkpoint", where=path, hint=ANOTHER)
     try:
@@ -156,11 +160,16 @@ def load_state(module: nn.Module, state: dict[str, Any], where: Path | str) -> N
 @cache
 def provenance() -> dict[str, Any]:
     """Versions and commit that made a checkpoint, as they were when this process first asked."""
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout
-    except OSError:  # no git on this machine
-        commit = ""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    return {"versions": versions, "commit": commit.strip() or "unknown"}
+    return {"versions": versions, "commit": commit_of(ROOT) or "unknown"}
+
+
+def commit_of(folder: Path) -> str:
+    """The commit of a repository; nothing for a folder that is none, and only lies in one."""
+    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return ""
+    home, *commit = done.stdout.splitlines() or [""]
+    return commit[0] if commit and done.returncode == 0 and Path(home).resolve() == folder.resolve() else ""

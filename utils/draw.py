@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from utils.boxes import Detections
+from utils.console import console
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 from utils.fonts import drawing_font, shown
@@ -17,6 +18,7 @@ from utils.ultralytics_parts import draw_boxes
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of pictures that are written
 TALLEST = 2.0  # height of a picture's place on a page over its width
 TINT = 0.6  # fraction of a class's colour in a pixel of it
+LONGEST = 65_500  # pixels of a side that JPEG has numbers for
 THUMBNAIL = 1280  # longest side of a picture on a page, pixels
 
 
@@ -78,19 +80,25 @@ def picture_file(path: str | Path, suffixes: Sequence[str] = SUFFIXES) -> Path:
 
 
 def save_image(image: np.ndarray | Image.Image, path: Path) -> None:
-    """Write an RGB image, whole or not at all."""
+    """Write an RGB image, whole or not at all; one that is too long for JPEG is made smaller, which is said."""
     drawn = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
+    if kind == "JPEG" and max(drawn.size) > LONGEST:
+        console.print(f"{path.name} is made smaller: no side of a JPEG is above {LONGEST:,} pixels")
+        drawn = smaller(drawn, LONGEST)
     with written_whole(path) as temporary:
-        drawn.save(temporary, format="PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
+        drawn.save(temporary, format=kind, quality=92)
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
     """The picture, made smaller where no page would show its pixels."""
-    longest = max(picture.shape[:2])
-    if longest <= THUMBNAIL:
-        return picture
-    size = [max(1, round(side * THUMBNAIL / longest)) for side in picture.shape[1::-1]]
-    return np.asarray(Image.fromarray(picture).resize((size[0], size[1]), Image.Resampling.BOX))
+    return picture if max(picture.shape[:2]) <= THUMBNAIL else np.asarray(smaller(Image.fromarray(picture), THUMBNAIL))
+
+
+def smaller(picture: Image.Image, longest: int) -> Image.Image:
+    """The picture with its longer side of so many pixels."""
+    width, height = (max(1, round(side * longest / max(picture.size))) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX)
 
 
 def save_page(pictures: Sequence[np.ndarray], path: Path, titles: Sequence[str] = (), *, columns: int = 4) -> None:

@@ -13,6 +13,7 @@ from unittest import mock
 
 from utils.errors import UserError
 from utils.files import sha256_of
+from utils.paths import is_file
 from utils.tables import added, take_out
 
 FLAG = "--import"
@@ -54,7 +55,7 @@ def load(paths: Iterable[Path]) -> None:
         UserError: one is missing, fails, prints or trains while it is imported; then it has added nothing.
     """
     for path in (path.resolve() for path in paths):
-        if not path.is_file():
+        if not is_file(path):
             raise UserError("no such file", where=f"{FLAG} {path}", hint="give a python file")
         content = sha256_of(path)
         if path in LOADED and LOADED[path].sha256 == content:

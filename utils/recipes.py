@@ -12,6 +12,7 @@ from utils.config import ROOT, SOURCES, Recipe
 from utils.errors import UserError
 from utils.faults import hint_for_key, hint_of, written
 from utils.files import write_text
+from utils.paths import is_file, is_folder, kind_of
 from utils.plain_yaml import Unfit, in_short, plain_yaml
 from utils.plugins import load
 from utils.text import NOTHING
@@ -46,15 +47,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: missing, not yaml, not a mapping, or one that unfolds to far more than it is.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not is_file(path):  # a pipe would be waited for
             raise FileNotFoundError(path)
         content = plain_yaml(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(
-            "cannot be read" if path.exists() else "cannot be read: there is no such file",
+            "cannot be read: there is no such file" if kind_of(path) is None else "cannot be read",
             where=in_short(str(path)).strip("'"),
             hint="give a yaml in this folder"
-            if path.is_dir()
+            if is_folder(path)
             else "check the path; those of this project are in data/ and configs/",
         ) from error
     except Unfit as error:

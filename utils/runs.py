@@ -9,6 +9,7 @@ from pathlib import Path
 from utils.errors import UserError
 from utils.files import first_free, make_folder
 from utils.names import checked_name
+from utils.paths import kind_of
 from utils.zoo import PREFIX, shipped, weight_file
 
 FINISHED = "metrics.json"
@@ -147,7 +148,7 @@ def located(path: Path, project: Path) -> Path:
     """
     if str(path).startswith(PREFIX):
         return weight_file(str(path))
-    if path.exists() or path.name != str(path):
+    if kind_of(path) is not None or path.name != str(path):
         return path
     try:
         found = newest_run(project, holding=f"{WEIGHTS}/{path}") / WEIGHTS / path

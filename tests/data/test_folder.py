@@ -67,3 +67,10 @@ def test_no_such_split(pets: Path) -> None:
         read_split(describe(pets, val="valid"), "val")
     with pytest.raises(UserError, match="no class folders here"):
         describe(pets, train="nowhere")
+
+
+def test_pictures_in_no_class_folder_are_named(pets: Path) -> None:
+    beside = add(pets / "train/0001.png")
+    (pets / "train/notes.txt").write_text("nothing")
+    (notice,) = read_split(describe(pets), "train").notices
+    assert notice.line() == f"1 picture is in no class folder and has no class: {beside}"

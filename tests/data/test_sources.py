@@ -1,19 +1,24 @@
+import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from conftest import write_yaml
 from PIL import Image
 
-from data.images import check_image
+from data.description import load_description
+from data.formats import read_split
+from data.images import check_image, images_below
 from data.records import Problem
-from data.sources import Frame, open_source, read_streams
+from data.sources import Frame, find_files, open_source, read_streams
 from utils.errors import UserError
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (240, 240, 10), (10, 240, 240)]
@@ -121,6 +126,7 @@ def test_folders_at_any_depth_links_and_pipes(tmp_path: Path, capsys: pytest.Cap
     (photos / "linked_file.png").symlink_to("../elsewhere/d.png")
     (photos / "more" / "around").symlink_to("..")  # leads back
     (photos / "lost.png").symlink_to("nowhere.png")
+    (photos / "itself.jpg").symlink_to("itself.jpg")
     (photos / "e.heic").write_bytes(b"some container")
     (photos / "f.flv").write_bytes(b"some film")
     os.mkfifo(photos / "pipe.png")
@@ -129,6 +135,8 @@ def test_folders_at_any_depth_links_and_pipes(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "e.heic: pictures of this kind are not read; save it as JPEG or PNG" in said
     assert "f.flv: videos of this kind are not read; save it as MP4" in said
+    for name in ("lost.png", "itself.jpg", "pipe.png"):
+        assert f"left out {photos / name}: a pipe, or a link that leads to no file" in said
     assert isinstance(check_image(photos / "pipe.png"), Problem)
     with pytest.raises(UserError, match="no readable image or video"):
         everything(photos / "e.heic")
@@ -208,3 +216,71 @@ def test_streams_over_http_show_every_frame_and_no_password(folder: Path, server
     frames = everything(folder / "one.streams")
     assert [frame.number for frame in frames] == [1, 2, 3, 4, 5]
     assert {(frame.where, frame.stem, frame.seconds) for frame in frames} == {(f"{server}/c.mp4?token=***", "c", None)}
+
+
+def closed_to(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody list a folder of a name, nor look at what is in it: root may, whatever the permissions."""
+
+    def forbidden(own: Callable[..., Any], path: str, *more: Any, **options: Any) -> Any:
+        if name in (Path(path) if own.__name__ == "scandir" else Path(path).parent).parts:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return own(path, *more, **options)
+
+    for own in (os.scandir, os.stat):
+        monkeypatch.setattr(os, own.__name__, partial(forbidden, own))
+
+
+def test_folders_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("photos/a.png", "photos/secret/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    yaml = write_yaml(tmp_path / "d.yaml", path=".", format="yolo", train="photos", val=None, test=None, names=["a"])
+    (tmp_path / "photos/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    closed_to("secret", monkeypatch)
+    assert [frame.stem for frame in everything(tmp_path / "photos")] == ["a"]
+    assert f"left out {tmp_path / 'photos/secret'}: the folder cannot be read" in capsys.readouterr().out
+    (notice,) = read_split(load_description(yaml), "train").notices
+    assert notice.line() == f"1 folder cannot be read: {tmp_path / 'photos/secret'}"
+    with pytest.raises(UserError, match="no such file or folder"):
+        everything(tmp_path / "photos/secret/b.png")
+
+
+def test_dicom_without_a_suffix_is_found_by_its_mark(tmp_path: Path) -> None:
+    for name in ("1.2.840.10008.5", "IM0001", "DICOMDIR", "more/IM0002"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    for name in ("README", "log.1"):
+        (tmp_path / name).write_text("notes")
+    os.mkfifo(tmp_path / "pipe")
+    wanted = ["1.2.840.10008.5", "IM0001", "IM0002"]
+    assert [path.name for path in find_files(str(tmp_path))] == wanted
+    assert [path.name for path in find_files(str(tmp_path / "*"))] == wanted
+    assert [path.name for path in images_below(tmp_path)] == wanted
+
+
+@pytest.mark.parametrize(
+    "source", ["rtsp://admin:pa[ss@cam/1", "rtsp://admin:[secret]@cam/1", "http://u:[se]cret@h/a.png"]
+)
+def test_brackets_in_a_password_are_one_line_without_it(
+    tmp_path: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.streams").write_text(source)
+    with pytest.raises(UserError, match="is no address: it has brackets") as fault:
+        everything(source)
+    assert fault.value.__suppress_context__
+    with pytest.raises(UserError, match="none of its streams can be opened"):
+        everything(tmp_path / "one.streams")
+    said = capsys.readouterr().out + str(fault.value)
+    assert "left out" in said
+    assert not any(secret in said for secret in ("pa[ss", "secret", "[se]cret", "admin"))
+
+
+def test_names_that_are_too_long(tmp_path: Path) -> None:
+    (tmp_path / "one.streams").write_text("a" * 300)
+    for source in ("a" * 300, "a" * 300 + "/*.png"):
+        with pytest.raises(UserError, match="there"):
+            everything(source)
+    with pytest.raises(UserError, match="none of its streams can be opened"):
+        everything(tmp_path / "one.streams")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.yolo_lines import is_pose, read_line, reading_of
+from data.yolo_lines import Reading, is_pose, read_line, reading_of
 
 POSE = "0 0.5 0.5 0.2 0.2 0.45 0.45 0.55 0.45 0.45 0.55 0.55 0.55"
 SIZE = (100, 100)
@@ -18,6 +18,15 @@ def box(line: str) -> list[float]:
 def test_a_pose_is_the_box_before_its_points() -> None:
     assert box(POSE) == [40, 40, 60, 60]
     assert box("0 0.5 0.5 0.2 0.2 0.45 0.45 2 0.55 0.45 1 0 0 0") == [40, 40, 60, 60], "with what is seen"
+
+
+def test_a_line_of_a_tracker_is_the_box_before_score_and_number() -> None:
+    assert box("0 0.5 0.5 0.2 0.2 0.91 1") == [40, 40, 60, 60]
+    tracks = [(0.5, 0.5, 0.2, 0.2, 0.9, 12.0), (0.5, 0.5, 0.2, 0.2, 0.4), (0.3, 0.4, 0.1, 0.6, 1.0, 1.0)]
+    assert reading_of(tracks) is Reading.TRACKS
+    assert reading_of(tracks, (0, 0)) is Reading.POLYGONS
+    for other in [(0.5, 0.1, 0.6, 0.1, 0.7, 0.9), (0.5, 0.5, 0.2, 0.2, 7.0, 1.0), (0.9, 0.5, 0.5, 0.2, 0.7, 1.0)]:
+        assert reading_of([*tracks, other]) is Reading.POLYGONS
 
 
 @pytest.mark.parametrize(
@@ -55,17 +64,18 @@ def pose(draw: np.random.Generator, points: int, seen: bool) -> tuple[float, ...
 @pytest.mark.parametrize("seen", [True, False])
 def test_sets_of_poses_are_told_from_sets_of_polygons(count: int, seen: bool) -> None:
     draw = np.random.default_rng(count)
-    assert all(reading_of([pose(draw, count, seen) for _ in range(20)]).poses for _ in range(20))
-    assert not any(reading_of([outline(draw, 4 + 3 * count // 2) for _ in range(20)]).poses for _ in range(20))
+    assert all(reading_of([pose(draw, count, seen) for _ in range(20)]) is Reading.POSES for _ in range(20))
+    outlines = [[outline(draw, 4 + 3 * count // 2) for _ in range(20)] for _ in range(20)]
+    assert {reading_of(own) for own in outlines} == {Reading.POLYGONS}
     mixed = [outline(draw, 3 + index % 5) for index in range(20)]
-    assert not reading_of(mixed).poses, "poses have as many numbers each"
+    assert reading_of(mixed) is Reading.POLYGONS, "poses have as many numbers each"
 
 
 def test_the_yaml_may_say_it() -> None:
     values = tuple(map(float, POSE.split()[1:]))
     assert is_pose(values)
-    assert not reading_of([values], (0, 0)).poses
-    assert reading_of([(0.1, 0.1, 0.3, 0.1, 0.3, 0.5)], (1, 2)).poses
+    assert reading_of([values], (0, 0)) is Reading.POLYGONS
+    assert reading_of([(0.1, 0.1, 0.3, 0.1, 0.3, 0.5)], (1, 2)) is Reading.POSES
 
 
 def test_lines_of_any_length() -> None:

@@ -167,6 +167,21 @@ def test_a_score_and_a_class_with_a_point_are_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("0 0.5 0.5 0.5 0.2 0.91 3", "line is taken for a box with a score and a track's number"),
+        ("0 0.5 0.5 0.5 0.2 17", "line ends with a number that is no score and does not count"),
+        ("0 0.5 0.5 0.5 0.2 -0.78", "line ends with a number that is no score and does not count"),
+    ],
+)
+def test_numbers_of_tracks_and_angles_are_named(tmp_path: Path, line: str, what: str) -> None:
+    add(tmp_path, "one", line)
+    found = read_split(describe(tmp_path), "train", strict=True)
+    assert found.records[0].boxes_xyxy.round(4).tolist() == [[10, 8, 30, 12]]
+    assert [notice.line().split(": ")[0] for notice in found.notices] == [f"1 {what}"]
+
+
 def test_equal_lines_count_once(tmp_path: Path) -> None:
     add(tmp_path, "one", "0 0.5 0.5 0.5 0.2\n1 0.5 0.5 0.5 0.2\n0 0.500 0.5 0.5 0.2\n")
     found = read_split(describe(tmp_path), "train", strict=True)

@@ -351,6 +351,8 @@ def test_without_the_data_it_is_compared_on_other_pictures(
         pictures_for(gone, tmp_path / "gone.yaml", None)  # somebody asked for it
     with pytest.raises(UserError, match="no readable picture"):
         pictures_for(gone, None, tmp_path)
+    with pytest.raises(UserError, match="--pictures: a folder of pictures and a data yaml"):
+        pictures_for(gone, tmp_path / "gone.yaml", folder)
 
 
 @pytest.mark.parametrize(

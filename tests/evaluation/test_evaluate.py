@@ -16,7 +16,7 @@ from data.records import Record
 from evaluation.average_precision import write_for_others
 from evaluation.curves import Ranking, best_point
 from evaluation.detection_figures import detection_metrics
-from evaluation.evaluate import coco_evaluation
+from evaluation.evaluate import Numbers, coco_evaluation
 from utils.boxes import Detections
 
 FIXTURES = SHARED / "map_fixtures"
@@ -245,3 +245,30 @@ def test_json_for_others_keeps_the_ids_of_the_user_s(
         evaluation.accumulate()
         evaluation.summarize()
         assert evaluation.stats[0] == pytest.approx(0 if nothing else 1)
+
+
+def coco_file(path: Path, images: list[int], categories: dict[str, int]) -> None:
+    """A json of images of those ids, the pictures beside it, without annotations."""
+    for number in images:
+        Image.new("RGB", (40, 30)).save(path.parent / f"{path.stem}{number}.png")
+    content = {
+        "images": [{"id": own, "file_name": f"{path.stem}{own}.png", "width": 40, "height": 30} for own in images],
+        "categories": [{"id": own, "name": name} for name, own in categories.items()],
+        "annotations": [],
+    }
+    path.write_text(json.dumps(content))
+
+
+def test_json_for_others_says_which_ids_are_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coco_file(tmp_path / "a.json", [40, 12], {"cat": 18})
+    coco_file(tmp_path / "b.json", [12, 50], {"cat": 17, "dog": 3})
+    names, parts = ["cat", "dog", "bird"], ["a.json", "b.json"]
+    yaml = write_yaml(tmp_path / "d.yaml", path=".", format="coco", train=parts, val=None, test=None, names=names)
+    split = read_split(load_description(yaml), "train")
+    numbers = Numbers.of(split)
+    assert (numbers.images, numbers.categories) == ([40, 12, 51, 50], [18, 3, 19])
+    assert "b.json has other category ids than the json before it" in capsys.readouterr().out
+    assert [line.split(" ", 1)[0] + line[line.index(":") :] for line in numbers.lines] == [
+        "1: b12.png (51)",
+        "1: bird (19)",
+    ]

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from data.description import load_description
 from data.formats import read_split
 from models import load_detector
 from studies.compared import Compared, end_table
-from training.reading import common, shared
+from training.reading import common, judging, shared
 from utils import checkpoint
 from utils.errors import Stopped, UserError
 from utils.recipes import load_recipe
@@ -164,3 +165,13 @@ def test_recipes_name_the_other_data_from_their_own_folder(tmp_path: Path) -> No
     assert (recipe.data, recipe.pretrain.data) == (tmp_path / "a.yaml", tmp_path / "b.yaml")
     given = load_recipe(ROOT / "configs" / "sample.yaml", {"pretrain.data": "c.yaml"})
     assert given.pretrain.data == Path("c.yaml").resolve()
+
+
+def test_a_test_split_that_cannot_be_read_stops_no_training(
+    scenes_yaml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_split = read_split(load_description(scenes_yaml), "train")
+    spoilt = replace(train_split.description, splits=train_split.description.splits | {"test": ("nowhere",)})
+    own = replace(train_split, description=spoilt)
+    assert judging((own, own)) == [own, own]
+    assert "whether the backbone learns from pictures of `test` is not known" in capsys.readouterr().out

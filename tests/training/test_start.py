@@ -16,7 +16,7 @@ from utils.config import SAMPLE_RECIPE, Phase, Recipe
 from utils.console import console
 from utils.errors import UserError
 from utils.flags import keys_of, spelling
-from utils.recipes import load_recipe
+from utils.recipes import load_recipe, save_recipe
 
 
 def keywords(flags: tuple[str, ...]) -> dict[str, Any]:
@@ -114,6 +114,10 @@ def test_every_flag_is_a_keyword() -> None:
         ({"data": "none.yaml", "backbone": "cnn6"}, r"none\.yaml: cannot be read"),
         ({"recipe": "none.yaml"}, r"none\.yaml: cannot be read"),
         ({"resume": "nowhere"}, "nowhere: is not the folder of a training run"),
+        ({"resume": "a" * 300}, "a: is not the folder of a training run"),
+        ({"accept_changed_data": True}, "--accept-changed-data: is for --resume"),
+        ({"recipe": "a" * 300 + ".yaml"}, "cannot be read: there is no such file"),
+        ({"data": "a" * 300 + ".yaml", "backbone": "cnn6"}, "cannot be read: there is no such file"),
         ({"resume": True}, "no unfinished training run"),
         ({"resume": True, "preset": "author"}, "a resumed run keeps its recipe"),
     ],
@@ -140,3 +144,18 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     assert (run.recipe.seed, run.backbones) == (1, {})
     with pytest.raises(UserError, match="not finished"):
         run.metrics  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ["init", "weights"])
+def test_a_resumed_run_finds_its_weights_in_another_folder(key: str, tmp_path: Path) -> None:
+    recipe = load_recipe(None, {"data": "data/sample.yaml", "cl_splits": 0, key: str(tmp_path / "before/best.pt")})
+    save_recipe(recipe, tmp_path / "recipe.yaml")
+    moved = start.choose(None, {key: str(tmp_path / "after/best.pt")}, resume=tmp_path, project=tmp_path)
+    assert getattr(moved.recipe, key) == tmp_path / "after/best.pt"
+    with pytest.raises(UserError, match=rf"{key} is .*best\.pt, not .*other\.pt"):
+        start.choose(None, {key: str(tmp_path / "after/other.pt")}, resume=tmp_path, project=tmp_path)
+
+
+def test_a_resumed_run_has_a_name(script: Script) -> None:
+    with pytest.raises(UserError, match="--name: a resumed run keeps its folder"):
+        script(command, "--resume", "--name", "other")

@@ -1,7 +1,10 @@
+import errno
 import pickle
 import random
+import subprocess
 import zipfile
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -191,3 +194,26 @@ def test_weights_of_another_class_count() -> None:
         checkpoint.load_state(four, three.state_dict(), "x.pt")
     with pytest.raises(UserError, match=r"has no `backbone\."):
         checkpoint.load_state(four, four.backbone.state_dict(), "x.pt")
+
+
+def test_what_nobody_may_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path / "a.pt", {"kind": "detector"})
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint, "start_of", forbidden)  # root may read whatever it wants
+    with pytest.raises(UserError, match=r"a\.pt: cannot be read: Permission denied"):
+        checkpoint.load(tmp_path / "a.pt", "detector")
+    with pytest.raises(UserError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / ("a" * 300 + ".pt"), "detector")
+    assert not checkpoint.kind_of(tmp_path / ("a" * 300 + ".pt"))
+
+
+def test_the_commit_is_that_of_the_project_not_of_what_it_lies_in(tmp_path: Path) -> None:
+    git = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    git(["git", "init", "-q"])
+    git(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "first"])
+    (tmp_path / "unpacked").mkdir()
+    assert checkpoint.commit_of(tmp_path) == git(["git", "rev-parse", "HEAD"]).stdout.strip()
+    assert not checkpoint.commit_of(tmp_path / "unpacked")
