@@ -63,7 +63,7 @@ TITLES = {
 
 def compare_and_report(
     plan: Plan, names: Sequence[str], draws: int, command: str, folder: Path, *, published: Path | None,
-    figures: Path | None, reference: Sequence[Published] = (),
+    figures: Path | None, reference: Sequence[Published] = (), pictures: bool = True,
 ) -> str:  # fmt: skip
     """Compare, write everything into the folder, and give the table for the terminal.
 
@@ -72,6 +72,7 @@ def compare_and_report(
         published: a Markdown file to write too, its plot beside it; no pictures of the data.
         figures: a further place for the JSON.
         reference: published accuracies, whose false positives bound the ranked lists.
+        pictures: whether images of the data are written.
     """
     comparison = compare(plan, names)
     rows, lists = judge(comparison, draws), ranked_lists(comparison, reference)
@@ -81,17 +82,23 @@ def compare_and_report(
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
     write_text(folder / "classes.csv", as_csv(class_rows(rows)))
+    if pictures:
+        save_pictures(comparison, folder)
+    for page in filter(None, (folder / "localisers.md", published)):
+        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
+        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists))
+    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
+    return f"{heading(comparison)}\n\n{told}\n\n{'pictures, ' * pictures}plot and every box in {folder}"
+
+
+def save_pictures(comparison: Comparison, folder: Path) -> None:
+    """Images of the data: boxes of every method, examples of each class, ways from an image to its box, mined maps."""
     save_boxes(comparison, folder / "boxes.jpg")
     save_examples(comparison, folder)
     for name, (pipeline, title) in first_traced(comparison).items():
         save_pipeline(pipeline, title, folder / f"pipeline_{name}.png")
     for number, trial in enumerate(first_mined(comparison)):
         save_mining(trial.mined, folder / f"mining_{number + 1}.jpg")
-    for page in filter(None, (folder / "localisers.md", published)):
-        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
-        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists))
-    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
-    return f"{heading(comparison)}\n\n{told}\n\npictures, plot and every box in {folder}"
 
 
 def first_mined(comparison: Comparison) -> list[Trial]:

@@ -42,9 +42,13 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     flags = ["--images", 6, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
     told = ["--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
-    script(val, "--localise", "--method", "mining", "mean-box", "--weights", files[1], *flags, "--name", "mined")
+    own = ["--method", "mining", "sensitivity", "mean-box", "--weights", files[1], "--name", "mined", "--no-pictures"]
+    script(val, "--localise", *own, *flags)
+    assert [file.name for file in (tmp_path / "val" / "mined").iterdir() if file.suffix in (".jpg", ".png")] == [
+        "localisers.png"
+    ]
     mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
-    assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
+    assert [(row["method"], row["line"]) for row in mined][3:4] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
     rows = json.loads((folder / "localisers.json").read_text())["rows"]
     learned = [
@@ -118,6 +122,11 @@ def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path
     for name, what in wrong.items():
         with pytest.raises(UserError, match=what):
             script(val, "--localise", "--method", name, "--weights", written("cl6"), "--project", tmp_path)
+    made = ["--project", tmp_path / "no", "--weights", written("cl6")]
+    for flag in ("--maps=cam", "--percentile=auto", "--lime=5", "--regions", "--claims"):
+        with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: is not for --method — leave it out"):
+            script(val, "--localise", "--method", "cam", flag, *made)
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
