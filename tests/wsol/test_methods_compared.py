@@ -14,16 +14,18 @@ from PIL import Image
 import val
 from data.description import load_description
 from data.formats import read_split
-from evaluation.accuracy import read_backbones
+from evaluation.accuracy import load_backbone_and_heads, read_backbones
 from maps.plan import Plan
 from maps.prepare import prepare
 from utils.errors import UserError
+from wsol import localiser as localisers
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
 from wsol.judge import Row, Value, class_weights, judge
-from wsol.localiser import by_threshold, largest
+from wsol.localiser import Subject, by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
+from wsol.mining.train import Mining
 from wsol.mining_tables import line_of
 from wsol.pipeline_picture import Pipeline, save_pipeline
 from wsol.report import findings_table, not_ahead, wanted
@@ -127,6 +129,19 @@ def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path
         with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: is not for --method — leave it out"):
             script(val, "--localise", "--method", "cam", flag, *made)
     assert not (tmp_path / "no").exists()
+
+
+def test_all_ways_of_mining_begin_with_the_same_aggregation(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without preservation fewer images are learnt from between the steps; the network that they begin with is one."""
+    used: list[int] = []
+    for phase in ("aggregated", "mine"):
+        monkeypatch.setattr(localisers, phase, lambda network, images, *_: used.append(len(images.records)))
+    subject = Subject(None, lambda: (), plan, partial(load_backbone_and_heads, plan.files[0]))  # type: ignore[arg-type]
+    for keep in ("none", "vanilla", "features"):
+        localisers.mining_maps(Mining(keep=keep), "bilinear")(subject)  # type: ignore[arg-type]
+    few = len(plan.split.records)
+    every = few + len(plan.training)
+    assert used == [every, few, *4 * [every]]
 
 
 def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
