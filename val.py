@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,6 +261,9 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
 
         summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
         claims = judged(summary) if arguments.claims else ()
+        if arguments.claims and not claims:
+            why = "No claim is judged: that takes a cascaded network that is compared with an end-to-end one (cl…, e2e)"
+            summary = replace(summary, notes=(*summary.notes, why))
         print(write_report(summary, command, folder, claims=claims, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
