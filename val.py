@@ -255,7 +255,8 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
     files, command = report_files(arguments), shown_command(sys.argv[1:])
     with result_folder(arguments) as folder:
         if arguments.method:
-            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, reference=reference, **files))
+            files |= {"reference": reference, "over": arguments.reference_over}
+            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
             return
         from studies.claims import judged
 

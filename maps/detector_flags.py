@@ -13,7 +13,7 @@ from models.decode import Thresholds
 from utils.errors import UserError
 from utils.flags import THRESHOLDS
 
-ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "view", "claims")
+ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "reference_over", "view", "claims")
 ONLY_DETECTORS = ("explain_boxes", "masks", *THRESHOLDS)
 
 
@@ -28,6 +28,8 @@ def for_backbones(arguments: argparse.Namespace) -> None:
         refuse(arguments, MEASURED_ONLY, "is not for --method")
     if arguments.reference and not arguments.method:
         raise UserError("is for --method", where="--reference", hint="add a method such as mining")
+    if not arguments.reference:
+        refuse(arguments, ("reference_over",), "is for --reference")
     for kind in arguments.maps or ():
         if kind in DETECTOR_MAPS and kind not in MAPS:
             what = f"no map of backbones `{kind}`"

@@ -74,6 +74,7 @@ class Report(Section):
     untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
     reference: Path | None = None
+    reference_over: Literal["class", "all"] | None = None
     batch_size: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """What maps are worth as such, whatever threshold makes boxes of them: MaxBoxAccV2, PxAP, two boxes a map."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,7 @@ class MapValues:
         hits, false: [cases, IOUS] true boxes that one of a map's three boxes meets, and boxes that meet none (Acc-AFP).
         guesses: those boxes, of all cases.
         truth: [n, 4] true boxes of each case, in pixels of the map.
+        elsewhere: class → boxes in the images that have none of it, by the index of the image; if they are asked for.
     """
 
     v2: np.ndarray | None
@@ -39,6 +40,7 @@ class MapValues:
     false: np.ndarray
     guesses: Sequence[Guess] = ()
     truth: Sequence[np.ndarray] = ()
+    elsewhere: Mapping[int, Sequence[Guess]] = field(default_factory=dict)
 
 
 def in_steps(maps: np.ndarray) -> np.ndarray:

@@ -15,14 +15,16 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from evaluation.accuracy import load_backbone_and_heads, read_backbones
+from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
 from utils.errors import UserError
 from wsol import localiser as localisers
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
+from wsol.everywhere import boxes_elsewhere, chances
 from wsol.judge import Row, Value, class_weights, judge
-from wsol.localiser import Subject, by_threshold, largest
+from wsol.localiser import Localiser, Subject, by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
 from wsol.mining.train import Mining
@@ -129,6 +131,28 @@ def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path
         with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: is not for --method — leave it out"):
             script(val, "--localise", "--method", "cam", flag, *made)
     assert not (tmp_path / "no").exists()
+
+
+def test_each_class_is_looked_for_in_each_image(plan: Plan) -> None:
+    """A map with one high pixel, in the column of the class: the images that have the class are left out."""
+
+    def maps(images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+        return np.stack([np.eye(1, 100, 3 * label + 1).reshape(10, 10) for label in labels.tolist()])
+
+    every = np.concatenate([np.stack([own.record, own.labels], 1) for own in plan.cases(plan.split.records, "")])
+    found = boxes_elsewhere(plan, Localiser(maps, lambda maps: maps), every, "")
+    images, classes = (set(column.tolist()) for column in every.T)
+    looked = {(guess.image, label) for label, own in found.items() for guess in own}
+    assert looked == {(image, label) for image in images for label in classes} - set(map(tuple, every.tolist()))
+    for label, own in found.items():
+        assert all(int(guess.box_xyxy[1]) * 10 + int(guess.box_xyxy[0]) == 3 * label + 1 for guess in own)
+    network = load_explained(plan.files[0], plan)
+    probabilities = chances(plan, network)
+    part = next(iter(plan.cases(plan.split.records, "")))
+    with torch.no_grad():
+        logits = network(part.images)[-1]
+    share = (logits.softmax(1) if network.single_label else logits.sigmoid())[0]
+    assert probabilities[part.record[0]] == pytest.approx(share.numpy(), abs=1e-5)
 
 
 def test_all_ways_of_mining_begin_with_the_same_aggregation(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
