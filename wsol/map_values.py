@@ -102,12 +102,14 @@ class Levels:
         """Of all maps together."""
         count = sum(len(part.loose) for part in self.parts)
         chosen = [part.v2 for part in self.parts if part.v2 is not None]
-        named = ("loose", "tight", "hits", "false")
         return MapValues(
             v2=np.concatenate(chosen) if chosen else None,
             v2_best=BoxAccuracy(self.hits / count, DELTAS).best,
             pixel_ap=pixel_average_precision(self.pixels, self.right),
-            **{name: np.concatenate([getattr(part, name) for part in self.parts]) for name in named},
+            loose=np.concatenate([part.loose for part in self.parts]),
+            tight=np.concatenate([part.tight for part in self.parts]),
+            hits=np.concatenate([part.hits for part in self.parts]),
+            false=np.concatenate([part.false for part in self.parts]),
             guesses=[guess for part in self.parts for guess in part.guesses],
             truth=[boxes for part in self.parts for boxes in part.truth],
         )
