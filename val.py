@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,13 +255,17 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
     files, command = report_files(arguments), shown_command(sys.argv[1:])
     with result_folder(arguments) as folder:
         if arguments.method:
-            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, reference=reference, **files))
+            files |= {"reference": reference, "over": arguments.reference_over}
+            print(compare_and_report(plan, methods, draws_of(arguments), command, folder, **files))
             return
         from studies.claims import judged
 
         summary = summarise(run(plan), draws_of(arguments), propose(plan) if arguments.regions else ())
         claims = judged(summary) if arguments.claims else ()
-        print(write_report(summary, command, folder, claims=claims, pictures=not arguments.no_pictures, **files))
+        if arguments.claims and not claims:
+            why = "No claim is judged: that takes a cascaded network that is compared with an end-to-end one (cl…, e2e)"
+            summary = replace(summary, notes=(*summary.notes, why))
+        print(write_report(summary, command, folder, claims=claims, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
@@ -305,8 +310,8 @@ def checked_only(arguments: argparse.Namespace, split: "Split") -> bool:
 
 
 def report_files(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Where the report goes besides the run folder."""
-    return {"published": arguments.report, "figures": arguments.json}
+    """Where the report goes besides the run folder, and whether images of the data are in it."""
+    return {"published": arguments.report, "figures": arguments.json, "pictures": not arguments.no_pictures}
 
 
 def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> None:
@@ -329,7 +334,7 @@ def localise_detectors(arguments: argparse.Namespace, weights: list[Path]) -> No
     files, command = report_files(arguments), shown_command(sys.argv[1:])
     with result_folder(arguments) as folder:
         summary = summarise(run_detectors(plan), draws_of(arguments))
-        print(write_report(summary, command, folder, pictures=not arguments.no_pictures, **files))
+        print(write_report(summary, command, folder, **files))
     print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from data.records import Split
 from maps.defaults import DETECTOR_KINDS as KINDS
-from maps.defaults import EXPLAINED, MASKS
+from maps.defaults import EXPLAINED, MASKS, MEASURED_ONLY
 from maps.detector_kinds import DETECTOR_MAPS
 from maps.detector_plan import SURE, DetectorFile, DetectorPlan, prepare_detectors
 from maps.kinds import MAPS
@@ -13,7 +13,7 @@ from models.decode import Thresholds
 from utils.errors import UserError
 from utils.flags import THRESHOLDS
 
-ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "view", "claims")
+ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "reference_over", "view", "claims")
 ONLY_DETECTORS = ("explain_boxes", "masks", *THRESHOLDS)
 
 
@@ -24,8 +24,12 @@ def for_backbones(arguments: argparse.Namespace) -> None:
         UserError: one is given.
     """
     refuse(arguments, ONLY_DETECTORS, "is for detectors, not for backbone files")
+    if arguments.method:
+        refuse(arguments, MEASURED_ONLY, "is not for --method")
     if arguments.reference and not arguments.method:
         raise UserError("is for --method", where="--reference", hint="add a method such as mining")
+    if not arguments.reference:
+        refuse(arguments, ("reference_over",), "is for --reference")
     for kind in arguments.maps or ():
         if kind in DETECTOR_MAPS and kind not in MAPS:
             what = f"no map of backbones `{kind}`"
@@ -45,6 +49,8 @@ def for_detectors(arguments: argparse.Namespace) -> None:
         raise UserError("auto", where="--percentile", hint="give a number: of detectors none is chosen")
     if arguments.masks is not None and arguments.masks < 1:
         raise UserError(f"{arguments.masks}", where="--masks", hint="give a number of masks")
+    if not any(DETECTOR_MAPS.pick(kind).masked for kind in arguments.maps or KINDS):
+        refuse(arguments, ("masks",), "is for --maps drise")
 
 
 def refuse(arguments: argparse.Namespace, flags: tuple[str, ...], why: str) -> None:

@@ -68,11 +68,13 @@ class DetectorMap(Entry):
         make: what gives it: a map for each tap, or one over the image.
         at_taps: whether there is one for each tap.
         to_pixels: whether it wants the gradient with respect to the image.
+        masked: whether it takes masks of the image.
     """
 
     make: Callable[[Look], list[Evidence]]
     at_taps: bool = True
     to_pixels: bool = False
+    masked: bool = False
 
     def cuts(self, taps: tuple[int, ...]) -> tuple[int, ...]:
         """Where its maps are: at the taps, or at 0, the image itself."""
@@ -128,7 +130,7 @@ DETECTOR_MAPS = Table[DetectorMap](
         DetectorMap("gradcam", "Grad-CAM", partial(by_rule, grad_cam)),
         DetectorMap("layercam", "LayerCAM", partial(by_rule, layer_cam)),
         DetectorMap("saliency", "saliency", saliencies, at_taps=False, to_pixels=True),
-        DetectorMap("drise", "D-RISE", drises, at_taps=False),
+        DetectorMap("drise", "D-RISE", drises, at_taps=False, masked=True),
     ],
 )
 

@@ -80,6 +80,13 @@ def add_case_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         "false positives",
     )
     maps.add_argument(
+        "--reference-over",
+        choices=("class", "all"),
+        default="class",
+        help="with --reference: false positives are over the boxes of their class, in images that have it, or over all "
+        "boxes, in all images with any, which takes a map of each class in each image [class]",
+    )
+    maps.add_argument(
         "--view",
         choices=("learnt", "pictures"),
         default="learnt",

@@ -1,7 +1,7 @@
 """Values by image, joined over seeds: what is reported of each line."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -51,6 +51,11 @@ class Line:
     def at_judged(self, measure: str) -> np.ndarray:
         """[seeds, cases, cuts] of a measure at the cuts that are judged."""
         return self.values[measure][..., [self.cuts.index(cut) for cut in self.judged]]
+
+    def of_seeds(self, seeds: Sequence[int]) -> "Line":
+        """The same with some of its seeds, in this order."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        return replace(self, seeds=tuple(seeds), values={name: own[places] for name, own in self.values.items()})
 
     def mean(self, measure: str) -> np.ndarray:
         """[cuts] over seeds and cases."""

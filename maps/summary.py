@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluation.accuracy import PROBED
+from maps.kinds import title_of
 from maps.levels import Level, levels, region_levels
 from maps.lines import Line, bounds_together, lines_of
 from maps.localise import BASELINE, Study
@@ -42,7 +43,7 @@ class Pair:
     """Two lines with the same kind of map, compared.
 
     Attributes:
-        overall: measure → mean difference over the cuts, and its 95 % interval.
+        overall: measure → mean difference over the cuts that are judged, and its 95 % interval.
     """
 
     first: Line
@@ -65,14 +66,19 @@ class Pair:
         return [row for row in self.rows if row.measure == measure]
 
     def ious(self, cut: int) -> tuple[np.ndarray, np.ndarray]:
-        """[cases] IoU of both at a cut, means over the seeds."""
-        first, second = (mean_known(own.values["iou"][:, :, own.cuts.index(cut)]) for own in (self.first, self.second))
+        """[cases] IoU of both at a cut, means over the seeds that are compared."""
+        lines = paired(self.first, self.second)
+        first, second = (mean_known(own.values["iou"][:, :, own.cuts.index(cut)]) for own in lines)
         return first, second
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All lines with their intervals, the pairs, what was learned on frozen features, and what costs no training."""
+    """All lines with their intervals, the pairs, what was learned on frozen features, and what costs no training.
+
+    Attributes:
+        notes: which lines are compared in part, or not at all, and why.
+    """
 
     study: Study
     lines: list[Line]
@@ -81,6 +87,7 @@ class Summary:
     regions: list[Region]
     levels: list[Level] = field(default_factory=list)
     region_levels: list[Level] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @property
     def kinds(self) -> list[str]:
@@ -116,15 +123,17 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     """
     lines = lines_of(study.columns)
     couples = [(first, reference(lines, first)) for first in lines if first.trained]
-    couples = [(first, second) for first, second in couples if first is not second and comparable(first, second)]
+    taught = study.plan.untaught() is None
+    couples = [couple for couple in couples if taught and couple[0] is not couple[1]]
+    notes = list(dict.fromkeys(filter(None, (unlike(*couple) for couple in couples))))
+    couples = [couple for couple in couples if comparable(*couple)]
     found = intervals(study, lines, couples, draws)
     for line in lines:
         line.intervals.update(found[id(line)])
-    taught = study.plan.untaught() is None
-    pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples if taught]
+    pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples]
     percentile = study.plan.rule.percentile
     beside, boxes = levels(study, lines, draws), region_levels(study, regions, draws)
-    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes)
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes)
 
 
 def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:
@@ -150,8 +159,30 @@ def reference(lines: Sequence[Line], first: Line) -> Line:
 
 
 def comparable(first: Line, second: Line) -> bool:
-    """Whether they have a cut in common and as many seeds."""
-    return bool(common_cuts(first, second)) and len(first.seeds) == len(second.seeds)
+    """Whether they have a cut and a seed in common, or a cut and one seed each."""
+    return bool(common_cuts(first, second)) and bool(paired(first, second)[0].seeds)
+
+
+def paired(first: Line, second: Line) -> tuple[Line, Line]:
+    """Both with the seeds that both have; as they are where each has one, which is then no pair."""
+    if first.seeds == second.seeds or len(first.seeds) == len(second.seeds) == 1:
+        return first, second
+    shared = [seed for seed in first.seeds if seed in second.seeds]
+    return first.of_seeds(shared), second.of_seeds(shared)
+
+
+def unlike(first: Line, second: Line) -> str | None:
+    """Why two lines are not compared, or with fewer seeds than they have; None if they are as they are."""
+    names = f"{first.name} and {second.name}"
+    if not common_cuts(first, second):
+        return f"{names} are not compared by {title_of(first.kind)}: they have no layer in common that is judged"
+    shared = paired(first, second)[0].seeds
+    if not shared:
+        return f"{names} are not compared: no seed of theirs is the same"
+    if len(shared) == max(len(first.seeds), len(second.seeds)):
+        return None
+    which = f"seed {shared[0]}" if len(shared) == 1 else f"seeds {', '.join(map(str, shared))}"
+    return f"{names} are compared with {which}, which both have"
 
 
 def common_cuts(first: Line, second: Line) -> list[int]:
@@ -193,11 +224,12 @@ def of_couple(first: Line, second: Line) -> tuple[object, dict[str, np.ndarray],
 
 
 def apart(first: Line, second: Line) -> dict[str, np.ndarray]:
-    """Measure → [seeds, cases, common cuts] first minus second, seeds in pairs.
+    """Measure → [seeds, cases, common cuts] first minus second, the seeds that both have in pairs.
 
     And `advantage`, the sign of the IoU's difference, and some measures' means over the cuts, [seeds, cases, 1].
     """
     cuts = common_cuts(first, second)
+    first, second = paired(first, second)
     one, other = ([line.cuts.index(cut) for cut in cuts] for line in (first, second))
     shared = [own.name for own in shown_in("compared") if own.name in first.values]
     found = {measure: first.values[measure][..., one] - second.values[measure][..., other] for measure in shared}
@@ -229,7 +261,7 @@ def against(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
 
 def localised_p(first: Line, second: Line, cut: int, groups: Sequence[object]) -> float:
     """P of McNemar's test at a cut; of several seeds the largest."""
-    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] for line in (first, second))
+    one, other = (line.values["iou"][:, :, line.cuts.index(cut)] for line in paired(first, second))
     known, own = ~np.isnan(one + other), np.array(groups)
     right = zip(one > LOCALISED, other > LOCALISED, known, strict=True)
     return max(mcnemar(a[both], b[both], own[both].tolist()) for a, b, both in right)

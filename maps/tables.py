@@ -20,7 +20,7 @@ from maps.networks import is_untrained
 from maps.plotting import deviation
 from maps.regions import Region
 from maps.statistics import mean_known
-from maps.summary import Pair, Summary
+from maps.summary import Pair, Summary, paired
 from utils.text import NOTHING, as_markdown, as_number, as_terminal
 
 SEEDS_BY = "Student's t"  # how intervals take seeds in; reports of before resampled them
@@ -64,7 +64,7 @@ def as_json(summary: Summary, claims: Sequence[Claim], command: str) -> dict[str
         "levels": [level_json(level) for level in summary.levels],
         "regions": [region_json(region) for region in summary.regions],
         "untaught": study.plan.untaught(),
-        "notes": list(study.plan.notes),
+        "notes": [*study.plan.notes, *summary.notes],
         **study.beside.figures,
         "claims": [vars(claim) for claim in claims],
         "seeds_by": SEEDS_BY,
@@ -99,12 +99,15 @@ def region_json(region: Region) -> dict[str, Any]:
 
 
 def pair_json(pair: Pair) -> dict[str, Any]:
-    """One line against another, measure by measure and cut by cut."""
+    """One line against another, measure by measure and cut by cut; `overall`: the mean over all judged cuts."""
     rows = [
         {"measure": row.measure, "cut": row.cut, **vars(row.values), "holm_p": row.adjusted, "mcnemar_p": row.localised}
         for row in pair.rows
     ]
-    return {"map": pair.kind, "first": pair.first.name, "second": pair.second.name, "rows": rows}
+    seeds = [list(line.seeds) for line in paired(pair.first, pair.second)]
+    overall = {name: dict(zip(("mean", "low", "high"), own, strict=True)) for name, own in pair.overall.items()}
+    about = {"map": pair.kind, "first": pair.first.name, "second": pair.second.name, "seeds": seeds}
+    return {**about, "rows": rows, "overall": overall}
 
 
 def heading(summary: Summary) -> str:
@@ -112,7 +115,7 @@ def heading(summary: Summary) -> str:
     study, own = summary.study, summary.bounds
     split, rule = study.plan.split, study.plan.rule
     lines = ", ".join(f"{line.name} ({len(line.seeds)})" for line in first_kind(summary) if line.trained)
-    said = (*study.plan.doubts(), *study.plan.notes, *coarse_notes(summary), *study.beside.notes)
+    said = (*study.plan.doubts(), *study.plan.notes, *coarse_notes(summary), *summary.notes, *study.beside.notes)
     warned = "".join(f"\n{line}." for line in said)
     return (
         f"{split.description.yaml.name} `{split.name}`: {len(study.cases)} cases {study.plan.about}; seeds: {lines}. "
@@ -194,16 +197,14 @@ def baseline_table(summary: Summary) -> list[list[str]]:
 
 
 def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
-    """Difference with its interval, share above, and p values by cut."""
+    """Difference with its interval, share above, and p values by cut; that of the mean over the cuts last."""
     table = [["cut", "difference", "95 % interval", "above", "ties", "sign p (Holm)", "Wilcoxon p", "McNemar p"]]
     digits = MEASURES[measure].digits + 1
     for row in pair.of(measure):
-        low, high = row.values.interval
         table.append(
             [
                 f"b{row.cut}",
-                as_number(row.values.mean, f"+.{digits}f"),
-                NOTHING if np.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]",
+                *difference(row.values.mean, *row.values.interval, digits),
                 as_number(row.values.above, ".1%"),
                 as_number(row.values.ties, ".1%"),
                 shown(row.adjusted),
@@ -211,7 +212,14 @@ def pair_table(pair: Pair, measure: str = "iou") -> list[list[str]]:
                 NOTHING if row.localised is None else shown(row.localised),
             ]
         )
+    if measure in pair.overall and len(pair.cuts) > 1:
+        table.append(["all judged", *difference(*pair.overall[measure], digits), *5 * [NOTHING]])
     return table
+
+
+def difference(mean: float, low: float, high: float, digits: int) -> list[str]:
+    """A mean difference and its interval."""
+    return [as_number(mean, f"+.{digits}f"), NOTHING if np.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]"]
 
 
 def region_table(summary: Summary, measure: str) -> list[list[str]]:
@@ -288,7 +296,9 @@ def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
 
 def region_note(summary: Summary, measure: str) -> str:
     """Which features give no better boxes than untrained ones and the constant box."""
-    return sentence(summary.region_levels) if measure == "miou" else ""
+    if measure == "miou" or not summary.region_levels:
+        return sentence(summary.region_levels)
+    return "Features are held against untrained ones and the constant box by their mean IoU alone."
 
 
 def terminal(summary: Summary, claims: Sequence[Claim]) -> str:

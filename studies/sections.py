@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from maps.defaults import MEASURED_ONLY
 from utils.config import ROOT, Section
 
 
@@ -76,6 +77,7 @@ class Report(Section):
     untrained: int | None = Field(None, ge=1)
     method: tuple[str, ...] = ()
     reference: Path | None = None
+    reference_over: Literal["class", "all"] | None = None
     batch_size: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -83,6 +85,8 @@ class Report(Section):
         given = self.model_fields_set - {"kind", "runs", "files", "data", "task", "bootstrap", "batch_size"}
         if self.kind == "accuracy" and given:
             raise ValueError(f"{', '.join(sorted(given))}: only with `kind: localise`")
+        if self.method and (unused := [name for name in MEASURED_ONLY if name in given]):
+            raise ValueError(f"{', '.join(unused)}: not with `method`")
         return self
 
     def flags(self, folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from models.backbone import Backbone
 from utils.console import console, progress
 from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes
+from wsol.everywhere import boxes_elsewhere, chances
 from wsol.localiser import Localiser, MinedMaps, Subject
 from wsol.map_values import Levels, MapValues, best_threshold
 from wsol.methods import METHODS, Method, localiser
@@ -74,6 +75,7 @@ class Network:
         forward: milliseconds of a plain pass over an image by itself.
         untrained: the line of the networks that are like it and learnt nothing.
         scores: [cases] probability of the class, or of the likeliest one where it does not know the classes.
+        chances: [images, classes] probability of every class, if it is asked for.
     """
 
     line: str
@@ -84,6 +86,7 @@ class Network:
     forward: float
     untrained: str = UNTRAINED
     scores: np.ndarray | None = None
+    chances: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,12 @@ class Comparison:
     trials: list[Trial]
 
 
-def compare(plan: Plan, names: Sequence[str]) -> Comparison:
-    """Fit and judge methods, one after another."""
+def compare(plan: Plan, names: Sequence[str], *, everywhere: bool = False) -> Comparison:
+    """Fit and judge methods, one after another.
+
+    Args:
+        everywhere: maps that are cut off are asked for each class in the images that have none of it, too.
+    """
     probe = next(iter(plan.cases(plan.split.records[:1], "first image"))).at([0])
     networks = [
         looked_at(plan, own, partial(load_backbone_and_heads, own.file), probe) for own in trained_networks(plan)
@@ -115,9 +122,13 @@ def compare(plan: Plan, names: Sequence[str]) -> Comparison:
     for own in map(METHODS.choose, names):
         if own.entry.network:
             asked = networks if own.slow or own.entry.slow else [*networks, *untrained]
-            trials += [trial(plan, own, network, probe, known) for network in asked]
+            trials += [trial(plan, own, network, probe, known, everywhere=everywhere) for network in asked]
         else:
             trials.append(trial(plan, own, replace(networks[0], line=NO_NETWORK, seed=0), probe, known))
+    if everywhere:
+        networks, untrained = (
+            [replace(own, chances=chances(plan, own.explained)) for own in some] for some in (networks, untrained)
+        )
     found = [
         (np.stack([own.record, own.labels.numpy()], 1), list(map(len, own.boxes)))
         for own in plan.cases(plan.split.records, "cases")
@@ -135,11 +146,14 @@ def looked_at(plan: Plan, named: Named, layers: Layers, probe: Cases) -> Network
     return Network(named.line, named.seed, named.network, layers, ranks, forward, named.untrained, scores)
 
 
-def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, known: Known) -> Trial:
+def trial(
+    plan: Plan, method: Chosen[Method], network: Network, probe: Cases, known: Known, *, everywhere: bool = False
+) -> Trial:
     """Fit a method to the training images and judge it on the others.
 
     Args:
         known: what maps of these networks are worth as such; what is found is added.
+        everywhere: as of `compare`.
     """
     title, began = f"{method.text}, {network.line}", time.monotonic()
     subject = Subject(network.explained, partial(fitted, plan, f"{title}: fit"), plan, network.layers, network.seed)
@@ -157,6 +171,9 @@ def trial(plan: Plan, method: Chosen[Method], network: Network, probe: Cases, kn
             levels.add(maps, cases)
     if new:
         known[key] = levels.values()
+    if new and everywhere:
+        found = boxes_elsewhere(plan, localise, np.concatenate(pairs), f"{title}: elsewhere")
+        known[key] = replace(known[key], elsewhere=found)
 
     def one() -> np.ndarray:
         return localise(probe.images, probe.labels)

@@ -204,7 +204,8 @@ def mining_maps(
     Those that are explained are among them, as in the paper; their boxes are not looked at.
 
     Args:
-        upsampling: the last two resolutions are first made one; None for the last features alone.
+        mining: without preservation only those that are explained are learnt from between the steps.
+        upsampling: the last two resolutions are first made one, on all images; None for the last features alone.
         learnt: training images that are learnt from beside those, drawn at random: of those with boxes, if there are
             any; 0 for all, boxed or not.
     """
@@ -215,11 +216,12 @@ def mining_maps(
         frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
-        others = () if mining.keep == "none" else labelled(plan, learnt)
-        images = Images([*others, *plan.split.records], file.view, len(file.names))
+        explained = Images(plan.split.records, file.view, len(file.names))
+        every = replace(explained, records=[*labelled(plan, learnt), *plan.split.records])
         if upsampling:
-            network = aggregated(network, images, own, upsampling, plan.device)
-        return MinedMaps(mine(network, images, own, plan.device), frame, plan.device)
+            network = aggregated(network, every, own, upsampling, plan.device)
+        networks = mine(network, explained if mining.keep == "none" else every, own, plan.device)
+        return MinedMaps(networks, frame, plan.device)
 
     return of
 

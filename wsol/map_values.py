@@ -1,6 +1,6 @@
 """What maps are worth as such, whatever threshold makes boxes of them: MaxBoxAccV2, PxAP, two boxes a map."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,7 @@ class MapValues:
         hits, false: [cases, IOUS] true boxes that one of a map's three boxes meets, and boxes that meet none (Acc-AFP).
         guesses: those boxes, of all cases.
         truth: [n, 4] true boxes of each case, in pixels of the map.
+        elsewhere: class → boxes in the images that have none of it, by the index of the image; if they are asked for.
     """
 
     v2: np.ndarray | None
@@ -39,6 +40,7 @@ class MapValues:
     false: np.ndarray
     guesses: Sequence[Guess] = ()
     truth: Sequence[np.ndarray] = ()
+    elsewhere: Mapping[int, Sequence[Guess]] = field(default_factory=dict)
 
 
 def in_steps(maps: np.ndarray) -> np.ndarray:
@@ -100,12 +102,14 @@ class Levels:
         """Of all maps together."""
         count = sum(len(part.loose) for part in self.parts)
         chosen = [part.v2 for part in self.parts if part.v2 is not None]
-        named = ("loose", "tight", "hits", "false")
         return MapValues(
             v2=np.concatenate(chosen) if chosen else None,
             v2_best=BoxAccuracy(self.hits / count, DELTAS).best,
             pixel_ap=pixel_average_precision(self.pixels, self.right),
-            **{name: np.concatenate([getattr(part, name) for part in self.parts]) for name in named},
+            loose=np.concatenate([part.loose for part in self.parts]),
+            tight=np.concatenate([part.tight for part in self.parts]),
+            hits=np.concatenate([part.hits for part in self.parts]),
+            false=np.concatenate([part.false for part in self.parts]),
             guesses=[guess for part in self.parts for guess in part.guesses],
             truth=[boxes for part in self.parts for boxes in part.truth],
         )

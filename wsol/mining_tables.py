@@ -45,8 +45,8 @@ class Line:
         return f"{self.imgsz}-{SETUPS[self.options['aggregate']]}"
 
 
-def read_lines(path: Path) -> tuple[list[Line], list[Ranked]]:
-    """The rows of mining and CAM of a file, and its ranked lists.
+def read_lines(path: Path) -> tuple[list[Line], list[Ranked], str]:
+    """The rows of mining and CAM of a file, its ranked lists, and what their false positives are over.
 
     Raises:
         UserError: it has none.
@@ -56,11 +56,12 @@ def read_lines(path: Path) -> tuple[list[Line], list[Ranked]]:
         content = json.loads(path.read_text())
         lines = [line for row in content["rows"] if (line := line_of(row, int(content["imgsz"])))]
         lists = [of_size(Ranked(**row), int(content["imgsz"])) for row in content["ranked"]]
+        over = DENOMINATORS[content.get("ranked_over", "class")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"holds no figures of `val.py --localise` ({error})", where=path, hint=hint) from error
     if not lines:
         raise UserError("has no row of mining or CAM with accuracies by class", where=path, hint=hint)
-    return lines, lists
+    return lines, lists, over
 
 
 def of_size(own: Ranked, imgsz: int) -> Ranked:
@@ -130,7 +131,8 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write the tables to this Markdown file too")
     arguments = parser.parse_args()
     read = [read_lines(path) for path in arguments.files]
-    lines, lists = [line for own, _ in read for line in own], [one for _, own in read for one in own]
+    lines, lists = [line for own, *_ in read for line in own], [one for _, own, _ in read for one in own]
+    over = "Table 2: " + " ".join(dict.fromkeys(said for *_, said in read))
     tables = {
         f"Table 1: accuracy at IoU {TABLE_1} of all boxes, before mining": table_1(lines),
         "Table 2: accuracy-false positives of ranked lists, up to the reference's false positives": ranked_table(lists),
@@ -138,10 +140,10 @@ def main() -> None:
     }
     for title, table in tables.items():
         print(f"{title}\n\n{as_terminal(table)}\n")
-    print(f"Table 2: {DENOMINATORS}")
+    print(over)
     if arguments.report:
         parts = [f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()]
-        write_text(arguments.report, "\n\n".join([*parts, f"Table 2: {DENOMINATORS}"]) + "\n")
+        write_text(arguments.report, "\n\n".join([*parts, over]) + "\n")
 
 
 if __name__ == "__main__":

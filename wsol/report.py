@@ -63,7 +63,7 @@ TITLES = {
 
 def compare_and_report(
     plan: Plan, names: Sequence[str], draws: int, command: str, folder: Path, *, published: Path | None,
-    figures: Path | None, reference: Sequence[Published] = (),
+    figures: Path | None, reference: Sequence[Published] = (), over: str = "class", pictures: bool = True,
 ) -> str:  # fmt: skip
     """Compare, write everything into the folder, and give the table for the terminal.
 
@@ -72,26 +72,34 @@ def compare_and_report(
         published: a Markdown file to write too, its plot beside it; no pictures of the data.
         figures: a further place for the JSON.
         reference: published accuracies, whose false positives bound the ranked lists.
+        over: what false positives are counted over, of DENOMINATORS.
+        pictures: whether images of the data are written.
     """
-    comparison = compare(plan, names)
-    rows, lists = judge(comparison, draws), ranked_lists(comparison, reference)
-    shown = {"rows": list(map(asdict, rows)), "ranked": list(map(asdict, lists))}
+    comparison = compare(plan, names, everywhere=over == "all")
+    rows, lists = judge(comparison, draws), ranked_lists(comparison, reference, over)
+    shown = {"rows": list(map(asdict, rows)), "ranked": list(map(asdict, lists)), "ranked_over": over}
     numbers = json_text({"command": command, **about(comparison), **shown}, 1)
     for path in filter(None, (folder / "localisers.json", figures)):
         write_text(path, numbers)
     write_text(folder / "boxes.csv", as_csv(box_rows(comparison)))
     write_text(folder / "classes.csv", as_csv(class_rows(rows)))
+    if pictures:
+        save_pictures(comparison, folder)
+    for page in filter(None, (folder / "localisers.md", published)):
+        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
+        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists, over))
+    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
+    return f"{heading(comparison)}\n\n{told}\n\n{'pictures, ' * pictures}plot and every box in {folder}"
+
+
+def save_pictures(comparison: Comparison, folder: Path) -> None:
+    """Images of the data: boxes of every method, examples of each class, ways from an image to its box, mined maps."""
     save_boxes(comparison, folder / "boxes.jpg")
     save_examples(comparison, folder)
     for name, (pipeline, title) in first_traced(comparison).items():
         save_pipeline(pipeline, title, folder / f"pipeline_{name}.png")
     for number, trial in enumerate(first_mined(comparison)):
         save_mining(trial.mined, folder / f"mining_{number + 1}.jpg")
-    for page in filter(None, (folder / "localisers.md", published)):
-        save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
-        write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists))
-    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
-    return f"{heading(comparison)}\n\n{told}\n\npictures, plot and every box in {folder}"
 
 
 def first_mined(comparison: Comparison) -> list[Trial]:
@@ -239,10 +247,13 @@ def told(value: Value, digits: str = ".3f") -> str:
     return mean if np.isnan(value.low) else f"{mean} [{value.low:{digits}}, {value.high:{digits}}]"
 
 
-def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str, lists: Sequence[Ranked] = ()) -> str:
+def as_page(
+    comparison: Comparison, rows: Sequence[Row], command: str, plot: str, lists: Sequence[Ranked] = (),
+    over: str = "class",
+) -> str:  # fmt: skip
     """The report for a repository."""
-    over = [f"*{DIFFERENCES[name]}*: minus {rival}" for name, rival in OVER.items() if any_has(rows, name)]
-    note = (f"The fraction of right boxes, case by case, {'; '.join(over)}. " if over else "") + (
+    apart = [f"*{DIFFERENCES[name]}*: minus {rival}" for name, rival in OVER.items() if any_has(rows, name)]
+    note = (f"The fraction of right boxes, case by case, {'; '.join(apart)}. " if apart else "") + (
         "*lowest class*: CorLoc of the class with the fewest right boxes; classes.csv has all. *mAP50, class known*: "
         "one box in each image of a class, ranked by the network's probability. *AUC*: of a "
         "classifier that has learnt on, over images that it did not learn from. *at best*: MaxBoxAccV2 with the "
@@ -264,7 +275,7 @@ def as_page(comparison: Comparison, rows: Sequence[Row], command: str, plot: str
                   as_markdown(found)]  # fmt: skip
     if lists:
         parts += ["Ranked lists up to the false positives of the reference, accuracy-false positives:",
-                  as_markdown(ranked_table(lists)), DENOMINATORS]  # fmt: skip
+                  as_markdown(ranked_table(lists)), DENOMINATORS[over]]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

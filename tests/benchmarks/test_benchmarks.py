@@ -29,6 +29,7 @@ from benchmarks import (
     peer,
     precision,
     reading,
+    report,
     segmentation,
     step,
     study,
@@ -225,6 +226,13 @@ def test_reading(figures: Figures) -> None:
 def test_maps_of_a_study(figures: Figures, here: None) -> None:
     found = figures(maps, "--only", "study", "--images", 4, "--widths", 0.0625, "--repeats", 1)
     assert [one["target"] for one in found] == [240, 1.1]
+
+
+def test_report(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "METHODS", ("cl6", "e2e"))
+    found = figures(report, "--images", 2, "--imgsz", 64, "--lime", 0)
+    assert len(found) in (1, 3), "three where there is Chromium"
+    assert all(one["holds"] for one in found)
 
 
 def test_segmentation(figures: Figures, here: None, scenes_yaml: Path, tmp_path: Path) -> None:

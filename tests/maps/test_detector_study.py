@@ -216,6 +216,8 @@ def test_what_cannot_be_explained(best: Path, written: Writer, script: Script, t
     ):
         with pytest.raises(UserError, match=flag):
             script(val, "--localise", "--weights", best, flag, word)
+    with pytest.raises(UserError, match="--masks: is for --maps drise"):
+        script(val, "--localise", "--weights", best, "--masks", 20, "--maps", "gradcam")
     with pytest.raises(UserError, match="--explain-boxes"):
         script(val, "--localise", "--weights", written("cl6"), "--explain-boxes", "true")
     with pytest.raises(UserError, match="--max-det: is for detectors"):

@@ -37,8 +37,8 @@ from maps.regions import Region, propose
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
-from maps.summary import Line, Pair, against, apart, summarise
-from maps.tables import heading, region_json
+from maps.summary import Line, Pair, against, apart, comparable, pair_of, summarise, unlike
+from maps.tables import heading, pair_json, pair_table, region_json, region_note
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
 from utils.files import json_text
@@ -260,6 +260,44 @@ def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
+def test_seeds_that_both_have_are_compared() -> None:
+    draw = np.random.default_rng(0)
+    ious = np.arange(5)[:, None, None] / 10 + draw.normal(0, 1e-4, (5, 8, 2))
+    first = Line("cl6", "gradcam", (0, 1, 2, 3, 4), (1, 2), {"iou": ious})
+    second = Line("e2e", "gradcam", (2, 4), (1, 2), {"iou": np.zeros((2, 8, 2))})
+    values = apart(first, second)
+    assert values["iou"].mean((1, 2)) == pytest.approx([0.2, 0.4], abs=1e-3)
+    assert unlike(first, second) == "cl6 and e2e are compared with seeds 2, 4, which both have"
+    assert unlike(second, first.of_seeds([4])) == "e2e and cl6 are compared with seed 4, which both have"
+    assert unlike(second, first.of_seeds([4, 2])) is None
+    pair = pair_of(first, second, {name: Resamples(8).interval(own) for name, own in values.items()}, np.arange(8))
+    assert np.mean(pair.ious(1)[0]) == pytest.approx(0.3, abs=1e-3)
+    content = pair_json(pair)
+    assert content["seeds"] == [[2, 4], [2, 4]]
+    overall = content["overall"]["iou"]
+    assert overall["mean"] == pytest.approx(0.3, abs=1e-3)
+    assert overall["low"] < overall["mean"] < overall["high"]
+    assert pair_table(pair)[-1][:2] == ["all judged", f"{overall['mean']:+.4f}"]
+    by_place = replace(second, seeds=(5, 6))
+    assert not comparable(first.of_seeds([0, 1]), by_place)
+    assert unlike(first.of_seeds([0, 1]), by_place) == "cl6 and e2e are not compared: no seed of theirs is the same"
+    assert comparable(first.of_seeds([0]), by_place.of_seeds([5]))
+    apart_by_layers = unlike(first, replace(second, cuts=(3, 4)))
+    assert apart_by_layers == "cl6 and e2e are not compared by Grad-CAM: they have no layer in common that is judged"
+
+
+def test_what_is_not_compared_is_said(written: Writer, script: Script, tmp_path: Path) -> None:
+    files = [written("cl6"), written("cl6", seed=1), written("e2e", seed=2)]
+    flags = ["--maps", "gradcam", "--images", 2, "--untrained", 1, "--bootstrap", 0, "--no-pictures", "--claims"]
+    script(val, "--localise", "--weights", *files, *flags, "--device", "cpu", "--project", tmp_path)
+    folder = tmp_path / "val" / "exp"
+    content = json.loads((folder / "localise.json").read_text())
+    assert (content["pairs"], content["claims"]) == ([], [])
+    for text in (" ".join(content["notes"]), (folder / "localise.md").read_text()):
+        assert "cl6 and e2e are not compared: no seed of theirs is the same" in text
+        assert "No claim is judged: that takes a cascaded network" in text
+
+
 def test_verdicts_by_intervals() -> None:
     assert [verdict(0.1, 0.2, own) for own in (True, False)] == [REPRODUCED, DIRECTION]
     assert verdict(-0.014, 0.015, True) == UNDECIDED
@@ -334,6 +372,9 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
         (line, rival) for line in ("cl6", "e2e") for rival in ("untrained", "constant box")
     }
     assert "Not above the constant box: cl6 at " in sentence(beside)
+    compared: Any = SimpleNamespace(region_levels=beside)
+    assert region_note(compared, "miou") == sentence(beside)
+    assert region_note(compared, "map50").endswith("by their mean IoU alone.")
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
     for own in json.loads(json_text([region_json(own) for own in found])):
         assert {"line", "cut", "miou", "map50"} <= own.keys()

@@ -105,6 +105,7 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
         ({"table": {"gallery": {"methods": ["dog"]}}}, "`table` names dog"),
         ({"table": None}, "say with `table` or `reports`"),
         ({"reports": {"acc": {"kind": "accuracy", "lime": 3}}}, "lime: only with `kind: localise`"),
+        ({"reports": {"acc": {"kind": "localise", "method": ["cam"], "lime": 3}}}, "lime: not with `method`"),
         ({"reports": {"acc": {"kind": "loose"}}}, "kind"),
         (
             {"reports": {"acc": {"kind": "accuracy", "runs": ["cl2_seed7"]}}},

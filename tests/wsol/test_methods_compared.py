@@ -14,16 +14,20 @@ from PIL import Image
 import val
 from data.description import load_description
 from data.formats import read_split
-from evaluation.accuracy import read_backbones
+from evaluation.accuracy import load_backbone_and_heads, read_backbones
+from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
 from utils.errors import UserError
+from wsol import localiser as localisers
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
+from wsol.everywhere import boxes_elsewhere, chances
 from wsol.judge import Row, Value, class_weights, judge
-from wsol.localiser import by_threshold, largest
+from wsol.localiser import Localiser, Subject, by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
+from wsol.mining.train import Mining
 from wsol.mining_tables import line_of
 from wsol.pipeline_picture import Pipeline, save_pipeline
 from wsol.report import findings_table, not_ahead, wanted
@@ -42,9 +46,13 @@ def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Pat
     flags = ["--images", 6, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
     told = ["--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
-    script(val, "--localise", "--method", "mining", "mean-box", "--weights", files[1], *flags, "--name", "mined")
+    own = ["--method", "mining", "sensitivity", "mean-box", "--weights", files[1], "--name", "mined", "--no-pictures"]
+    script(val, "--localise", *own, *flags)
+    assert [file.name for file in (tmp_path / "val" / "mined").iterdir() if file.suffix in (".jpg", ".png")] == [
+        "localisers.png"
+    ]
     mined = json.loads((tmp_path / "val" / "mined" / "localisers.json").read_text())["rows"]
-    assert [(row["method"], row["line"]) for row in mined][3:] == [("mining", "e2e")]
+    assert [(row["method"], row["line"]) for row in mined][3:4] == [("mining", "e2e")]
     folder = tmp_path / "val" / "exp"
     rows = json.loads((folder / "localisers.json").read_text())["rows"]
     learned = [
@@ -118,6 +126,46 @@ def test_what_cannot_be_compared(script: Script, written: Writer, tmp_path: Path
     for name, what in wrong.items():
         with pytest.raises(UserError, match=what):
             script(val, "--localise", "--method", name, "--weights", written("cl6"), "--project", tmp_path)
+    made = ["--project", tmp_path / "no", "--weights", written("cl6")]
+    for flag in ("--maps=cam", "--percentile=auto", "--lime=5", "--regions", "--claims"):
+        with pytest.raises(UserError, match=rf"{flag.partition('=')[0]}: is not for --method — leave it out"):
+            script(val, "--localise", "--method", "cam", flag, *made)
+    assert not (tmp_path / "no").exists()
+
+
+def test_each_class_is_looked_for_in_each_image(plan: Plan) -> None:
+    """A map with one high pixel, in the column of the class: the images that have the class are left out."""
+
+    def maps(images: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+        return np.stack([np.eye(1, 100, 3 * label + 1).reshape(10, 10) for label in labels.tolist()])
+
+    every = np.concatenate([np.stack([own.record, own.labels], 1) for own in plan.cases(plan.split.records, "")])
+    found = boxes_elsewhere(plan, Localiser(maps, lambda maps: maps), every, "")
+    images, classes = (set(column.tolist()) for column in every.T)
+    looked = {(guess.image, label) for label, own in found.items() for guess in own}
+    assert looked == {(image, label) for image in images for label in classes} - set(map(tuple, every.tolist()))
+    for label, own in found.items():
+        assert all(int(guess.box_xyxy[1]) * 10 + int(guess.box_xyxy[0]) == 3 * label + 1 for guess in own)
+    network = load_explained(plan.files[0], plan)
+    probabilities = chances(plan, network)
+    part = next(iter(plan.cases(plan.split.records, "")))
+    with torch.no_grad():
+        logits = network(part.images)[-1]
+    share = (logits.softmax(1) if network.single_label else logits.sigmoid())[0]
+    assert probabilities[part.record[0]] == pytest.approx(share.numpy(), abs=1e-5)
+
+
+def test_all_ways_of_mining_begin_with_the_same_aggregation(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without preservation fewer images are learnt from between the steps; the network that they begin with is one."""
+    used: list[int] = []
+    for phase in ("aggregated", "mine"):
+        monkeypatch.setattr(localisers, phase, lambda network, images, *_: used.append(len(images.records)))
+    subject = Subject(None, lambda: (), plan, partial(load_backbone_and_heads, plan.files[0]))  # type: ignore[arg-type]
+    for keep in ("none", "vanilla", "features"):
+        localisers.mining_maps(Mining(keep=keep), "bilinear")(subject)  # type: ignore[arg-type]
+    few = len(plan.split.records)
+    every = few + len(plan.training)
+    assert used == [every, few, *4 * [every]]
 
 
 def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -151,6 +152,20 @@ def test_a_control_learns_as_long_without_erasing(scenes_yaml: Path) -> None:
     assert not torch.equal(erased[1].weights.weight, control[1].weights.weight)
     other = mine(network, images, replace(mining, seed=1))
     assert not torch.equal(erased[1].weights.weight, other[1].weights.weight)
+
+
+def test_none_is_erased_where_none_shall_be(scenes_yaml: Path) -> None:
+    split = read_split(load_description(scenes_yaml), "train")
+    images = Images(split.records[:4], View("pictures", 64), 10)
+    before, after = (trains.frozen(ClassMaps(make_backbone("cnn6", 0.125), 10)) for _ in range(2))
+    batch = next(iter(trains.make_loader(images.dataset, trains.InOrder(4), 4, workers=0)))
+    nothing = {key: np.zeros_like(own) for key, own in trains.erase([before], images, Mining(), "cpu").items()}
+    none, whole, one = (
+        trains.losses(after, before, batch, masks, Mining(erased=erased), "cpu")
+        for masks, erased in ((nothing, 0.0), (None, 0.0), (nothing, 0.01))
+    )
+    assert none == whole
+    assert none["class"] != one["class"]
 
 
 def test_layers_that_are_preserved_and_masks_in_bits(scenes_yaml: Path) -> None:

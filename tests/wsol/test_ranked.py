@@ -1,6 +1,8 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from models.heads import make_head
 from utils import checkpoint
 from utils.errors import UserError
 from wsol import mining_tables
-from wsol.ranked import read_published
+from wsol.acc_afp import Guess
+from wsol.ranked import Published, read_published, walk, walk_everywhere
 
 FINDINGS = ["Effusion", "Mass"]
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID\n"
@@ -101,6 +104,36 @@ def test_chest_xrays_as_published(
             script(val, *own, *project, "--method", name)
     with pytest.raises(UserError, match=r"--reference: is for --method"):
         script(val, *own, *project, "--reference", reference)
+    with pytest.raises(UserError, match=r"--reference-over: is for --reference"):
+        script(val, *own, *project, "--method", "cam@0.5", "--reference-over", "all")
+    asked = ["--method", "cam@0.5", "--reference", reference, "--reference-over", "all", "--name", "all"]
+    script(val, *own, *project, *asked)
+    capsys.readouterr()
+    script(mining_tables, folder.with_name("all") / "localisers.json")
+    assert "Table 2: False positives are over the boxes of all classes, in all images" in capsys.readouterr().out
+
+
+def boxes_of(image: int, *corners: tuple[int, int, int, int]) -> list[Guess]:
+    return [Guess(image, rank, np.array(one, np.float32)) for rank, one in enumerate(corners)]
+
+
+def test_both_ways_to_count_false_positives() -> None:
+    """Image 3 has a box of each class, image 5 one of the other: two wrong boxes and one elsewhere."""
+    right, wrong = (0, 0, 10, 10), (50, 50, 60, 60)
+    truth = [np.array([right]), np.array([wrong]), np.array([wrong, right])]
+    guesses = [*boxes_of(0, wrong, right), *boxes_of(1, right), *boxes_of(2, right)]
+    maps = SimpleNamespace(truth=truth, guesses=guesses, elsewhere={0: boxes_of(5, right), 1: []})
+    trial: Any = SimpleNamespace(maps=maps, line="e2e", seed=0)
+    chances = np.full((6, 2), np.nan)
+    chances[3, 0], chances[5, 0] = 0.2, 0.9
+    network = SimpleNamespace(line="e2e", seed=0, scores=np.zeros(3), chances=chances)
+    cases = np.array([[3, 0], [3, 1], [5, 1]])
+    comparison: Any = SimpleNamespace(cases=cases, true_boxes=np.array([1, 1, 2]), networks=[network])
+    free, half = (Published("", "", 0.5, 0, afp) for afp in (9, 0.25))
+    assert walk(comparison, trial, 0, free) == (1, 1)
+    assert walk(comparison, trial, 0, half) == (0, 0)
+    assert walk_everywhere(comparison, trial, 0, free) == (1, 0.5)
+    assert walk_everywhere(comparison, trial, 0, half) == (0, 0.25), "the surer image comes first, and is wrong"
 
 
 def test_what_fits_nothing(script: Script, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Mining:
         keep: none: every image is erased, and only those whose boxes are sought are learnt from (w/o KP); vanilla: only
             the first ones of a batch are erased; features: and the others' features shall stay (KP).
         erase: whether anything is erased while the network learns; False for a control with the same steps.
-        erased: fraction of a batch that is erased, n/N.
+        erased: fraction of a batch that is erased, n/N, one image at least; 0 for none.
         weight: of the preservation loss, λ.
         epochs: between two steps.
         layers: what is preserved (K): the maps of the last two resolutions and their aggregation, the logits, or all.
@@ -222,7 +222,8 @@ def losses(
 ) -> dict[str, Tensor]:  # fmt: skip
     """The classification loss, with the first images erased, and what keeps the features of the others (eq. 6)."""
     images, present = batch.images.to(device), batch.present.to(device)
-    count = len(images) if mining.keep == "none" else max(1, round(mining.erased * len(images)))
+    some = max(1, round(mining.erased * len(images))) if mining.erased else 0
+    count = len(images) if mining.keep == "none" else some
     features = network.features(images)
     maps = network.weights(features[-1])
     logits = network.logits(maps, None if masks is None else masks_of(batch, count, maps, masks))
