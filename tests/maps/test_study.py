@@ -213,7 +213,10 @@ def test_lime_reckons_shared_features_once(written: Writer, split: Split, monkey
 
 
 def test_a_better_side_is_seen(written: Writer, split: Split) -> None:
-    study = run(plan_of([written("cl6"), written("e2e")], split))
+    """Of two seeds, on four pictures that two patients each have."""
+    records = [replace(own, group=f"{place} {copy}") for copy in range(2) for place, own in enumerate(split.records)]
+    study = run(plan_of([written("cl6"), written("e2e")], replace(split, records=records)))
+    study.columns.extend([replace(own, seed=1, parts=dict(own.parts)) for own in study.columns])
     for column in study.columns:
         if column.line == "cl6":
             column.parts["iou"] = [
