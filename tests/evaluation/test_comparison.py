@@ -101,7 +101,8 @@ def found_in(draw: np.random.Generator, boxes: np.ndarray, easy: np.ndarray) -> 
     scores = np.where(there, draw.normal(0, 1, right.shape) + right, -np.inf)
     order = np.argsort(-scores.reshape(len(boxes), -1), 1)
     image = np.broadcast_to(np.arange(boxes.shape[1])[:, None], right.shape[1:]).ravel()[order]
-    return Found(*(np.take_along_axis(own.reshape(order.shape), order, 1) for own in (right, there)), image)
+    sure, some = (np.take_along_axis(own.reshape(order.shape), order, 1) for own in (right, there))
+    return Found(sure, some, image)
 
 
 def average_precision(own: Found, boxes: np.ndarray, weights: np.ndarray) -> np.ndarray:
