@@ -12,7 +12,7 @@ from scipy import stats
 
 from evaluation.curves import EVERY_SIZE
 from evaluation.evaluate import Evaluation
-from evaluation.intervals import bca_bounds
+from evaluation.intervals import bootstrap_bounds, sample_variance
 from evaluation.learnt import LEAST_GROUPS
 
 CHUNK_NUMBERS = 2**22  # numbers in a table of draws and detections that are held at once
@@ -173,19 +173,25 @@ class Sampled:
             return np.zeros(len(self.names), bool)
         return np.asarray(~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN))
 
+    @property
+    def groups(self) -> np.ndarray:
+        """How many images, or patients, are drawn, JACKKNIFE where they are more."""
+        return np.array(len(self.left))
+
     def interval(self, level: float = 0.95) -> np.ndarray:
-        """[2, columns] BCa bounds over images (Efron, 1987); NaN where too few of them say anything."""
+        """[2, columns] bounds over images within what is possible; NaN where too few of them say anything."""
         bounds, known = np.full((2, len(self.names)), np.nan), self.known
         if known.any():
-            bounds[:, known] = bca_bounds(self.whole[known], self.drawn[:, known], self.left[:, known], level)
-        return bounds
+            parts = self.whole[known], self.drawn[:, known], self.left[:, known]
+            bounds[:, known] = bootstrap_bounds(*parts, level, self.groups)
+        return bounds.clip(self.lowest, 1)
 
 
 def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """[columns] means over runs with several seeds, and [2, columns] bounds over seeds and images.
 
-    Student's t over the seeds and the spread of the resamples, added in quadrature, within what is possible; of one
-    run, its interval. NaN where the images of a run say too little.
+    Student's t over the seeds and over the images, whose spread the resamples tell, added in quadrature, within what is
+    possible; of one run, its interval. NaN where the images of a run say too little.
     """
     whole = np.stack([own.whole for own in runs])
     mean = whole.mean(0)
@@ -194,9 +200,10 @@ def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray
     bounds, known = np.full((2, len(mean)), np.nan), np.all([own.known for own in runs], 0)
     if not known.any():
         return mean, bounds
-    by_image = np.nanvar(np.mean([own.drawn[:, known] for own in runs], 0), 0, ddof=1)
+    groups = runs[0].groups
+    by_image = sample_variance(np.mean([own.drawn[:, known] for own in runs], 0), groups)
     by_seed = whole[:, known].var(0, ddof=1) / len(runs)
-    of_seeds, of_images = stats.t.ppf((1 + level) / 2, len(runs) - 1), stats.norm.ppf((1 + level) / 2)
+    of_seeds, of_images = (stats.t.ppf((1 + level) / 2, count - 1) for count in (len(runs), groups))
     half = np.sqrt(of_seeds**2 * by_seed + of_images**2 * by_image)
     bounds[:, known] = mean[known] - half, mean[known] + half
     return mean, bounds.clip(runs[0].lowest, 1)

@@ -18,7 +18,7 @@ Columns = dict[tuple[str, str], np.ndarray]  # line, cut → [cases, seeds]
 
 
 def shown_table(folder: Path, kind: str, first: str, second: str, draws: int = DRAWS) -> list[list[str]]:
-    """A row a cut: shares of empty maps, and the IoU of the others with 95 % BCa intervals of the difference by case.
+    """A row a cut: shares of empty maps, and the IoU of the others with 95 % intervals of the difference by case.
 
     A case's difference is the mean over the seeds in which both sides have a map of it.
 
@@ -51,7 +51,7 @@ def row(
     low, high = Resamples(len(apart), draws=draws).interval(apart[None, :, None])[:, 0]
     ties = np.isclose(apart, 0)
     above = as_number((apart[~ties] > 0).mean() if (~ties).any() else None, ".1%")
-    difference = f"{apart.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    difference = f"{apart.mean():+.4f}" + ("" if np.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
     return [*told, f"{own.mean():.3f}", f"{other.mean():.3f}", difference, above, f"{ties.mean():.1%}"]
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evaluation.intervals import bca_bounds
+from evaluation.intervals import bootstrap_bounds
+from evaluation.learnt import LEAST_GROUPS
 
 DRAWS = 10_000
 CHUNK = 256  # resamples whose weights are held at once
@@ -31,10 +32,10 @@ class Resamples:
     def interval(self, values: np.ndarray, level: float = 0.95, *, weights: np.ndarray | None = None) -> np.ndarray:
         """[2, …] bounds of the mean of values [seeds, N, …] over seeds and images; NaN where nothing can be said.
 
-        One seed: BCa (Efron, 1987) over the images, which says nothing of how training varies. Several seeds: Student's
-        t over the seeds' means and over the images' means, the two half-widths added in quadrature; resampling three
-        seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1. Values that are NaN
-        do not count.
+        One seed: the wider of BCa (Efron, 1987) and Student's t over the images, which says nothing of how training
+        varies. Several seeds: Student's t over the seeds' means and over the images' means, the two half-widths added
+        in quadrature; resampling three seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1. Values
+        that are NaN do not count; nothing is said of fewer than five images, or patients, with a value that counts.
 
         Args:
             weights: [N, …] of each image in each mean; a resample whose images have none does not count. None: equal.
@@ -50,7 +51,8 @@ class Resamples:
         flat = values.reshape(len(values), images, -1)
         weights = np.ones((images, 1)) if weights is None else weights.reshape(images, -1)
         known = ~np.isnan(flat)
-        some = (known & (weights > 0)).any((0, 1))  # nothing is said of a column without any value
+        groups = (self._of_clusters((known.any(0) & (weights > 0)).astype(float)) > 0).sum(0)
+        some = groups >= LEAST_GROUPS
         bounds = np.full((2, flat.shape[2]), np.nan)
         if some.any():
             own = weights[:, some] if weights.shape[1] > 1 else weights
@@ -67,11 +69,11 @@ class Resamples:
         return np.where(fractions, np.clip(bounds, 0, 1), bounds)
 
     def _bootstrap(self, sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
-        """[2, columns] BCa bounds of sums [clusters, columns] over sizes of the same shape."""
+        """[2, columns] bounds of sums [clusters, columns] over sizes [clusters, columns or 1]."""
         whole = sums.sum(0) / sizes.sum(0)
         with np.errstate(invalid="ignore", divide="ignore"):
             left_out = (sums.sum(0) - sums) / (sizes.sum(0) - sizes)
-        return bca_bounds(whole, self._means(sums, sizes), left_out, level)
+        return bootstrap_bounds(whole, self._means(sums, sizes), left_out, level, (sizes > 0).sum(0))
 
     def _of_clusters(self, values: np.ndarray) -> np.ndarray:
         """[clusters, columns] sums of values [N, columns]."""
@@ -95,8 +97,8 @@ def t_bounds(sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
     """[2, columns] bounds of the mean of a design in which every seed meets every image.
 
     The variance of the seeds' means and that of the clusters' means each have Student's t; a value's own noise is in
-    both, which errs on the safe side. Seeds that weigh more count for more. NaN where fewer than two clusters, or
-    seeds, weigh anything.
+    both, which errs on the safe side. Seeds that weigh more count for more. NaN where fewer than two seeds weigh
+    anything; two clusters at least have to.
 
     Args:
         sums: [seeds, clusters, columns] of weighted values.
@@ -111,7 +113,7 @@ def t_bounds(sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
         whole = (shares * means).sum(0) / seeds
         by_seed = ((shares * (means - whole)) ** 2).sum(0) / (seeds - 1) / seeds
         away = ((sums.mean(0) - whole * size) / total) ** 2
-        by_cluster = np.where(clusters > 1, away.sum(0) * clusters / (clusters - 1), np.nan)
+        by_cluster = away.sum(0) * clusters / (clusters - 1)
         of_seeds, of_clusters = (stats.t.ppf((1 + level) / 2, own) for own in (seeds - 1, clusters - 1))
         half = np.sqrt(of_seeds**2 * by_seed + of_clusters**2 * by_cluster)
     return np.stack([whole - half, whole + half])

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evaluation.learnt import NOT_TESTED
-from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, doubted
+from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, compared_seeds, counted
 from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
 from studies.table import interval, mean_and_spread, seeds_of
@@ -27,12 +27,13 @@ from utils.recipes import build, read_yaml
 
 NOT_RUN, UNFINISHED, NOTHING = "not run", "not finished", "–"
 UNCOMPARED = "its classifiers were never compared with chance"
-RULES = f"""Verdicts. Of maps: by the rules that each study's report states. Of a difference between methods:
-*{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*, if it is below 0;
-*{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the first minus the last,
-and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the classifiers of a
-backbone were not above chance and the majority class by their interval, so that its detector shows nothing about
-pre-training. *{UNFINISHED}*: not every seed of the study is done; means and difference are over those that are.
+RULES = f"""Verdicts. Of maps: by the rules that each study's report states, and *{UNDECIDED}* of one seed. Of a
+difference between methods: *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*,
+if it is below 0; *{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the
+first minus the last, and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the
+classifiers of a backbone were not above chance and the majority class by their interval, so that its detector shows
+nothing about pre-training. *{UNFINISHED}*: not every seed of the study is done; means and difference are over those
+that are.
 Where the paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 
@@ -114,13 +115,11 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     claim = next((own for own in content.get("claims", []) if own["figure"] == evidence.figure), None)
     if claim is None:
         raise UserError(f"judges no figure {evidence.figure}", where=path, hint="correct the ledger's yaml")
-    seeds = max(len(line["seeds"]) for line in content["lines"])
+    seeds = compared_seeds(content)
     data = f"{content['data']} `{content['split']}`, {content['images']} images, {seeds_of(seeds, seeds)}"
     if "untaught" not in content:
         return Finding(NOTHING, data, f"{NOT_TESTED}: {UNCOMPARED}")
-    if why := doubted(content):
-        return Finding(claim["found"], data, f"{NOT_TESTED}: {why}")
-    return Finding(claim["found"], data, claim["verdict"])
+    return Finding(claim["found"], data, counted(content, claim["verdict"]))
 
 
 def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:

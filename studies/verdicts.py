@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Any
 
-from studies.claims import UNTESTED, doubted
+from studies.claims import counted
 from utils.errors import UserError, run_cli
 from utils.files import read_json
 from utils.parser import Parser
@@ -34,9 +34,7 @@ def verdict_table(folders: list[Path]) -> str:
 
 def judged_again(report: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Figure → claim, without verdicts that do not count."""
-    why = doubted(report)
-    changes = {"verdict": f"{UNTESTED}: {why}"} if why else {}
-    return {own["figure"]: own | changes for own in report["claims"]}
+    return {own["figure"]: own | {"verdict": counted(report, own["verdict"])} for own in report["claims"]}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

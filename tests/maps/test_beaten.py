@@ -65,7 +65,7 @@ def test_coarse_layers_are_shown_and_not_judged(written: Writer, scenes_yaml: Pa
     assert "| (0." in rows[1]
     assert "(" not in rows[0]
     assert "| IoU with the box | cl6 | e2e | untrained (2 seeds) | mean box |" in text
-    assert "Not above the untrained network: cl6 at " in text
+    assert "Without intervals nothing is said" in text, "of two pictures"
     assert as_json(summary, (), "")["lines"][0]["coarse"] == [6]
     assert max(summary.study.plan.rule.radii) == 16, "as far as the largest judged cell"
 
@@ -142,7 +142,12 @@ def test_coverage_against_untrained_networks(trained: int, untrained: int) -> No
 
 
 def test_a_network_that_learnt_nothing_is_not_above_itself(written: Writer, scenes_yaml: Path) -> None:
-    study = run(plan([written("cl6")], scenes_yaml, images=3, untrained=1))
+    split = read_split(load_description(scenes_yaml), "test")
+    records = [replace(own, group=f"{place} {copy}") for copy in range(2) for place, own in enumerate(split.records)]
+    own_plan = prepare(
+        read_backbones([written("cl6")]), replace(split, records=records), kinds=["gradcam"], untrained=1
+    )
+    study = run(own_plan)
     own, same = (next(c for c in study.columns if c.line == line) for line in ("cl6", "untrained"))
     own.parts.update({name: [part.copy() for part in parts] for name, parts in same.parts.items()})
     for part in own.parts["iou"]:

@@ -186,10 +186,12 @@ def test_corloc_is_strict_and_by_class() -> None:
 
 
 def test_interval_equals_scipy() -> None:
+    """Of skewed values, BCa on the side of the tail and Student's t on the other."""
     values = np.random.default_rng(7).gamma(1.0, size=60)
     low, high = Resamples(60, draws=20_000).interval(values[None])
     other = bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1))
-    assert [low, high] == pytest.approx(list(other.confidence_interval), abs=0.01)
+    student = ttest_1samp(values, 0).confidence_interval()
+    assert [low, high] == pytest.approx([student.low, other.confidence_interval.high], abs=0.01)
     columns = Resamples(60, draws=500).interval(np.stack([values, values * 2], 1)[None])
     assert columns.shape == (2, 2)
     np.testing.assert_allclose(columns[:, 1], 2 * columns[:, 0])
@@ -255,10 +257,6 @@ def test_values_that_no_seed_has_are_as_those_that_were_never_asked_for(seeds: i
         for apart, own in ((gaps, clusters), (values[:, 10:], clusters[10:]))
     )
     assert astuple(replace(one, interval=0)) == pytest.approx(astuple(replace(other, interval=0)), nan_ok=True)
-    alone = values[:, :, :1].copy()
-    alone[:, 1:] = np.nan
-    if seeds > 1:
-        assert np.isnan(asked.interval(alone)).all(), "a single patient says nothing"
 
 
 def test_resampled_seeds_would_cover_too_little() -> None:
@@ -271,13 +269,44 @@ def test_resampled_seeds_would_cover_too_little() -> None:
     assert hits / 400 < 0.8
 
 
-def test_coverage_of_the_interval() -> None:
-    draw, hits = np.random.default_rng(3), 0
-    for seed in range(300):
-        pairs = draw.normal(0.3, 1, 40) - draw.gamma(1.0, size=40) + 1
-        low, high = Resamples(40, draws=600, seed=seed).interval(pairs[None])
-        hits += low <= 0.3 <= high
-    assert 0.91 <= hits / 300 <= 0.98
+@pytest.mark.parametrize("patients", [5, 12, 40])
+def test_coverage_of_the_interval_of_one_seed(patients: int) -> None:
+    """Nominal 95 % covers 93 % at least: means, shares and paired differences over patients with one to four pictures.
+
+    The standard error of a share of 1,000 trials is 0.008; the bar is one below. BCa alone covers 84 % with five.
+    """
+    draw, trials = np.random.default_rng(patients), 1000
+    clusters = np.repeat(np.arange(patients), draw.integers(1, 5, patients))
+    patient = draw.normal(0, 0.3, (patients, trials))[clusters]
+    values = 0.1 + patient + draw.normal(0, 0.3, patient.shape)
+    chance = draw.beta(2, 2, (patients, trials))[clusters]
+    skewed = draw.gamma(1, 1, (patients, trials))[clusters] - 1
+    cases = {
+        "means": (values, 0.1),
+        "shares": ((draw.random(chance.shape) < chance).astype(float), 0.5),
+        "differences": (values - 0.3 * skewed, 0.1),
+    }
+    for name, (own, true) in cases.items():
+        low, high = Resamples(len(clusters), clusters.tolist(), draws=400).interval(own[None])
+        assert ((low <= true) & (true <= high)).mean() >= 0.93 - (0.93 * 0.07 / trials) ** 0.5, name
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("patients", "known"), [(1, False), (4, False), (5, True)])
+def test_fewer_than_five_patients_have_no_interval(seeds: int, patients: int, known: bool) -> None:
+    """Resamples of a single one are all the same, which is no certainty; values that are not there do not count."""
+    values = DRAW.normal(1, 1, (seeds, 40, 2))
+    bounds = Resamples(40, (np.arange(40) % patients).tolist(), draws=50).interval(values)
+    assert np.isfinite(bounds).all() == np.isfinite(bounds).any() == known
+    values[:, patients:, 0] = np.nan
+    some = Resamples(40, draws=50).interval(values)
+    assert np.isfinite(some).all(0).tolist() == [known, True]
+    weights = np.repeat(np.arange(40)[:, None] < patients, 2, 1).astype(float)
+    assert np.isfinite(Resamples(40, draws=50).interval(np.ones((seeds, 40, 2)), weights=weights)).all() == known
+
+
+def test_one_resample_is_no_interval() -> None:
+    assert np.isnan(Resamples(40, draws=1).interval(DRAW.normal(size=(1, 40)))).all()
 
 
 def test_comparison() -> None:
@@ -351,7 +380,7 @@ def test_iou_equals_scikit_learn() -> None:
 
 
 def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
-    """Two cases, two seeds: an empty map on either side takes the seed out, in all seeds the case."""
+    """Three cases, two seeds: an empty map on either side takes the seed out, in all seeds the case."""
     names = ["gradcam/cl6/seed0/b1", "gradcam/cl6/seed1/b1", "gradcam/e2e/seed0/b1", "gradcam/e2e/seed1/b1"]
     values = {
         "degenerate": [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]],
@@ -362,8 +391,7 @@ def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text("\n".join(map(",".join, lines)))
     (row,) = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=100)[1:]
     assert row[:6] == ["b1", "33.3%", "16.7%", "66.7%", "0.400", "0.250"]
-    assert row[6].startswith("+0.1500 [+0.1")
-    assert row[7:] == ["100.0%", "0.0%"]
+    assert row[6:] == ["+0.1500", "100.0%", "0.0%"], "no interval of two cases"
     with pytest.raises(UserError, match="no gradcam of cl6 and cl3"):
         shown_table(tmp_path, "gradcam", "cl6", "cl3")
     with pytest.raises(UserError, match="no values by image"):
@@ -382,7 +410,7 @@ def test_weighted_means_stay_among_their_values() -> None:
     hits = (draw.random((2, 30, 3)) < 0.4).astype(float)
     clusters = np.arange(30) // 3
     weights = np.zeros((30, 3))
-    weights[:, 0], weights[:4, 1], weights[5, 2] = 1, 2, 3  # every image; some of two patients; one image
+    weights[:, 0], weights[:14, 1], weights[5, 2] = 1, 2, 3  # every image; those of five patients; one image
     resamples = Resamples(30, clusters.tolist(), draws=500)
     low, high = resamples.interval(hits, weights=weights)
     assert (low[:2] >= 0).all()

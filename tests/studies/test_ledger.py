@@ -26,7 +26,7 @@ MAPS = {
     "split": "test",
     "images": 40,
     "cases": 40,
-    "lines": [{"seeds": [0, 1]}],
+    "lines": [{"line": "cl6", "seeds": [0, 1]}, {"line": "untrained", "seeds": [0, 1, 2]}],
     "claims": [CLAIM],
     "untaught": None,
     "seeds_by": "Student's t",
@@ -57,6 +57,8 @@ def test_what_studies_say(folders: tuple[Path, Path]) -> None:
         return found.verdict, found.ours
 
     assert verdict(study="maps", report="lungs", figure="7") == ("direction only", "cl 3 2 1")
+    maps = Evidence(study="maps", report="lungs", figure="7")
+    assert find(maps, *folders).data == "d.yaml `test`, 40 images, 2 seeds", "not those of untrained networks"
     assert verdict(study="nowhere", report="lungs", figure="7")[0] == "not run"
     above = verdict(study="table", measure="map", methods=["cl3", "e2e"])
     assert above == ("reproduced", "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]")
@@ -164,11 +166,11 @@ def test_claims_that_nobody_judges(folders: tuple[Path, Path]) -> None:
 
 
 def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]) -> None:
-    """Reports of before cover 72 % with three seeds; one seed has the intervals that it had."""
+    """Reports of before cover 72 % with three seeds; one seed decides nothing."""
     path = folders[0] / "maps" / "lungs" / "localise.json"
     before = {key: value for key, value in MAPS.items() if key != "seeds_by"}
     evidence = Evidence(study="maps", report="lungs", figure="7")
-    for lines, verdict in (([{"seeds": [0, 1]}], f"not tested: {TOO_NARROW}"), ([{"seeds": [0]}], "direction only")):
-        path.write_text(json.dumps(before | {"lines": lines}))
+    for seeds, verdict in (([0, 1], f"not tested: {TOO_NARROW}"), ([0], "undecided")):
+        path.write_text(json.dumps(before | {"lines": [{"line": "cl6", "seeds": seeds}]}))
         assert find(evidence, *folders).verdict == verdict
         assert f"**{verdict}**" in verdict_table([path.parent])

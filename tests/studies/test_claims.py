@@ -1,0 +1,114 @@
+"""What decides a claim on maps: seeds, and pictures within them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.records import make_record
+from maps.lines import Line
+from maps.localise import Study
+from maps.measures import Rule
+from maps.regions import Region
+from maps.summary import Pair, Summary, against, apart
+from studies.claims import NOT_SEEN, REPRODUCED, UNDECIDED, above_diagonal, every_claim, region_gain, small_boxes
+
+CUTS = (1, 2, 3, 4)
+GAINS = np.array([0.01, 0.02, 0.03, 0.06])
+
+
+@pytest.fixture
+def study() -> Study:
+    """Forty pictures of one case each, the boxes of growing size."""
+    records = [make_record(Path(f"{n}"), (8, 8)) for n in range(40)]
+    plan: Any = SimpleNamespace(split=SimpleNamespace(records=records), rule=Rule(), files=[])
+    return Study(plan, [], np.stack([np.arange(40), np.zeros(40, int)], 1), np.linspace(0.01, 0.9, 40))
+
+
+@pytest.fixture
+def pair_of() -> Callable[[np.ndarray, np.ndarray], Pair]:
+    """Two lines with some IoU [seeds, cases], and without intervals."""
+
+    def make(first: np.ndarray, second: np.ndarray) -> Pair:
+        one, other = (
+            Line(name, "gradcam", tuple(range(len(values))), (1,), {"iou": values[..., None]})
+            for name, values in (("cl6", first), ("e2e", second))
+        )
+        bounds = {name: np.array([[0.1], [0.2]]) for name in apart(one, other)}
+        return Pair(one, other, against(one, other, bounds, np.arange(40)), {"iou": (0.15, 0.1, 0.2)})
+
+    return make
+
+
+def regions(line: str, seeds: Sequence[float], *, refits: int = 3) -> list[Region]:
+    """Boxes on frozen features: what each seed adds to the IoU; refits hardly differ."""
+    draw = np.random.default_rng(len(line))
+    easy = np.random.default_rng(0).uniform(0.2, 0.6, 40)
+    found = []
+    for seed, more in enumerate(seeds):
+        for run in range(refits):
+            for cut, gain in zip(CUTS, GAINS * line.startswith("cl"), strict=True):
+                ious = easy + more + gain + draw.normal(0, 0.001, 40)
+                found.append(Region(line, seed, run, cut, float(ious.mean()), 0.0, ious, np.arange(40)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cl", "e2e", "verdict"),
+    [
+        ([0.02], [0.0], UNDECIDED),  # three refits of one backbone are one network
+        ([0.02, 0.02, 0.03], [0.0, 0.0, 0.01], REPRODUCED),
+        ([0.0, 0.1, 0.2], [0.1, 0.2, 0.0], UNDECIDED),
+        ([-0.2, -0.21, -0.2], [0.0, 0.01, 0.0], NOT_SEEN),
+        ([0.02, 0.02], [0.0], UNDECIDED),
+    ],
+)
+def test_boxes_from_frozen_features_are_judged_by_seed(
+    study: Study, cl: list[float], e2e: list[float], verdict: str
+) -> None:
+    summary = Summary(study, [], [], {}, [*regions("cl6", cl), *regions("e2e", e2e)])
+    claim = region_gain(summary)
+    assert claim.verdict == verdict
+    assert "nan" not in claim.found
+    mean = np.mean(cl) - np.mean(e2e) + GAINS.mean()
+    assert f"mean {mean:+.3f}" in claim.found
+
+
+def test_pictures_count_in_boxes_from_frozen_features(study: Study) -> None:
+    """Seeds that agree, on pictures that do not."""
+    found = [*regions("cl6", [0.0] * 3), *regions("e2e", [0.0] * 3)]
+    assert region_gain(Summary(study, [], [], {}, found)).verdict == REPRODUCED
+    away = np.where(np.arange(40) % 2, 0.5, -0.5)
+    for region in found:
+        region.ious[:] += away * region.line.startswith("cl")
+    assert region_gain(Summary(study, [], [], {}, found)).verdict == UNDECIDED
+
+
+def test_small_boxes_are_judged_by_seed(study: Study, pair_of: Callable[..., Pair]) -> None:
+    """Every picture is better on average, but only in two seeds of three."""
+    draw, summary = np.random.default_rng(0), Summary(study, [], [], {}, [])
+    second = draw.uniform(0.2, 0.5, (3, 40))
+    more = draw.normal(0.1, 0.005, (3, 40))
+    sure, by_seed = pair_of(second + more, second), pair_of(second + more + [[0.2], [0.1], [-0.25]], second)
+    assert small_boxes(sure, summary).verdict == REPRODUCED
+    claim = small_boxes(by_seed, summary)
+    assert claim.verdict == UNDECIDED
+    assert float(claim.found.rpartition("sign test p ")[2]) < 0.05, "told, but it does not decide"
+    assert small_boxes(pair_of(second, second + more), summary).verdict == NOT_SEEN
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, UNDECIDED), (2, REPRODUCED)])
+def test_one_seed_decides_nothing(study: Study, pair_of: Callable[..., Pair], seeds: int, verdict: str) -> None:
+    """Whatever the pictures say; an interval of one seed is over these alone."""
+    second = np.random.default_rng(0).uniform(0.2, 0.5, (seeds, 40))
+    pair = pair_of(second + 0.1, second)
+    pair.first.intervals["coarseness"] = pair.second.intervals["coarseness"] = np.array([[1.0], [2.0]])
+    for line in (pair.first, pair.second):
+        line.values["coarseness"] = np.ones((seeds, 40, 1))
+    assert above_diagonal("4a–b", "Grad-CAM", pair).verdict == REPRODUCED
+    found = {own.figure: own.verdict for own in every_claim(Summary(study, [], [], {}, []), {"gradcam": pair})}
+    assert found["4a–b"] == found["4c–d"] == verdict
+    assert found["9a–b"] == found["6"] == "not tested"
