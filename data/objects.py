@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from data.images import record_pixels
+from data.images import UnreadableError, record_pixels
 from data.records import LISTED, Record, Split
 from utils.errors import UserError
 from utils.letterbox import FILL
@@ -179,12 +179,12 @@ def with_background(split: Split, objects: list[Record]) -> list[Record]:
     Raises:
         UserError: there is no room in any picture.
     """
-    counts = Counter(own.group for own in objects)
+    counts = Counter(str(own.image) for own in objects)
     sides = np.concatenate([(own.boxes_xyxy[:, 2:] - own.boxes_xyxy[:, :2]).max(1) for own in objects])
     found = []
     for number, record in enumerate(split.records):
         generator = np.random.default_rng(mixed_seed(SEED, number))
-        for _ in range(max(1, counts[record.group or str(record.image)])):
+        for _ in range(max(1, counts[str(record.image)])):
             box = free_box(record, float(generator.choice(sides)), generator)
             if box is not None:
                 found.append(one_object(record, box, 1))
@@ -215,7 +215,8 @@ def free_box(record: Record, side: float, generator: np.random.Generator) -> np.
 def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Record]:
     """Object records that hold the pixels around their box, where all of them find room; else as they are.
 
-    A picture is then decoded once, not once for each object in each epoch; what CutOut makes of it is the same.
+    A picture is then decoded once, not once for each object in each epoch; what CutOut makes of it is the same. Records
+    of one that cannot be read stay as they are.
 
     Args:
         ranks: processes of this machine that do the same.
@@ -230,7 +231,10 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
     found = list(records)
 
     def cut(indices: list[int]) -> None:
-        pixels = record_pixels(records[indices[0]])
+        try:
+            pixels = record_pixels(records[indices[0]])
+        except UnreadableError:  # its records stay without pixels; whoever asks for them names the file
+            return
         for index in indices:
             found[index] = cut_record(records[index], pixels, places[index])
 

@@ -109,6 +109,16 @@ def test_pictures_cut_out_ahead_change_nothing(split: Split, monkeypatch: pytest
     assert cut_ahead(objects.records, Window(0.5)) is objects.records
 
 
+def test_pictures_that_went_away_are_not_cut_out_ahead(split: Split) -> None:
+    """They are left out and named where they are read, as without pictures cut out ahead."""
+    gone = replace(split.records[0], image=Path("gone.jpg"))
+    objects, _ = objects_of(replace(split, records=[gone, *split.records[1:]]))
+    ahead = cut_ahead(objects.records, Window(0.5))
+    assert {own.image.name for own in ahead if own.pixels is None} == {"gone.jpg"}
+    assert ahead[0] is objects.records[0]
+    assert DetectionSet(ahead, CutOut(32, Window(0.5)), seed=0)[0, 0] == ("gone.jpg", "the image does not exist")
+
+
 def test_background_touches_no_box(split: Split) -> None:
     records = [replace(own, labels=own.labels * 0) for own in split.records]
     found, _ = objects_of(one_class(split, records))
@@ -124,6 +134,18 @@ def test_background_touches_no_box(split: Split) -> None:
         assert (box[2:] <= 256).all()
     again, _ = objects_of(one_class(split, records))
     assert all((a.boxes_xyxy == b.boxes_xyxy).all() for a, b in zip(found.records, again.records, strict=True))
+
+
+def test_pictures_of_a_group_have_as_much_background_each_as_objects(split: Split) -> None:
+    """Three pictures of one patient with one, two and no objects: one, two, and the one that every picture has."""
+    boxes = [[[0, 0, 20, 20]], [[0, 0, 20, 20], [40, 40, 60, 60]], []]
+    records = [
+        replace(make_record(Path(f"{number}.jpg"), (200, 200), own, [0] * len(own)), group="patient")
+        for number, own in enumerate(boxes)
+    ]
+    found, _ = objects_of(one_class(split, records))
+    background = [own.image.name for own in found.records if own.labels[0] == 1]
+    assert background == ["0.jpg", "1.jpg", "1.jpg", "2.jpg"]
 
 
 def test_no_room_for_background(split: Split) -> None:
