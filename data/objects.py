@@ -105,6 +105,14 @@ def say_more(split: Split) -> bool:
     return any(len(record.labels) and record.classes is None for record in split.records)
 
 
+def no_object(split: Split) -> str:
+    """Why there is no object in a split, with what is left out; empty where there is one."""
+    left_out: Counter[str] = Counter()
+    if any(True for record in split.records for _ in objects_in(record, left_out)):
+        return ""
+    return f"no box of `{split.name}` can be cut out" + said(left_out)
+
+
 def objects_of(split: Split) -> tuple[Split, str]:
     """A split with one record an object – its box, its class, its picture – and a line of what is left out.
 
@@ -115,12 +123,11 @@ def objects_of(split: Split) -> tuple[Split, str]:
     Raises:
         UserError: no object is left, or there is no room for background.
     """
+    if why := no_object(split):
+        raise UserError(why, where=split.description.yaml, hint="give --pretrain-source pictures, or other boxes")
     left_out: Counter[str] = Counter()
     found = [own for record in split.records for own in objects_in(record, left_out)]
     names = split.description.names
-    if not found:
-        what = f"no box of `{split.name}` can be cut out" + said(left_out)
-        raise UserError(what, where=split.description.yaml, hint="give --pretrain-source pictures, or other boxes")
     if len(names) == 1:
         names = [*names, BACKGROUND]
         found += with_background(split, found)
@@ -130,6 +137,16 @@ def objects_of(split: Split) -> tuple[Split, str]:
     told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
     told += f"; no object of {listed(missing)}" if missing else ""
     return replace(split, description=description, records=found, problems=[], notices=[]), told
+
+
+def all_alike(objects: Split) -> str:
+    """What to do about objects that are of one class though there are names of others; empty where they differ."""
+    (label, *others) = sorted({int(own.labels[0]) for own in objects.records})
+    if others:
+        return ""
+    what = f"all objects of `{objects.name}` are `{objects.description.names[label]}`: there is nothing to tell apart"
+    remedies = f"leave the other names out of {objects.description.yaml.name}, which makes background the second class"
+    return f"{what}; {remedies}, or give --pretrain-source pictures, or --cl-splits 0"
 
 
 def listed(names: list[str]) -> str:

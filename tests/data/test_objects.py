@@ -12,7 +12,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.holdout import hold_out
 from data.loader import DetectionSet
-from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, cut_ahead, objects_of, say_more
+from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, all_alike, cut_ahead, objects_of, say_more
 from data.records import Record, Split, make_record
 from data.views import View, settled, training_view
 from utils.config import Augment, Pretrain, Recipe
@@ -169,9 +169,35 @@ def test_objects_where_boxes_say_more_than_pictures(split: Split, corners_yaml: 
     empty = replace(split, records=[make_record(Path("a.jpg"), (64, 64))])
     assert [say_more(own) for own in (split, single, stated, empty)] == [True, False, False, False]
     recipe = Recipe(imgsz=96)
-    assert settled(recipe, split).pretrain.source == "objects"
-    assert settled(recipe, single).pretrain.source == "pictures"
-    assert settled(Recipe(pretrain=Pretrain(source="pictures")), split).pretrain.source == "pictures"
+    assert chosen(recipe, split, split) == ("objects", "")
+    assert chosen(recipe, single, single) == ("pictures", "")
+    assert chosen(Recipe(pretrain=Pretrain(source="pictures")), split, split) == ("pictures", "")
+
+
+def test_pictures_where_one_side_has_no_object(split: Split) -> None:
+    small = make_record(Path("a.jpg"), (64, 64), [[0, 0, 7, 7]], [1])
+    bare, tiny = (replace(split, name="val", records=[own]) for own in (make_record(Path("a.jpg"), (64, 64)), small))
+    why = "backbone: pictures, not objects: no box of `val` can be cut out"
+    assert chosen(Recipe(), split, bare) == ("pictures", why)
+    assert chosen(Recipe(), split, tiny) == ("pictures", f"{why}, left out: 1 smaller than 8 pixels")
+    learnt = replace(tiny, name="train")
+    assert chosen(Recipe(), learnt, tiny)[1] == f"{why.replace('val', 'train')}, left out: 1 smaller than 8 pixels"
+    assert chosen(Recipe(pretrain=Pretrain(source="objects")), split, bare) == ("objects", ""), "refused later"
+
+
+def chosen(recipe: Recipe, *sides: Split) -> tuple[str, str]:
+    found, why = settled(recipe, sides)
+    return found.pretrain.source, why
+
+
+def test_objects_of_one_class_among_names_of_several(split: Split) -> None:
+    alike = replace(split, records=[replace(own, labels=own.labels * 0 + 3) for own in split.records])
+    assert all_alike(objects_of(alike)[0]).startswith(
+        "all objects of `train` are `3`: there is nothing to tell apart; "
+    )
+    assert all_alike(objects_of(split)[0]) == ""
+    single = [replace(own, labels=own.labels * 0) for own in split.records]
+    assert all_alike(objects_of(one_class(split, single))[0]) == "", "background is the second class"
 
 
 @pytest.mark.parametrize(
