@@ -93,8 +93,8 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     cascade = total
     longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
     extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
-    own = sum(extra.get(name, 0.0) for name in recipe.baselines)
-    return cascade + own + epochs * probed_macs(recipe, before, before - last)
+    baselines = sum(extra.get(name, 0.0) for name in recipe.baselines)
+    return cascade + baselines + epochs * probed_macs(recipe, before, before - last)
 
 
 def probed_macs(recipe: Recipe, whole: int, inner: int) -> int:
