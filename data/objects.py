@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from data.images import record_pixels
+from data.images import UnreadableError, record_pixels
 from data.records import LISTED, Record, Split
 from utils.errors import UserError
 from utils.letterbox import FILL
@@ -105,6 +105,14 @@ def say_more(split: Split) -> bool:
     return any(len(record.labels) and record.classes is None for record in split.records)
 
 
+def no_object(split: Split) -> str:
+    """Why there is no object in a split, with what is left out; empty where there is one."""
+    left_out: Counter[str] = Counter()
+    if any(True for record in split.records for _ in objects_in(record, left_out)):
+        return ""
+    return f"no box of `{split.name}` can be cut out" + said(left_out)
+
+
 def objects_of(split: Split) -> tuple[Split, str]:
     """A split with one record an object – its box, its class, its picture – and a line of what is left out.
 
@@ -115,12 +123,11 @@ def objects_of(split: Split) -> tuple[Split, str]:
     Raises:
         UserError: no object is left, or there is no room for background.
     """
+    if why := no_object(split):
+        raise UserError(why, where=split.description.yaml, hint="give --pretrain-source pictures, or other boxes")
     left_out: Counter[str] = Counter()
     found = [own for record in split.records for own in objects_in(record, left_out)]
     names = split.description.names
-    if not found:
-        what = f"no box of `{split.name}` can be cut out" + said(left_out)
-        raise UserError(what, where=split.description.yaml, hint="give --pretrain-source pictures, or other boxes")
     if len(names) == 1:
         names = [*names, BACKGROUND]
         found += with_background(split, found)
@@ -130,6 +137,16 @@ def objects_of(split: Split) -> tuple[Split, str]:
     told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
     told += f"; no object of {listed(missing)}" if missing else ""
     return replace(split, description=description, records=found, problems=[], notices=[]), told
+
+
+def all_alike(objects: Split) -> str:
+    """What to do about objects that are of one class though there are names of others; empty where they differ."""
+    (label, *others) = sorted({int(own.labels[0]) for own in objects.records})
+    if others:
+        return ""
+    what = f"all objects of `{objects.name}` are `{objects.description.names[label]}`: there is nothing to tell apart"
+    remedies = f"leave the other names out of {objects.description.yaml.name}, which makes background the second class"
+    return f"{what}; {remedies}, or give --pretrain-source pictures, or --cl-splits 0"
 
 
 def listed(names: list[str]) -> str:
@@ -179,12 +196,12 @@ def with_background(split: Split, objects: list[Record]) -> list[Record]:
     Raises:
         UserError: there is no room in any picture.
     """
-    counts = Counter(own.group for own in objects)
+    counts = Counter(str(own.image) for own in objects)
     sides = np.concatenate([(own.boxes_xyxy[:, 2:] - own.boxes_xyxy[:, :2]).max(1) for own in objects])
     found = []
     for number, record in enumerate(split.records):
         generator = np.random.default_rng(mixed_seed(SEED, number))
-        for _ in range(max(1, counts[record.group or str(record.image)])):
+        for _ in range(max(1, counts[str(record.image)])):
             box = free_box(record, float(generator.choice(sides)), generator)
             if box is not None:
                 found.append(one_object(record, box, 1))
@@ -215,7 +232,8 @@ def free_box(record: Record, side: float, generator: np.random.Generator) -> np.
 def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Record]:
     """Object records that hold the pixels around their box, where all of them find room; else as they are.
 
-    A picture is then decoded once, not once for each object in each epoch; what CutOut makes of it is the same.
+    A picture is then decoded once, not once for each object in each epoch; what CutOut makes of it is the same. Records
+    of one that cannot be read stay as they are.
 
     Args:
         ranks: processes of this machine that do the same.
@@ -230,7 +248,10 @@ def cut_ahead(records: list[Record], window: Window, ranks: int = 1) -> list[Rec
     found = list(records)
 
     def cut(indices: list[int]) -> None:
-        pixels = record_pixels(records[indices[0]])
+        try:
+            pixels = record_pixels(records[indices[0]])
+        except UnreadableError:  # its records stay without pixels; whoever asks for them names the file
+            return
         for index in indices:
             found[index] = cut_record(records[index], pixels, places[index])
 

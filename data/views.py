@@ -1,12 +1,13 @@
 """What a classifier is shown of a data set: whole pictures, or the objects in them, at one size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 from torchvision.transforms import v2
 
-from data.objects import CutOut, Window, objects_of, say_more
+from data.objects import CutOut, Window, no_object, objects_of, say_more
 from data.records import Split
 from data.transforms import eval_transform, last, pretrain_transform
 from utils.config import Augment, Pretrain, Recipe
@@ -71,9 +72,19 @@ def training_view(phase: Pretrain, augment: Augment) -> nn.Module:
     return v2.Compose([cut, v2.RandomHorizontalFlip(augment.fliplr), *last(view.imgsz, augment)])
 
 
-def settled(recipe: Recipe, learnt_from: Split) -> Recipe:
-    """The recipe with the source of pre-training that suits the data, where it leaves that open."""
+def settled(recipe: Recipe, sides: Sequence[Split]) -> tuple[Recipe, str]:
+    """The recipe with the source of pre-training that suits the data, where it leaves that open.
+
+    Args:
+        sides: what the backbone learns from, then what it is judged on: whole pictures.
+
+    Returns:
+        The recipe; and why it is pictures though boxes say more, else nothing.
+    """
     if recipe.pretrain.source != "auto":
-        return recipe
-    source = "objects" if say_more(learnt_from) else "pictures"
-    return recipe.model_copy(update={"pretrain": recipe.pretrain.model_copy(update={"source": source})})
+        return recipe, ""
+    more = say_more(sides[0])
+    why = next(filter(None, map(no_object, sides)), "") if more else ""
+    source = "objects" if more and not why else "pictures"
+    recipe = recipe.model_copy(update={"pretrain": recipe.pretrain.model_copy(update={"source": source})})
+    return recipe, f"backbone: pictures, not objects: {why}" if why else ""

@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.description import load_description
-from data.formats import read_split
-from data.records import Split
 from data.views import View, settled
 from models.backbone import Backbone
 from models.backbones import make_backbone
@@ -23,6 +20,7 @@ from studies.recipe import Cell, Study
 from studies.runs import State, state
 from training.check import follows
 from training.fabric import make_fabric, settle
+from training.reading import Pair, lessons, parted, read_pair
 from utils.boxes import Truth
 from utils.config import Baseline, Recipe
 from utils.device import keep_memory
@@ -39,7 +37,7 @@ def plan_table(study: Study, cells: list[Cell]) -> str:
         now, hours = state(study, cell), seconds_of(cell.recipe) / HOUR
         left += 0 if now in (State.DONE, State.TRAINED) else hours
         lines.append(f"{cell.name:<32} {now:<12} {hours:6.2f} h")
-    return "\n".join([*lines, f"{len(cells)} runs, about {left:.1f} hours left on this machine"])
+    return "\n".join([*lines, f"{len(cells)} runs, about {left:.1f} hours left on this machine, reports not counted"])
 
 
 def seconds_of(recipe: Recipe) -> float:
@@ -49,27 +47,29 @@ def seconds_of(recipe: Recipe) -> float:
         step = timed(
             recipe, recipe.imgsz, recipe.train.batch_size, recipe.fcn if kind == "segmenter" else recipe.detector
         )
-        seconds += len(training_split(recipe.data).records) * recipe.train.epochs * step
+        seconds += len(pair_of(recipe.data)[0].records) * recipe.train.epochs * step
     if recipe.pretrains:
         recipe, pictures = settled_on_data(recipe)
         imgsz = View.of(recipe.stage).imgsz
-        plan = make_plan(backbone, recipe.cl_splits, imgsz)
-        step = timed(recipe, imgsz, recipe.stage.batch_size)
+        batch = recipe.stage.batch_size
+        plan = make_plan(backbone, recipe.cl_splits, imgsz, recipe.balance, batch=batch)
+        step = timed(recipe, imgsz, batch)
         seconds += pictures * step * pretraining_macs(recipe, plan) / (3 * joined(plan).macs)
     return seconds
 
 
 @cache
-def training_split(data: Path) -> Split:
-    """The training images of a data set."""
-    return read_split(load_description(data), "train")
+def pair_of(data: Path) -> Pair:
+    """Training and validation split of a data set."""
+    return read_pair(data, Recipe(), download=False)
 
 
 def settled_on_data(recipe: Recipe) -> tuple[Recipe, int]:
     """The recipe with the source of pre-training that suits its data, and how many pictures that gives."""
-    split = training_split(recipe.pretrain.data or recipe.data)
-    recipe = settled(recipe, split)
-    return recipe, len(View.of(recipe.stage).shown(split)[0].records)
+    pair = pair_of(recipe.pretrain.data or recipe.data)
+    recipe, _ = settled(recipe, parted(recipe, pair))
+    (train, _), _ = lessons(recipe, pair)
+    return recipe, len(train.records)
 
 
 def timed(recipe: Recipe, imgsz: int, batch: int, trained: str | None = None) -> float:
@@ -79,7 +79,10 @@ def timed(recipe: Recipe, imgsz: int, batch: int, trained: str | None = None) ->
 
 
 def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
-    """Multiply-accumulates on one image of all stages and baselines; a backward pass counts as two forward ones."""
+    """Multiply-accumulates on one image of all stages, baselines and the heads that are put on them afterwards.
+
+    A backward pass counts as two forward ones. Heads cost next to nothing beside the network in front of them.
+    """
     epochs, before, last, total = recipe.stage.epochs or 0, 0, 0, 0.0
     if recipe.init_freeze:
         return float(epochs * joined(plan).macs)
@@ -90,7 +93,20 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     cascade = total
     longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
     extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
-    return cascade + sum(extra.get(name, 0.0) for name in recipe.baselines)
+    baselines = sum(extra.get(name, 0.0) for name in recipe.baselines)
+    return cascade + baselines + epochs * probed_macs(recipe, before, before - last)
+
+
+def probed_macs(recipe: Recipe, whole: int, inner: int) -> int:
+    """Multiply-accumulates on one image of an epoch of all heads on fixed networks.
+
+    Args:
+        whole, inner: of a forward pass through all sub-modules, and through all but the last one.
+    """
+    others = [name for name in recipe.baselines if name != "probed"]
+    if "probed" in recipe.baselines:
+        return whole * (len(others) + 1)  # the cascade's too
+    return inner * len(others) if recipe.baseline_heads == "all" else 0
 
 
 @cache

@@ -8,13 +8,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from evaluation.accuracy import PROBED
-from evaluation.learnt import groups_of, judged_by
+from evaluation.learnt import groups_of, judged_by, verdict
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
 from models.plan import SubModule, joined, make_plan
 from training.cascade import (
     Stage,
+    at_detector_size,
     classification_loss,
     fresh_head,
     judged,
@@ -185,8 +186,7 @@ def run_probes(
     """
     if not cuts:
         return [], []
-    number, phase = NUMBERS["probed"], job.recipe.stage
-    seed_process(job.recipe.seed, number)
+    seed_process(job.recipe.seed, NUMBERS["probed"])
     probes = Probes([fresh_head(job, part) for part in cuts])
     path, numbers = job.weights / f"{method}_probes.pt", tuple(part.stop for part in cuts)
     if path.exists():
@@ -195,20 +195,38 @@ def run_probes(
         console.print(f"{method}: probes loaded from {path}")
         figures = content["metrics"]
     else:
-        seed, feeder = job.recipe.seed + number, Feeder(job, backbone)
-        feed, taps = feeder.images(seed), FixedPass(Taps(backbone, numbers), feeder.rows, job.fabric)
-        name = f"{method}_probes"
-        groups = groups_of(job.pretrain_splits[1].records)
-        task = ProbeTask(name, probes, numbers, taps, feed, job.lesson.single_label, groups, job.fabric, job.stop)
-        # The heads share no weight: clipping their common gradient would let one of them slow the others down, and
-        # ending with the first that is accurate would cut the others short.
-        phase = phase.model_copy(update={"clip": float("inf"), "stop_accuracy": None})
-        averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
-        probes.load_state_dict(averaged.state_dict())
+        figures = fit_probes(job, backbone, probes, numbers, path.stem, logs)
         job.save(path, {"kind": "stage", "model": probes.state_dict(), "metrics": figures})
         job.fabric.barrier()
-    own = [
-        {name.partition("/")[2]: value for name, value in figures.items() if name.startswith(f"b{cut}/")}
-        for cut in numbers
-    ]
-    return [probe.state_dict() for probe in probes.heads], own
+    return [probe.state_dict() for probe in probes.heads], [figures_at(cut, figures) for cut in numbers]
+
+
+def fit_probes(
+    job: Job, backbone: Backbone, probes: Probes, cuts: tuple[int, ...], name: str, logs: Logs
+) -> dict[str, float]:
+    """Train heads behind so many blocks each, all in one pass; says of each whether it learnt anything.
+
+    Returns:
+        `b<cut>/<figure>` of each head, and what they are judged by together.
+    """
+    seed, feeder = job.recipe.seed + NUMBERS["probed"], Feeder(job, backbone)
+    feed, taps = feeder.images(seed), FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric)
+    groups, single = groups_of(job.pretrain_splits[1].records), job.lesson.single_label
+    task = ProbeTask(name, probes, cuts, taps, feed, single, groups, job.fabric, job.stop)
+    # The heads share no weight: clipping their common gradient would let one of them slow the others down, and ending
+    # with the first that is accurate would cut the others short.
+    phase = job.recipe.stage.model_copy(update={"clip": float("inf"), "stop_accuracy": None})
+    averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
+    probes.load_state_dict(averaged.state_dict())
+    larger = at_detector_size(task, feeder, 0, drifting=False)
+    logs.amend(name, larger)
+    figures |= larger
+    for cut in cuts:
+        console.print(f"{name} b{cut}: {verdict(figures_at(cut, figures), single)}")
+    return figures
+
+
+def figures_at(cut: int, figures: dict[str, float]) -> dict[str, float]:
+    """Those of the head behind so many blocks."""
+    start = f"b{cut}/"
+    return {name.removeprefix(start): value for name, value in figures.items() if name.startswith(start)}

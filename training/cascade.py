@@ -235,13 +235,17 @@ def begun(job: Job, backbone: Backbone, part: SubModule) -> list[nn.Module]:
     return [backbone.blocks[number - 1] for number in range(part.start + 1, part.stop + 1) if number in given]
 
 
-def at_detector_size(task: StageTask, feeder: Feeder, start: int, *, drifting: bool) -> Metrics:
-    """`accuracy` and `auc` with @ and the detector's side behind them, where a head can be asked at another size."""
+def at_detector_size(task: Any, feeder: Feeder, start: int, *, drifting: bool) -> Metrics:
+    """`accuracy` and `auc` of each head of a task with @ and the detector's side behind them.
+
+    Nothing where a head cannot be asked at another size.
+    """
     feed = feeder.at_detector_size(0 if drifting else start)
     if feed is None:
         return {}
-    found = replace(task, feed=feed).evaluate(task.model)
-    return {f"{name}@{feeder.job.recipe.imgsz}": found[name] for name in ("accuracy", "auc")}
+    found: Metrics = replace(task, feed=feed).evaluate(task.model)
+    shown = {name: value for name, value in found.items() if name.rpartition("/")[2] in ("accuracy", "auc")}
+    return {f"{name}@{feeder.job.recipe.imgsz}": value for name, value in shown.items()}
 
 
 def save_backbone(

@@ -124,8 +124,21 @@ def unread(recipe: Recipe) -> list[str]:
     if segments or not DETECTORS[recipe.detector].anchored:
         keys = [*(f"loss.{key}" for key in Loss.model_fields), "anchors"]
     keys += ["detector", "multi_scale", "augment.mosaic", "augment.mixup", "augment.closing"] if segments else ["fcn"]
+    return passed_over(recipe, keys, "a segmenter" if segments else recipe.detector)
+
+
+def unread_before(recipe: Recipe) -> list[str]:
+    """A line on what the recipe says and pre-training, whose source is settled, does not look at."""
+    if not recipe.pretrains:
+        return passed_over(recipe, ["pretrain.data", "pretrain.source"], "a run without pre-training")
+    source = recipe.pretrain.source
+    keys = ["crop", "view", "crop_labels"] if source == "objects" else ["context", "jitter"]
+    return passed_over(recipe, [f"pretrain.{key}" for key in keys], f"pre-training on {source}")
+
+
+def passed_over(recipe: Recipe, keys: Sequence[str], who: str) -> list[str]:
+    """A line that names the flags of those keys that a recipe sets and that have no effect; none where it sets none."""
     flags = [spelling()[key] for key in keys if changed(recipe, key)]
-    who = "a segmenter" if segments else recipe.detector
     return [f"{who} does not look at {', '.join(flags)}"] if flags else []
 
 

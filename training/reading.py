@@ -10,6 +10,7 @@ from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
 from data.masks import with_masks
+from data.objects import all_alike
 from data.records import Description, Split
 from data.views import View, settled
 from training.check import follows
@@ -54,8 +55,13 @@ def read_pairs(recipe: Recipe, *, download: bool) -> tuple[Pair, Pair]:
 
 
 def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
-    """The recipe with the source of pre-training that suits the data, where it leaves that open."""
-    return settled(recipe, pairs[1][0]) if recipe.pretrains else recipe
+    """The recipe with the source of pre-training that suits the data, where that is open; says why not objects."""
+    if not recipe.pretrains:
+        return recipe
+    recipe, why = settled(recipe, parted(recipe, pairs[1]))
+    if why:
+        console.print(why)
+    return recipe
 
 
 def announce(pairs: tuple[Pair, Pair]) -> None:
@@ -108,25 +114,37 @@ def with_pixels(pair: Pair, fabric: Any, recipe: Recipe, folder: Path) -> Pair:
     return train, val
 
 
+def parted(recipe: Recipe, pair: Pair) -> Pair:
+    """Whole pictures that the backbone learns from, and those that it is judged on.
+
+    Where validation decides when to stop, it is on images held out from training: the data's own validation split
+    stays unseen. A data set without one has had its part held out already.
+
+    Raises:
+        UserError: nothing is left on one of the sides.
+    """
+    train, _ = pair
+    if "val" not in train.description.splits:
+        return pair
+    share = recipe.stage.holdout
+    if share is None and recipe.stage.patience is not None:
+        share = HOLDOUT_SHARE
+    return hold_out(train, share) if share else pair
+
+
 def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
     """What the backbone learns from and what it is judged on: whole pictures, or objects cut out; lines about these.
 
-    Where validation decides when to stop, it is on images held out from training: the data's own validation split
-    stays unseen. A data set without one has had its part held out already. Images are parted before objects are cut
-    out: those of one image are never on both sides.
+    Images are parted before objects are cut out: those of one image are never on both sides.
 
     Raises:
         UserError: nothing is left on one of the sides, or no object can be cut out.
     """
-    train, val = pair
-    if "val" in train.description.splits:
-        share = recipe.stage.holdout
-        if share is None and recipe.stage.patience is not None:
-            share = HOLDOUT_SHARE
-        train, val = hold_out(train, share) if share else pair
+    train, val = parted(recipe, pair)
     view = View.of(recipe.stage)
     if view.source == "pictures":
         return (train, val), []
     (train, one), (val, other) = view.shown(train), view.shown(val)
     name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
-    return (train, val), [name + one, name + other]
+    alike = all_alike(train)
+    return (train, val), [name + one, name + other, *([alike] if alike else [])]

@@ -12,7 +12,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.holdout import hold_out
 from data.loader import DetectionSet
-from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, cut_ahead, objects_of, say_more
+from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, all_alike, cut_ahead, objects_of, say_more
 from data.records import Record, Split, make_record
 from data.views import View, settled, training_view
 from utils.config import Augment, Pretrain, Recipe
@@ -109,6 +109,16 @@ def test_pictures_cut_out_ahead_change_nothing(split: Split, monkeypatch: pytest
     assert cut_ahead(objects.records, Window(0.5)) is objects.records
 
 
+def test_pictures_that_went_away_are_not_cut_out_ahead(split: Split) -> None:
+    """They are left out and named where they are read, as without pictures cut out ahead."""
+    gone = replace(split.records[0], image=Path("gone.jpg"))
+    objects, _ = objects_of(replace(split, records=[gone, *split.records[1:]]))
+    ahead = cut_ahead(objects.records, Window(0.5))
+    assert {own.image.name for own in ahead if own.pixels is None} == {"gone.jpg"}
+    assert ahead[0] is objects.records[0]
+    assert DetectionSet(ahead, CutOut(32, Window(0.5)), seed=0)[0, 0] == ("gone.jpg", "the image does not exist")
+
+
 def test_background_touches_no_box(split: Split) -> None:
     records = [replace(own, labels=own.labels * 0) for own in split.records]
     found, _ = objects_of(one_class(split, records))
@@ -124,6 +134,18 @@ def test_background_touches_no_box(split: Split) -> None:
         assert (box[2:] <= 256).all()
     again, _ = objects_of(one_class(split, records))
     assert all((a.boxes_xyxy == b.boxes_xyxy).all() for a, b in zip(found.records, again.records, strict=True))
+
+
+def test_pictures_of_a_group_have_as_much_background_each_as_objects(split: Split) -> None:
+    """Three pictures of one patient with one, two and no objects: one, two, and the one that every picture has."""
+    boxes = [[[0, 0, 20, 20]], [[0, 0, 20, 20], [40, 40, 60, 60]], []]
+    records = [
+        replace(make_record(Path(f"{number}.jpg"), (200, 200), own, [0] * len(own)), group="patient")
+        for number, own in enumerate(boxes)
+    ]
+    found, _ = objects_of(one_class(split, records))
+    background = [own.image.name for own in found.records if own.labels[0] == 1]
+    assert background == ["0.jpg", "1.jpg", "1.jpg", "2.jpg"]
 
 
 def test_no_room_for_background(split: Split) -> None:
@@ -147,9 +169,35 @@ def test_objects_where_boxes_say_more_than_pictures(split: Split, corners_yaml: 
     empty = replace(split, records=[make_record(Path("a.jpg"), (64, 64))])
     assert [say_more(own) for own in (split, single, stated, empty)] == [True, False, False, False]
     recipe = Recipe(imgsz=96)
-    assert settled(recipe, split).pretrain.source == "objects"
-    assert settled(recipe, single).pretrain.source == "pictures"
-    assert settled(Recipe(pretrain=Pretrain(source="pictures")), split).pretrain.source == "pictures"
+    assert chosen(recipe, split, split) == ("objects", "")
+    assert chosen(recipe, single, single) == ("pictures", "")
+    assert chosen(Recipe(pretrain=Pretrain(source="pictures")), split, split) == ("pictures", "")
+
+
+def test_pictures_where_one_side_has_no_object(split: Split) -> None:
+    small = make_record(Path("a.jpg"), (64, 64), [[0, 0, 7, 7]], [1])
+    bare, tiny = (replace(split, name="val", records=[own]) for own in (make_record(Path("a.jpg"), (64, 64)), small))
+    why = "backbone: pictures, not objects: no box of `val` can be cut out"
+    assert chosen(Recipe(), split, bare) == ("pictures", why)
+    assert chosen(Recipe(), split, tiny) == ("pictures", f"{why}, left out: 1 smaller than 8 pixels")
+    learnt = replace(tiny, name="train")
+    assert chosen(Recipe(), learnt, tiny)[1] == f"{why.replace('val', 'train')}, left out: 1 smaller than 8 pixels"
+    assert chosen(Recipe(pretrain=Pretrain(source="objects")), split, bare) == ("objects", ""), "refused later"
+
+
+def chosen(recipe: Recipe, *sides: Split) -> tuple[str, str]:
+    found, why = settled(recipe, sides)
+    return found.pretrain.source, why
+
+
+def test_objects_of_one_class_among_names_of_several(split: Split) -> None:
+    alike = replace(split, records=[replace(own, labels=own.labels * 0 + 3) for own in split.records])
+    assert all_alike(objects_of(alike)[0]).startswith(
+        "all objects of `train` are `3`: there is nothing to tell apart; "
+    )
+    assert all_alike(objects_of(split)[0]) == ""
+    single = [replace(own, labels=own.labels * 0) for own in split.records]
+    assert all_alike(objects_of(one_class(split, single))[0]) == "", "background is the second class"
 
 
 @pytest.mark.parametrize(

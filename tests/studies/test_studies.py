@@ -365,7 +365,23 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
     [
         ({"cache": "off"}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda _: 0),  # stage 2 passes through stage 1
         ({"cache": "ram", "cache_views": 5}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 5 * a, lambda _: 0),
-        ({"cache": "off", "baselines": ["e2e"]}, lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a, lambda both: 3 * 6 * both),
+        (
+            {"cache": "off", "baselines": ["e2e"], "baseline_heads": "last"},
+            lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a,
+            lambda both: 3 * 6 * both,
+        ),
+        # a head behind stage 1 of E2E, on the fixed network
+        (
+            {"cache": "off", "baselines": ["e2e"]},
+            lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a + 4 * a,
+            lambda both: 3 * 6 * both,
+        ),
+        # heads at both cuts of E2E, and of the cascade
+        (
+            {"cache": "off", "baselines": ["e2e", "probed"]},
+            lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a,
+            lambda both: 3 * 6 * both + 2 * 4 * both,
+        ),
     ],
 )
 def test_macs_of_pre_training_by_hand(
@@ -403,7 +419,15 @@ def test_hours_that_are_left(scenes_yaml: Path, tmp_path: Path, monkeypatch: pyt
     study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
     (make_folder(run_folder(study, study.cells[0])) / FINISHED).write_text("{}")
     assert state(study, study.cells[0]) is State.TRAINED
-    assert "6 runs, about 7.5 hours left" in plan_table(study, study.cells)
+    assert "6 runs, about 7.5 hours left on this machine, reports not counted" in plan_table(study, study.cells)
+
+
+def test_hours_are_of_the_cuts_that_are_trained(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other cuts have other blocks in front of them, which run forward in every epoch."""
+    monkeypatch.setattr("studies.estimate.timed", lambda *_: 1.0)
+    recipe = Recipe.model_validate(TINY | {"data": scenes_yaml})
+    hours = {seconds_of(recipe.model_copy(update={"balance": balance})) for balance in ("stage", "flops", "memory")}
+    assert len(hours) == 3
 
 
 def test_hours_of_a_plan(scenes_yaml: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from maps.detector_study import run_detectors
 from models import load_detector
 from models.detectors import DETECTORS
 from models.trained import load_trained
-from training.check import check_sizes, unread
+from training.check import check_sizes, unread, unread_before
 from training.loop import Loop
 from training.start import show_plan
 from utils.config import Recipe
@@ -163,3 +163,29 @@ def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> No
     assert unread(both) == [wanted]
     show_plan(both.model_copy(update={"width": 0.125}))
     assert wanted in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [
+        (
+            {"cl_splits": 0, "pretrain": {"data": "a.yaml"}},
+            "a run without pre-training does not look at --pretrain-data",
+        ),
+        (
+            {"weights": "a.pt", "pretrain": {"source": "objects"}},
+            "a run without pre-training does not look at --pretrain-source",
+        ),
+        (
+            {"pretrain": {"source": "objects", "crop": 1, "view": "center", "crop_labels": False, "jitter": 0}},
+            "pre-training on objects does not look at --pretrain-crop, --pretrain-view, --pretrain-crop-labels",
+        ),
+        (
+            {"pretrain": {"source": "pictures", "crop": 1, "context": 1, "jitter": 0}},
+            "pre-training on pictures does not look at --pretrain-context, --pretrain-jitter",
+        ),
+        ({"pretrain": {"source": "objects", "data": "a.yaml", "context": 1}}, None),
+    ],
+)
+def test_what_pre_training_does_not_look_at_is_said(recipe: dict[str, object], wanted: str | None) -> None:
+    assert unread_before(Recipe.model_validate(recipe)) == ([wanted] if wanted else [])

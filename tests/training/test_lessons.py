@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import NO_DRAWS, ROOT, Script, same_weights, write_yaml
 from PIL import Image
 
@@ -153,10 +155,25 @@ def test_bad_input_stops_before_a_folder_is_made(tmp_path: Path, script: Script)
     for path in (one / "labels" / "train").iterdir():
         path.write_text("0 0.5 0.5 0.05 0.05\n")
     with pytest.raises(UserError, match=r"can be cut out, left out: \d+ smaller than 8 pixels"):
-        script(train, *flags)
+        script(train, *flags, "--pretrain-source", "objects")
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         script(train, *flags, "--pretrain-data", tmp_path / "nowhere.yaml")
     assert not (tmp_path / "runs").exists()
+
+
+def test_pictures_where_no_object_is_left_to_judge_by(
+    scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A validation split of empty pictures: the run says so, and what it does not look at then."""
+    shutil.copytree(yaml.safe_load(scenes_yaml.read_text())["path"], tmp_path / "here")
+    data = write_yaml(tmp_path / "scenes.yaml", path=str(tmp_path / "here"))
+    for record in read_split(load_description(data), "val").records:
+        notes = tmp_path / "here" / "Annotations" / f"{record.image.stem}.xml"
+        notes.write_text(re.sub("<object>.*</object>", "", notes.read_text(), flags=re.DOTALL))
+    script(train, "--data", data, "--project", tmp_path, *SMALL, "--pretrain-jitter", 0, "--dry-run")
+    said = capsys.readouterr().out
+    assert "backbone: pictures, not objects: no box of `val` can be cut out\n" in said
+    assert "pre-training on pictures does not look at --pretrain-jitter\n" in said
 
 
 def test_recipes_name_the_other_data_from_their_own_folder(tmp_path: Path) -> None:

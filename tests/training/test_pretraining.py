@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,24 @@ def test_heads_that_learn_together_do_not_stop_early(corners_yaml: Path, tmp_pat
     script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags)
     epochs = {row["task"]: row["epoch"] for row in stages(tmp_path, "exp")}  # the last of each
     assert epochs == {"stage1": "1", "stage2": "1", "e2e": "1", "e2e_probes": "2"}
+
+
+def test_heads_that_learn_together_are_judged_as_stages_are(
+    corners_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the detector's size too, and in a line each."""
+    flags = ["--cl-splits", 2, "--baselines", "e2e,probed", "--pretrain-epochs", 1]
+    script(
+        train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags, "--imgsz", 64, "--pretrain-imgsz", 32
+    )
+    said = capsys.readouterr().out
+    rows = {row["task"]: row for row in stages(tmp_path, "exp")}
+    for method in ("cl2", "e2e"):
+        content = checkpoint.load(weights(tmp_path, "exp", f"{method}_probed"), "backbone")
+        for own in content["metrics"]:
+            cut, figure = f"b{own['cut']:.0f}", own["accuracy@64"]
+            assert float(rows[f"{method}_probes"][f"val/{cut}/accuracy@64"]) == pytest.approx(figure, abs=1e-5)
+            assert re.search(rf"{method}_probes {cut}: learnt.*, {figure:.3f} at 64 px; chance 0\.250, majority", said)
 
 
 METHODS = ("e2e", "e2e_compute", "cl3_finetuned", "e2e_probed", "e2e_compute_probed", "cl3_finetuned_probed")
