@@ -155,7 +155,7 @@ def lime_gain(pair: Pair | None) -> Claim:
     everywhere = all(row.values.interval[0] > 0 for row in rows)
     largest = int(np.argmax([row.values.mean for row in rows]))
     found = f"difference of coverage {listed(rows)}, largest at b{rows[largest].cut}; mean {bounded(mean, low, high)}"
-    return Claim("5", claim, rule, found, verdict(low, high, everywhere and largest == 1))
+    return Claim("5", claim, rule, found, verdict(low, high, everywhere and rows[largest].cut == pair.first.cuts[1]))
 
 
 def coarse_to_fine(pair: Pair | None) -> Claim:
