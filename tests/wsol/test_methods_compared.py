@@ -197,17 +197,25 @@ def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest
     assert np.mean(found) > 0.6  # of several boxes only the largest part of the mask is looked at
 
 
+def eight(plan: Plan) -> Plan:
+    """The plan with every picture of two patients: four are too few for an interval."""
+    records = [
+        replace(own, group=f"{place} {copy}") for copy in range(2) for place, own in enumerate(plan.split.records)
+    ]
+    return replace(plan, split=replace(plan.split, records=records))
+
+
 def test_ahead_has_the_spread_of_both_sides(plan: Plan) -> None:
     """Untrained networks differ among themselves: a difference from their mean is less sure than from one of them."""
     draw = np.random.default_rng(0)
-    cases = np.stack([np.arange(40) % 4, np.zeros(40, int)], 1)
+    cases = np.stack([np.arange(40) % 8, np.zeros(40, int)], 1)
     boxes, trials = np.tile([0.0, 0, 1, 1], (40, 1)), []
     for line, seed, share in (("cl6", 0, 0.6), ("cl6", 1, 0.6), ("untrained", 0, 0.1), ("untrained", 1, 0.9)):
         ious = np.where(draw.permutation(40) < 40 * share, 0.9, 0.1)
         trials.append(Trial("gradcam", line, seed, ious, boxes, None, 1.0, 1))
     networks = [Network("cl6", 0, None, None, np.zeros(40, int), 1.0)]  # type: ignore[arg-type]
     alone, both = (
-        judge(Comparison(plan, cases, np.ones(40), networks, own), 100)[0].values["ahead"]
+        judge(Comparison(eight(plan), cases, np.ones(40), networks, own), 100)[0].values["ahead"]
         for own in (trials[:3], trials)
     )
     assert alone.mean == pytest.approx(0.5)
@@ -218,7 +226,7 @@ def test_ahead_has_the_spread_of_both_sides(plan: Plan) -> None:
 
 def test_differences_from_the_centre_and_from_untrained_networks(plan: Plan) -> None:
     """Both are told, whatever row is the best of those that learnt nothing."""
-    cases = np.stack([np.arange(40) % 4, np.zeros(40, int)], 1)
+    cases = np.stack([np.arange(40) % 8, np.zeros(40, int)], 1)
     boxes, trials = np.tile([0.0, 0, 1, 1], (40, 1)), []
     rights = {("pixels", "–"): 30, ("centre-box", "–"): 20, ("cam@0.2", "cl6"): 8, ("cam@0.2", "untrained"): 0}
     for (method, line), right in rights.items():
@@ -226,7 +234,7 @@ def test_differences_from_the_centre_and_from_untrained_networks(plan: Plan) -> 
         trials.append(Trial(method, line, 0, ious, boxes, None, 1.0, 1))
     ranks = np.zeros(40, int)
     networks = [Network(line, 0, None, None, ranks, 1.0) for line in ("cl6", "untrained")]  # type: ignore[arg-type]
-    rows = judge(Comparison(plan, cases, np.ones(40), networks, trials), 100)
+    rows = judge(Comparison(eight(plan), cases, np.ones(40), networks, trials), 100)
     found = {(row.method, row.line): {name: own.mean for name, own in row.values.items()} for row in rows}
     own = found["cam@0.2", "cl6"]
     assert [own[name] for name in ("ahead", "over_centre", "over_untrained")] == pytest.approx([-0.55, -0.3, 0.2])
