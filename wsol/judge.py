@@ -13,13 +13,14 @@ from maps.statistics import Resamples
 from wsol.by_class import CORLOC, ClassValue, class_values, known_class_map
 from wsol.compare import NO_NETWORK, Comparison, Network, Trial
 from wsol.map_values import IOUS
-from wsol.methods import BASELINES
+from wsol.methods import BASELINES, METHODS
 from wsol.tight_loose import five_guesses
 
 CORRECT, GUESSES = 0.5, 5
 FEW = 20  # classes that have intervals one by one
-CAM, CENTRE = "cam", "centre-box"
-AHEAD, OVER_CENTRE, OVER_UNTRAINED, OVER_CAM = "ahead", "over_centre", "over_untrained", "over_cam"
+CAM, CENTRE, MINING = "cam", "centre-box", "mining"
+AHEAD, OVER_CENTRE, OVER_UNTRAINED = "ahead", "over_centre", "over_untrained"
+OVER_CAM, OVER_CONTROL = "over_cam", "over_control"
 ACCURACY, FALSE, BY_CLASS, SUBSET = "accuracy", "false", "corloc", "subset"
 Trials = dict[tuple[str, str], list[Trial]]
 
@@ -63,9 +64,10 @@ class Row:
             `subset/NAME`, the same of a subset that the data yaml names;
             `gt_known`, fraction of boxes with an IoU of at least 0.5; `iou`; `ahead`, gt_known minus that of the best
             baseline, the untrained network included, but of no baseline itself; `over_centre`, gt_known minus that of
-            the centre box; `over_untrained`, of a trained network, minus that of the same method on untrained ones;
-            `over_cam`, minus that of CAM on the same networks. Where classes exclude each other `class1_error` and
-            `class5_error` of the classes alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box
+            the centre box; `over_untrained`, of a trained network, minus that of the same method on untrained ones, or
+            of mining minus CAM on these; `over_cam`, minus that of CAM on the same networks; `over_control`, of
+            mining, minus that of the same steps with nothing erased. Where classes exclude each other, `class1_error`
+            and `class5_error` of the classes alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and box
             (table 2); those of five guesses where there are more than five classes. Of methods that cut maps off `v2`,
             MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`, the top-5 error of a loose and a
             tight box, and where classes are few `accuracy/CLASS/IOU` and `false/CLASS/IOU`, the share of true boxes
@@ -169,6 +171,17 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
     return found | differences(key, networks[0].untrained if networks else None, trials)
 
 
+def begins_as(method: str) -> str:
+    """What a method is on networks that learnt nothing: mining, which would teach them, begins with the maps of CAM."""
+    return CAM if METHODS.choose(method).entry.name == MINING else method
+
+
+def is_control(name: str, method: str) -> bool:
+    """Whether a method is another one with nothing erased."""
+    own, other = METHODS.choose(method), METHODS.choose(name)
+    return own.entry.name == MINING and name != method and other.options == own.options | {"erase": "off"}
+
+
 def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> dict[str, Column]:
     """The fraction of right boxes minus that of others on the same cases, where there are these.
 
@@ -177,8 +190,9 @@ def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> 
     """
     (method, line), own, found = key, correct(trials[key]), dict[str, Column]()
     centre = trials.get((CENTRE, NO_NETWORK)) if method != CENTRE else None
-    like = trials.get((method, untrained)) if untrained and untrained != line else None
+    like = trials.get((begins_as(method), untrained)) if untrained and untrained != line else None
     cam = trials.get((CAM, line)) if method != CAM else None
+    control = next((other for (name, its), other in trials.items() if its == line and is_control(name, method)), None)
     rivals = [*(trials.get((name, NO_NETWORK)) for name in BASELINES), like]
     if method not in BASELINES and not is_untrained(line) and any(rivals):
         found[AHEAD] = Column.apart(own, max((correct(one) for one in rivals if one), key=np.mean))
@@ -186,8 +200,9 @@ def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> 
         found[OVER_CENTRE] = Column.apart(own, correct(centre))
     if like:
         found[OVER_UNTRAINED] = Column.apart(own, correct(like))
-    if cam:
-        found[OVER_CAM] = Column(own - correct(cam), np.ones(own.shape[1]))
+    for name, other in ((OVER_CAM, cam), (OVER_CONTROL, control)):
+        if other:
+            found[name] = Column(own - correct(other), np.ones(own.shape[1]))
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.learnt import NOT_TESTED
 from maps.levels import verdict
 from maps.plan import Plan
 from maps.plotting import as_csv
@@ -20,6 +21,7 @@ from wsol.judge import (
     FALSE,
     OVER_CAM,
     OVER_CENTRE,
+    OVER_CONTROL,
     OVER_UNTRAINED,
     SUBSET,
     Row,
@@ -41,11 +43,13 @@ DIFFERENCES = {
     OVER_CENTRE: "over centre",
     OVER_UNTRAINED: "over untrained",
     OVER_CAM: "over CAM",
+    OVER_CONTROL: "over control",
 }
 OVER = {
     OVER_CENTRE: "the centre box's",
-    OVER_UNTRAINED: "that of the same method on networks that learnt nothing",
+    OVER_UNTRAINED: "that of the same method on networks that learnt nothing, or of CAM for mining",
     OVER_CAM: "CAM's on the same networks",
+    OVER_CONTROL: "that of mining with nothing erased",
 }
 BOUNDS = {"map50": "mAP50, class known", "auc": "AUC", "v2_best": "at best", "pixel_ap": "PxAP"}
 TITLES = {
@@ -88,7 +92,7 @@ def compare_and_report(
     for page in filter(None, (folder / "localisers.md", published)):
         save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
         write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists, over))
-    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows)}"
+    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows, comparison.plan.untaught())}"
     return f"{heading(comparison)}\n\n{told}\n\n{'pictures, ' * pictures}plot and every box in {folder}"
 
 
@@ -180,7 +184,8 @@ def about(comparison: Comparison) -> dict[str, object]:
 
 def heading(comparison: Comparison) -> str:
     """The same as a sentence."""
-    own, notes = about(comparison), "".join(f"\n{line}." for line in comparison.plan.notes)
+    said = (*comparison.plan.doubts(), *comparison.plan.notes)
+    own, notes = about(comparison), "".join(f"\n{line}." for line in said)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
         f"learns, learns from {own['training_images']} training images, unless its name says how many. 95 % intervals; "
@@ -217,8 +222,14 @@ def title_of(measure: str) -> str:
     return TITLES[measure] if subset == measure else f"CorLoc, {subset}"
 
 
-def not_ahead(rows: Sequence[Row]) -> str:
-    """Which rows do not beat what needs no trained network, by the interval of the paired difference."""
+def not_ahead(rows: Sequence[Row], untaught: str | None = None) -> str:
+    """Which rows do not beat what needs no trained network, by the interval of the paired difference.
+
+    Args:
+        untaught: why the networks show nothing, if so.
+    """
+    if untaught:
+        return f"{NOT_TESTED}: {untaught}"
     lows = {f"{row.method} of {row.line}": row.values[AHEAD].low for row in rows if AHEAD in row.values}
     if not lows:
         return "No row is compared with the baselines."
@@ -264,7 +275,7 @@ def as_page(
         f"Made by `{command}`.",
         heading(comparison),
         as_markdown(table(rows)),
-        f"*ahead* is over the best row without a trained network. {not_ahead(rows)}",
+        f"*ahead* is over the best row without a trained network. {not_ahead(rows, comparison.plan.untaught())}",
         note,
         f"![fraction of right boxes]({plot})",
     ]
