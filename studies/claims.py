@@ -107,10 +107,8 @@ def above_diagonal(figure: str, kind: str, pair: Pair | None) -> Claim:
     if pair is None:
         return Claim(figure, claim, rule, "no such maps", UNTESTED)
     last, (low, high) = pair.of("iou")[-1], share_bounds(pair)
-    found = (
-        f"{last.values.above:.1%} [{low:.1%}, {high:.1%}] (ties: {last.values.ties:.1%}), "
-        f"sign test p {shown(last.adjusted)}"
-    )
+    share = f"{last.values.above:.1%} [{low:.1%}, {high:.1%}]" if last.values.ties < 1 else "none"
+    found = f"{share} (ties: {last.values.ties:.1%}), sign test p {shown(last.adjusted)}"
     return Claim(figure, claim, rule, found, verdict(low, high, last.values.above >= SHARE, 0.5))
 
 

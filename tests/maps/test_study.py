@@ -145,7 +145,7 @@ def chromium(*flags: str) -> str:
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip("no Chromium on this machine")
-    own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,1400"]
+    own = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2400"]
     return subprocess.run([program, *own, *flags], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
