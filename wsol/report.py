@@ -229,7 +229,7 @@ def not_ahead(rows: Sequence[Row], untaught: str | None = None) -> str:
         untaught: why the networks show nothing, if so.
     """
     if untaught:
-        return f"{NOT_TESTED}: {untaught}"
+        return f"What is ahead is {NOT_TESTED}: {untaught}."
     lows = {f"{row.method} of {row.line}": row.values[AHEAD].low for row in rows if AHEAD in row.values}
     if not lows:
         return "No row is compared with the baselines."
