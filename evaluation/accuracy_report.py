@@ -225,10 +225,10 @@ def write_study(study: Study, command: str, folder: Path, *, figures: Path | Non
     return ["accuracy.json", "accuracy.md", curve.name, *save_curves(study, folder)]
 
 
-def shown_command(arguments: Sequence[str]) -> str:
-    """The call of val.py without the paths of this machine."""
+def shown_command(arguments: Sequence[str], program: Sequence[str] = ("val.py",)) -> str:
+    """The call of val.py, or of another program, without the paths of this machine."""
     shown = [re.sub(r"(^|(?<==))/.*", lambda found: seen_from_project(Path(found[0])), text) for text in arguments]
-    return shlex.join(["python", "val.py", *shown])
+    return shlex.join(["python", *program, *shown])
 
 
 def seen_from_project(path: Path) -> str:

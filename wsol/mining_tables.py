@@ -4,11 +4,13 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation.accuracy_report import shown_command
 from utils.errors import UserError, run_cli
 from utils.files import write_text
 from utils.parser import Parser
@@ -131,19 +133,31 @@ def main() -> None:
     parser.add_argument("--report", type=Path, help="write the tables to this Markdown file too")
     arguments = parser.parse_args()
     read = [read_lines(path) for path in arguments.files]
-    lines, lists = [line for own, *_ in read for line in own], [one for _, own, _ in read for one in own]
+    lines, lists = once(line for own, *_ in read for line in own), [one for _, own, _ in read for one in own]
     over = "Table 2: " + " ".join(dict.fromkeys(said for *_, said in read))
+    ranked = "Table 2: accuracy-false positives of ranked lists, up to the reference's false positives"
     tables = {
         f"Table 1: accuracy at IoU {TABLE_1} of all boxes, before mining": table_1(lines),
-        "Table 2: accuracy-false positives of ranked lists, up to the reference's false positives": ranked_table(lists),
+        **({ranked: ranked_table(lists)} if lists else {}),
         "Table 3: accuracy of all boxes, by step and by preservation": table_3(lines),
     }
     for title, table in tables.items():
         print(f"{title}\n\n{as_terminal(table)}\n")
-    print(over)
+    said = [over if lists else "There is no table 2: ranked lists are made with `val.py --localise --reference`."]
+    print(*said)
     if arguments.report:
+        made = f"Made by `{shown_command(sys.argv[1:], ('-m', 'wsol.mining_tables'))}`."
         parts = [f"{title}\n\n{as_markdown(table)}" for title, table in tables.items()]
-        write_text(arguments.report, "\n\n".join([*parts, over]) + "\n")
+        write_text(arguments.report, "\n\n".join([made, *parts, *said]) + "\n")
+
+
+def once(lines: Iterable[Line]) -> list[Line]:
+    """Lines without those that an earlier one equals: files may share the rows of CAM."""
+    found: list[Line] = []
+    for line in lines:
+        if line not in found:
+            found.append(line)
+    return found
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def test_chest_xrays_as_published(
     capsys.readouterr()
     script(mining_tables, folder / "localisers.json", "--report", tmp_path / "tables.md")
     told = capsys.readouterr().out
+    lines, *_ = mining_tables.read_lines(folder / "localisers.json")
+    assert mining_tables.once([*lines, *lines]) == lines, "two files have the rows of CAM"
     assert re.search(r"64-baseline +e2e", told)
     assert re.search(r"0.1 +ref +reference +0.50-0.40 +0.50-0.40", told)
     assert re.search(r"AM +0.1 +t=1 .*\n.*AM +0.1 +t=2", told)
