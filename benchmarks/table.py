@@ -12,7 +12,7 @@ COUNTS = ("trials", "disturbances", "mutations")  # how much a figure is of, whe
 def table(lines: list[str]) -> str:
     """A row for each JSON line: the figure, its value, target and floor; in bold a value that misses its target.
 
-    Below it stands which figures do not say on what processor they were measured.
+    A note below it names the figures that do not say on what processor they were measured.
     """
     rows = ["| figure | value | target | floor |", "|---|---:|---:|---:|"]
     every = [json.loads(line) for line in lines]

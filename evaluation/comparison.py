@@ -38,7 +38,7 @@ class Line:
     lessons: dict[str, Mapping[str, Any]]
 
     def why_not(self, first: "Line") -> str | None:
-        """Why no difference from another line is told, or None: a backbone of one of them had learnt nothing."""
+        """Why no difference from another line is given, or None: a backbone of one of them had learnt nothing."""
         only = next(iter(first.lessons.values()))  # lines of one seed each may have different ones
         found = (nothing_learnt(own, first.lessons.get(seed, only)) for seed, own in self.lessons.items())
         return next((why for why in found if why), None)
@@ -165,7 +165,7 @@ def table(lines: Sequence[Line], names: Sequence[str]) -> list[list[str]]:
 
 
 def differences(line: Line, first: Line, names: Sequence[str]) -> list[str]:
-    """The cells of a line on how far it is above the first one, or why none is told."""
+    """The cells of a line on how far it is above the first one, or why none is given."""
     if line is first:
         return ["–"] * len(names)
     if why := line.why_not(first):
@@ -224,7 +224,7 @@ def plain(own: dict[str, Entry]) -> dict[str, dict[str, float]]:
 
 
 def save_plot(lines: Sequence[Line], path: Path) -> None:
-    """Differences of mAP50 from the first line with their intervals; where none is told, its own mAP50."""
+    """Differences of mAP50 from the first line with their intervals; where none is given, its own mAP50."""
     first = lines[0]
     others = [line for line in lines[1:] if not line.why_not(first)] or lines[:1]
     told = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]

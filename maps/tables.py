@@ -298,7 +298,7 @@ def region_note(summary: Summary, measure: str) -> str:
     """Which features give no better boxes than untrained ones and the constant box."""
     if measure == "miou" or not summary.region_levels:
         return sentence(summary.region_levels)
-    return "Features are held against untrained ones and the constant box by their mean IoU alone."
+    return "Features are compared with untrained ones and the constant box by their mean IoU alone."
 
 
 def terminal(summary: Summary, claims: Sequence[Claim]) -> str:

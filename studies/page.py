@@ -51,7 +51,7 @@ def as_markdown(study: Study, found: list[Result]) -> str:
     if table:
         about = f"Figures of `{table.split}`, mean ± standard deviation (n − 1) over the runs; pre-training: {LESSON}."
         if table.least_auc:
-            about += f" No difference is told of a backbone below an AUC of {table.least_auc:g} there."
+            about += f" No difference is given for a backbone below an AUC of {table.least_auc:g} there."
         text += [about, main_table(study, table, found)]
         if differences := difference_tables(study, table, found):
             text += ["Differences, seed by seed, with 95 % intervals (Student's t):", *differences]

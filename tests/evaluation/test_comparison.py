@@ -226,7 +226,7 @@ def test_without_resamples_there_are_no_intervals(
 def test_coverage_of_average_precision(seeds: int) -> None:
     """Nominal 95 % covers 93 % at least, over patients and seeds: figures and paired differences.
 
-    Of one seed the bar is less by 0.013, the standard error of a share of 400 trials. 1,600 trials with 400 resamples
+    Of one seed the bar is lower by 0.013, the standard error of a share of 400 trials. 1,600 trials with 400 resamples
     gave 0.936 and 0.948 with six patients of six pictures.
     """
     draw, trials, better = np.random.default_rng(seeds), 400 // (1 + seeds // 2), 0.1
