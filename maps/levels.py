@@ -185,9 +185,12 @@ def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[L
 
 
 def ious_at(regions: Sequence[Region], line: str, cut: int) -> np.ndarray:
-    """[seeds, N] IoU of each image at a cut, the mean over the runs on one backbone; the constant box is one at all."""
+    """[seeds, N] IoU of each image at a cut, seeds ascending, means over the runs on one backbone.
+
+    The constant box is one at all cuts.
+    """
     runs: dict[int, list[np.ndarray]] = defaultdict(list)
     for own in regions:
         if own.line == line and own.cut in (cut, 0):
             runs[own.seed].append(own.ious)
-    return np.stack([np.mean(own, 0) for own in runs.values()])
+    return np.stack([np.mean(own, 0) for _, own in sorted(runs.items())])

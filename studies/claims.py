@@ -20,7 +20,7 @@ from maps.levels import ious_at
 from maps.lines import Line
 from maps.regions import judged_on
 from maps.statistics import Resamples, compare, mean_known
-from maps.summary import Against, Pair, Summary
+from maps.summary import Against, Pair, Summary, paired
 from maps.tables import SEEDS_BY, Claim, shown
 
 KINDS = ("cl", "e2e")
@@ -92,7 +92,7 @@ def every_claim(summary: Summary, pairs: dict[str, Pair]) -> list[Claim]:
 
 def alone(pair: Pair | None) -> bool:
     """Whether a side is a single network: what another seed would give is not known."""
-    return pair is not None and min(len(pair.first.seeds), len(pair.second.seeds)) < 2
+    return pair is not None and len(paired(pair.first, pair.second)[0].seeds) < 2
 
 
 def cascade_against_e2e(pair: Pair) -> bool:
@@ -192,7 +192,7 @@ def small_boxes(pair: Pair | None, summary: Summary) -> Claim:
     if pair is None:
         return Claim("8", claim, rule, "no such maps", UNTESTED)
     small, cut = summary.small, pair.cuts[-1]
-    one, other = (own.values["iou"][:, small, own.cuts.index(cut)] for own in (pair.first, pair.second))
+    one, other = (own.values["iou"][:, small, own.cuts.index(cut)] for own in paired(pair.first, pair.second))
     groups = np.array(summary.study.groups)[small].tolist()
     own = compare(one - other, Resamples(len(groups), groups).interval(one - other), groups)
     means = f"mean IoU {mean_known(one, None):.3f} against {mean_known(other, None):.3f}"
@@ -209,12 +209,15 @@ def region_gain(summary: Summary) -> Claim:
     )
     runs = summary.runs("miou")
     one, other = (next((line for line in runs if line.startswith(kind)), "") for kind in KINDS)
-    cuts = [cut for cut in runs.get(one, {}) if cut in runs.get(other, {})]
+    cuts = sorted(runs.get(one, {}).keys() & runs.get(other, {}).keys())
     if not cuts:
         return Claim("6", claim, rule, "no boxes from frozen features (--regions)", UNTESTED)
-    sides = [np.stack([ious_at(summary.regions, line, cut) for cut in cuts], 2) for line in (one, other)]
+    seeds = ({own.seed for own in summary.regions if own.line == line} for line in (one, other))
+    shared = set.intersection(*seeds)
+    kept = [own for own in summary.regions if own.seed in shared] or summary.regions
+    sides = [np.stack([ious_at(kept, line, cut) for cut in cuts], 2) for line in (one, other)]
     gains = (sides[0].mean((0, 1)) - sides[1].mean((0, 1))).tolist()
-    low, high = bounds_of_seeds(summary, sides)
+    low, high = bounds_of_seeds(summary, sides) if len(shared) > 1 else (np.nan, np.nan)
     found = "difference of the mIoU " + " ".join(f"{gain:+.3f}" for gain in gains)
     found += f"; mean {bounded(float(np.mean(gains)), low, high)}"
     everywhere = min(gains) > 0 and int(np.argmax(gains)) == min(3, len(gains) - 1)
@@ -222,14 +225,12 @@ def region_gain(summary: Summary) -> Claim:
 
 
 def bounds_of_seeds(summary: Summary, sides: Sequence[np.ndarray]) -> tuple[float, float]:
-    """95 % of the difference of boxes from frozen features, seeds in pairs; NaN of one seed, or where none are pairs.
+    """95 % of the difference of boxes from frozen features.
 
     Args:
-        sides: [seeds, images, cuts] IoU of each side.
+        sides: [seeds, images, cuts] IoU of each side, the same seeds.
     """
     one, other = (own.mean(2) for own in sides)
-    if len(one) != len(other) or len(one) < 2:
-        return np.nan, np.nan
     groups = groups_of(judged_on(summary.study.plan))[summary.regions[0].record].tolist()
     low, high = Resamples(len(groups), groups).interval(one - other)
     return float(low), float(high)

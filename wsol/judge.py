@@ -172,8 +172,11 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
 
 
 def begins_as(method: str) -> str:
-    """What a method is on networks that learnt nothing: mining, which would teach them, begins with the maps of CAM."""
-    return CAM if METHODS.choose(method).entry.name == MINING else method
+    """What a method is on networks that learnt nothing: mining, which would teach them, is CAM there, cut off alike."""
+    own = METHODS.choose(method)
+    if own.entry.name != MINING:
+        return method
+    return CAM if own.options["share"] is None else f"{CAM}@{own.options['share']:g}"
 
 
 def is_control(name: str, method: str) -> bool:
@@ -190,8 +193,9 @@ def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> 
     """
     (method, line), own, found = key, correct(trials[key]), dict[str, Column]()
     centre = trials.get((CENTRE, NO_NETWORK)) if method != CENTRE else None
-    like = trials.get((begins_as(method), untrained)) if untrained and untrained != line else None
-    cam = trials.get((CAM, line)) if method != CAM else None
+    first = begins_as(method)
+    like = trials.get((first, untrained)) if untrained and untrained != line else None
+    cam = trials.get((CAM if first == method else first, line)) if method != CAM else None
     control = next((other for (name, its), other in trials.items() if its == line and is_control(name, method)), None)
     rivals = [*(trials.get((name, NO_NETWORK)) for name in BASELINES), like]
     if method not in BASELINES and not is_untrained(line) and any(rivals):

@@ -1,6 +1,7 @@
 """What decides a claim on maps: seeds, and pictures within them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from maps.localise import Study
 from maps.measures import Rule
 from maps.regions import Region
 from maps.summary import Pair, Summary, against, apart
-from studies.claims import NOT_SEEN, REPRODUCED, UNDECIDED, above_diagonal, every_claim, region_gain, small_boxes
+from studies.claims import NOT_SEEN, REPRODUCED, UNDECIDED, above_diagonal, alone, every_claim, region_gain, small_boxes
 
 CUTS = (1, 2, 3, 4)
 GAINS = np.array([0.01, 0.02, 0.03, 0.06])
@@ -98,6 +99,21 @@ def test_small_boxes_are_judged_by_seed(study: Study, pair_of: Callable[..., Pai
     assert claim.verdict == UNDECIDED
     assert float(claim.found.rpartition("sign test p ")[2]) < 0.05, "told, but it does not decide"
     assert small_boxes(pair_of(second, second + more), summary).verdict == NOT_SEEN
+
+
+def test_only_seeds_that_both_have_are_compared(study: Study, pair_of: Callable[..., Pair]) -> None:
+    draw, summary = np.random.default_rng(0), Summary(study, [], [], {}, [])
+    second = draw.uniform(0.2, 0.5, (3, 40))
+    pair = pair_of(np.concatenate([second + 0.1, np.zeros((2, 40))]), second)
+    assert small_boxes(pair, summary).verdict == REPRODUCED, "two seeds have no partner"
+    assert not alone(pair)
+    apart = replace(pair, second=replace(pair.second, seeds=(0, 7, 8)))
+    assert alone(apart)
+    found = [*regions("cl6", [0.02] * 3), *regions("e2e", [0.0] * 3)]
+    assert region_gain(Summary(study, [], [], {}, found[::-1])).verdict == REPRODUCED
+    for region in found:
+        region.__dict__["seed"] += 3 * region.line.startswith("cl")
+    assert region_gain(Summary(study, [], [], {}, found)).verdict == UNDECIDED
 
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(1, UNDECIDED), (2, REPRODUCED)])

@@ -23,7 +23,7 @@ from wsol import localiser as localisers
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
 from wsol.everywhere import boxes_elsewhere, chances
-from wsol.judge import Row, Value, class_weights, judge
+from wsol.judge import Row, Value, begins_as, class_weights, is_control, judge
 from wsol.localiser import Localiser, Subject, by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method
@@ -355,3 +355,14 @@ def test_loose_and_tight() -> None:
     ranks, yes, no = np.array([0, 1, 2, 3]), np.array([True] * 4), np.array([False] * 4)
     assert five_guesses(ranks, yes, no).tolist() == [True, True, True, False]
     assert five_guesses(ranks, no, yes).tolist() == [True, True, False, False]
+
+
+def test_what_mining_is_compared_with() -> None:
+    assert [begins_as(own) for own in ("mining:epochs=3", "mining:steps=2@0.5", "saliency@0.2")] == [
+        "cam",
+        "cam@0.5",
+        "saliency@0.2",
+    ]
+    assert is_control("mining:erase=off:epochs=3", "mining:epochs=3")
+    assert not is_control("mining:erase=off", "mining:epochs=3")
+    assert not is_control("mining:erase=off", "mining:erase=off")
