@@ -116,7 +116,7 @@ class BackboneFile:
             f"{self.head} head",
             f"{self.convs} head convs",
             self.view.about,
-            f"from {self.init}" if self.init else "from random weights",
+            f"from {Path(self.init).stem.removeprefix('backbone_')}" if self.init else "from random weights",
         )
 
     def on_pictures(self) -> "BackboneFile":

@@ -32,9 +32,9 @@ def in_a_row(steps: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
 
 
 def row(picture: str, strip: Strip) -> np.ndarray:
-    """[HEAD + SIDE + GAP, W, 3] a case and its maps, with line, kind and cut above each."""
-    captions = [said(f"{strip.line} {strip.kind} b{cut}") for cut in strip.cuts]
-    words = beside([said("true boxes"), np.concatenate(captions, 1)])
+    """[HEAD + SIDE + GAP, W, 3] a case and its maps, with line, kind and cuts above the maps."""
+    cuts = ", ".join(f"b{cut}" for cut in strip.cuts)
+    words = beside([said("true boxes"), said(f"{strip.line}, {strip.kind}: {cuts}", len(strip.cuts) * SIDE)])
     tiles = beside([tile(picture, 1), tile(strip.picture, len(strip.cuts))])
     return np.concatenate([words, tiles, blank(GAP, tiles.shape[1])])
 

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from evaluation.learnt import NOT_TESTED
 from studies.gate import Lesson, reason
-from studies.recipe import AGAIN, RUNS
+from studies.recipe import AGAIN, RUNS, StudyYaml
 from studies.runs import State
 from studies.table import seeds_of
 from utils.config import ROOT, Section
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = "osD^v"
+STUDIES = ROOT / "configs" / "studies"
 
 
 class Source(Section):
@@ -109,8 +110,7 @@ def why_none(source: Source, results: Path) -> str:
     """What a legend says of a source without points."""
     path = results / source.study / RUNS
     rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-    untaught = any(row["method"] in source.sides and row.get("learnt") == "no" for row in rows)
-    if untaught or (source.map and file_of(source, results).exists()):
+    if any(untaught(source, rows, side) for side in source.sides) or (source.map and file_of(source, results).exists()):
         return NOT_TESTED
     # A report is of runs that train the methods on both of its sides together.
     done = [row["method"] for row in rows if row.get("state") == State.DONE]
@@ -120,11 +120,20 @@ def why_none(source: Source, results: Path) -> str:
 def of_table(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
     """Mean and deviation of a method's runs with the seeds that both sides have; nothing if there are none."""
     rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["method"] == side]
-    if reason([Lesson.of(row) for row in rows]):
+    if untaught(source, rows, side):
         return {}
     shared, _ = shared_seeds(source, path)
     own = [float(row[source.measure]) for row in rows if row["seed"] in shared]
     return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
+
+
+def untaught(source: Source, rows: list[dict[str, str]], method: str) -> bool:
+    """Whether the rows of a method prove nothing, by what their study asks of its classifiers."""
+    path, least = STUDIES / f"{source.study}.yaml", None
+    if path.exists():
+        table = build(StudyYaml, read_yaml(path), path).table
+        least = table.least_auc if table else None
+    return reason([Lesson.of(row) for row in rows if row["method"] == method], least) is not None
 
 
 def shared_seeds(source: Source, path: Path) -> tuple[set[str], set[str]]:

@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from studies.overview import OverviewYaml, Source, overview, why_none
+from evaluation.learnt import NOT_TESTED
+from studies.overview import OverviewYaml, Panel, Source, overview, points, why_none
 from utils.errors import UserError
 from utils.recipes import build, read_yaml
 
@@ -72,6 +73,21 @@ def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
         assert why_none(source, tmp_path) == told
     report = source.model_copy(update={"report": "maps", "map": "gradcam"})
     assert why_none(report, tmp_path) == "not finished"
+
+
+def test_no_point_below_the_auc_that_a_study_asks_for(tmp_path: Path) -> None:
+    """transfer_signs asks for 0.9; the same rows are a point of a study that asks for nothing."""
+    header = "method,seed,state,map,figure,pretrained,learnt,pretrained_auc\n"
+    for study in ("transfer_signs", "elsewhere"):
+        (tmp_path / study).mkdir()
+        rows = "cl3,0,done,0.5,auc,0.95,yes,0.95\ne2e_cl3,0,done,0.4,auc,0.88,yes,0.88\n"
+        (tmp_path / study / "runs.csv").write_text(header + rows)
+    about = {"measure": "map", "sides": ["cl3", "e2e_cl3"], "label": "x"}
+    asking, other = (Source.model_validate(about | {"study": own}) for own in ("transfer_signs", "elsewhere"))
+    panel = Panel(title="t", sources=(asking, other))
+    assert points(panel, asking, tmp_path) == []
+    assert len(points(panel, other, tmp_path)) == 1
+    assert why_none(asking, tmp_path) == NOT_TESTED
 
 
 def test_the_overview_of_this_repository() -> None:
