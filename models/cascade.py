@@ -70,6 +70,35 @@ class Taps(Fixed):
         return [found[cut] for cut in self.cuts]
 
 
+class PooledTaps(Fixed):
+    """Fixed features at several cuts, pooled as their heads do first: images [B, 3, H, W] → rows [B, D, 1, 1].
+
+    A head that is given what is pooled already pools it once more, which changes no bit.
+
+    Args:
+        pools: of each cut, to a size that does not depend on the features'.
+
+    Attributes:
+        shapes: channels, height and width of each cut in a row, in this order; known after a forward pass.
+    """
+
+    def __init__(self, taps: Taps, pools: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.taps, self.pools = taps, nn.ModuleList(pools)
+        self.shapes: list[torch.Size] = []
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        found = [pool(own) for pool, own in zip(self.pools, self.taps(images), strict=True)]
+        self.shapes = [own.shape[1:] for own in found]
+        return torch.cat([own.flatten(1) for own in found], 1)[:, :, None, None]
+
+    def parted(self, rows: Tensor) -> list[Tensor]:
+        """A list of [B, C, h, w], one for each cut, of rows [B, D, 1, 1]."""
+        parts = rows.flatten(1).split([shape.numel() for shape in self.shapes], 1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+
 class Probes(nn.Module):
     """Heads at several cuts of a fixed network: a list of features [B, C, H, W] → a list of logits [B, classes]."""
 

@@ -35,6 +35,12 @@ class ClassifierHead(nn.Sequential):
         self.apply(init_leaky)
 
 
+def first_pool(head: nn.Module) -> nn.Module | None:
+    """The pool to a fixed size that a head begins with, if it does: it learns nothing, and twice is as good as once."""
+    first = head[0] if isinstance(head, nn.Sequential) else None
+    return first if isinstance(first, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) else None
+
+
 def mapped(shape: Shape, classes: int, *, greatest: bool = False, convolution: int = 0) -> nn.Sequential:
     """What class activation maps ask for: a 3×3 convolution with ReLU if there is one, a global pool, one linear layer.
 

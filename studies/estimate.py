@@ -94,7 +94,9 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
     extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
     baselines = sum(extra.get(name, 0.0) for name in recipe.baselines)
-    return cascade + baselines + epochs * probed_macs(recipe, before, before - last)
+    # Without draws, what the heads pool first is computed once.
+    passes = 1 if recipe.caches and not recipe.augments else epochs
+    return cascade + baselines + passes * probed_macs(recipe, before, before - last)
 
 
 def probed_macs(recipe: Recipe, whole: int, inner: int) -> int:

@@ -54,9 +54,9 @@ class ProbeTask:
     fitness: str = "fitness"
 
     def inputs(self, batch: Any) -> list[Tensor]:
-        """Features at the cuts."""
-        found: list[Tensor] = self.taps(batch.images)
-        return found
+        """Features at the cuts, or what is pooled of them."""
+        found = self.feed.inputs(batch)
+        return found if self.feed.cached else self.taps(found)  # type: ignore[no-any-return]
 
     def loss(self, outputs: list[Tensor], batch: Any) -> dict[str, Tensor]:
         """The classification loss of each head."""
@@ -210,7 +210,7 @@ def fit_probes(
         `b<cut>/<figure>` of each head, and what they are judged by together.
     """
     seed, feeder = job.recipe.seed + NUMBERS["probed"], Feeder(job, backbone)
-    feed, taps = feeder.images(seed), FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric)
+    feed, taps = feeder.probes(cuts, list(probes.heads), seed), FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric)
     groups, single = groups_of(job.pretrain_splits[1].records), job.lesson.single_label
     task = ProbeTask(name, probes, cuts, taps, feed, single, groups, job.fabric, job.stop)
     # The heads share no weight: clipping their common gradient would let one of them slow the others down, and ending
@@ -219,6 +219,7 @@ def fit_probes(
     averaged, figures = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0])
     probes.load_state_dict(averaged.state_dict())
     larger = at_detector_size(task, feeder, 0, drifting=False)
+    feeder.close()
     logs.amend(name, larger)
     figures |= larger
     for cut in cuts:

@@ -15,9 +15,9 @@ from data.objects import Window, cut_ahead
 from data.records import Record
 from data.views import View, training_view
 from models.backbone import Backbone
-from models.cascade import Prefix
-from models.heads import HEADS
-from models.plan import SubModule, block_costs
+from models.cascade import PooledTaps, Prefix, Taps
+from models.heads import HEADS, first_pool
+from models.plan import SubModule
 from training.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
 from training.job import Job
 from training.ranks import agree
@@ -94,15 +94,32 @@ class Feeder:
         if part.start == 0 or drifting:
             return self.images(seed)
         if self._caching and self._advance(part):
-            train, val = self.caches
-            order = self.job.order(len(train), seed, self.job.recipe.views)
-            rows = InOrder(len(val), self._own_rows(len(val)))
-            loaders = cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows)
-            return Feed(*loaders, batch_features, cached=True)
+            return self._cached(seed, batch_features)
         prefix = FixedPass(Prefix(self.backbone, part.start), self.rows, self.job.fabric)
         train_set, val_set = self._sets(self.job.recipe.seed if self.job.recipe.views else seed)
         loader = self.job.images(train_set, self.phase, seed, self.job.recipe.views)
         return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
+
+    def probes(self, cuts: Sequence[int], heads: Sequence[nn.Module], seed: int) -> Feed:
+        """Pooled features at several cuts of the fixed backbone, computed once; images where that cannot be.
+
+        It can where every epoch shows the same pictures, and every head begins with a pool to a fixed size.
+        """
+        recipe, pools = self.job.recipe, [pool for head in heads if (pool := first_pool(head))]
+        if recipe.augments or not recipe.caches or len(pools) < len(heads):
+            return self.images(seed)
+        module = PooledTaps(Taps(self.backbone, cuts), pools)
+        keys = self._keys(self._sets(seed), max(cuts), module, ", pooled after " + ", ".join(map(str, cuts)))
+        if not self._keep(keys, "the probes", FixedPass(module, self.rows, self.job.fabric), 0):
+            return self.images(seed)
+        return self._cached(seed, lambda batch: module.parted(batch.features))
+
+    def _cached(self, seed: int, inputs: Callable[[Any], Any]) -> Feed:
+        """The caches at hand, the training features in an order drawn from the seed."""
+        train, val = self.caches
+        order = self.job.order(len(train), seed, self.job.recipe.views)
+        rows = InOrder(len(val), self._own_rows(len(val)))
+        return Feed(cached_loader(train, order, self.rows), cached_loader(val, rows, self.rows), inputs, cached=True)
 
     def close(self) -> None:
         """Free the caches."""
@@ -110,16 +127,11 @@ class Feeder:
             cache.delete()
         self.caches = []
 
-    @cached_property
-    def _shapes(self) -> list[tuple[int, int, int]]:
-        """Of the features of one image, behind each block."""
-        return [block.shape for block in block_costs(self.backbone, self.job.view.imgsz)]
-
-    def _dtype(self, cut: int) -> str:
-        """Of the features behind so many blocks: what the precision makes of their output."""
+    def _made_of_one(self, module: nn.Module) -> Tensor:
+        """What the precision makes of one image in a fixed module; only its shape and its type are of interest."""
         side, channels = self.job.view.imgsz, self.backbone.in_channels
-        found = FixedPass(Prefix(self.backbone, cut), 1, self.job.fabric)(torch.zeros(1, channels, side, side))
-        return str(found.dtype).removeprefix("torch.")
+        found: Tensor = FixedPass(module, 1, self.job.fabric)(torch.zeros(1, channels, side, side))
+        return found
 
     def _prefix_hash(self, cut: int) -> str:
         """Of so many blocks; each is hashed once, since none changes any more."""
@@ -184,25 +196,38 @@ class Feeder:
         console.print(f"no feature cache: {why}; --cache-views M would freeze M of them")
         return False
 
-    def _keys(self, sets: tuple[DetectionSet, DetectionSet], cut: int) -> list[CacheKey]:
-        """Of the training and of the validation features behind so many blocks."""
-        recipe, weights, dtype = self.job.recipe, self._prefix_hash(cut), self._dtype(cut)
-        keys = []
+    def _keys(
+        self, sets: tuple[DetectionSet, DetectionSet], cut: int, module: nn.Module, how: str = ""
+    ) -> list[CacheKey]:
+        """Of the training and of the validation features that a fixed module makes, of so many blocks."""
+        recipe, weights, one = self.job.recipe, self._prefix_hash(cut) + how, self._made_of_one(module)
+        dtype, keys = str(one.dtype).removeprefix("torch."), []
         for dataset, digest, views in zip(sets, self._hashes, (recipe.views, 1), strict=True):
             drawn = f"{dataset.transform}" + (f", seed {dataset.seed}" if recipe.augments else "")
-            keys.append(CacheKey(weights, digest, drawn, dtype, self._shapes[cut - 1], views, len(dataset)))
+            keys.append(CacheKey(weights, digest, drawn, dtype, tuple(one.shape[1:]), views, len(dataset)))
         return keys
 
     def _advance(self, part: SubModule) -> bool:
         """Have the caches in front of a sub-module, made from those before it; False if there is no room."""
-        job, cut, sets = self.job, part.start, self._sets(self.job.recipe.seed)
-        keys, ranks = self._keys(sets, cut), job.fabric.world_size // job.recipe.num_nodes
-        folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{name}_b{cut}" for name in SIDES]
+        cut, start = part.start, self.cut if self.caches else 0
+        keys = self._keys(self._sets(self.job.recipe.seed), cut, Prefix(self.backbone, cut))
+        blocks = FixedPass(Prefix(self.backbone, cut, start), self.rows, self.job.fabric)
+        if not self._keep(keys, str(part.blocks), blocks, cut):
+            return False
+        self.cut = cut
+        return True
+
+    def _keep(self, keys: list[CacheKey], title: str, module: FixedPass, cut: int) -> bool:
+        """Have caches of these keys, made by a module from those at hand or from images; False if there is no room."""
+        job, sets = self.job, self._sets(self.job.recipe.seed)
+        ranks = job.fabric.world_size // job.recipe.num_nodes
+        name = f"b{cut}" if cut else "probes"
+        folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{side}_{name}" for side in SIDES]
         needed = sum(sum(FeatureCache.nbytes(key, len(job.lesson.names))) for key in keys)
         place = choose_place(job.recipe.cache, needed, folders, ranks)
         room = place in ("ram", "disk")
         if agree(job.fabric, int(not room)):  # all or none, since all wait for one another below
-            console.print(f"{part.blocks} without feature cache: {'another machine has no room' if room else place}")
+            console.print(f"{title} without feature cache: {'another machine has no room' if room else place}")
             return False
         caches = []
         for index, (key, dataset) in enumerate(zip(keys, sets, strict=True)):
@@ -211,27 +236,28 @@ class Feeder:
                 cache = FeatureCache(
                     folder, key, len(job.lesson.names), step=self.rows, shard=job.fabric.local_rank, shards=ranks
                 )
-            self._fill(cache, dataset, self.caches[index] if self.caches else None, cut)
+            self._fill(cache, dataset, self.caches[index] if self.caches else None, module, name)
             caches.append(cache)
         job.fabric.barrier()
         self.close()
-        self.caches, self.cut = caches, cut
+        self.caches = caches
         return True
 
-    def _fill(self, cache: FeatureCache, dataset: DetectionSet, before: FeatureCache | None, cut: int) -> None:
+    def _fill(
+        self, cache: FeatureCache, dataset: DetectionSet, before: FeatureCache | None, module: FixedPass, name: str
+    ) -> None:
         """Compute what a cache lacks, from the features of the former cut or from images."""
         order = InOrder(cache.key.images, cache.missing())
         if before is None:
-            start, loader = 0, make_loader(dataset, order, self.rows, self.job.recipe.workers)
+            loader = make_loader(dataset, order, self.rows, self.job.recipe.workers)
         else:
-            start, loader = self.cut, cached_loader(before, order, self.rows)
-        blocks = FixedPass(Prefix(self.backbone, cut, start), self.rows, self.job.fabric)
+            loader = cached_loader(before, order, self.rows)
 
         def batches() -> Iterator[tuple[Tensor, Tensor]]:
-            for batch in progress(loader, f"features of b{cut}", len(loader)):
+            for batch in progress(loader, f"features of {name}", len(loader)):
                 if self.job.stop.asked:
                     raise Stopped(self.job.stop.asked)
-                yield blocks(batch.images if before is None else batch.features), batch.present
+                yield module(batch.images if before is None else batch.features), batch.present
 
         with self.job.stop.deferred():
             cache.fill(batches())

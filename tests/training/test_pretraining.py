@@ -36,6 +36,24 @@ def test_cached_features_change_nothing(corners_yaml: Path, tmp_path: Path, scri
     assert (tmp_path / "train" / "off" / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("head", [("author", "--pretrain-head-convs", 0), ("gap",)])
+def test_pooled_features_change_nothing(
+    corners_yaml: Path, tmp_path: Path, script: Script, head: tuple[object, ...]
+) -> None:
+    """Probes that begin with a pool read it from a cache: the same heads, bit for bit, and the same figures."""
+    flags = [*CASCADE, "--cl-splits", 2, "--baselines", "e2e,probed", "--pretrain-head", *head]
+    for cache in ("off", "ram", "disk"):
+        script(train, "--data", corners_yaml, "--project", tmp_path, *flags, "--cache", cache, "--name", cache)
+    for place in ("ram", "disk"):
+        for method in ("cl2_probed", "e2e", "e2e_probed"):
+            one, other = (checkpoint.load(weights(tmp_path, own, method), "backbone") for own in ("off", place))
+            assert len(one["heads"]) == 2
+            for first, second in zip(one["heads"], other["heads"], strict=True):
+                assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+            assert one["metrics"] == other["metrics"]
+    assert not list((tmp_path / "train" / "disk" / "cache").glob("*/*"))
+
+
 DRAWS = ("--pretrain-crop", "0.3", "--augment-fliplr", "0.5", "--augment-photometric", "0.5")
 
 
