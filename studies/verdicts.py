@@ -1,15 +1,19 @@
-"""What reports on maps say to the paper's claims, beside each other.
+"""What reports on maps say to the paper's claims, beside each other, or how far their networks are apart.
 
 `python -m studies.verdicts results/covid_maps/lungs results/covid_maps/pathology`
+`python -m studies.verdicts --differences iou results/signs_maps/objects results/signs_maps/pictures`
 """
 
 from pathlib import Path
 from typing import Any
 
-from studies.claims import counted
+from maps.kinds import title_of
+from maps.measures import MEASURES
+from studies.claims import UNTESTED, counted, doubted
 from utils.errors import UserError, run_cli
 from utils.files import read_json
 from utils.parser import Parser
+from utils.text import NOTHING, as_markdown
 
 CONTENT = "localise.json"
 
@@ -20,16 +24,40 @@ def verdict_table(folders: list[Path]) -> str:
     Raises:
         UserError: a folder holds no report on maps.
     """
-    reports = {folder: read_report(folder) for folder in folders}
-    heads = [
-        f"[{own['data'].removesuffix('.yaml')}, {own['cases']} cases](/{folder}.md)" for folder, own in reports.items()
-    ]
+    reports = {folder: with_claims(folder) for folder in folders}
+    heads = [f"[{about(own)}](/{folder}.md)" for folder, own in reports.items()]
     lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     columns = [judged_again(report) for report in reports.values()]
     for figure, claim in columns[0].items():
         cells = [f"**{own['verdict']}**: {own['found']}" for own in (column[figure] for column in columns)]
         lines.append(f"| {figure} | {claim['claim']} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def difference_table(folders: list[Path], measure: str) -> str:
+    """A row a kind of map and two networks, a column a report: mean difference over judged cuts, with its interval."""
+    reports = {folder: read_report(folder) for folder in folders}
+    columns = [differences(report, measure) for report in reports.values()]
+    rows = [["map", *(f"[{folder.name}: {about(own)}](/{folder}.md)" for folder, own in reports.items())]]
+    for pair in dict.fromkeys(pair for column in columns for pair in column):
+        rows.append([pair, *(column.get(pair, NOTHING) for column in columns)])
+    return as_markdown(rows)
+
+
+def differences(report: dict[str, Any], measure: str) -> dict[str, str]:
+    """`Grad-CAM, cl3 minus e2e` → `mean [low, high]` of a report, or why it does not count."""
+    found, why = {}, report.get("untaught", "its classifiers were never compared with chance") or doubted(report)
+    for pair in report["pairs"]:
+        if (own := pair.get("overall", {}).get(measure)) and own["mean"] is not None:
+            title = f"{title_of(pair['map'])}, {pair['first']} minus {pair['second']}"
+            apart = f"{own['mean']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]"
+            found[title] = f"{UNTESTED}: {why}" if why else apart
+    return found
+
+
+def about(report: dict[str, Any]) -> str:
+    """Data and cases of a report."""
+    return f"{report['data'].removesuffix('.yaml')}, {report['cases']} cases"
 
 
 def judged_again(report: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -41,11 +69,20 @@ def read_report(folder: Path) -> dict[str, Any]:
     """The figures of a report.
 
     Raises:
-        UserError: there are none, or they have no claims.
+        UserError: there are none.
     """
-    content = read_json(folder / CONTENT, "give the folder that `val.py --localise` or a study has filled")
+    return read_json(folder / CONTENT, "give the folder that `val.py --localise` or a study has filled")
+
+
+def with_claims(folder: Path) -> dict[str, Any]:
+    """The figures of a report that judges claims.
+
+    Raises:
+        UserError: it is none.
+    """
+    content = read_report(folder)
     if not content.get("claims"):
-        hint = "make it with --claims, of a cascaded and an end-to-end network"
+        hint = "make it with --claims, of a cascaded and an end-to-end network, or give --differences"
         raise UserError("judges no claims", where=folder / CONTENT, hint=hint)
     return content
 
@@ -54,7 +91,12 @@ def main() -> None:
     """Print the table."""
     parser = Parser(description="What reports on maps say to the paper's claims, as Markdown.")
     parser.add_argument("folders", nargs="+", type=Path, help="folders with a localise.json")
-    print(verdict_table(parser.parse_args().folders))
+    parser.add_argument(
+        "--differences", metavar="MEASURE", choices=tuple(MEASURES), help="between networks, in place of verdicts"
+    )
+    given = parser.parse_args()
+    folders, measure = given.folders, given.differences
+    print(difference_table(folders, measure) if measure else verdict_table(folders))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from conftest import ROOT
 from studies import ledger
 from studies.claims import TOO_NARROW
 from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
-from studies.verdicts import verdict_table
+from studies.verdicts import difference_table, verdict_table
 from utils.errors import UserError
 from utils.recipes import build, read_yaml
 
@@ -174,3 +174,18 @@ def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]
         path.write_text(json.dumps(before | {"lines": [{"line": "cl6", "seeds": seeds}]}))
         assert find(evidence, *folders).verdict == verdict
         assert f"**{verdict}**" in verdict_table([path.parent])
+
+
+def test_how_far_networks_are_apart(folders: tuple[Path, Path]) -> None:
+    """A report may lack a pair, or have no judged cut, or not count."""
+    apart = {"iou": {"mean": 0.04, "low": -0.01, "high": 0.09}, "coverage": {"mean": None, "low": None, "high": None}}
+    pair = {"map": "gradcam", "first": "cl6", "second": "e2e", "overall": apart}
+    lungs, pathology = folders[0] / "maps" / "lungs", folders[0] / "maps" / "pathology"
+    pathology.mkdir()
+    (lungs / "localise.json").write_text(json.dumps(MAPS | {"pairs": [pair, pair | {"map": "lime"}]}))
+    (pathology / "localise.json").write_text(json.dumps(MAPS | {"pairs": [pair], "untaught": "the classifiers learnt"}))
+    heads, _, gradcam, lime = difference_table([lungs, pathology], "iou").splitlines()
+    assert heads.startswith("| map | [lungs: d, 40 cases](/")
+    assert gradcam.startswith("| Grad-CAM, cl6 minus e2e | +0.040 [-0.010, +0.090] | not tested: ")
+    assert lime == "| LIME, cl6 minus e2e | +0.040 [-0.010, +0.090] | – |"
+    assert len(difference_table([lungs], "coverage").splitlines()) == 2
