@@ -17,7 +17,7 @@ class Lesson:
     """The last classifier of the blocks that a detector took over.
 
     Attributes:
-        figure: name of the figure that decides, `accuracy` or `auc`.
+        figure: name of the figure that decides, `accuracy` or `auc`; `unknown` where nobody can say any more.
         value: of it, on the validation images of pre-training.
         learnt: whether it is above chance and the majority class by its interval.
         auc: macro AUC on the same images; None in a runs.csv of before it was kept.
@@ -35,6 +35,8 @@ class Lesson:
         """From a row of runs.csv."""
         if not row.get("figure"):
             return None
+        if row["figure"] == UNKNOWN.figure:
+            return UNKNOWN
         auc = float(row["pretrained_auc"]) if row.get("pretrained_auc") else None
         return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc)
 
@@ -45,6 +47,8 @@ class Lesson:
 
     def cells(self) -> list[str]:
         """For a row of runs.csv."""
+        if self == UNKNOWN:
+            return [self.figure, "", "", ""]
         auc = "" if self.auc is None else f"{self.auc:.6f}"
         return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else "no", auc]
 
@@ -54,6 +58,8 @@ class Lesson:
         Args:
             least_auc: what a study asks for besides.
         """
+        if self == UNKNOWN:
+            return "what the classifiers learnt is not recorded"
         figures = {self.figure: self.value, "learnt": float(self.learnt)}
         if (why := why_not(figures, self.figure == judged_by(True))) or least_auc is None:
             return why
@@ -62,10 +68,17 @@ class Lesson:
         return None if self.auc >= least_auc else f"the classifiers reached an AUC of {self.auc:.3f}, not {least_auc:g}"
 
 
+UNKNOWN = Lesson("unknown", 0.0, learnt=False)
+
+
+def maker_of(study: Study, cell: Cell) -> Cell:
+    """The cell whose run made the backbone that a cell begins with, perhaps its own."""
+    return next(own for own in study.cells if own.name == cell.source) if cell.source else cell
+
+
 def lesson_of(study: Study, cell: Cell) -> Lesson | None:
     """What the backbone of a cell knew; None where it starts from random weights, or nothing is known of its file."""
-    cells = {own.name: own for own in study.cells}
-    maker = cells[cell.source] if cell.source else cell
+    maker = maker_of(study, cell)
     path = run_folder(study, maker) / FINISHED
     if not path.exists():
         return None
@@ -80,7 +93,7 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
 
 def told(lessons: Sequence[Lesson | None]) -> str:
     """The figure of several runs for a table: `top-1 0.931`, with `learnt nothing` where one did not."""
-    known = [own for own in lessons if own is not None]
+    known = [own for own in lessons if own not in (None, UNKNOWN)]
     if not known:
         return "–"
     mean = sum(own.value for own in known) / len(known)

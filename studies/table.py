@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from evaluation.learnt import NOT_TESTED
-from studies.gate import Lesson, lesson_of, reason, told
+from studies.gate import UNKNOWN, Lesson, lesson_of, maker_of, reason, told
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, is_judged, log_file, run_folder, state, values_file
 from studies.sections import Table
@@ -44,9 +44,11 @@ def values_of(study: Study, cell: Cell) -> dict[str, float]:
 
 
 def known_lesson(study: Study, cell: Cell) -> Lesson | None:
-    """What the backbone of a cell had learnt, as published or as its run says."""
+    """What the backbone of a cell had learnt, as published or as its run says; unknown where the run is gone."""
     row = study.published.get(cell.name)
-    return Lesson.of(row) if row else lesson_of(study, cell)
+    found = Lesson.of(row) if row else lesson_of(study, cell)
+    lost = found is None and maker_of(study, cell).recipe.pretrains and values_of(study, cell)
+    return UNKNOWN if lost else found
 
 
 def judged_methods(study: Study) -> list[str]:
