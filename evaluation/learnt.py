@@ -12,6 +12,7 @@ DRAWS = 1000
 SEED = 0
 NOT_TESTED = "not tested"
 LEAST_GROUPS = 5  # images or patients below which no interval says anything
+TOO_FEW = f"fewer than {LEAST_GROUPS} images or patients cannot show"
 
 
 def enough(groups: Array) -> bool:
@@ -34,7 +35,8 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array) ->
 
     `low` and `high` are the 95 % interval of the figure that decides, over resampled groups; `chance` is what guessing
     reaches, `majority` what naming the most frequent class for every image does: 0.5 both of the AUC, which a constant
-    answer cannot raise. `learnt` is 1 if `low` is above both, else 0. Measures that nothing defines are 0.
+    answer cannot raise. `learnt` is 1 if `low` is above both, else 0. `few` is there, 1, where an interval over so few
+    groups says nothing; `learnt` is 0 then. Measures that nothing defines are 0.
 
     Args:
         scores: [N, C] logits.
@@ -46,8 +48,10 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array) ->
     low, high = bootstrap(scores, targets, single_label, DRAWS, SEED, (name,), groups).get(name, (0.0, 0.0))
     chance = 1 / targets.shape[1] if single_label else 0.5
     majority = float(targets.mean(0).max()) if single_label else 0.5
-    learnt = low > max(chance, majority) and enough(groups)
-    return found | {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
+    few = not enough(groups)
+    learnt = low > max(chance, majority) and not few
+    found |= {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
+    return found | ({"few": 1.0} if few else {})
 
 
 def told(own: Mapping[str, float], single_label: bool) -> str:
@@ -60,7 +64,7 @@ def told(own: Mapping[str, float], single_label: bool) -> str:
 def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
-    word = "learnt" if own["learnt"] else "learnt nothing"
+    word = "learnt" if own["learnt"] else f"{TOO_FEW} it" if own.get("few") else "learnt nothing"
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
     return f"{word}: {told(own, single_label)}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
 
@@ -72,7 +76,10 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     name = judged_by(single_label)
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
     beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
-    return f"the classifiers {what} ({METRICS[name].short} {own.get(name, 0):.2f}{beside})"
+    figure = f"({METRICS[name].short} {own.get(name, 0):.2f}{beside})"
+    return (
+        f"{TOO_FEW} whether the classifiers learnt {figure}" if own.get("few") else f"the classifiers {what} {figure}"
+    )
 
 
 def taken(stages: Sequence[dict[str, float]], upto: str | None) -> Sequence[dict[str, float]]:

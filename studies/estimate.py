@@ -14,6 +14,7 @@ from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
+from models.heads import first_pool, make_head
 from models.plan import SubModule, joined, make_plan
 from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
@@ -84,8 +85,9 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     A backward pass counts as two forward ones. Heads cost next to nothing beside the network in front of them.
     """
     epochs, before, last, total = recipe.stage.epochs or 0, 0, 0, 0.0
+    passes = 1 if reads_pooled(recipe, plan[-1]) else epochs
     if recipe.init_freeze:
-        return float(epochs * joined(plan).macs)
+        return float(passes * joined(plan).macs)
     for number, part in enumerate(plan):
         own = epochs + number * recipe.stage.epochs_step
         total += 3 * own * part.macs + (recipe.views * last if recipe.caches else own * before)
@@ -94,9 +96,13 @@ def pretraining_macs(recipe: Recipe, plan: list[SubModule]) -> float:
     longest = 3 * before * (epochs + (len(plan) - 1) * recipe.stage.epochs_step)
     extra: dict[Baseline, float] = {"e2e": longest, "e2e_compute": cascade, "finetuned": longest}
     baselines = sum(extra.get(name, 0.0) for name in recipe.baselines)
-    # Without draws, what the heads pool first is computed once.
-    passes = 1 if recipe.caches and not recipe.augments else epochs
     return cascade + baselines + passes * probed_macs(recipe, before, before - last)
+
+
+def reads_pooled(recipe: Recipe, part: SubModule) -> bool:
+    """Whether heads on a fixed network read pooled features from a cache, as `Feeder.probes` decides it."""
+    head = make_head(recipe.stage.head, part.shape, CLASSES, convs=recipe.stage.head_convs)
+    return recipe.caches and not recipe.augments and first_pool(head) is not None
 
 
 def probed_macs(recipe: Recipe, whole: int, inner: int) -> int:

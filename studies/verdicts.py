@@ -39,19 +39,32 @@ def difference_table(folders: list[Path], measure: str) -> str:
     reports = {folder: read_report(folder) for folder in folders}
     columns = [differences(report, measure) for report in reports.values()]
     rows = [["map", *(f"[{folder.name}: {about(own)}](/{folder}.md)" for folder, own in reports.items())]]
-    for pair in dict.fromkeys(pair for column in columns for pair in column):
-        rows.append([pair, *(column.get(pair, NOTHING) for column in columns)])
+    for pair in dict.fromkeys(pair for column in columns for pair in column) or ["all"]:
+        rows.append(
+            [
+                pair,
+                *(
+                    why_not(own) or column.get(pair, NOTHING)
+                    for own, column in zip(reports.values(), columns, strict=True)
+                ),
+            ]
+        )
     return as_markdown(rows)
 
 
+def why_not(report: dict[str, Any]) -> str | None:
+    """Why no difference of a report counts, or None. One whose classifiers learnt nothing may have no pairs at all."""
+    why = report.get("untaught", "its classifiers were never compared with chance") or doubted(report)
+    return f"{UNTESTED}: {why}" if why else None
+
+
 def differences(report: dict[str, Any], measure: str) -> dict[str, str]:
-    """`Grad-CAM, cl3 minus e2e` → `mean [low, high]` of a report, or why it does not count."""
-    found, why = {}, report.get("untaught", "its classifiers were never compared with chance") or doubted(report)
+    """`Grad-CAM, cl3 minus e2e` → `mean [low, high]` of a report; the mean alone where there is no interval."""
+    found = {}
     for pair in report["pairs"]:
         if (own := pair.get("overall", {}).get(measure)) and own["mean"] is not None:
-            title = f"{title_of(pair['map'])}, {pair['first']} minus {pair['second']}"
-            apart = f"{own['mean']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]"
-            found[title] = f"{UNTESTED}: {why}" if why else apart
+            bounds = "" if own["low"] is None else f" [{own['low']:+.3f}, {own['high']:+.3f}]"
+            found[f"{title_of(pair['map'])}, {pair['first']} minus {pair['second']}"] = f"{own['mean']:+.3f}{bounds}"
     return found
 
 

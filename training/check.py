@@ -9,8 +9,9 @@ from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS
 from models.plan import make_plan, plan_table
+from training.cache import NEW_VIEWS
 from training.update import layer_name, layer_of
-from utils.config import Loss, Recipe
+from utils.config import Loss, Pretrain, Recipe
 from utils.console import console
 from utils.errors import UserError
 from utils.flags import spelling
@@ -130,10 +131,17 @@ def unread(recipe: Recipe) -> list[str]:
 def unread_before(recipe: Recipe) -> list[str]:
     """A line on what the recipe says and pre-training, whose source is settled, does not look at."""
     if not recipe.pretrains:
-        return passed_over(recipe, ["pretrain.data", "pretrain.source"], "a run without pre-training")
+        keys = [f"pretrain.{key}" for key in Pretrain.model_fields]
+        others = ["cache", "cache_views", "baseline_heads", "balance"]
+        return passed_over(recipe, keys + others, "a run without pre-training")
     source = recipe.pretrain.source
     keys = ["crop", "view", "crop_labels"] if source == "objects" else ["context", "jitter"]
-    return passed_over(recipe, [f"pretrain.{key}" for key in keys], f"pre-training on {source}")
+    lines = passed_over(recipe, [f"pretrain.{key}" for key in keys], f"pre-training on {source}")
+    if not recipe.caching:
+        lines += passed_over(recipe, ["cache", "cache_views"], "a single sub-module without baselines")
+    if HEADS.pick(recipe.pretrain.head).name != "author":
+        lines += passed_over(recipe, ["pretrain.head_convs"], f"the head {recipe.pretrain.head}")
+    return lines
 
 
 def passed_over(recipe: Recipe, keys: Sequence[str], who: str) -> list[str]:
@@ -149,12 +157,25 @@ def changed(recipe: Recipe, key: str) -> bool:
     return bool(getattr(own, name) != type(own).model_fields[name].default)
 
 
-def check_batches(recipe: Recipe, processes: int) -> None:
-    """Refuse batches that the processes of a run cannot share out.
+def check_cache(recipe: Recipe) -> None:
+    """Refuse a feature cache that is asked for where every epoch shows new pictures; the source is settled.
 
     Raises:
-        UserError: one is no multiple of them.
+        UserError: it does.
     """
+    wanted = recipe.caching and recipe.cache in ("ram", "disk") and recipe.pretrain.bn_mode == "frozen"
+    if wanted and not recipe.views:
+        raise UserError(NEW_VIEWS, where=f"--cache {recipe.cache}", hint="give --cache-views, or no augmentation")
+
+
+def check_processes(recipe: Recipe, processes: int) -> None:
+    """Refuse batches, and a cache, that the processes of a run cannot share.
+
+    Raises:
+        UserError: a batch is no multiple of them, or several are to keep features in memory.
+    """
+    if processes > recipe.num_nodes and recipe.caching and recipe.cache == "ram":
+        raise UserError("several processes cannot share it", where="--cache ram", hint="use --cache disk")
     sizes = {"--batch-size": recipe.train.batch_size}
     if recipe.pretrains:
         sizes["--pretrain-batch-size"] = recipe.stage.batch_size

@@ -18,11 +18,20 @@ from models.backbone import Backbone
 from models.cascade import PooledTaps, Prefix, Taps
 from models.heads import HEADS, first_pool
 from models.plan import SubModule
-from training.cache import CacheKey, FeatureBatch, FeatureCache, choose_place, hash_split, hash_weights, unchanged
+from training.cache import (
+    NEW_VIEWS,
+    CacheKey,
+    FeatureBatch,
+    FeatureCache,
+    choose_place,
+    hash_split,
+    hash_weights,
+    unchanged,
+)
 from training.job import Job
 from training.ranks import agree
 from utils.console import console, progress
-from utils.errors import Stopped, UserError
+from utils.errors import Stopped
 
 SIDES = ("train", "val")
 
@@ -190,10 +199,7 @@ class Feeder:
         recipe = self.job.recipe
         if recipe.cache == "off" or recipe.caches:
             return recipe.caches
-        why = "augmentation draws a new view of each image in every epoch"
-        if recipe.cache != "auto":
-            raise UserError(why, where=f"--cache {recipe.cache}", hint="give --cache-views, or no augmentation")
-        console.print(f"no feature cache: {why}; --cache-views M would freeze M of them")
+        console.print(f"no feature cache: {NEW_VIEWS}; --cache-views M would freeze M of them")
         return False
 
     def _keys(

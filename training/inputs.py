@@ -13,7 +13,7 @@ from data.seen import KEY, numbers_of
 from models.backbones import make_backbone
 from models.weights_files import Beginning
 from training.backbone import load_backbone
-from training.check import check_sizes, show_cuts, unread_before
+from training.check import check_cache, check_sizes, show_cuts, unread_before
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
@@ -69,6 +69,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
         pairs = read_pairs(recipe, download=download)
     announce(pairs)
     before, recipe = recipe, settle_source(recipe, pairs)
+    check_cache(recipe)
     for line in unread_before(recipe):
         console.print(line)
     if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:

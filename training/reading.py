@@ -11,7 +11,7 @@ from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
 from data.masks import with_masks
 from data.objects import all_alike
-from data.records import Description, Split
+from data.records import Description, Notice, Split
 from data.views import View, settled
 from training.check import follows
 from utils.config import Recipe
@@ -65,13 +65,14 @@ def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
 
 
 def announce(pairs: tuple[Pair, Pair]) -> None:
-    """Print what is in the splits, and which images the two data sets share."""
+    """Print what is in the splits, and which images they share, within a data set and between two."""
     detector, backbone = pairs
     if backbone is detector:
         lines = [split.summary() for split in detector] + in_two_splits(detector)
     else:
+        judged = judging(detector)
         lines = [f"{split.description.yaml.name} {split.summary()}" for split in (*backbone, *detector)]
-        lines += shared(backbone, judging(detector))
+        lines += in_two_splits(backbone) + in_two_splits(judged) + shared(backbone, judged)
     for line in lines:
         console.print(line)
 
@@ -93,10 +94,11 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     lines = []
     for own in learnt_from:
         for other in others:
-            if count := len(common(files(own), files(other))):
-                doubt = "" if other.name == "train" else "; the backbone may have learnt what the detector is judged on"
-                places = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
-                lines.append(f"{' and '.join(places)} share {count} images{doubt}")
+            if found := common(files(own), files(other)):
+                doubt = "" if other.name == "train" else "the backbone may have learnt what the detector is judged on"
+                place, elsewhere = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
+                what = f"pictures of {place} are in {elsewhere} too, byte for byte"
+                lines.append(Notice(what, [str(path) for path in found], doubt).line())
     return lines
 
 

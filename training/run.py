@@ -13,7 +13,7 @@ from models.detectors import DETECTORS, Settings
 from training.backbone import begin_detector, load_backbone, reuse_backbone
 from training.baselines import probe_beginning, train_baselines
 from training.cascade import pretrain
-from training.check import check_batches, follows
+from training.check import check_processes, follows
 from training.console_log import note_in
 from training.detector import train_detector
 from training.init import fresh_backbone
@@ -64,7 +64,7 @@ def carry_out(
         UserError: the data, the weights or the run to continue with are not what the recipe asks for.
         Stopped: by a signal.
     """
-    check_batches(recipe, fabric.world_size)
+    check_processes(recipe, fabric.world_size)
     found = gather(recipe, download=download, one_by_one=fabric.rank_zero_first(local=True))
     with ExitStack() as stack:
         if folder is None:

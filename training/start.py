@@ -9,7 +9,7 @@ from typing import Any
 from data.description import channels_of
 from models.backbones import make_backbone
 from training import inputs
-from training.check import check_batches, check_names, follows, show_cuts, unread
+from training.check import check_names, check_processes, follows, show_cuts, unread
 from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
@@ -191,7 +191,7 @@ def rehearse(begun: Begun, *, download: bool) -> None:
         UserError: as in train, for everything that shows before the first step.
     """
     recipe = settle(begun.recipe)
-    check_batches(recipe, recipe.devices * recipe.num_nodes)
+    check_processes(recipe, recipe.devices * recipe.num_nodes)
     inputs.rehearse(recipe, folder=begun.folder, download=download, accept_changed=begun.accept_changed)
 
 

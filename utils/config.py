@@ -286,6 +286,11 @@ class Recipe(Section):
         return self.cache_views or (0 if self.augments else 1)
 
     @property
+    def caching(self) -> bool:
+        """Whether anything could read cached features: a second sub-module, or heads on a fixed network."""
+        return self.pretrains and (self.cl_splits > 1 or bool(self.baselines))
+
+    @property
     def caches(self) -> bool:
         """Whether stages read cached features, as far as there is room for them."""
         return self.cache != "off" and self.views > 0 and self.pretrain.bn_mode == "frozen"

@@ -53,7 +53,13 @@ def test_several_labels_are_judged_by_the_auc() -> None:
 def test_few_pictures_prove_nothing() -> None:
     labels = np.arange(40) % 4
     assert figures(*scored(labels, 1.0, 4), True, np.arange(40))["learnt"] == 1
-    assert figures(*scored(labels, 1.0, 4), True, np.arange(40) % 3)["learnt"] == 0
+    few = figures(*scored(labels, 1.0, 4), True, np.arange(40) % 3)
+    assert few["learnt"] == 0
+    assert verdict(few, True).startswith("fewer than 5 images or patients cannot show it: top-1 1.000")
+    what = (
+        "fewer than 5 images or patients cannot show whether the classifiers learnt (top-1 1.00, majority class 0.25)"
+    )
+    assert why_not(few, True) == what
 
 
 def test_objects_of_one_picture_are_drawn_together() -> None:

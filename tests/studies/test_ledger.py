@@ -177,15 +177,19 @@ def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]
 
 
 def test_how_far_networks_are_apart(folders: tuple[Path, Path]) -> None:
-    """A report may lack a pair, or have no judged cut, or not count."""
+    """A report may lack a pair, or have no judged cut, or no interval; one that does not count has no pairs at all."""
     apart = {"iou": {"mean": 0.04, "low": -0.01, "high": 0.09}, "coverage": {"mean": None, "low": None, "high": None}}
+    apart["mass"] = {"mean": 0.04, "low": None, "high": None}
     pair = {"map": "gradcam", "first": "cl6", "second": "e2e", "overall": apart}
-    lungs, pathology = folders[0] / "maps" / "lungs", folders[0] / "maps" / "pathology"
-    pathology.mkdir()
-    (lungs / "localise.json").write_text(json.dumps(MAPS | {"pairs": [pair, pair | {"map": "lime"}]}))
-    (pathology / "localise.json").write_text(json.dumps(MAPS | {"pairs": [pair], "untaught": "the classifiers learnt"}))
-    heads, _, gradcam, lime = difference_table([lungs, pathology], "iou").splitlines()
+    both, single, poor = (folders[0] / "maps" / name for name in ("lungs", "pathology", "poor"))
+    for folder, own in ((both, [pair, pair | {"map": "lime"}]), (single, [pair]), (poor, [])):
+        folder.mkdir(exist_ok=True)
+        untaught = None if own else "the classifiers learnt nothing (AUC 0.51)"
+        (folder / "localise.json").write_text(json.dumps(MAPS | {"pairs": own, "untaught": untaught}))
+    why = "not tested: the classifiers learnt nothing (AUC 0.51)"
+    heads, _, gradcam, lime = difference_table([both, single, poor], "iou").splitlines()
     assert heads.startswith("| map | [lungs: d, 40 cases](/")
-    assert gradcam.startswith("| Grad-CAM, cl6 minus e2e | +0.040 [-0.010, +0.090] | not tested: ")
-    assert lime == "| LIME, cl6 minus e2e | +0.040 [-0.010, +0.090] | – |"
-    assert len(difference_table([lungs], "coverage").splitlines()) == 2
+    assert gradcam == f"| Grad-CAM, cl6 minus e2e | +0.040 [-0.010, +0.090] | +0.040 [-0.010, +0.090] | {why} |"
+    assert lime == f"| LIME, cl6 minus e2e | +0.040 [-0.010, +0.090] | – | {why} |"
+    assert difference_table([single], "mass").splitlines()[2] == "| Grad-CAM, cl6 minus e2e | +0.040 |"
+    assert difference_table([poor], "iou").splitlines()[2] == f"| all | {why} |"

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -19,8 +20,9 @@ from studies.estimate import START, plan_table, pretraining_macs, seconds_of
 from studies.execute import claimed, steps_left
 from studies.figure import why_none
 from studies.gallery import save_gallery
+from studies.gate import UNKNOWN, Lesson
 from studies.page import all_commands, as_markdown
-from studies.recipe import read_study
+from studies.recipe import Cell, Study, read_study
 from studies.runs import (
     State,
     check_made,
@@ -34,7 +36,7 @@ from studies.runs import (
     state,
     values_file,
 )
-from studies.table import Result, results
+from studies.table import Result, as_csv, results
 from utils import plugins
 from utils.config import Recipe
 from utils.errors import UserError
@@ -49,6 +51,13 @@ METHODS = {
     "cl2": {"cl_splits": 2},
     "cl2_frozen": {"from": "cl2/backbone_cl2.pt", "freeze": True},
 }
+
+
+def say_learnt(study: Study, cell: Cell) -> None:
+    """What a finished run says of classifiers that learnt."""
+    stages = {name: [{"cut": 6, "accuracy": 0.9, "learnt": 1.0}] for name in cell.recipe.backbones}
+    record = make_folder(run_folder(study, cell)) / FINISHED
+    record.write_text(json.dumps({"judged_by": "accuracy", "pretrain": stages}))
 
 
 def write_study(folder: Path, data: Path, **changes: object) -> Path:
@@ -278,12 +287,18 @@ def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
     make_folder(values_file(study, study.cells[0]).parent)
     for cell in study.cells:
         values_file(study, cell).write_text(json.dumps({"map": values[cell.method][cell.seed]}))
+        say_learnt(study, cell)
     text = as_markdown(study, results(study))
     # two differences of mean m, half their distance h: m ± 12.706 · h
     assert "| minus scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
     assert "| pair | map |\n|---|---:|\n| cl2 minus cl2_frozen | +0.050 [-0.585, +0.685] |" in text
     study = read_study(write_study(tmp_path, scenes_yaml, table=table, seeds=[0, 1, 2]), tmp_path)
     assert "| cl2 | +0.250 [-0.385, +0.885], 2 of 3 seeds |" in as_markdown(study, results(study))
+    shutil.rmtree(run_folder(study, next(cell for cell in study.cells if cell.method == "cl2")))
+    found = results(study)
+    assert "| cl2 | not tested: what the classifiers learnt is not recorded |" in as_markdown(study, found)
+    row = next(own for own in csv.DictReader(as_csv(study, found).splitlines()) if own["method"] == "cl2")
+    assert Lesson.of(row) == UNKNOWN
 
 
 @pytest.fixture
@@ -360,6 +375,9 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
     assert all_commands(study).count("train.py") == len(study.cells)
 
 
+STILL = {"cache": "ram", "baselines": ["e2e", "probed"], "augment": {"fliplr": 0, "photometric": 0}}
+
+
 @pytest.mark.parametrize(
     ("changes", "stages", "other"),
     [
@@ -381,6 +399,16 @@ def test_studies_of_this_repository(path: Path, tmp_path: Path, monkeypatch: pyt
             {"cache": "off", "baselines": ["e2e", "probed"]},
             lambda a, b: 3 * 4 * a + 3 * 6 * b + 6 * a,
             lambda both: 3 * 6 * both + 2 * 4 * both,
+        ),
+        # the same pictures in every epoch: stage 2 reads a cache, and so do heads that begin with a pool
+        *(
+            (
+                STILL
+                | {"pretrain": {"epochs": 4, "epochs_step": 2, "crop": 1, "source": "pictures", "head_convs": convs}},
+                lambda a, b: 3 * 4 * a + 3 * 6 * b + a,
+                lambda both, passes=passes: 3 * 6 * both + 2 * passes * both,
+            )
+            for convs, passes in ((0, 1), (1, 4))
         ),
     ],
 )

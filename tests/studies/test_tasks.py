@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_studies import write_study
+from test_studies import say_learnt, write_study
 
 from studies.page import as_markdown
 from studies.recipe import Study, read_study
@@ -49,6 +49,7 @@ def test_the_table_has_means_and_differences_of_pairs(scenes_yaml: Path, tmp_pat
     study = made(tmp_path, scenes_yaml)
     reached = {"boxes_cl2": (0.5, 0.7), "boxes_e2e": (0.4, 0.5), "masks_cl2": (0.2, 0.2), "masks_e2e": (0.3,)}
     for cell in study.cells:
+        say_learnt(study, cell)
         if cell.seed < len(reached[cell.method]):
             path = values_file(study, cell)
             make_folder(path.parent)

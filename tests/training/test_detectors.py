@@ -185,6 +185,18 @@ def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> No
             "pre-training on pictures does not look at --pretrain-context, --pretrain-jitter",
         ),
         ({"pretrain": {"source": "objects", "data": "a.yaml", "context": 1}}, None),
+        (
+            {"cl_splits": 0, "cache": "disk", "cache_views": 4, "pretrain": {"epochs": 3, "head": "gap"}},
+            "a run without pre-training does not look at --pretrain-epochs, --pretrain-head, --cache, --cache-views",
+        ),
+        (
+            {"cl_splits": 1, "cache_views": 4, "pretrain": {"source": "objects"}},
+            "a single sub-module without baselines does not look at --cache-views",
+        ),
+        (
+            {"pretrain": {"source": "objects", "head": "gap", "head_convs": 0}},
+            "the head gap does not look at --pretrain-head-convs",
+        ),
     ],
 )
 def test_what_pre_training_does_not_look_at_is_said(recipe: dict[str, object], wanted: str | None) -> None:

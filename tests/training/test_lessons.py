@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,7 +20,7 @@ from data.description import load_description
 from data.formats import read_split
 from models import load_detector
 from studies.compared import Compared, end_table
-from training.reading import common, judging, shared
+from training.reading import announce, common, judging, shared
 from utils import checkpoint
 from utils.errors import Stopped, UserError
 from utils.recipes import load_recipe
@@ -135,10 +136,40 @@ def test_pictures_that_two_data_sets_share_are_named(scenes: Path, tmp_path: Pat
     (tmp_path / "other.yaml").write_text("path: other\nformat: folder\ntrain: train\n")
     other = read_split(load_description(tmp_path / "other.yaml"), "train")
     (line,) = shared([other], [own])
-    assert line.startswith("`train` of other.yaml and `test` of own.yaml share 2 images; the backbone may have learnt")
+    places = f"{folder / 'again.jpg'}, {folder / 'copy.jpg'}"
+    assert line.startswith(
+        "2 pictures of `train` of other.yaml are in `test` of own.yaml too, byte for byte: " + places
+    )
+    assert line.endswith("; the backbone may have learnt what the detector is judged on")
     assert shared([own], [read_split(own.description, "train")]) == []
     paths = [record.image for record in other.records]
     assert len(common(paths, paths)) == 3
+
+
+def test_pictures_in_two_splits_of_either_data_set_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the backbone has data of its own: there they raise the figure that says whether it learnt."""
+    draws, pairs = np.random.default_rng(0), []
+    for name in ("own", "other"):
+        for split in ("train", "val", "test"):
+            (tmp_path / name / split / "digit").mkdir(parents=True)
+            picture = Image.fromarray(draws.integers(0, 255, (8, 8, 3), np.uint8))
+            picture.save(tmp_path / name / split / "digit" / f"{split}.png")
+        shutil.copy(picture_of(tmp_path / name, "train"), tmp_path / name / "val" / "digit" / "copy.png")
+        text = f"path: {name}\nformat: folder\ntrain: train\nval: val\ntest: test\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+        description = load_description(tmp_path / f"{name}.yaml")
+        pairs.append((read_split(description, "train"), read_split(description, "val")))
+    shutil.copy(picture_of(tmp_path / "own", "train"), tmp_path / "own" / "test" / "digit" / "copy.png")
+    announce((pairs[0], pairs[1]))
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert said.count("1 picture of `train` is in `val` too, byte for byte") == 2
+    assert said.count("1 picture of `train` is in `test` too, byte for byte") == 1
+
+
+def picture_of(folder: Path, split: str) -> Path:
+    return folder / split / "digit" / f"{split}.png"
 
 
 def test_bad_input_stops_before_a_folder_is_made(tmp_path: Path, script: Script) -> None:

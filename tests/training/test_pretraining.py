@@ -11,6 +11,7 @@ import train
 from models.backbones import make_backbone
 from models.cascade import Taps
 from models.heads import make_head
+from training.check import check_processes
 from training.reading import lessons, read_pair, settle_source
 from utils import checkpoint
 from utils.config import Recipe
@@ -67,6 +68,10 @@ def test_frozen_views_with_and_without_cache(corners_yaml: Path, tmp_path: Path,
 def test_explicit_cache_with_ever_new_views_is_refused(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
     with pytest.raises(UserError, match="--cache disk: augmentation draws a new view"):
         script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *DRAWS, "--cache", "disk")
+    assert not (tmp_path / "train").exists(), "before anything is trained"
+    with pytest.raises(UserError, match="--cache ram: several processes cannot share it"):
+        check_processes(Recipe.model_validate({"cache": "ram", "devices": 2, "cl_splits": 2}), 2)
+    check_processes(Recipe.model_validate({"cache": "ram", "num_nodes": 2, "cl_splits": 2}), 2)
 
 
 def test_auto_says_why_it_does_not_cache(
