@@ -196,9 +196,11 @@ def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) 
         for study, finding in found or [("", Finding(NOTHING, NOTHING, ""))]:
             verdict = entry.verdict or finding.verdict
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
+            doubted = entry.verdict is not None and finding.verdict.startswith(NOT_TESTED)
+            ours = f"{finding.verdict}: {finding.ours}" if doubted else finding.ours
             link = f"[{study}]({study}/README.md)" if (results / study / "README.md").exists() else study
             why = f": {entry.why}" if entry.why else ""
-            cells = [entry.where, entry.says, finding.ours, finding.data, f"**{verdict}**{why}", link or NOTHING]
+            cells = [entry.where, entry.says, ours, finding.data, f"**{verdict}**{why}", link or NOTHING]
             lines.append(f"| {' | '.join(cells)} |")
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if verdict != NOTHING)
     return "\n\n".join([f"# {ledger.title}", f"Made by `{command}`.", RULES, f"In all: {counts}.", "\n".join(lines)])

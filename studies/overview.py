@@ -67,7 +67,7 @@ class OverviewYaml(Section):
 
 @dataclass(frozen=True)
 class Point:
-    """Mean and standard deviation over the seeds, of both sides."""
+    """Mean and standard deviation over the seeds, two at least of a table or of maps, of both sides."""
 
     panel: str
     label: str
@@ -118,13 +118,13 @@ def why_none(source: Source, results: Path) -> str:
 
 
 def of_table(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
-    """Mean and deviation of a method's runs with the seeds that both sides have; nothing if there are none."""
+    """Mean and deviation of a method's runs with the seeds that both sides have; nothing of fewer than two."""
     rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["method"] == side]
     if untaught(source, rows, side):
         return {}
     shared, _ = shared_seeds(source, path)
     own = [float(row[source.measure]) for row in rows if row["seed"] in shared]
-    return {"": (float(np.mean(own)), float(np.std(own, ddof=1)) if len(own) > 1 else 0.0)} if own else {}
+    return {"": (float(np.mean(own)), float(np.std(own, ddof=1)))} if len(own) > 1 else {}
 
 
 def untaught(source: Source, rows: list[dict[str, str]], method: str) -> bool:
@@ -156,12 +156,14 @@ def of_accuracy(source: Source, path: Path, side: str) -> dict[str, tuple[float,
 
 
 def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
-    """Cut → mean and deviation over the seeds, from localise.json; no cut at which the measure has no value."""
+    """Cut → mean and deviation over two seeds at least, from localise.json; no cut without a value of the measure."""
     content = read_json(path, AGAIN)
     if content.get("untaught", "never compared with chance"):
         return {}
     lines: dict[tuple[str, str], dict[str, Any]] = {(own["line"], own["map"]): own for own in content["lines"]}
     line = lines[side, str(source.map)]
+    if len(line["seeds"]) < 2:
+        return {}
     measure = line["measures"][source.measure]
     spread = measure.get("seeds_sd") or [None] * len(line["cuts"])
     values = zip(line["cuts"], measure["mean"], spread, strict=True)

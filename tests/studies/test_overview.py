@@ -18,7 +18,10 @@ SUMMARY = [{"method": m, "cut": "b1", "accuracy": {"mean": v, "sd": 0.1}} for m,
 
 def test_every_kind_of_source(tmp_path: Path) -> None:
     (tmp_path / "maps" / "lungs").mkdir(parents=True)
-    lines = [{"line": line, "map": "gradcam", "cuts": [1, 2], "measures": MEASURES} for line in ("cl2", "e2e")]
+    lines = [
+        {"line": line, "map": "gradcam", "seeds": [0, 1], "cuts": [1, 2], "measures": MEASURES}
+        for line in ("cl2", "e2e")
+    ]
     (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines, "untaught": None}))
     (tmp_path / "maps" / "accuracy.json").write_text(json.dumps({"summary": SUMMARY}))
     (tmp_path / "table").mkdir()
@@ -52,7 +55,10 @@ def test_a_cut_without_a_value_is_no_point(tmp_path: Path) -> None:
     path = tmp_path / "a" / "maps" / "localise.json"
     path.parent.mkdir(parents=True)
     measures = {"iou": {"mean": [0.1, None, 0.3], "seeds_sd": [0.01, None, None]}}
-    lines = [{"line": line, "map": "gradcam", "cuts": [1, 2, 3], "measures": measures} for line in ("cl2", "e2e")]
+    lines = [
+        {"line": line, "map": "gradcam", "seeds": [0, 1], "cuts": [1, 2, 3], "measures": measures}
+        for line in ("cl2", "e2e")
+    ]
     path.write_text(json.dumps({"lines": lines, "untaught": None}))
     source = {"study": "a", "report": "maps", "map": "gradcam", "measure": "iou", "sides": ["cl2", "e2e"], "label": "x"}
     content = OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [source]}]})
@@ -80,14 +86,18 @@ def test_no_point_below_the_auc_that_a_study_asks_for(tmp_path: Path) -> None:
     header = "method,seed,state,map,figure,pretrained,learnt,pretrained_auc\n"
     for study in ("transfer_signs", "elsewhere"):
         (tmp_path / study).mkdir()
-        rows = "cl3,0,done,0.5,auc,0.95,yes,0.95\ne2e_cl3,0,done,0.4,auc,0.88,yes,0.88\n"
-        (tmp_path / study / "runs.csv").write_text(header + rows)
+        rows = [
+            f"cl3,{seed},done,0.5,auc,0.95,yes,0.95\ne2e_cl3,{seed},done,0.4,auc,0.88,yes,0.88\n" for seed in (0, 1)
+        ]
+        (tmp_path / study / "runs.csv").write_text(header + "".join(rows))
     about = {"measure": "map", "sides": ["cl3", "e2e_cl3"], "label": "x"}
     asking, other = (Source.model_validate(about | {"study": own}) for own in ("transfer_signs", "elsewhere"))
     panel = Panel(title="t", sources=(asking, other))
     assert points(panel, asking, tmp_path) == []
     assert len(points(panel, other, tmp_path)) == 1
     assert why_none(asking, tmp_path) == NOT_TESTED
+    (tmp_path / "elsewhere" / "runs.csv").write_text(header + rows[0])
+    assert points(panel, other, tmp_path) == [], "one seed has no deviation"
 
 
 def test_the_overview_of_this_repository() -> None:
