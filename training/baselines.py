@@ -117,6 +117,8 @@ def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubMo
     epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
     stage = Stage(method, method, NUMBERS[name], whole, recipe.stage.model_copy(update={"epochs": epochs}))
     figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
+    if name == "e2e_compute" and figures["epochs"] < epochs:
+        console.print(f"{name}: stopped after {figures['epochs']:.0f} of {epochs} epochs, below the cascade's FLOPs")
     if recipe.baseline_heads == "last":
         save_backbone(job, method, backbone, [whole], [head.state_dict()], [figures])
         return
@@ -210,7 +212,10 @@ def fit_probes(
         `b<cut>/<figure>` of each head, and what they are judged by together.
     """
     seed, feeder = job.recipe.seed + NUMBERS["probed"], Feeder(job, backbone)
-    feed, taps = feeder.probes(cuts, list(probes.heads), seed), FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric)
+    feed, taps = (
+        feeder.probes(name, cuts, list(probes.heads), seed),
+        FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric),
+    )
     groups, single = groups_of(job.pretrain_splits[1].records), job.lesson.single_label
     task = ProbeTask(name, probes, cuts, taps, feed, single, groups, job.fabric, job.stop)
     # The heads share no weight: clipping their common gradient would let one of them slow the others down, and ending

@@ -109,7 +109,7 @@ class Feeder:
         loader = self.job.images(train_set, self.phase, seed, self.job.recipe.views)
         return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
 
-    def probes(self, cuts: Sequence[int], heads: Sequence[nn.Module], seed: int) -> Feed:
+    def probes(self, name: str, cuts: Sequence[int], heads: Sequence[nn.Module], seed: int) -> Feed:
         """Pooled features at several cuts of the fixed backbone, computed once; images where that cannot be.
 
         It can where every epoch shows the same pictures, and every head begins with a pool to a fixed size.
@@ -119,8 +119,9 @@ class Feeder:
             return self.images(seed)
         module = PooledTaps(Taps(self.backbone, cuts), pools)
         keys = self._keys(self._sets(seed), max(cuts), module, ", pooled after " + ", ".join(map(str, cuts)))
-        if not self._keep(keys, "the probes", FixedPass(module, self.rows, self.job.fabric), 0):
+        if not self._keep(keys, name, FixedPass(module, self.rows, self.job.fabric)):
             return self.images(seed)
+        console.print(f"{name}: read pooled features from a cache")
         return self._cached(seed, lambda batch: module.parted(batch.features))
 
     def _cached(self, seed: int, inputs: Callable[[Any], Any]) -> Feed:
@@ -218,22 +219,21 @@ class Feeder:
         cut, start = part.start, self.cut if self.caches else 0
         keys = self._keys(self._sets(self.job.recipe.seed), cut, Prefix(self.backbone, cut))
         blocks = FixedPass(Prefix(self.backbone, cut, start), self.rows, self.job.fabric)
-        if not self._keep(keys, str(part.blocks), blocks, cut):
+        if not self._keep(keys, f"b{cut}", blocks):
             return False
         self.cut = cut
         return True
 
-    def _keep(self, keys: list[CacheKey], title: str, module: FixedPass, cut: int) -> bool:
+    def _keep(self, keys: list[CacheKey], name: str, module: FixedPass) -> bool:
         """Have caches of these keys, made by a module from those at hand or from images; False if there is no room."""
         job, sets = self.job, self._sets(self.job.recipe.seed)
         ranks = job.fabric.world_size // job.recipe.num_nodes
-        name = f"b{cut}" if cut else "probes"
         folders = [job.folder / "cache" / f"node{job.fabric.global_rank // ranks}" / f"{side}_{name}" for side in SIDES]
         needed = sum(sum(FeatureCache.nbytes(key, len(job.lesson.names))) for key in keys)
         place = choose_place(job.recipe.cache, needed, folders, ranks)
         room = place in ("ram", "disk")
         if agree(job.fabric, int(not room)):  # all or none, since all wait for one another below
-            console.print(f"{title} without feature cache: {'another machine has no room' if room else place}")
+            console.print(f"features of {name} are not cached: {'another machine has no room' if room else place}")
             return False
         caches = []
         for index, (key, dataset) in enumerate(zip(keys, sets, strict=True)):

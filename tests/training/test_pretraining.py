@@ -39,12 +39,13 @@ def test_cached_features_change_nothing(corners_yaml: Path, tmp_path: Path, scri
 
 @pytest.mark.parametrize("head", [("author", "--pretrain-head-convs", 0), ("gap",)])
 def test_pooled_features_change_nothing(
-    corners_yaml: Path, tmp_path: Path, script: Script, head: tuple[object, ...]
+    corners_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str], head: tuple[object, ...]
 ) -> None:
     """Probes that begin with a pool read it from a cache: the same heads, bit for bit, and the same figures."""
     flags = [*CASCADE, "--cl-splits", 2, "--baselines", "e2e,probed", "--pretrain-head", *head]
-    for cache in ("off", "ram", "disk"):
+    for cache, count in (("off", 0), ("ram", 2), ("disk", 2)):
         script(train, "--data", corners_yaml, "--project", tmp_path, *flags, "--cache", cache, "--name", cache)
+        assert capsys.readouterr().out.count("_probes: read pooled features from a cache") == count
     for place in ("ram", "disk"):
         for method in ("cl2_probed", "e2e", "e2e_probed"):
             one, other = (checkpoint.load(weights(tmp_path, own, method), "backbone") for own in ("off", place))
@@ -175,10 +176,12 @@ def test_drifting_batchnorm_drifts_and_the_frozen_one_does_not(
 
 
 def test_early_stopping_looks_at_images_held_out_from_training(
-    corners_yaml: Path, tmp_path: Path, script: Script
+    corners_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--pretrain-patience", 1, "--pretrain-val-every", 1, "--pretrain-epochs", 30, "--pretrain-lr", 1e-9]
-    script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags)
+    further = ["--baselines", "e2e_compute", "--baseline-heads", "last", "--pretrain-head", "gap", "--cache", "off"]
+    script(train, "--data", corners_yaml, "--project", tmp_path, *CASCADE, *flags, *further)
+    assert "e2e_compute: stopped after 2 of 3 epochs, below the cascade's FLOPs" in capsys.readouterr().out
     content = checkpoint.load(weights(tmp_path, "exp"), "backbone")
     assert all(figures["epochs"] < 30 for figures in content["metrics"])
 
