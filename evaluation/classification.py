@@ -15,10 +15,10 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import log_softmax
 
+from evaluation.intervals import share_bounds, without_each
 from utils.tables import Entry, Table
 
 CHUNK_NUMBERS = 2**23  # numbers in the weights that are held at once
-COVERAGE = (2.5, 97.5)  # per cent: the ends of a 95 % interval
 
 Array = np.ndarray
 
@@ -120,7 +120,7 @@ def bootstrap(
     names: Iterable[str] | None = None,
     groups: Array | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the measures over resampled images (N drawn from N with replacement).
+    """95 % intervals of the measures over resampled images (N drawn from N with replacement): BCa or wider.
 
     With groups [N], whole numbers from 0 without a gap, whole groups are drawn: images of one patient, or objects of
     one picture, are no independent draws. A single group has no interval.
@@ -131,21 +131,23 @@ def bootstrap(
     A positive drawn twice ranks beside itself, which lifts the average precision of a resample: for a classifier near
     chance with few positives in a class, the interval of `map` can be wholly above the figure.
     """
-    if groups is not None and len(np.unique(groups)) < 2:
+    own = np.arange(len(scores)) if groups is None else groups
+    if draws < 2 or len(np.unique(own)) < 2:
         return {}  # one picture, or one patient, says nothing about others
-    chunks = [
-        weighted_metrics(scores, targets, single_label, weights, METRICS if names is None else names)
-        for weights in resamples(len(scores), draws, seed, groups)
-    ]
-    joined = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in (chunks[0] if chunks else ())}
-    known = {name: values[~np.isnan(values)] for name, values in joined.items()}
-    return {name: interval(values) for name, values in known.items() if len(values)}
+    asked = METRICS if names is None else tuple(names)
 
+    def at(weights: Array) -> dict[str, Array]:
+        return weighted_metrics(scores, targets, single_label, weights, asked)
 
-def interval(values: Array) -> tuple[float, float]:
-    """The middle 95 % of values [D]."""
-    low, high = np.percentile(values, COVERAGE)
-    return float(low), float(high)
+    chunks = [at(weights) for weights in resamples(len(scores), draws, seed, groups)]
+    whole, left_out, count = at(np.ones((len(scores), 1), np.float32)), at(without_each(own)), len(np.unique(own))
+    found = {}
+    for name in whole:
+        drawn = np.concatenate([chunk[name] for chunk in chunks])
+        if np.isfinite(drawn).sum() > 1 and np.isfinite(whole[name]).all():
+            low, high = share_bounds(whole[name], drawn[:, None], left_out[name][:, None], count)[:, 0]
+            found[name] = (float(low), float(high))
+    return found
 
 
 def resamples(images: int, draws: int, seed: int, groups: Array | None = None) -> Iterator[Array]:

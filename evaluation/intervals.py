@@ -3,6 +3,26 @@
 import numpy as np
 from scipy import stats
 
+LEVEL = 0.95
+MOST_LEFT_OUT = 500  # images or patients above which a statistic leans too little to ask what each of them does
+
+
+def share_bounds(whole: np.ndarray, resampled: np.ndarray, left_out: np.ndarray, groups: int) -> np.ndarray:
+    """[2, columns] 95 % bounds within 0 and 1 of statistics that are shares, as `bootstrap_bounds` makes them.
+
+    Args:
+        whole, resampled, left_out: as `bca_bounds` takes them; nothing left out of more than MOST_LEFT_OUT groups.
+        groups: how many images, or patients, are resampled: two at least.
+    """
+    counts = np.full(len(whole), groups)
+    return bootstrap_bounds(whole, resampled, left_out, LEVEL, counts).clip(0, 1)
+
+
+def without_each(groups: np.ndarray) -> np.ndarray:
+    """[N, G] weights of the images without one of their G groups [N] each; [N, 0] of more than MOST_LEFT_OUT."""
+    count = int(groups.max()) + 1
+    return (groups[:, None] != np.arange(count if count <= MOST_LEFT_OUT else 0)).astype(np.float32)
+
 
 def bootstrap_bounds(
     whole: np.ndarray, resampled: np.ndarray, left_out: np.ndarray, level: float, groups: np.ndarray

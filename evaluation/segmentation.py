@@ -12,7 +12,8 @@ from data.loader import DetectionSet, InOrder, make_loader
 from data.masks import mask_names, mask_pixels
 from data.records import Record
 from data.transforms import eval_transform
-from evaluation.classification import interval, resamples
+from evaluation.classification import resamples
+from evaluation.intervals import share_bounds, without_each
 from evaluation.learnt import enough
 from evaluation.predict import Clock
 from models.segmenter import winners
@@ -148,9 +149,14 @@ def intervals(matrices: np.ndarray, draws: int, groups: np.ndarray | None) -> di
     if not enough(np.arange(len(matrices)) if groups is None else groups):
         return {"draws": draws, **dict.fromkeys(overall(matrices[0]))}
     flat = matrices.reshape(len(matrices), -1).astype(np.float64)
-    drawn = [
-        overall(row.reshape(matrices.shape[1:]))
-        for weights in resamples(len(matrices), draws, SEED, groups)
-        for row in weights.T.astype(np.float64) @ flat
-    ]
-    return {"draws": draws, **{name: list(interval(np.array([own[name] for own in drawn]))) for name in drawn[0]}}
+    own, names = np.arange(len(matrices)) if groups is None else groups, [*overall(matrices[0])]
+
+    def figures(weights: np.ndarray) -> np.ndarray:
+        """[draws, figures] overall, of images that count so often [N, draws]."""
+        rows = (overall(row.reshape(matrices.shape[1:])) for row in weights.T.astype(np.float64) @ flat)
+        return np.array([[*row.values()] for row in rows]).reshape(-1, len(names))
+
+    drawn = np.concatenate([figures(weights) for weights in resamples(len(matrices), draws, SEED, groups)])
+    (whole,) = figures(np.ones((len(matrices), 1)))
+    bounds = share_bounds(whole, drawn, figures(without_each(own)), len(np.unique(own)))
+    return {"draws": draws, **dict(zip(names, bounds.T.tolist(), strict=True))}

@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 
 from evaluation import classification
 from evaluation.classification import METRICS, bootstrap, classification_metrics, resamples, weighted_metrics
+from evaluation.intervals import MOST_LEFT_OUT
 
 
 def drawn(seed: int, images: int, classes: int, single_label: bool, levels: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -158,6 +159,33 @@ def test_intervals_are_the_binomial_ones() -> None:
     low, high = bootstrap(scores, np.eye(2)[np.zeros(1000, int)], True, 2000, 0, ["accuracy"])["accuracy"]
     spread = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
     assert (low, high) == pytest.approx((0.7 - spread, 0.7 + spread), abs=0.004)
+
+
+@pytest.mark.parametrize("patients", [5, 8, 12, 40])
+def test_coverage_with_few_patients(patients: int) -> None:
+    """Nominal 95 % covers 93 % at least, of accuracy over patients with four pictures each; percentiles 86 % of five.
+
+    The bar is a standard error of 600 trials below.
+    """
+    draw, trials = np.random.default_rng(patients), 600
+    groups, targets, covered = np.repeat(np.arange(patients), 4), np.eye(2)[np.zeros(4 * patients, int)], 0
+    for _ in range(trials):
+        right = draw.random(len(groups)) < draw.beta(2, 2, patients)[groups]
+        scores = np.where(right[:, None], [1.0, 0.0], [0.0, 1.0])
+        low, high = bootstrap(scores, targets, True, 300, 0, ["accuracy"], groups)["accuracy"]
+        covered += low <= 0.5 <= high
+    assert covered / trials >= 0.93 - 0.01
+
+
+def test_many_images_are_not_left_out_one_by_one() -> None:
+    """Of few, BCa leans to the side that they do; of many there is nothing to see of that."""
+    scores, targets = drawn(1, 2 * MOST_LEFT_OUT, 4, single_label=True)
+    every, some = (bootstrap(scores[:n], targets[:n], True, 400, 0) for n in (len(scores), MOST_LEFT_OUT))
+    assert set(every) == set(some)
+    for name, (low, high) in every.items():
+        own = classification_metrics(scores, targets, True)[name]
+        assert 0 <= low <= own <= high <= 1
+        assert high - low < some[name][1] - some[name][0]
 
 
 def test_only_what_is_asked_for_and_the_same_each_time() -> None:
