@@ -12,7 +12,7 @@ from maps.lines import Line, bounds_together
 from maps.localise import BASELINE, MEAN_BOX, Study
 from maps.measures import MEASURES
 from maps.networks import UNTRAINED, is_untrained
-from maps.regions import CONSTANT, Region, judged_on
+from maps.regions import CONSTANT, Region, judged_cuts, judged_on
 from maps.statistics import Resamples, mean_known
 
 LEVEL = 0.95
@@ -168,19 +168,24 @@ def spans(cuts: Sequence[int], of: Sequence[int]) -> str:
 
 
 def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[Level]:
-    """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image."""
+    """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image.
+
+    At the cuts that are judged; a line that has none has a level without cuts, as of maps.
+    """
     groups = groups_of(judged_on(study.plan))[regions[0].record].tolist() if regions else []
     lines = dict.fromkeys(region.line for region in regions)
     trained = [name for name in lines if name != CONSTANT and not is_untrained(name)]
     found = []
     for name in trained:
         beside = next(region.untrained for region in regions if region.line == name)
+        cuts = sorted({region.cut for region in regions if region.line == name})
+        judged = judged_cuts(regions, name)
+        places = [cuts.index(cut) for cut in judged]
         for rival in (own for own in (beside, CONSTANT) if own in lines):
-            cuts = sorted({region.cut for region in regions if region.line == name})
             sides = [np.stack([ious_at(regions, own, cut) for cut in cuts], 2) for own in (name, rival)]
             one = sides[0].mean(0) - sides[1].mean(0)
             bound = Resamples(len(one), groups, draws=draws, seed=study.plan.rule.seed).interval(one[None])
-            found.append(Level(name, "regions", "miou", rival, tuple(cuts), widened(one, bound, sides)))
+            found.append(Level(name, "regions", "miou", rival, tuple(judged), widened(one, bound, sides)[:, places]))
     return found
 
 

@@ -18,7 +18,7 @@ from maps.localise import BASELINE, MEAN_BOX
 from maps.measures import MEASURES, shown_in
 from maps.networks import is_untrained
 from maps.plotting import deviation
-from maps.regions import Region
+from maps.regions import CONSTANT, Region, judged_cuts
 from maps.statistics import mean_known
 from maps.summary import Pair, Summary, paired
 from utils.text import NOTHING, as_markdown, as_number, as_terminal
@@ -223,20 +223,19 @@ def difference(mean: float, low: float, high: float, digits: int) -> list[str]:
 
 
 def region_table(summary: Summary, measure: str) -> list[list[str]]:
-    """Mean and deviation over runs on frozen features: a row a cut, a column a line."""
+    """Mean and deviation over runs on frozen features: a row a cut, a column a line; in brackets what is not judged."""
     runs = summary.runs(measure)
     cuts = sorted({region.cut for region in summary.regions} - {0})
+    judged = {line: cuts if line == CONSTANT else judged_cuts(summary.regions, line) for line in runs}
     runs = {line: own if 0 not in own else dict.fromkeys(cuts, own[0]) for line, own in runs.items()}
-    rows = [
-        [
-            f"b{cut}",
-            *(
-                f"{np.mean(own[cut]):.3f} ± {deviation(own[cut]):.3f}" if cut in own else NOTHING
-                for own in runs.values()
-            ),
-        ]
-        for cut in cuts
-    ]
+
+    def told(line: str, cut: int) -> str:
+        if cut not in runs[line]:
+            return NOTHING
+        found = f"{np.mean(runs[line][cut]):.3f} ± {deviation(runs[line][cut]):.3f}"
+        return found if cut in judged[line] else f"({found})"
+
+    rows = [[f"b{cut}", *(told(line, cut) for line in runs)] for cut in cuts]
     return [[f"frozen features: {REGIONS[measure]}", *runs], *rows]
 
 

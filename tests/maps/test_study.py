@@ -25,6 +25,7 @@ from data.formats import read_split
 from data.records import Description, Split, make_record
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
+from maps.figures import region_curve
 from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
@@ -37,8 +38,8 @@ from maps.regions import Region, propose
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
-from maps.summary import Line, Pair, against, apart, comparable, pair_of, summarise, unlike
-from maps.tables import heading, pair_json, pair_table, region_json, region_note
+from maps.summary import Line, Pair, Summary, against, apart, comparable, pair_of, summarise, unlike
+from maps.tables import heading, pair_json, pair_table, region_json, region_note, region_table
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
 from utils.files import json_text
@@ -379,6 +380,13 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
     assert region_note(compared, "miou") == sentence(beside)
     assert region_note(compared, "map50").endswith("by their mean IoU alone.")
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+    assert {own.cut for own in found if not own.judged} == {6}, "2 × 2 cells"
+    assert {own.cuts for own in beside} == {tuple(cut for cut in read_backbones(files)[0].cuts if cut != 6)}
+    measured = Summary(Study(plan, [], np.zeros((0, 2), int), np.zeros(0)), [], [], {}, found)
+    deepest = region_table(measured, "miou")[-1]
+    assert [own.startswith("(") for own in deepest] == [False, True, True, True, False], "but not the constant box"
+    rows = region_curve(measured, "miou").rows
+    assert {row["cut"] for row in rows if "cut" in row} >= {"b6"}, "shown, grey"
     for own in json.loads(json_text([region_json(own) for own in found])):
         assert {"line", "cut", "miou", "map50"} <= own.keys()
         assert {"ious", "record"}.isdisjoint(own), "values by image are no part of the JSON"

@@ -10,12 +10,24 @@ import numpy as np
 import pytest
 
 from data.records import make_record
+from maps.levels import region_levels
 from maps.lines import Line
 from maps.localise import Study
 from maps.measures import Rule
 from maps.regions import Region
 from maps.summary import Pair, Summary, against, apart
-from studies.claims import NOT_SEEN, REPRODUCED, UNDECIDED, above_diagonal, alone, every_claim, region_gain, small_boxes
+from studies.claims import (
+    DIRECTION,
+    NOT_SEEN,
+    REPRODUCED,
+    UNDECIDED,
+    UNTESTED,
+    above_diagonal,
+    alone,
+    every_claim,
+    region_gain,
+    small_boxes,
+)
 
 CUTS = (1, 2, 3, 4)
 GAINS = np.array([0.01, 0.02, 0.03, 0.06])
@@ -128,3 +140,20 @@ def test_one_seed_decides_nothing(study: Study, pair_of: Callable[..., Pair], se
     found = {own.figure: own.verdict for own in every_claim(Summary(study, [], [], {}, []), {"gradcam": pair})}
     assert found["4a–b"] == found["4c–d"] == verdict
     assert found["9a–b"] == found["6"] == "not tested"
+
+
+def test_cuts_that_are_not_judged_are_in_no_mean_of_frozen_features(study: Study) -> None:
+    """The deepest layer, too coarse to be judged, says the opposite; at the first one a classifier learnt nothing."""
+    found = [*regions("cl6", [0.0] * 3), *regions("e2e", [0.0] * 3)]
+    for region in found:
+        region.ious[:] -= 0.5 * (region.cut in (1, 4) and region.line == "cl6")
+    assert region_gain(Summary(study, [], [], {}, found)).verdict == NOT_SEEN
+    kept = [replace(own, judged=own.cut not in (1, 4)) for own in found]
+    claim = region_gain(Summary(study, [], [], {}, kept))
+    assert claim.verdict == DIRECTION, "the fourth layer cannot have the largest difference"
+    assert f"mean {GAINS[1:3].mean():+.3f}" in claim.found
+    none = [replace(own, judged=False) for own in found]
+    assert region_gain(Summary(study, [], [], {}, none)).verdict == UNTESTED
+    levels = {own.line: own for own in region_levels(study, [*kept, *regions("untrained", [0.0])], 50)}
+    assert levels["cl6"].cuts == (2, 3)
+    assert levels["cl6"].bounds.shape == (2, 2)
