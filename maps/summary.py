@@ -14,7 +14,7 @@ from maps.localise import BASELINE, Study
 from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
-from maps.statistics import Comparison, compare, holm, mcnemar, mean_known
+from maps.statistics import DRAWS, Comparison, compare, holm, mcnemar, mean_known
 
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -78,6 +78,7 @@ class Summary:
 
     Attributes:
         notes: which lines are compared in part, or not at all, and why.
+        draws: resamples behind the intervals; 0: there are none.
     """
 
     study: Study
@@ -88,6 +89,7 @@ class Summary:
     levels: list[Level] = field(default_factory=list)
     region_levels: list[Level] = field(default_factory=list)
     notes: Sequence[str] = ()
+    draws: int = DRAWS
 
     @property
     def kinds(self) -> list[str]:
@@ -133,7 +135,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples]
     percentile = study.plan.rule.percentile
     beside, boxes = levels(study, lines, draws), region_levels(study, regions, draws)
-    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes)
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes, draws)
 
 
 def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:

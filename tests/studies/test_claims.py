@@ -24,7 +24,9 @@ from studies.claims import (
     UNTESTED,
     above_diagonal,
     alone,
+    compared_seeds,
     every_claim,
+    lime_gain,
     region_gain,
     small_boxes,
 )
@@ -140,6 +142,36 @@ def test_one_seed_decides_nothing(study: Study, pair_of: Callable[..., Pair], se
     found = {own.figure: own.verdict for own in every_claim(Summary(study, [], [], {}, []), {"gradcam": pair})}
     assert found["4a–b"] == found["4c–d"] == verdict
     assert found["9a–b"] == found["6"] == "not tested"
+
+
+def test_without_resamples_nothing_is_decided(study: Study, pair_of: Callable[..., Pair]) -> None:
+    second = np.random.default_rng(0).uniform(0.2, 0.5, (3, 40))
+    found = [*regions("cl6", [0.0] * 3), *regions("e2e", [0.0] * 3)]
+    for draws, verdict in ((0, UNDECIDED), (50, REPRODUCED)):
+        summary = Summary(study, [], [], {}, found, draws=draws)
+        assert region_gain(summary).verdict == small_boxes(pair_of(second + 0.1, second), summary).verdict == verdict
+
+
+def test_lime_after_a_single_layer() -> None:
+    """There is no second one at which the difference could be largest."""
+    values = np.random.default_rng(0).uniform(0.2, 0.5, (2, 40, 1))
+    one, other = (
+        Line(name, "lime", (0, 1), (6,), {"iou": own, "coverage": own})
+        for name, own in (("cl1", values + 0.1), ("e2e", values))
+    )
+    bounds = {name: np.array([[0.1], [0.2]]) for name in apart(one, other)}
+    pair = Pair(one, other, against(one, other, bounds, np.arange(40)), {"coverage": (0.15, 0.1, 0.2)})
+    assert lime_gain(pair).verdict == DIRECTION
+
+
+def test_seeds_of_a_report_are_those_that_are_compared() -> None:
+    lines = [{"line": name, "seeds": list(range(seeds))} for name, seeds in (("cl6", 5), ("e2e", 3), ("untrained", 9))]
+    pairs = [{"first": "cl6", "second": "cl3", "seeds": [[0], [0]]},
+             {"first": "cl6", "second": "e2e", "seeds": [[1, 2], [1, 2]]}]  # fmt: skip
+    assert compared_seeds({"lines": lines, "pairs": pairs}) == 2
+    assert compared_seeds({"lines": lines, "pairs": [{"first": "cl6", "second": "e2e"}]}) == 3, "of before"
+    assert compared_seeds({"lines": lines[:1]}) == 5
+    assert compared_seeds({"lines": lines[2:]}) == 0
 
 
 def test_cuts_that_are_not_judged_are_in_no_mean_of_frozen_features(study: Study) -> None:
