@@ -95,7 +95,7 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
 
 
 def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
-    """The maps of a column over the picture; saliency is smoothed as in the paper's figure 2, coarse maps are grey."""
+    """The maps of a column over the picture, grey if not judged; saliency is smoothed as in the paper's figure 2."""
     image, ious, pictures = picture(case.images[0]), [], []
     for cut, one in zip(column.cuts, found, strict=True):
         own = Measured(one, case.truth, case.boxes, rule)

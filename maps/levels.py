@@ -110,10 +110,10 @@ def sentence(found: Sequence[Level]) -> str:
     if not found:
         return ""
     judged, beaten, parts = [own for own in found if own.cuts], list[str](), list[str]()
-    coarse = ", ".join(dict.fromkeys(own.line for own in found if not own.cuts))
-    too_coarse = [f"Too coarse to be judged at any cut: {coarse}."] if coarse else []
+    nowhere = ", ".join(dict.fromkeys(own.line for own in found if not own.cuts))
+    unjudged = [f"Judged at no cut: {nowhere}."] if nowhere else []
     if judged and all(len(own.unknown) == len(own.cuts) for own in judged):
-        return " ".join(["Without intervals nothing is said of what costs no training.", *too_coarse])
+        return " ".join(["Without intervals nothing is said of what costs no training.", *unjudged])
     for rival in dict.fromkeys(own.rival for own in judged):
         of_rival = [own for own in judged if own.rival == rival]
         behind, unknown = (
@@ -127,7 +127,7 @@ def sentence(found: Sequence[Level]) -> str:
         parts.append(verdict("above", rival_name(rival), behind, unknown, above=above))
     if beaten:
         parts.insert(0, verdict("above", ", ".join(beaten), [], [], above=True))
-    return " ".join([*parts, *too_coarse]) + " (Paired 95 % intervals of the difference.)"
+    return " ".join([*parts, *unjudged]) + " (Paired 95 % intervals of the difference.)"
 
 
 def verdict(word: str, rival: str, behind: Sequence[str], unknown: Sequence[str], *, above: bool) -> str:

@@ -188,7 +188,7 @@ def unlike(first: Line, second: Line) -> str | None:
 
 
 def common_cuts(first: Line, second: Line) -> list[int]:
-    """The cuts that both have, and at which neither is too coarse to be judged."""
+    """The cuts that both have, and at which both are judged."""
     return [cut for cut in first.judged if cut in second.judged]
 
 

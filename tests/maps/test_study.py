@@ -26,6 +26,7 @@ from data.records import Description, Split, make_record
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
 from maps.figures import region_curve
+from maps.gallery import galleries
 from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
@@ -35,6 +36,7 @@ from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import choose_percentile, prepare, sample
 from maps.regions import Region, propose
+from maps.report import page as page_of
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
@@ -246,6 +248,17 @@ def test_a_cut_whose_classifier_learnt_nothing_is_not_judged(written: Writer, sp
     )
     stages[-1] = stages[0]
     assert not replace(study.plan, files=read_backbones([written("e2e", metrics=stages)])).blank, "nothing is compared"
+
+
+def test_the_page_calls_no_layer_coarse_whose_classifier_learnt_nothing(written: Writer, split: Split) -> None:
+    """b1 has as many cells as pixels, and a saliency map has none."""
+    stages = [TAUGHT | {"auc": 0.51, "learnt": 0.0}, *[TAUGHT] * 5]
+    study = run(plan_of([written("cl6", metrics=stages)], split, kinds=["saliency"], images=1))
+    summary = summarise(study, 0)
+    shown = page_of(summary, (), "python val.py", [], galleries(summary))
+    assert 'data-coarse="1"' in shown
+    assert "too coarse" not in shown
+    assert "for too few cells inside the picture or a classifier that learnt nothing" in shown
 
 
 def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
