@@ -27,6 +27,7 @@ from utils.errors import UserError
 
 TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
 TUNED_ON = 500  # images that the percentile is chosen on
+NO_MEAN_BOX = "No training image with boxes beside those that are explained: there is no mean box to compare with"
 
 
 def prepare(
@@ -79,10 +80,10 @@ def prepare(
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, largest_cell(plan))))
     if percentile is None:
         plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
-    if split.name == "train" or "train" not in own.splits:
-        return plan
-    plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
-    return replace(plan, training=learning(plan, TRAINING_IMAGES))
+    if split.name != "train" and "train" in own.splits:
+        plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
+        plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
+    return plan if plan.training else replace(plan, notes=(*plan.notes, NO_MEAN_BOX))
 
 
 def labelled(plan: Plan, images: int) -> list[Record]:
