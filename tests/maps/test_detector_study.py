@@ -176,6 +176,7 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
         rows = list(csv.DictReader(file))
     counted = content["answers"][0]["detections"]
     assert counted["hit"] + counted["missed"] == content["cases"]
+    assert max(content["radii"]) == content["taps"][-1]["pixels a cell"] == 32, "as far as the largest judged cell"
     assert sum(row["outcome"] == "hit" and row["line"] == "cl3" for row in rows) == counted["hit"]
     assert (folder / "figures" / "pointing_layercam.png").stat().st_size > 1000
 
@@ -222,6 +223,9 @@ def test_what_cannot_be_explained(best: Path, written: Writer, script: Script, t
             script(val, "--localise", "--weights", best, flag, word)
     with pytest.raises(UserError, match="--masks: is for --maps drise"):
         script(val, "--localise", "--weights", best, "--masks", 20, "--maps", "gradcam")
+    for flag, word in (("--conf-thres", 0.5), ("--iou-thres", 0.3), ("--max-det", 5)):
+        with pytest.raises(UserError, match=f"{flag}: is for --explain-boxes detections"):
+            script(val, "--localise", "--weights", best, flag, word)
     with pytest.raises(UserError, match="--explain-boxes"):
         script(val, "--localise", "--weights", written("cl6"), "--explain-boxes", "true")
     with pytest.raises(UserError, match="--max-det: is for detectors"):
