@@ -121,7 +121,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
         regions: what was learned on frozen features.
 
     Returns:
-        No pairs where a network learnt nothing: its maps say nothing of how it was trained.
+        No pairs and no levels where a network learnt nothing: its maps say nothing of how it was trained.
     """
     lines = lines_of(study.columns)
     couples = [(first, reference(lines, first)) for first in lines if first.trained]
@@ -134,7 +134,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
         line.intervals.update(found[id(line)])
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples]
     percentile = study.plan.rule.percentile
-    beside, boxes = levels(study, lines, draws), region_levels(study, regions, draws)
+    beside, boxes = (levels(study, lines, draws), region_levels(study, regions, draws)) if taught else ([], [])
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes, draws)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.accuracy import BackboneFile, line_names
 from evaluation.classification import METRICS
-from evaluation.learnt import judged_by
+from evaluation.learnt import NOT_TESTED, judged_by
 from maps.cells import FEWEST
 from maps.figures import REGIONS
 from maps.kinds import title_of
@@ -185,8 +185,16 @@ def mean_box(summary: Summary, kind: str, measure: str) -> str:
 
 
 def note_of(summary: Summary, kind: str, measure: str) -> str:
-    """The sentence under a table of maps: which rows do not beat what costs no training."""
+    """The sentence under a table of maps: which rows do not beat what costs no training, or why that is not tested."""
+    if MEASURES[measure].higher and (why := untested(summary)):
+        return why
     return sentence([level for level in summary.levels if (level.kind, level.measure) == (kind, measure)])
+
+
+def untested(summary: Summary) -> str:
+    """`Not tested: why.` where a network learnt nothing, so that nothing is compared; else empty."""
+    why = summary.study.plan.untaught()
+    return f"{NOT_TESTED.capitalize()}: {why}." if why else ""
 
 
 def baseline_table(summary: Summary) -> list[list[str]]:
@@ -294,7 +302,9 @@ def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
 
 
 def region_note(summary: Summary, measure: str) -> str:
-    """Which features give no better boxes than untrained ones and the constant box."""
+    """Which features give no better boxes than untrained ones and the constant box, or why that is not tested."""
+    if why := untested(summary):
+        return why
     if measure == "miou" or not summary.region_levels:
         return sentence(summary.region_levels)
     return "Features are compared with untrained ones and the constant box by their mean IoU alone."
