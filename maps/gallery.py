@@ -21,7 +21,10 @@ from maps.summary import Summary
 EACH = 3  # cases of a group
 ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
 SMALLEST, LIME = "The smallest boxes", "LIME"
-MAPS_ABOUT = "Maps of each network after a block; red is the box around what is above a fifth of the map's maximum."
+MAPS_ABOUT = (
+    "Maps of each network after a block; red is the box around what is above a fifth of the way from the map's minimum "
+    "to its maximum."
+)
 MASKS_ABOUT = (
     "What is measured: the highest pixels of each map, the rest dark, and the IoU of that region with the boxes."
 )
