@@ -3,7 +3,7 @@
 A map of two by two cells covers most of a picture whatever it marks: a box in it says next to nothing of the network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,3 +80,12 @@ def short_sides(view: View, records: Sequence[Record]) -> np.ndarray:
 def coarse_cuts(cells: Mapping[int, Cells], lengths: np.ndarray, side: int) -> frozenset[int]:
     """The cuts that have fewer than FEWEST × FEWEST cells inside most pictures, of these lengths [n]."""
     return frozenset(cut for cut, own in cells.items() if np.median(own.inside(lengths, side)) < FEWEST)
+
+
+def largest_cell(layers: Iterable[tuple[Mapping[int, Cells], frozenset[int]]]) -> float:
+    """Pixels of the largest cell of a layer that is judged; 1 where none is.
+
+    Args:
+        layers: cut → cells of each network, and its cuts that are too coarse.
+    """
+    return max((one.stride for own, coarse in layers for cut, one in own.items() if cut not in coarse), default=1.0)

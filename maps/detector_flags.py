@@ -49,6 +49,8 @@ def for_detectors(arguments: argparse.Namespace) -> None:
         raise UserError("auto", where="--percentile", hint="give a number: of detectors none is chosen")
     if arguments.masks is not None and arguments.masks < 1:
         raise UserError(f"{arguments.masks}", where="--masks", hint="give a number of masks")
+    if arguments.explain_boxes != "detections":
+        refuse(arguments, THRESHOLDS, "is for --explain-boxes detections")
     if not any(DETECTOR_MAPS.pick(kind).masked for kind in arguments.maps or KINDS):
         refuse(arguments, ("masks",), "is for --maps drise")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from maps.detector_cases import BoxCases, Choose, best_assigned, detected, detec
 from maps.detector_kinds import DETECTOR_MAPS
 from maps.measures import Rule
 from maps.plan import Plan
-from maps.prepare import TRAINING_IMAGES, aimed_at, sample
+from maps.prepare import NO_MEAN_BOX, TRAINING_IMAGES, aimed_at, sample
 from maps.seen import explained_images, seen_by
 from models.darknet_weights import is_darknet
 from models.decode import Thresholds
@@ -226,13 +225,13 @@ def prepare_detectors(
     boxes = boxed(aimed_at(split, aims))
     known, notes = explained_images(replace(split, records=boxes), seen_by(files))
     few = replace(split, records=sample(known, images))
-    plan = partial(
-        DetectorPlan, files=(), split=few, kinds=tuple(kinds), rule=Rule(percentile), device=device,
-        batch_size=batch_size, stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
-        unboxed=len(split.records) - len(boxes), thresholds=thresholds, notes=notes,
-        untrained=untrained,
+    training: list[Record] = []
+    if split.name != "train" and "train" in own.splits:
+        shown = [record for record in aimed_at(read_split(own, "train"), aims).records if record.asked.any()]
+        training = sample(shown, TRAINING_IMAGES)
+    return DetectorPlan(
+        files=(), split=few, kinds=tuple(kinds), rule=Rule(percentile), device=device, batch_size=batch_size,
+        stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
+        unboxed=len(split.records) - len(boxes), thresholds=thresholds, untrained=untrained, training=training,
+        notes=notes if training else (*notes, NO_MEAN_BOX),
     )  # fmt: skip
-    if split.name == "train" or "train" not in own.splits:
-        return plan()
-    shown = [record for record in aimed_at(read_split(own, "train"), aims).records if record.asked.any()]
-    return plan(training=sample(shown, TRAINING_IMAGES))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from evaluation.accuracy import line_names
+from maps.cells import largest_cell
 from maps.detector_audit import audit
 from maps.detector_cases import BoxCases, Choose, Targets
 from maps.detector_kinds import DETECTOR_MAPS, detector_explanations
@@ -15,6 +16,7 @@ from maps.detector_plan import DetectorFile, DetectorPlan
 from maps.detector_tables import beside as beside_of
 from maps.drise import Masks
 from maps.evidence import Evidence
+from maps.granulometry import radii_for
 from maps.localise import SEED, Cases, Column, Study, baseline_columns, fill, mean_boxes
 from maps.networks import UNTRAINED
 from models.backbones import make_backbone
@@ -33,6 +35,9 @@ def run_detectors(plan: DetectorPlan) -> Study:
     """
     keep_memory()
     networks = [explained(file, plan) for file in plan.detectors]
+    every = [network.cells(plan.view.imgsz) for network in networks]
+    cell = largest_cell((own, plan.coarse_taps(own)) for own in every)
+    plan = replace(plan, rule=replace(plan.rule, radii=radii_for(plan.view.imgsz, cell)))
     named = list(zip(line_names(plan.detectors), plan.detectors, networks, strict=True))
     beside = untrained_lines(plan.detectors)
     columns = [

@@ -13,7 +13,7 @@ from maps.lines import Line, shown_name
 from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
 from maps.plotting import DASHES, MARKERS, Chart, deviation, line_chart, ticks
-from maps.regions import CONSTANT
+from maps.regions import CONSTANT, judged_cuts
 from maps.statistics import mean_known
 from maps.summary import IOU_THRESHOLDS, Pair, Summary
 from utils.plots import canvas
@@ -56,11 +56,10 @@ def region_curve(summary: Summary, measure: str) -> Chart:
                 rows.append({"line": line, "mean": cuts[0][0]})
                 continue
             means, spreads = ([float(f(runs)) for runs in cuts.values()] for f in (np.mean, deviation))
-            colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
-            axis.plot(
-                list(cuts), means, color=colour, marker=marker, label=f"{line} ({len(next(iter(cuts.values())))} runs)"
-            )
-            low, high = np.subtract(means, spreads), np.add(means, spreads)
+            colour, judged = f"C{number % 10}", judged_cuts(summary.regions, line)
+            label = f"{line} ({len(next(iter(cuts.values())))} runs)"
+            known = plot_judged(axis, list(cuts), means, judged, number, label)
+            low, high = np.subtract(known, spreads), np.add(known, spreads)
             axis.fill_between(list(cuts), low, high, color=colour, alpha=0.18, linewidth=0)
             rows += [
                 {"line": line, "cut": f"b{cut}", "mean": mean, "sd": spread}
@@ -166,20 +165,33 @@ def curve(summary: Summary, kind: str, measure: str, *, small: bool = False) -> 
 
 def draw_line(axis: Axes, line: Line, measure: str, number: int, only: np.ndarray | None) -> list[Row]:
     """A line with its interval; of some cases, without."""
-    colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
     means = line.mean(measure) if only is None else mean_known(line.values[measure][:, only], (0, 1))
-    if line.coarse:  # shown, and not judged
-        axis.plot(line.cuts, means, color="0.8", marker=marker, markerfacecolor="white", zorder=1)
-    known = [own if cut in line.judged else np.nan for cut, own in zip(line.cuts, means, strict=True)]
-    axis.plot(line.cuts, known, color=colour, marker=marker, label=shown_name(line))
+    plot_judged(axis, line.cuts, means, line.judged, number, shown_name(line))
     rows = by_cut(line, means)
     if only is None:
         low, high = line.intervals[measure]
         places = [line.cuts.index(cut) for cut in line.judged]
-        axis.fill_between(line.judged, low[places], high[places], color=colour, alpha=0.18, linewidth=0)
+        axis.fill_between(line.judged, low[places], high[places], color=f"C{number % 10}", alpha=0.18, linewidth=0)
         for row, a, b in zip(rows, low, high, strict=True):
             row |= {"low": float(a), "high": float(b)}
     return rows
+
+
+def plot_judged(
+    axis: Axes,
+    cuts: Sequence[int],
+    means: Sequence[float] | np.ndarray,
+    judged: Sequence[int],
+    number: int,
+    label: str,
+) -> list[float]:
+    """A line in its colour at the cuts that are judged, grey where it is only shown; the means, NaN at those."""
+    marker = MARKERS[number % len(MARKERS)]
+    if set(cuts) - set(judged):
+        axis.plot(cuts, means, color="0.8", marker=marker, markerfacecolor="white", zorder=1)
+    known = [float(own) if cut in judged else np.nan for cut, own in zip(cuts, means, strict=True)]
+    axis.plot(cuts, known, color=f"C{number % 10}", marker=marker, label=label)
+    return known
 
 
 def by_cut(line: Line, means: np.ndarray) -> list[Row]:

@@ -21,7 +21,10 @@ from maps.summary import Summary
 EACH = 3  # cases of a group
 ABSENT = {NO_INFLUENCE: "no influence", NOT_FOUND: "not found"}
 SMALLEST, LIME = "The smallest boxes", "LIME"
-MAPS_ABOUT = "Maps of each network after a block; red is the box around what is above a fifth of the map's maximum."
+MAPS_ABOUT = (
+    "Maps of each network after a block; red is the box around what is above a fifth of the way from the map's minimum "
+    "to its maximum."
+)
 MASKS_ABOUT = (
     "What is measured: the highest pixels of each map, the rest dark, and the IoU of that region with the boxes."
 )
@@ -95,7 +98,7 @@ def shown_columns(columns: Sequence[Column]) -> list[Column]:
 
 
 def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
-    """The maps of a column over the picture; saliency is smoothed as in the paper's figure 2, coarse maps are grey."""
+    """The maps of a column over the picture, grey if not judged; saliency is smoothed as in the paper's figure 2."""
     image, ious, pictures = picture(case.images[0]), [], []
     for cut, one in zip(column.cuts, found, strict=True):
         own = Measured(one, case.truth, case.boxes, rule)

@@ -12,7 +12,7 @@ from maps.lines import Line, bounds_together
 from maps.localise import BASELINE, MEAN_BOX, Study
 from maps.measures import MEASURES
 from maps.networks import UNTRAINED, is_untrained
-from maps.regions import CONSTANT, Region, judged_on
+from maps.regions import CONSTANT, Region, judged_cuts, judged_on
 from maps.statistics import Resamples, mean_known
 
 LEVEL = 0.95
@@ -110,10 +110,10 @@ def sentence(found: Sequence[Level]) -> str:
     if not found:
         return ""
     judged, beaten, parts = [own for own in found if own.cuts], list[str](), list[str]()
-    coarse = ", ".join(dict.fromkeys(own.line for own in found if not own.cuts))
-    too_coarse = [f"Too coarse to be judged at any cut: {coarse}."] if coarse else []
+    nowhere = ", ".join(dict.fromkeys(own.line for own in found if not own.cuts))
+    unjudged = [f"Judged at no cut: {nowhere}."] if nowhere else []
     if judged and all(len(own.unknown) == len(own.cuts) for own in judged):
-        return " ".join(["Without intervals nothing is said of what costs no training.", *too_coarse])
+        return " ".join(["Without intervals nothing is said of what costs no training.", *unjudged])
     for rival in dict.fromkeys(own.rival for own in judged):
         of_rival = [own for own in judged if own.rival == rival]
         behind, unknown = (
@@ -127,7 +127,7 @@ def sentence(found: Sequence[Level]) -> str:
         parts.append(verdict("above", rival_name(rival), behind, unknown, above=above))
     if beaten:
         parts.insert(0, verdict("above", ", ".join(beaten), [], [], above=True))
-    return " ".join([*parts, *too_coarse]) + " (Paired 95 % intervals of the difference.)"
+    return " ".join([*parts, *unjudged]) + " (Paired 95 % intervals of the difference.)"
 
 
 def verdict(word: str, rival: str, behind: Sequence[str], unknown: Sequence[str], *, above: bool) -> str:
@@ -168,19 +168,24 @@ def spans(cuts: Sequence[int], of: Sequence[int]) -> str:
 
 
 def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[Level]:
-    """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image."""
+    """Boxes from frozen features against those from untrained ones and the constant box, mean IoU image by image.
+
+    At the cuts that are judged; a line that has none has a level without cuts, as of maps.
+    """
     groups = groups_of(judged_on(study.plan))[regions[0].record].tolist() if regions else []
     lines = dict.fromkeys(region.line for region in regions)
     trained = [name for name in lines if name != CONSTANT and not is_untrained(name)]
     found = []
     for name in trained:
         beside = next(region.untrained for region in regions if region.line == name)
+        cuts = sorted({region.cut for region in regions if region.line == name})
+        judged = judged_cuts(regions, name)
+        places = [cuts.index(cut) for cut in judged]
         for rival in (own for own in (beside, CONSTANT) if own in lines):
-            cuts = sorted({region.cut for region in regions if region.line == name})
             sides = [np.stack([ious_at(regions, own, cut) for cut in cuts], 2) for own in (name, rival)]
             one = sides[0].mean(0) - sides[1].mean(0)
             bound = Resamples(len(one), groups, draws=draws, seed=study.plan.rule.seed).interval(one[None])
-            found.append(Level(name, "regions", "miou", rival, tuple(cuts), widened(one, bound, sides)))
+            found.append(Level(name, "regions", "miou", rival, tuple(judged), widened(one, bound, sides)[:, places]))
     return found
 
 

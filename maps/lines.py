@@ -39,7 +39,7 @@ class Line:
 
     @property
     def judged(self) -> tuple[int, ...]:
-        """The cuts that are not too coarse."""
+        """The cuts that have enough cells, and no classifier that learnt nothing."""
         return tuple(cut for cut in self.cuts if cut not in self.coarse)
 
     @property

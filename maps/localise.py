@@ -61,7 +61,7 @@ class Column:
         return {name: np.concatenate(parts) for name, parts in self.parts.items()}
 
     def judged(self, name: str) -> np.ndarray:
-        """[cases, cuts] of a measure, of the cuts that are not too coarse; of all where all are."""
+        """[cases, cuts] of a measure, of the cuts that are judged; of all where none is."""
         own = [place for place, cut in enumerate(self.cuts) if cut not in self.coarse]
         return self.values[name][:, own or slice(None)]
 

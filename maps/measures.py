@@ -179,8 +179,8 @@ MEASURES = Table(
         MeasureEntry(
             "box_iou", "IoU of the box made from the map",
             lambda own: best_ious(boxes_from_maps(own.maps, RULES["cam20"]), own.boxes), places=("chart", "values"),
-            about="IoU of one box, around the largest connected part of what is above a fifth of the map's "
-            "maximum, with the true box that it fits best.",
+            about="IoU of one box, around the largest connected part of what is above a fifth of the way from the "
+            "map's minimum to its maximum, with the true box that it fits best.",
         ),
         MeasureEntry(
             "coverage", "fraction of the box that is covered", of_region(coverage), regions=True,
@@ -246,9 +246,9 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], 
     """Values [N] of each of MEASURES, and `survivors` [N, radii], of maps at the size of the true masks [N, H, W].
 
     `iou` is that of the rule's percentile, `iou_5` … of the others; `box_iou` is that of a box made from the map
-    (a fifth of its maximum) with the best of an image's true boxes [n, 4]; `rank` and `mass` are the accuracies of
-    Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it counts as all wrong. What is
-    absent is not measured, NaN, but counted: `no_influence`, `not_found`.
+    (a fifth of the way from its minimum to its maximum) with the best of an image's true boxes [n, 4]; `rank` and
+    `mass` are the accuracies of Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it
+    counts as all wrong. What is absent is not measured, NaN, but counted: `no_influence`, `not_found`.
 
     Raises:
         ValueError: a measure gives no number for each map.

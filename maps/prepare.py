@@ -14,7 +14,7 @@ from data.seen import unseen
 from evaluation.accuracy import BackboneFile, same_pictures
 from maps.binary import PERCENTILES
 from maps.cases import boxed
-from maps.cells import layer_cells
+from maps.cells import largest_cell, layer_cells
 from maps.granulometry import radii_for
 from maps.kinds import MAPS
 from maps.localise import SEED, columns_of, fill
@@ -27,6 +27,7 @@ from utils.errors import UserError
 
 TRAINING_IMAGES = 4000  # behind the mean box, and behind boxes from frozen features
 TUNED_ON = 500  # images that the percentile is chosen on
+NO_MEAN_BOX = "No training image with boxes beside those that are explained: there is no mean box to compare with"
 
 
 def prepare(
@@ -76,13 +77,14 @@ def prepare(
         files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes, cells,
         untrained, whole=sample(unseen(split, seen.numbers)[0].records, images),
     )  # fmt: skip
-    plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, largest_cell(plan))))
+    cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
+    plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
     if percentile is None:
         plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
-    if split.name == "train" or "train" not in own.splits:
-        return plan
-    plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
-    return replace(plan, training=learning(plan, TRAINING_IMAGES))
+    if split.name != "train" and "train" in own.splits:
+        plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
+        plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
+    return plan if plan.training else replace(plan, notes=(*plan.notes, NO_MEAN_BOX))
 
 
 def labelled(plan: Plan, images: int) -> list[Record]:
@@ -170,12 +172,6 @@ def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
                 hint = f"leave {kind.name} out of --maps, or pre-train with --pretrain-head gap"
                 what = f"has `{file.head}` heads, which {kind.title} cannot explain"
                 raise UserError(what, where=file.path, hint=hint)
-
-
-def largest_cell(plan: Plan) -> float:
-    """Pixels of the largest cell of a layer that is judged; 1 where none is."""
-    own = [(cells, plan.coarse(structure)) for structure, cells in plan.cells.items()]
-    return max((one.stride for cells, coarse in own for cut, one in cells.items() if cut not in coarse), default=1.0)
 
 
 def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:

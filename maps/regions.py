@@ -48,6 +48,7 @@ class Region:
         ious: [N] of each image that is left a box; a view that crops leaves some images none.
         record: [N] index of each of these among the images of `judged_on`.
         untrained: the line of the networks that are like it and learnt nothing.
+        judged: not where the layer has too few cells in the pictures, or a classifier learnt nothing.
     """
 
     line: str
@@ -59,6 +60,7 @@ class Region:
     ious: np.ndarray = field(repr=False)
     record: np.ndarray = field(repr=False)
     untrained: str = UNTRAINED
+    judged: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def propose(plan: Plan) -> list[Region]:
     for network in named:
         train, test = (grid(plan, network, records) for records in (plan.training, judged_on(plan)))
         for run in range(math.ceil(RUNS / count[network.line])):
-            found += fitted(network, run, train, test)
+            found += fitted(network, run, train, test, network.coarse(plan) | network.blank(plan))
     return [*found, constant_box(train, test)]
 
 
@@ -102,8 +104,17 @@ def judged_on(plan: Plan) -> list[Record]:
     return sample(list(plan.split.records), JUDGED)
 
 
-def fitted(named: Named, run: int, train: Grid, test: Grid) -> list[Region]:
-    """A convolution on every cut of a network, trained and judged."""
+def judged_cuts(regions: Sequence[Region], line: str) -> list[int]:
+    """The cuts of a line that are judged, ascending."""
+    return sorted({own.cut for own in regions if own.line == line and own.judged})
+
+
+def fitted(named: Named, run: int, train: Grid, test: Grid, shown: frozenset[int] = frozenset()) -> list[Region]:
+    """A convolution on every cut of a network, trained and measured.
+
+    Args:
+        shown: cuts that are shown only, not judged.
+    """
     cuts = named.file.cuts
     seeds = [mixed_seed(named.seed, run, cut) for cut in cuts]
     layers = [fresh(features, seed) for features, seed in zip(train.features, seeds, strict=True)]
@@ -113,7 +124,7 @@ def fitted(named: Named, run: int, train: Grid, test: Grid) -> list[Region]:
     rows = zip(layers, test.features, cuts, strict=True)
     about = (named.line, named.seed, run)
     return [
-        Region(*about, cut, *judged(found_by(layer, own, test), test), test.record, named.untrained)
+        Region(*about, cut, *judged(found_by(layer, own, test), test), test.record, named.untrained, cut not in shown)
         for layer, own, cut in rows
     ]
 

@@ -14,7 +14,7 @@ from maps.localise import BASELINE, Study
 from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
-from maps.statistics import Comparison, compare, holm, mcnemar, mean_known
+from maps.statistics import DRAWS, Comparison, compare, holm, mcnemar, mean_known
 
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -78,6 +78,7 @@ class Summary:
 
     Attributes:
         notes: which lines are compared in part, or not at all, and why.
+        draws: resamples behind the intervals; 0: there are none.
     """
 
     study: Study
@@ -88,6 +89,7 @@ class Summary:
     levels: list[Level] = field(default_factory=list)
     region_levels: list[Level] = field(default_factory=list)
     notes: Sequence[str] = ()
+    draws: int = DRAWS
 
     @property
     def kinds(self) -> list[str]:
@@ -119,7 +121,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
         regions: what was learned on frozen features.
 
     Returns:
-        No pairs where a network learnt nothing: its maps say nothing of how it was trained.
+        No pairs and no levels where a network learnt nothing: its maps say nothing of how it was trained.
     """
     lines = lines_of(study.columns)
     couples = [(first, reference(lines, first)) for first in lines if first.trained]
@@ -132,8 +134,8 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
         line.intervals.update(found[id(line)])
     pairs = [pair_of(one, two, found[id(one), id(two)], np.array(study.groups)) for one, two in couples]
     percentile = study.plan.rule.percentile
-    beside, boxes = levels(study, lines, draws), region_levels(study, regions, draws)
-    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes)
+    beside, boxes = (levels(study, lines, draws), region_levels(study, regions, draws)) if taught else ([], [])
+    return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes, draws)
 
 
 def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:
@@ -186,7 +188,7 @@ def unlike(first: Line, second: Line) -> str | None:
 
 
 def common_cuts(first: Line, second: Line) -> list[int]:
-    """The cuts that both have, and at which neither is too coarse to be judged."""
+    """The cuts that both have, and at which both are judged."""
     return [cut for cut in first.judged if cut in second.judged]
 
 

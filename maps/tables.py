@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.accuracy import BackboneFile, line_names
 from evaluation.classification import METRICS
-from evaluation.learnt import judged_by
+from evaluation.learnt import NOT_TESTED, judged_by
 from maps.cells import FEWEST
 from maps.figures import REGIONS
 from maps.kinds import title_of
@@ -18,7 +18,7 @@ from maps.localise import BASELINE, MEAN_BOX
 from maps.measures import MEASURES, shown_in
 from maps.networks import is_untrained
 from maps.plotting import deviation
-from maps.regions import Region
+from maps.regions import CONSTANT, Region, judged_cuts
 from maps.statistics import mean_known
 from maps.summary import Pair, Summary, paired
 from utils.text import NOTHING, as_markdown, as_number, as_terminal
@@ -185,8 +185,16 @@ def mean_box(summary: Summary, kind: str, measure: str) -> str:
 
 
 def note_of(summary: Summary, kind: str, measure: str) -> str:
-    """The sentence under a table of maps: which rows do not beat what costs no training."""
+    """The sentence under a table of maps: which rows do not beat what costs no training, or why that is not tested."""
+    if MEASURES[measure].higher and (why := untested(summary)):
+        return why
     return sentence([level for level in summary.levels if (level.kind, level.measure) == (kind, measure)])
+
+
+def untested(summary: Summary) -> str:
+    """`Not tested: why.` where a network learnt nothing, so that nothing is compared; else empty."""
+    why = summary.study.plan.untaught()
+    return f"{NOT_TESTED.capitalize()}: {why}." if why else ""
 
 
 def baseline_table(summary: Summary) -> list[list[str]]:
@@ -223,20 +231,19 @@ def difference(mean: float, low: float, high: float, digits: int) -> list[str]:
 
 
 def region_table(summary: Summary, measure: str) -> list[list[str]]:
-    """Mean and deviation over runs on frozen features: a row a cut, a column a line."""
+    """Mean and deviation over runs on frozen features: a row a cut, a column a line; in brackets what is not judged."""
     runs = summary.runs(measure)
     cuts = sorted({region.cut for region in summary.regions} - {0})
+    judged = {line: cuts if line == CONSTANT else judged_cuts(summary.regions, line) for line in runs}
     runs = {line: own if 0 not in own else dict.fromkeys(cuts, own[0]) for line, own in runs.items()}
-    rows = [
-        [
-            f"b{cut}",
-            *(
-                f"{np.mean(own[cut]):.3f} ± {deviation(own[cut]):.3f}" if cut in own else NOTHING
-                for own in runs.values()
-            ),
-        ]
-        for cut in cuts
-    ]
+
+    def told(line: str, cut: int) -> str:
+        if cut not in runs[line]:
+            return NOTHING
+        found = f"{np.mean(runs[line][cut]):.3f} ± {deviation(runs[line][cut]):.3f}"
+        return found if cut in judged[line] else f"({found})"
+
+    rows = [[f"b{cut}", *(told(line, cut) for line in runs)] for cut in cuts]
     return [[f"frozen features: {REGIONS[measure]}", *runs], *rows]
 
 
@@ -295,7 +302,9 @@ def known_table(files: Sequence[BackboneFile]) -> list[list[str]]:
 
 
 def region_note(summary: Summary, measure: str) -> str:
-    """Which features give no better boxes than untrained ones and the constant box."""
+    """Which features give no better boxes than untrained ones and the constant box, or why that is not tested."""
+    if why := untested(summary):
+        return why
     if measure == "miou" or not summary.region_levels:
         return sentence(summary.region_levels)
     return "Features are compared with untrained ones and the constant box by their mean IoU alone."

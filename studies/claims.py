@@ -18,7 +18,7 @@ from evaluation.accuracy import BackboneFile, untaught
 from evaluation.learnt import groups_of
 from maps.levels import ious_at
 from maps.lines import Line
-from maps.regions import judged_on
+from maps.regions import judged_cuts, judged_on
 from maps.statistics import Resamples, compare, mean_known
 from maps.summary import Against, Pair, Summary, paired
 from maps.tables import SEEDS_BY, Claim, shown
@@ -44,8 +44,17 @@ def counted(report: dict[str, Any], verdict: str) -> str:
 
 
 def compared_seeds(report: dict[str, Any]) -> int:
-    """Seeds of the cascaded and the end-to-end networks of a report on maps; 0 without such."""
-    return max((len(line["seeds"]) for line in report["lines"] if line["line"].startswith(KINDS)), default=0)
+    """Seeds of the networks that the claims of a report on maps compare; 0 without such.
+
+    Those that both have; where the report has no pair of a cascaded and an end-to-end network that says so, those of
+    the side that has fewer.
+    """
+    first, second = KINDS
+    for pair in report.get("pairs", ()):
+        if "seeds" in pair and pair["first"].startswith(first) and pair["second"].startswith(second):
+            return len(pair["seeds"][0])
+    sides = [[len(own["seeds"]) for own in report["lines"] if own["line"].startswith(kind)] for kind in KINDS]
+    return min((max(own) for own in sides if own), default=0)
 
 
 def verdict(low: float, high: float, whole: bool, zero: float = 0.0) -> str:
@@ -151,9 +160,9 @@ def lime_gain(pair: Pair | None) -> Claim:
         return Claim("5", claim, rule, "no LIME (--lime)", UNTESTED)
     rows, (mean, low, high) = pair.of("coverage"), pair.overall["coverage"]
     everywhere = all(row.values.interval[0] > 0 for row in rows)
-    largest = int(np.argmax([row.values.mean for row in rows]))
+    largest, second = int(np.argmax([row.values.mean for row in rows])), pair.first.cuts[1:2]  # none of a single cut
     found = f"difference of coverage {listed(rows)}, largest at b{rows[largest].cut}; mean {bounded(mean, low, high)}"
-    return Claim("5", claim, rule, found, verdict(low, high, everywhere and rows[largest].cut == pair.first.cuts[1]))
+    return Claim("5", claim, rule, found, verdict(low, high, everywhere and rows[largest].cut in second))
 
 
 def coarse_to_fine(pair: Pair | None) -> Claim:
@@ -194,7 +203,7 @@ def small_boxes(pair: Pair | None, summary: Summary) -> Claim:
     small, cut = summary.small, pair.cuts[-1]
     one, other = (own.values["iou"][:, small, own.cuts.index(cut)] for own in paired(pair.first, pair.second))
     groups = np.array(summary.study.groups)[small].tolist()
-    own = compare(one - other, Resamples(len(groups), groups).interval(one - other), groups)
+    own = compare(one - other, Resamples(len(groups), groups, draws=summary.draws).interval(one - other), groups)
     means = f"mean IoU {mean_known(one, None):.3f} against {mean_known(other, None):.3f}"
     found = f"{means}, difference {bounded(own.mean, *own.interval)}, sign test p {shown(own.sign)}"
     return Claim("8", claim, rule, found, verdict(*own.interval, True))
@@ -204,14 +213,17 @@ def region_gain(summary: Summary) -> Claim:
     """Frozen features of CL give better boxes, most so at layer 4."""
     claim = "One convolution on CL's frozen features gives better regions, by most at layer 4"
     rule = (
-        "reproduced: the interval of the mIoU's difference, mean over the cuts, is above 0, CL's mIoU is higher at "
-        "every cut, and the difference largest at the fourth; direction: that of the mean"
+        "reproduced: the interval of the mIoU's difference, mean over the judged cuts, is above 0, CL's mIoU is higher "
+        "at each of them, and the difference largest at the fourth; direction: that of the mean"
     )
     runs = summary.runs("miou")
     one, other = (next((line for line in runs if line.startswith(kind)), "") for kind in KINDS)
-    cuts = sorted(runs.get(one, {}).keys() & runs.get(other, {}).keys())
-    if not cuts:
+    layers = sorted(runs.get(one, {}).keys() & runs.get(other, {}).keys())
+    if not layers:
         return Claim("6", claim, rule, "no boxes from frozen features (--regions)", UNTESTED)
+    cuts = [cut for cut in layers if all(cut in judged_cuts(summary.regions, line) for line in (one, other))]
+    if not cuts:
+        return Claim("6", claim, rule, "no layer in common that is judged", UNTESTED)
     seeds = ({own.seed for own in summary.regions if own.line == line} for line in (one, other))
     shared = set.intersection(*seeds)
     kept = [own for own in summary.regions if own.seed in shared] or summary.regions
@@ -220,7 +232,8 @@ def region_gain(summary: Summary) -> Claim:
     low, high = bounds_of_seeds(summary, sides) if len(shared) > 1 else (np.nan, np.nan)
     found = "difference of the mIoU " + " ".join(f"{gain:+.3f}" for gain in gains)
     found += f"; mean {bounded(float(np.mean(gains)), low, high)}"
-    everywhere = min(gains) > 0 and int(np.argmax(gains)) == min(3, len(gains) - 1)
+    fourth = layers[3] if len(layers) > 3 else cuts[-1]
+    everywhere = min(gains) > 0 and cuts[int(np.argmax(gains))] == fourth
     return Claim("6", claim, rule, found, verdict(low, high, everywhere))
 
 
@@ -232,5 +245,5 @@ def bounds_of_seeds(summary: Summary, sides: Sequence[np.ndarray]) -> tuple[floa
     """
     one, other = (own.mean(2) for own in sides)
     groups = groups_of(judged_on(summary.study.plan))[summary.regions[0].record].tolist()
-    low, high = Resamples(len(groups), groups).interval(one - other)
+    low, high = Resamples(len(groups), groups, draws=summary.draws).interval(one - other)
     return float(low), float(high)

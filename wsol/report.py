@@ -184,7 +184,8 @@ def about(comparison: Comparison) -> dict[str, object]:
 
 def heading(comparison: Comparison) -> str:
     """The same as a sentence."""
-    said = (*comparison.plan.doubts(), *comparison.plan.notes)
+    without = () if comparison.plan.training else (f"{', '.join(BASELINES)} learn from such boxes and are left out",)
+    said = (*comparison.plan.doubts(), *comparison.plan.notes, *without)
     own, notes = about(comparison), "".join(f"\n{line}." for line in said)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "

@@ -75,7 +75,7 @@ def test_a_line_whose_cuts_are_all_coarse_is_named(written: Writer, scenes_yaml:
     for column in study.columns:
         column.coarse = frozenset(column.cuts) if column.line == "e2e" else frozenset()
     found = [own for own in summarise(study, 20).levels if own.measure == "iou"]
-    assert "Too coarse to be judged at any cut: e2e." in sentence(found)
+    assert "Judged at no cut: e2e." in sentence(found)
 
 
 def test_radii_follow_the_cells() -> None:
@@ -118,8 +118,8 @@ def test_sentences() -> None:
         "cl6 at b2. (Paired"
     )
     coarse = replace(found[1], line="cl3", cuts=(), bounds=np.zeros((2, 0)))
-    assert "Too coarse to be judged at any cut: cl3." in sentence([*found, coarse])
-    assert sentence([coarse]).startswith("Too coarse to be judged at any cut: cl3.")
+    assert "Judged at no cut: cl3." in sentence([*found, coarse])
+    assert sentence([coarse]).startswith("Judged at no cut: cl3.")
     assert spans([1, 2, 5], (1, 2, 3, 5)) == "b1–b2 and b5"
 
 

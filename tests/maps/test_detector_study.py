@@ -25,6 +25,7 @@ from maps.detector_tables import FEW, tap_rows
 from maps.figures import scatter
 from maps.gallery import galleries
 from maps.localise import Column, Study
+from maps.prepare import NO_MEAN_BOX
 from maps.statistics import Resamples, compare
 from maps.summary import summarise
 from maps.tables import markdown
@@ -125,6 +126,9 @@ def test_pictures_that_are_not_square(best: Path, split: Split) -> None:
     """Boxes go back into the picture that was letterboxed; taps with few cells on it are named."""
     wide = replace(split.records[0], size_hw=(100, 200))
     plan = prepare_detectors(read_detectors([best]), replace(split, records=[wide]))
+    assert NO_MEAN_BOX not in plan.notes
+    alone = prepare_detectors(read_detectors([best]), replace(split, name="train", records=[wide]))
+    assert alone.notes[-1] == NO_MEAN_BOX, "its boxes would be those that are explained"
     named = Named(plan, None)  # type: ignore[arg-type]
     assert named.box(0, torch.tensor([0.0, 32, 64, 96])) == {"x1": 0, "y1": 0, "x2": 100, "y2": 100}
     network = explained(plan.detectors[0], plan)
@@ -172,6 +176,7 @@ def test_command_writes_a_report(report: tuple[Path, str]) -> None:
         rows = list(csv.DictReader(file))
     counted = content["answers"][0]["detections"]
     assert counted["hit"] + counted["missed"] == content["cases"]
+    assert max(content["radii"]) == content["taps"][-1]["pixels a cell"] == 32, "as far as the largest judged cell"
     assert sum(row["outcome"] == "hit" and row["line"] == "cl3" for row in rows) == counted["hit"]
     assert (folder / "figures" / "pointing_layercam.png").stat().st_size > 1000
 
@@ -218,6 +223,9 @@ def test_what_cannot_be_explained(best: Path, written: Writer, script: Script, t
             script(val, "--localise", "--weights", best, flag, word)
     with pytest.raises(UserError, match="--masks: is for --maps drise"):
         script(val, "--localise", "--weights", best, "--masks", 20, "--maps", "gradcam")
+    for flag, word in (("--conf-thres", 0.5), ("--iou-thres", 0.3), ("--max-det", 5)):
+        with pytest.raises(UserError, match=f"{flag}: is for --explain-boxes detections"):
+            script(val, "--localise", "--weights", best, flag, word)
     with pytest.raises(UserError, match="--explain-boxes"):
         script(val, "--localise", "--weights", written("cl6"), "--explain-boxes", "true")
     with pytest.raises(UserError, match="--max-det: is for detectors"):

@@ -16,7 +16,7 @@ from data.records import Record, Split
 from data.seen import KEY, number, numbers, numbers_of
 from evaluation.accuracy import read_backbones
 from maps.plan import Plan
-from maps.prepare import prepare
+from maps.prepare import NO_MEAN_BOX, prepare
 from maps.seen import seen_by
 from training.finished import Run
 from utils.errors import UserError
@@ -64,6 +64,7 @@ def test_pictures_that_trained_a_network_are_left_out(written: Writer, descripti
     asked = plan(written("cl6", **{KEY: learnt}), train)
     assert names(asked.split.records) == names(train.records), "they were asked for"
     assert "8 of 8 explained images were used to train a network" in asked.notes[0]
+    assert asked.notes[-1] == NO_MEAN_BOX, "its boxes would be those that are explained"
     with pytest.raises(UserError, match="all 4 images of `test` were used to train a network"):
         plan(written("cl6", **{KEY: numbers_of(test.records)}), test)
 

@@ -25,6 +25,8 @@ from data.formats import read_split
 from data.records import Description, Split, make_record
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
+from maps.figures import region_curve
+from maps.gallery import galleries
 from maps.levels import region_levels, sentence
 from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
@@ -34,11 +36,12 @@ from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import choose_percentile, prepare, sample
 from maps.regions import Region, propose
+from maps.report import page as page_of
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
-from maps.summary import Line, Pair, against, apart, comparable, pair_of, summarise, unlike
-from maps.tables import heading, pair_json, pair_table, region_json, region_note
+from maps.summary import Line, Pair, Summary, against, apart, comparable, pair_of, summarise, unlike
+from maps.tables import heading, markdown, note_of, pair_json, pair_table, region_json, region_note, region_table
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
 from utils.files import json_text
@@ -247,6 +250,30 @@ def test_a_cut_whose_classifier_learnt_nothing_is_not_judged(written: Writer, sp
     assert not replace(study.plan, files=read_backbones([written("e2e", metrics=stages)])).blank, "nothing is compared"
 
 
+def test_nothing_is_said_of_what_costs_no_training_where_a_network_learnt_nothing(
+    written: Writer, split: Split
+) -> None:
+    stages = [*[TAUGHT] * 5, TAUGHT | {"auc": 0.51, "learnt": 0.0}]
+    files = [written("cl6"), written("e2e", metrics=stages)]
+    summary = summarise(run(plan_of(files, split, kinds=["saliency"], images=2)), 50)
+    why = "Not tested: the classifiers learnt nothing (AUC 0.51)."
+    assert (summary.levels, summary.pairs) == ([], [])
+    assert note_of(summary, "saliency", "iou") == region_note(summary, "miou") == region_note(summary, "map50") == why
+    assert note_of(summary, "saliency", "coarseness") == "", "it has no better end"
+    assert why in markdown(summary, (), "python val.py", [])
+
+
+def test_the_page_calls_no_layer_coarse_whose_classifier_learnt_nothing(written: Writer, split: Split) -> None:
+    """b1 has as many cells as pixels, and a saliency map has none."""
+    stages = [TAUGHT | {"auc": 0.51, "learnt": 0.0}, *[TAUGHT] * 5]
+    study = run(plan_of([written("cl6", metrics=stages)], split, kinds=["saliency"], images=1))
+    summary = summarise(study, 0)
+    shown = page_of(summary, (), "python val.py", [], galleries(summary))
+    assert 'data-coarse="1"' in shown
+    assert "too coarse" not in shown
+    assert "for too few cells inside the picture or a classifier that learnt nothing" in shown
+
+
 def test_bounds_of_the_share_above_are_those_of_a_proportion() -> None:
     draw = np.random.default_rng(0)
     first, second = (
@@ -370,15 +397,22 @@ def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None
     assert all(0 <= own.miou <= 1 and 0 <= own.map50 <= 1 for own in found)
     assert all(own.miou == pytest.approx(own.ious.mean()) for own in found)
     plan = plan_of(files, split)
-    beside = region_levels(Study(plan, [], np.zeros((0, 2), int), np.zeros(0)), found, 50)
+    study = Study(plan, [], np.zeros((0, 2), int), np.zeros(0))
+    beside = region_levels(study, found, 50)
     assert {(own.line, own.rival) for own in beside} == {
         (line, rival) for line in ("cl6", "e2e") for rival in ("untrained", "constant box")
     }
     assert sentence(beside).startswith("Without intervals"), "there are four pictures"
-    compared: Any = SimpleNamespace(region_levels=beside)
-    assert region_note(compared, "miou") == sentence(beside)
-    assert region_note(compared, "map50").endswith("by their mean IoU alone.")
+    measured = Summary(study, [], [], {}, found, region_levels=beside)
+    assert region_note(measured, "miou") == sentence(beside)
+    assert region_note(measured, "map50").endswith("by their mean IoU alone.")
     assert len({own.miou for own in found}) > 3, "runs and cuts differ"
+    assert {own.cut for own in found if not own.judged} == {6}, "2 × 2 cells"
+    assert {own.cuts for own in beside} == {tuple(cut for cut in read_backbones(files)[0].cuts if cut != 6)}
+    deepest = region_table(measured, "miou")[-1]
+    assert [own.startswith("(") for own in deepest] == [False, True, True, True, False], "but not the constant box"
+    rows = region_curve(measured, "miou").rows
+    assert {row["cut"] for row in rows if "cut" in row} >= {"b6"}, "shown, grey"
     for own in json.loads(json_text([region_json(own) for own in found])):
         assert {"line", "cut", "miou", "map50"} <= own.keys()
         assert {"ious", "record"}.isdisjoint(own), "values by image are no part of the JSON"

@@ -10,12 +10,26 @@ import numpy as np
 import pytest
 
 from data.records import make_record
+from maps.levels import region_levels
 from maps.lines import Line
 from maps.localise import Study
 from maps.measures import Rule
 from maps.regions import Region
 from maps.summary import Pair, Summary, against, apart
-from studies.claims import NOT_SEEN, REPRODUCED, UNDECIDED, above_diagonal, alone, every_claim, region_gain, small_boxes
+from studies.claims import (
+    DIRECTION,
+    NOT_SEEN,
+    REPRODUCED,
+    UNDECIDED,
+    UNTESTED,
+    above_diagonal,
+    alone,
+    compared_seeds,
+    every_claim,
+    lime_gain,
+    region_gain,
+    small_boxes,
+)
 
 CUTS = (1, 2, 3, 4)
 GAINS = np.array([0.01, 0.02, 0.03, 0.06])
@@ -128,3 +142,50 @@ def test_one_seed_decides_nothing(study: Study, pair_of: Callable[..., Pair], se
     found = {own.figure: own.verdict for own in every_claim(Summary(study, [], [], {}, []), {"gradcam": pair})}
     assert found["4a–b"] == found["4c–d"] == verdict
     assert found["9a–b"] == found["6"] == "not tested"
+
+
+def test_without_resamples_nothing_is_decided(study: Study, pair_of: Callable[..., Pair]) -> None:
+    second = np.random.default_rng(0).uniform(0.2, 0.5, (3, 40))
+    found = [*regions("cl6", [0.0] * 3), *regions("e2e", [0.0] * 3)]
+    for draws, verdict in ((0, UNDECIDED), (50, REPRODUCED)):
+        summary = Summary(study, [], [], {}, found, draws=draws)
+        assert region_gain(summary).verdict == small_boxes(pair_of(second + 0.1, second), summary).verdict == verdict
+
+
+def test_lime_after_a_single_layer() -> None:
+    """There is no second one at which the difference could be largest."""
+    values = np.random.default_rng(0).uniform(0.2, 0.5, (2, 40, 1))
+    one, other = (
+        Line(name, "lime", (0, 1), (6,), {"iou": own, "coverage": own})
+        for name, own in (("cl1", values + 0.1), ("e2e", values))
+    )
+    bounds = {name: np.array([[0.1], [0.2]]) for name in apart(one, other)}
+    pair = Pair(one, other, against(one, other, bounds, np.arange(40)), {"coverage": (0.15, 0.1, 0.2)})
+    assert lime_gain(pair).verdict == DIRECTION
+
+
+def test_seeds_of_a_report_are_those_that_are_compared() -> None:
+    lines = [{"line": name, "seeds": list(range(seeds))} for name, seeds in (("cl6", 5), ("e2e", 3), ("untrained", 9))]
+    pairs = [{"first": "cl6", "second": "cl3", "seeds": [[0], [0]]},
+             {"first": "cl6", "second": "e2e", "seeds": [[1, 2], [1, 2]]}]  # fmt: skip
+    assert compared_seeds({"lines": lines, "pairs": pairs}) == 2
+    assert compared_seeds({"lines": lines, "pairs": [{"first": "cl6", "second": "e2e"}]}) == 3, "of before"
+    assert compared_seeds({"lines": lines[:1]}) == 5
+    assert compared_seeds({"lines": lines[2:]}) == 0
+
+
+def test_cuts_that_are_not_judged_are_in_no_mean_of_frozen_features(study: Study) -> None:
+    """The deepest layer, too coarse to be judged, says the opposite; at the first one a classifier learnt nothing."""
+    found = [*regions("cl6", [0.0] * 3), *regions("e2e", [0.0] * 3)]
+    for region in found:
+        region.ious[:] -= 0.5 * (region.cut in (1, 4) and region.line == "cl6")
+    assert region_gain(Summary(study, [], [], {}, found)).verdict == NOT_SEEN
+    kept = [replace(own, judged=own.cut not in (1, 4)) for own in found]
+    claim = region_gain(Summary(study, [], [], {}, kept))
+    assert claim.verdict == DIRECTION, "the fourth layer cannot have the largest difference"
+    assert f"mean {GAINS[1:3].mean():+.3f}" in claim.found
+    none = [replace(own, judged=False) for own in found]
+    assert region_gain(Summary(study, [], [], {}, none)).verdict == UNTESTED
+    levels = {own.line: own for own in region_levels(study, [*kept, *regions("untrained", [0.0])], 50)}
+    assert levels["cl6"].cuts == (2, 3)
+    assert levels["cl6"].bounds.shape == (2, 2)

@@ -101,6 +101,11 @@ def test_chest_xrays_as_published(
     assert "| T(IoU) | method |" in (tmp_path / "tables.md").read_text()
     for text in (told, (tmp_path / "tables.md").read_text(), (folder / "localisers.md").read_text()):
         assert "False positives are over the true boxes of the class" in text
+    page = (folder / "localisers.md").read_text()
+    assert (
+        "there is no mean box to compare with.\ncentre-box, mean-box, pixels learn from such boxes and are left out."
+        in page
+    )
     for name in ("mining", "sensitivity"):
         with pytest.raises(UserError, match=rf"--method: {name} learns from boxes, and no training image of nih.yaml"):
             script(val, *own, *project, "--method", name)
