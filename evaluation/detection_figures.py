@@ -132,10 +132,13 @@ FIGURES = Table(
 def detection_metrics(
     evaluation: Evaluation, records: Sequence[Record], found: Sequence[Detections], names: list[str]
 ) -> dict[str, Any]:
-    """The content of the metrics file: FIGURES, AP at each IoU, figures of each class; fractions 0–1, or None."""
+    """The content of the metrics file: FIGURES, AP at each IoU, figures of each class; fractions 0–1, or None.
+
+    `boxes` are those that are to be found.
+    """
     own = Judged(evaluation, records, found, names)
     every = own.precision[..., 0]
-    labels = np.concatenate([record.labels for record in records])
+    labels = np.concatenate([record.labels[record.asked] for record in records])
     return {
         **{name: figure.of(own) for name, figure in FIGURES.items()},
         "map_by_iou": {

@@ -6,6 +6,7 @@ the last digits where no two scores are equal.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -39,9 +40,7 @@ class Matches:
     @classmethod
     def of(cls, evaluation: Evaluation, label: int) -> "Matches":
         """What pycocotools matched of a class: boxes of every size, as many detections an image as it counts."""
-        images, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
-        start = (label * areas + EVERY_SIZE) * images
-        items = evaluation.evalImgs[start : start + images]
+        items = matched_of(evaluation, label)
         most, steps = evaluation.params.maxDets[-1], len(evaluation.params.iouThrs)
         own = [(place, item) for place, item in enumerate(items) if item is not None]
         scores = np.concatenate([[], *(item["dtScores"][:most] for _, item in own)])
@@ -50,12 +49,10 @@ class Matches:
             np.concatenate([np.zeros((steps, 0), bool), *(item[key][:, :most] > 0 for _, item in own)], 1)
             for key in ("dtMatches", "dtIgnore")
         )
-        demanded = np.zeros(images)
-        for place, item in own:
-            demanded[place] = np.count_nonzero(np.asarray(item["gtIgnore"]) == 0)
         order = np.argsort(-scores, kind="mergesort")
         counted = ~ignored[:, order]
-        return cls(matched[:, order] & counted, ~matched[:, order] & counted, image[order].astype(int), demanded)
+        hits, misses = matched[:, order] & counted, ~matched[:, order] & counted
+        return cls(hits, misses, image[order].astype(int), demanded_of(items))
 
     def precision(self, weights: np.ndarray, recalls: np.ndarray) -> np.ndarray:
         """[draws, IoU] average precision over so many recalls; NaN in draws without a box of the class.
@@ -71,6 +68,27 @@ class Matches:
             true, false = (np.cumsum(of_detections * own, 1)[:, hits] for own in (hits, misses))
             found[known, step] = area(true, false, wanted[known], recalls)
         return found
+
+
+def matched_of(evaluation: Evaluation, label: int) -> list[Any]:
+    """[images] what pycocotools matched of a class, boxes of every size; None where there is neither box nor guess."""
+    images, areas = len(evaluation.params.imgIds), len(evaluation.params.areaRng)
+    start = (label * areas + EVERY_SIZE) * images
+    found: list[Any] = evaluation.evalImgs[start : start + images]
+    return found
+
+
+def demanded_of(items: Sequence[Any]) -> np.ndarray:
+    """[images] how many boxes of `matched_of` are to be found."""
+    return np.array([0.0 if item is None else np.count_nonzero(np.asarray(item["gtIgnore"]) == 0) for item in items])
+
+
+def holders_of(evaluation: Evaluation, groups: np.ndarray) -> np.ndarray:
+    """[columns] how many groups have a box that is to be found, of any class for the means, and of each class."""
+    labels = range(len(evaluation.params.catIds))
+    there = np.stack([demanded_of(matched_of(evaluation, label)) > 0 for label in labels])
+    whole, *each = (len(np.unique(groups[own])) for own in (there.any(0), *there))
+    return np.array([whole] * 3 + [count for count in each for _ in range(2)])
 
 
 def area(true: np.ndarray, false: np.ndarray, wanted: np.ndarray, recalls: np.ndarray) -> np.ndarray:
@@ -139,6 +157,7 @@ class Sampled:
         whole: [columns] on all images; NaN where no box allows one.
         drawn: [draws, columns].
         left: [parts, columns] without one part of the images each.
+        holders: [columns] how many images, or patients, have a box that a figure is about.
         lowest: the least value that is possible: 0, or −1 of a difference.
     """
 
@@ -146,6 +165,7 @@ class Sampled:
     whole: np.ndarray
     drawn: np.ndarray
     left: np.ndarray
+    holders: np.ndarray
     lowest: float = 0.0
 
     @classmethod
@@ -159,19 +179,20 @@ class Sampled:
         found = figures(precisions(evaluation, np.concatenate(weights)))
         ends = np.cumsum([len(own) for own in weights])
         names = ("map", "map50", "map75", *(f"{name}/{key}" for name in classes for key in ("map", "map50")))
-        return cls(names, found[0], found[1 : ends[1]], found[ends[1] :])
+        return cls(names, found[0], found[1 : ends[1]], found[ends[1] :], holders_of(evaluation, groups))
 
     def minus(self, other: "Sampled") -> "Sampled":
         """How far it is above another on the same images."""
         parts = self.whole - other.whole, self.drawn - other.drawn, self.left - other.left
-        return Sampled(self.names, *parts, lowest=-1.0)
+        return Sampled(self.names, *parts, self.holders, lowest=-1.0)
 
     @property
     def known(self) -> np.ndarray:
-        """[columns] bool: of which there are enough images, and enough draws that allow a figure, for an interval."""
-        if len(self.drawn) < 2 or len(self.left) < LEAST_GROUPS:
+        """[columns] bool: of which enough images have a box, and enough draws allow a figure, for an interval."""
+        if len(self.drawn) < 2:
             return np.zeros(len(self.names), bool)
-        return np.asarray(~np.isnan(self.whole) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN))
+        enough = (self.holders >= LEAST_GROUPS) & (np.isnan(self.drawn).mean(0) < MOST_UNKNOWN)
+        return np.asarray(enough & ~np.isnan(self.whole))
 
     @property
     def groups(self) -> np.ndarray:

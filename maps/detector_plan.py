@@ -175,6 +175,11 @@ class DetectorPlan(Plan):
         case = "image and class" if self.explain_boxes == "true" else "true box"
         return f"({case}) of {len(self.split.records)} images, shown as {self.view.about}"
 
+    @property
+    def asked(self) -> int:
+        every = sum(int(record.asked.sum()) for record in self.split.records)
+        return every if self.explain_boxes == "detections" else super().asked
+
     def coarse_taps(self, cells: Mapping[int, Cells]) -> frozenset[int]:
         """The taps that have too few cells inside most pictures to be judged."""
         return coarse_cuts(cells, short_sides(self.view, self.split.records), self.view.imgsz)

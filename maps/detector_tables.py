@@ -83,8 +83,8 @@ def tap_rows(plan: DetectorPlan, network: ExplainedDetector) -> list[Row]:
 
 
 def narrow_sides(record: Record) -> np.ndarray:
-    """[n] the shorter side of each true box, in pixels of the image."""
-    own = record.boxes_xyxy
+    """[n] the shorter side of each true box that may be explained, in pixels of the image."""
+    own = record.boxes_xyxy[record.asked]
     return np.asarray(np.minimum(own[:, 2] - own[:, 0], own[:, 3] - own[:, 1]))
 
 

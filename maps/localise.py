@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from data.records import Record
+from data.transforms import MIN_BOX_PIXELS
 from maps import baselines
 from maps.cases import Cases
 from maps.evidence import Evidence
@@ -17,6 +18,7 @@ from maps.measures import Rule, measure
 from maps.networks import UNTRAINED, Named
 from maps.plan import Plan
 from utils.device import side_by_side
+from utils.errors import UserError
 from utils.seed import mixed_seed
 
 BASELINE = "baseline"
@@ -124,7 +126,11 @@ class Study:
 
 
 def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] fraction of the boxes."""
+    """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] fraction of the boxes.
+
+    Raises:
+        UserError: there is none.
+    """
     explainers = list(dict.fromkeys(column.explain for column in columns if column.explain))
 
     def add(cases: Cases, explain: Explainer) -> None:
@@ -139,6 +145,9 @@ def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple
             pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
             shares.append(cases.truth.mean((1, 2)))
             list(pool.map(partial(add, cases), explainers))
+    if not pairs:
+        what = f"no box is {MIN_BOX_PIXELS} pixels of the input wide and high, and in view"
+        raise UserError(what, where="maps", hint="explain networks of a larger input, or other images")
     return np.concatenate(pairs), np.concatenate(shares)
 
 

@@ -61,6 +61,12 @@ class Plan:
         """What a case is, and how its image is shown, for the heading of a report."""
         return f"(image and class) of {len(self.split.records)} images, shown as {self.files[0].view.about}"
 
+    @property
+    def asked(self) -> int:
+        """How many cases the true boxes would make if all of them were seen."""
+        boxed = [record.labels[record.asked] for record in self.split.records]
+        return sum(len(set(labels.tolist())) if self.explain is None else min(1, len(labels)) for labels in boxed)
+
     def coarse(self, structure: Structure) -> frozenset[int]:
         """The cuts of a network whose maps have too few cells inside the pictures to be judged."""
         view = self.files[0].view

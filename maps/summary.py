@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data.transforms import MIN_BOX_PIXELS
 from evaluation.accuracy import PROBED
 from maps.kinds import title_of
 from maps.levels import Level, levels, region_levels
@@ -15,6 +16,7 @@ from maps.measures import MEASURES, shown_in
 from maps.overlap import LOCALISED, chance_iou, iou_ceiling
 from maps.regions import Region
 from maps.statistics import DRAWS, Comparison, compare, holm, mcnemar, mean_known
+from utils.text import counted
 
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
@@ -77,7 +79,7 @@ class Summary:
     """All lines with their intervals, the pairs, what was learned on frozen features, and what costs no training.
 
     Attributes:
-        notes: which lines are compared in part, or not at all, and why.
+        notes: which cases are left out, which lines are compared in part, or not at all, and why.
         draws: resamples behind the intervals; 0: there are none.
     """
 
@@ -127,7 +129,7 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     couples = [(first, reference(lines, first)) for first in lines if first.trained]
     taught = study.plan.untaught() is None
     couples = [couple for couple in couples if taught and couple[0] is not couple[1]]
-    notes = list(dict.fromkeys(filter(None, (unlike(*couple) for couple in couples))))
+    notes = list(dict.fromkeys(filter(None, (hidden(study), *(unlike(*couple) for couple in couples)))))
     couples = [couple for couple in couples if comparable(*couple)]
     found = intervals(study, lines, couples, draws)
     for line in lines:
@@ -136,6 +138,13 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     percentile = study.plan.rule.percentile
     beside, boxes = (levels(study, lines, draws), region_levels(study, regions, draws)) if taught else ([], [])
     return Summary(study, lines, pairs, bounds(study.shares, percentile), list(regions), beside, boxes, notes, draws)
+
+
+def hidden(study: Study) -> str | None:
+    """How many cases are left out because nothing of their boxes is to be seen; None where all are there."""
+    missing = study.plan.asked - len(study.cases)
+    what = f"cases are left out, whose boxes have a side below {MIN_BOX_PIXELS} pixels of the input or are not in view"
+    return counted(missing, what) if missing > 0 else None
 
 
 def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.ndarray) -> Pair:

@@ -9,6 +9,8 @@ from maps.measures import shown_in
 from maps.plotting import as_csv
 from utils.files import make_folder, write_text
 
+GROUP = "group"  # the column with whose image each case is
+
 
 def write_values(study: Study, folder: Path) -> None:
     """A CSV for each measure: a row a case, a column for each map, line, seed and cut."""
@@ -42,13 +44,14 @@ def case_rows(
     """What each case is, and its values."""
     rows: list[Row] = []
     indices = range(len(study.cases)) if chosen is None else chosen.tolist()
-    explained = study.plan.explain is None
+    explained, groups = study.plan.explain is None, study.groups
     for place, index in enumerate(indices):
         image, label = study.cases[index]
         row: Row = {
             "image": study.records[image].image.name,
             "class": names[label] if explained else "",
             "box_share": float(study.shares[index]),
+            GROUP: groups[index],
         }
         rows.append(row | {name: float(values[place]) for name, values in columns.items()})
     return rows

@@ -213,7 +213,8 @@ def mining_maps(
     def of(subject: Subject) -> Maps:
         plan, file, own = subject.plan, subject.plan.files[0], replace(mining, seed=subject.seed)
         size = (file.imgsz, file.imgsz)
-        frame = None if upsampling else subject.network.frame(-1, size, pooled=True)
+        even = upsampling or plan.stretched
+        frame = None if even else subject.network.frame(-1, size, pooled=True)
         backbone, heads = subject.layers()
         network = ClassMaps.with_head(backbone, heads[-1]).to(plan.device)
         explained = Images(plan.split.records, file.view, len(file.names))
@@ -231,7 +232,8 @@ class MinedMaps:
     """Maps of the networks of all steps of mining.
 
     Attributes:
-        frame: where their cells are in the image; None: they share it out evenly.
+        frame: where their cells are in the image; None: they share it out evenly, as those of an aggregation do, and
+            maps that are stretched.
     """
 
     networks: Sequence[ClassMaps]

@@ -118,7 +118,8 @@ def sampled(own: Found, boxes: np.ndarray, groups: np.ndarray, draws: int) -> Sa
     """The average precision of many trials as columns."""
     parts = np.ones((1, len(groups))), draws_of(groups, draws), left_out(groups)
     (whole,), drawn, left = (average_precision(own, boxes, weights) for weights in parts)
-    return Sampled(tuple(map(str, range(len(boxes)))), whole, drawn, left)
+    holders = np.full(len(boxes), groups.max() + 1)
+    return Sampled(tuple(map(str, range(len(boxes)))), whole, drawn, left, holders)
 
 
 def detectors(draw: np.random.Generator, groups: np.ndarray, seeds: int, trials: int, draws: int) -> list[Sampled]:
@@ -152,13 +153,13 @@ def test_several_seeds_need_images_too() -> None:
 
 def test_bounds_stay_within_what_is_possible() -> None:
     """Two seeds that are far apart: Student's t alone reaches to 1.59."""
-    draw, left = np.random.default_rng(0), np.zeros((20, 1))
-    runs = [Sampled(("map",), np.array([own]), draw.normal(own, 0.01, (50, 1)), left) for own in (0.9, 1.0)]
+    draw, images = np.random.default_rng(0), (np.zeros((20, 1)), np.array([20]))
+    runs = [Sampled(("map",), np.array([own]), draw.normal(own, 0.01, (50, 1)), *images) for own in (0.9, 1.0)]
     mean, (low, high) = over_seeds(runs)
     assert mean == pytest.approx(0.95)
     assert low == pytest.approx(0.95 - 12.7062 * 0.05, abs=1e-3)
     assert high == 1
-    zero = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), left)
+    zero = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), *images)
     apart = [zero.minus(runs[0]), runs[1].minus(zero)]
     assert np.ravel(over_seeds(apart)[1]).tolist() == [-1, 1]
 
@@ -184,7 +185,8 @@ def test_no_difference_where_a_backbone_had_learnt_nothing(tmp_path: Path) -> No
 def test_bounds_of_one_detector_stay_within_what_is_possible() -> None:
     """Student's t of five pictures reaches beyond 1."""
     drawn = np.array([[0.7], [0.8], [1.0], [1.0]])
-    own = Sampled(("map",), np.array([0.9]), drawn, np.array([[0.8], [0.9], [0.9], [1.0], [1.0]]))
+    left = np.array([[0.8], [0.9], [0.9], [1.0], [1.0]])
+    own = Sampled(("map",), np.array([0.9]), drawn, left, np.array([5]))
     low, high = own.interval()[:, 0]
     assert low < 0.7
     assert high == 1
@@ -199,7 +201,7 @@ def test_fewer_than_five_patients_have_no_interval(count: int, known: bool) -> N
 
 
 def test_a_single_resample_is_no_interval() -> None:
-    own = Sampled(("map",), np.ones(1), np.ones((1, 1)), np.ones((20, 1)))
+    own = Sampled(("map",), np.ones(1), np.ones((1, 1)), np.ones((20, 1)), np.array([20]))
     assert np.isnan(own.interval()).all()
     assert np.isnan(over_seeds([own, own])[1]).all()
 

@@ -64,6 +64,7 @@ def test_difficult_boxes_are_neither_demanded_nor_blamed() -> None:
     for boxes_found in (boxes, boxes[:1]):
         got = metrics([truth], [found(boxes_found, [0.8, 0.9][: len(boxes_found)], [0] * len(boxes_found))], ["a"])
         assert (got["map"], got["miou"]) == (pytest.approx(1), pytest.approx(1))
+        assert got["per_class"]["a"]["boxes"] == got["boxes"] == 1
 
 
 def test_the_best_confidence_is_one_of_the_best() -> None:

@@ -4,7 +4,7 @@ from test_evaluate import found, record
 
 from data.records import Record
 from evaluation.evaluate import coco_evaluation
-from evaluation.resampled import draws_of, precisions
+from evaluation.resampled import Sampled, draws_of, precisions
 from utils.boxes import Detections
 
 NAMES = ["a", "b", "c", "never"]
@@ -57,3 +57,19 @@ def test_nothing_found_is_nothing_precise() -> None:
     own = precisions(coco_evaluation(records, [found([], [], [])] * 2, NAMES), np.array([[1.0, 1], [0, 2]]))
     assert own[0, 0].tolist() == [0] * 10
     assert np.isnan(own[1, 0]).all(), "no box in this draw"
+
+
+@pytest.mark.parametrize(("rare", "patients", "known"), [(3, 30, False), (4, 30, False), (5, 30, True), (30, 4, False)])
+def test_a_class_in_few_images_has_no_interval(rare: int, patients: int, known: bool) -> None:
+    """Class a is in every image, b in some; c is in all of them as difficult boxes, which nobody has to find."""
+    box, groups = [0.0, 0, 10, 10], np.arange(IMAGES) % patients
+    labels = [[0, 1, 2] if image < rare else [0, 2] for image in range(IMAGES)]
+    records = [record([box] * len(own), own, [label == 2 for label in own]) for own in labels]
+    guesses = [found([box] * len(own), [0.9] * len(own), own) for own in labels]
+    own = Sampled.of(coco_evaluation(records, guesses, NAMES), NAMES, groups, 20)
+    low, high = own.interval()
+    there = dict(zip(own.names, ~np.isnan(low) & ~np.isnan(high), strict=True))
+    assert there["b/map"] == there["b/map50"] == known
+    assert there["map"] == there["a/map50"] == (patients >= 5)
+    assert not there["c/map50"]
+    assert own.minus(own).known[own.names.index("b/map")] == known

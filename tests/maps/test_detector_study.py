@@ -134,6 +134,13 @@ def test_pictures_that_are_not_square(best: Path, split: Split) -> None:
     network = explained(plan.detectors[0], plan)
     taps = tap_rows(plan, network)
     assert [row[FEW] for row in taps] == [0, 0, 1], "64 pixels high are two cells of 32"
+    by_box = replace(plan, explain_boxes="detections")
+    assert by_box.asked == len(wide.labels) == sum(len(own) for own in by_box.cases([split.records[0]], ""))
+    narrow = [row["boxes narrower than a cell"] for row in taps]
+    hard = replace(wide, difficult=np.ones_like(wide.difficult))
+    few = replace(plan, split=replace(split, records=[wide, hard]))
+    assert [row["boxes narrower than a cell"] for row in tap_rows(few, network)] == narrow
+    assert narrow[-1] > 0
     assert plan.coarse_taps(network.cells(plan.view.imgsz)) == {23}
     assert plan.coarse_taps({19: Cells.spread(2, 128), 23: Cells.spread(8, 128)}) == {19}, "by cells, not by place"
 

@@ -389,20 +389,49 @@ def test_differences_of_the_maps_that_show_something(tmp_path: Path) -> None:
     for name, rows in values.items():
         lines = [["image", "class", *names], *(["a.png", "cat", *map(str, row)] for row in rows)]
         (tmp_path / f"{name}.csv").write_text("\n".join(map(",".join, lines)))
-    (row,) = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=100)[1:]
-    assert row[:6] == ["b1", "33.3%", "16.7%", "66.7%", "0.400", "0.250"]
-    assert row[6:] == ["+0.1500", "100.0%", "0.0%"], "no interval of two cases"
+    (_, row), note = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=100)
+    assert row[:6] == ["b1", "33.3%", "16.7%", "66.7%", "0.367", "0.233"]
+    assert row[6:] == ["+0.1333", "100.0%", "0.0%"], "no interval of two cases"
+    assert "each is drawn by itself" in note
     with pytest.raises(UserError, match="no gradcam of cl6 and cl3"):
         shown_table(tmp_path, "gradcam", "cl6", "cl3")
     with pytest.raises(UserError, match="no values by image"):
         shown_table(tmp_path / "x", "gradcam", "cl6", "e2e")
     for path in (tmp_path / "iou.csv", tmp_path / "degenerate.csv"):
         path.write_text(path.read_text().replace("/cl6/", "/cl6 timm/resnet18/"))
-    assert shown_table(tmp_path, "gradcam", "cl6 timm/resnet18", "e2e", draws=100)[1] == row
+    assert shown_table(tmp_path, "gradcam", "cl6 timm/resnet18", "e2e", draws=100)[0][1] == row
     for damaged in ("", "gradcam/cl6/seed0/b1\nmuch\n", "image,gradcam/cl6/seed0/b1\na.png\n", "gradcam/b1\n1\n"):
         (tmp_path / "iou.csv").write_text(damaged)
         with pytest.raises(UserError, match=r"iou\.csv: no values by image"):
             shown_table(tmp_path, "gradcam", "cl6", "e2e")
+
+
+def test_seeds_that_disagree_are_no_certain_difference(tmp_path: Path) -> None:
+    """Three seeds that are +0.15, +0.10 and −0.12 apart; one side has two more, and is in another order."""
+    draw, apart = np.random.default_rng(0), {"seed1": 0.10, "seed0": 0.15, "seed2": -0.12}
+    other = {seed: draw.random(60).round(3) for seed in ("seed0", "seed1", "seed2", "seed3", "seed4")}
+    iou = {f"gradcam/e2e/{seed}/b1": own for seed, own in other.items()}
+    iou |= {f"gradcam/cl6/{seed}/b1": other[seed] + own for seed, own in apart.items()}
+    patients = [f"p{case // 4}" for case in range(60)]
+
+    def written(columns: dict[str, np.ndarray], groups: list[str]) -> tuple[list[str], str]:
+        for name, scale in (("degenerate", 0), ("iou", 1)):
+            rows = zip(groups, *(scale * own for own in columns.values()), strict=True)
+            lines = [["group", *columns], *(list(map(str, row)) for row in rows)]
+            (tmp_path / f"{name}.csv").write_text("\n".join(map(",".join, lines)))
+        (_, row), note = shown_table(tmp_path, "gradcam", "cl6", "e2e", draws=500)
+        return row, note
+
+    row, note = written(iou, patients)
+    differences = np.repeat(np.array([[0.10], [0.15], [-0.12]]), 60, 1)
+    low, high = Resamples(60, patients).interval(differences[:, :, None])[:, 0]
+    assert row[6] == f"{differences.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    assert low < 0 < high
+    assert note.startswith("95 % intervals over seed1, seed0, seed2 and the cases; those of one patient, or image, are")
+    one = {f"gradcam/{line}/seed0/b1": draw.random(60) for line in ("cl6", "e2e")}
+    assert written(one, patients)[0][6] != written(one, [str(case) for case in range(60)])[0][6], "patients are drawn"
+    with pytest.raises(UserError, match=r"cl6 has seed0, e2e seed1 — give lines that have a seed in common"):
+        written({name.replace("e2e/seed0", "e2e/seed1"): own for name, own in one.items()}, patients)
 
 
 def test_weighted_means_stay_among_their_values() -> None:

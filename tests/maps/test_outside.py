@@ -62,7 +62,9 @@ def test_in_help_run_and_report(
     found = json.loads((folder / "localise.json").read_text())
     own = next(line for line in found["lines"] if line["map"] == "brightness")
     assert 0 < own["measures"]["spread"]["mean"][0] < 1
-    assert (folder / "values" / "spread.csv").read_text().startswith("image,class,box_share,brightness/cl6/seed0/b1")
+    assert (
+        (folder / "values" / "spread.csv").read_text().startswith("image,class,box_share,group,brightness/cl6/seed0/b1")
+    )
     assert "| random" in (folder / "localise.md").read_text()
 
 

@@ -40,7 +40,7 @@ from maps.report import page as page_of
 from maps.report import write_report
 from maps.statistics import Resamples
 from maps.study import run
-from maps.summary import Line, Pair, Summary, against, apart, comparable, pair_of, summarise, unlike
+from maps.summary import Line, Pair, Summary, against, apart, comparable, hidden, pair_of, summarise, unlike
 from maps.tables import heading, markdown, note_of, pair_json, pair_table, region_json, region_note, region_table
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
 from utils.errors import UserError
@@ -326,6 +326,23 @@ def test_what_is_not_compared_is_said(written: Writer, script: Script, tmp_path:
     for text in (" ".join(content["notes"]), (folder / "localise.md").read_text()):
         assert "cl6 and e2e are not compared: no seed of theirs is the same" in text
         assert "No claim is judged: that takes a cascaded network" in text
+
+
+def test_boxes_of_which_nothing_is_to_be_seen_are_no_cases(written: Writer, split: Split) -> None:
+    """A box that holds no pixel's centre would have an IoU of 0 with every map; it is left out, and counted."""
+    first, second = split.records[:2]
+    thin = np.array([[10.6, 10.6, 11.4, 11.4]], np.float32)
+    one = {"labels": first.labels[:1], "difficult": np.zeros(1, bool), "boxes_xyxy": thin, "size_hw": (64, 64)}
+    speck = replace(first, **one, pixels=np.zeros((64, 64, 3), np.uint8))
+    plan = plan_of([written("cl6")], replace(split, records=[speck, second]), kinds=["gradcam"])
+    study = run(replace(plan, training=()))
+    assert set(study.cases[:, 0].tolist()) == {1}
+    assert (study.shares > 0).all()
+    (note,) = summarise(study, 0).notes
+    assert note.startswith("1 case is left out, whose boxes have a side below 2 pixels of the input")
+    assert hidden(replace(study, plan=replace(plan, split=replace(split, records=[second])))) is None
+    with pytest.raises(UserError, match="no box is 2 pixels of the input wide and high, and in view"):
+        run(replace(plan, training=(), split=replace(split, records=[speck])))
 
 
 def test_verdicts_by_intervals() -> None:

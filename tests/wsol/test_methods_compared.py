@@ -168,6 +168,23 @@ def test_all_ways_of_mining_begin_with_the_same_aggregation(plan: Plan, monkeypa
     assert used == [every, few, *4 * [every]]
 
 
+@pytest.mark.parametrize("stretched", [False, True])
+def test_mined_maps_are_where_cams_are(plan: Plan, stretched: bool) -> None:
+    """One step is CAM, scaled: placed by its cells, or stretched over the image as CAM beside it."""
+    plan = replace(plan, stretched=stretched)
+    network, layers = load_explained(plan.files[0], plan), partial(load_backbone_and_heads, plan.files[0])
+    subject = Subject(network, lambda: (), plan, layers)
+    cases = next(iter(plan.cases(plan.split.records, "")))
+    cam, mined = (
+        make(subject)(cases.images, cases.labels)
+        for make in (localisers.cam_maps, localisers.mining_maps(Mining(steps=1)))
+    )
+    shown = cam.max((1, 2)) > 0
+    assert shown.any()
+    for one, other in zip(cam[shown], mined[shown], strict=True):
+        np.testing.assert_allclose(other / other.max(), one / one.max(), atol=1e-3)
+
+
 def test_a_method_that_sees_the_boxes_finds_them(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """The regression, fed with the true masks, beats what knows no image."""
     masks = {}

@@ -142,6 +142,21 @@ def test_of_identical_networks_everything_is_preserved(scenes_yaml: Path) -> Non
     assert float(found["preservation"]) == 0.0
 
 
+@pytest.mark.parametrize("count", [16, 13])
+def test_identical_networks_are_not_pushed_apart(scenes_yaml: Path, count: int) -> None:
+    """An L2 norm has a gradient of length 1 however small it is: what rounds differently would count as moved."""
+    records = (read_split(load_description(scenes_yaml), "train").records * count)[:count]
+    images = Images(records, View("pictures", 64), 10)
+    before = trains.frozen(ClassMaps(make_backbone("darknet53", 0.125), 10))
+    own = trains.frozen(before).requires_grad_(True)
+    batch = next(iter(trains.make_loader(images.dataset, trains.InOrder(count), count, workers=0)))
+    masks = trains.erase([before], images, Mining(), "cpu")
+    loss = trains.losses(own, before, batch, masks, Mining(batch_size=count), "cpu")["preservation"]
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not any(one.grad is not None and one.grad.any() for one in own.parameters())
+
+
 def test_a_control_learns_as_long_without_erasing(scenes_yaml: Path) -> None:
     split = read_split(load_description(scenes_yaml), "train")
     images, network = Images(split.records[:4], View("pictures", 64), 10), ClassMaps(make_backbone("cnn6", 0.125), 10)

@@ -229,10 +229,11 @@ def losses(
     logits = network.logits(maps, None if masks is None else masks_of(batch, count, maps, masks))
     found = {"class": classification_loss(logits, present)}
     if mining.keep == "features" and count < len(images):
+        # Of the whole batch, as above: a batch of another size rounds differently, and a gradient has length 1 there.
         with torch.no_grad():
-            old = before.features(images[count:])
-            wanted = [*old, before.logits(before.weights(old[-1]))]
-        own = [*(part[count:] for part in features), logits[count:]]
+            old = before.features(images)
+            old.append(before.logits(before.weights(old[-1])))
+        wanted, own = ([part[count:] for part in each] for each in (old, [*features, logits]))
         part = {"all": slice(None), "maps": slice(-1), "logits": slice(-1, None)}[mining.layers]
         found["preservation"] = mining.weight * preservation_loss(wanted[part], own[part])
     return found
