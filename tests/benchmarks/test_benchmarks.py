@@ -229,7 +229,7 @@ def test_maps_of_a_study(figures: Figures, here: None) -> None:
 
 
 def test_report(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "METHODS", ("cl6", "e2e"))
+    monkeypatch.setattr(report, "METHODS", ("cl6",))
     found = figures(report, "--images", 2, "--imgsz", 64, "--lime", 0)
     assert len(found) in (1, 3), "three where there is Chromium"
     assert all(one["holds"] for one in found)

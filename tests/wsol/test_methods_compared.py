@@ -43,7 +43,7 @@ def plan(written: Writer, scenes_yaml: Path) -> Plan:
 
 def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Path) -> None:
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
-    flags = ["--images", 6, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
+    flags = ["--images", 5, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
     told = ["--report", tmp_path / "table.md"]
     script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
     own = ["--method", "mining", "sensitivity", "mean-box", "--weights", files[1], "--name", "mined", "--no-pictures"]
