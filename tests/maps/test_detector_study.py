@@ -63,7 +63,7 @@ def value(study: Study, line: str, kind: str, measure: str) -> np.ndarray:
 
 def test_a_detector_looks_at_what_it_knows(best: Path, split: Split) -> None:
     """Evidence of learned scenes is in their boxes, more than with new weights at the same answers."""
-    plan = prepare_detectors(read_detectors([best]), split, kinds=["gradcam", "layercam", "saliency"])
+    plan = prepare_detectors(read_detectors([best]), split, kinds=["gradcam", "layercam", "saliency"], untrained=1)
     study = run_detectors(plan)
     line = study.columns[0].line
     assert len(study.cases) == len({tuple(pair) for pair in study.cases.tolist()})
