@@ -16,7 +16,7 @@ from maps.detector_brief import brief_table, read_report
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
 from studies import reference, reference_flags
-from studies.verdicts import verdict_table
+from studies.verdicts import difference_table, verdict_table
 from utils.errors import UserError
 from utils.flags import recipe_flags
 from utils.tables import NAMES
@@ -69,12 +69,20 @@ def test_cost_tables_are_the_generated_ones(path: Path) -> None:
 
 def test_verdicts_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    called = re.search(r"`python -m studies\.verdicts ([^`]*)`", PAGES["found_maps.md"])
+    called = re.search(r"`python -m studies\.verdicts (results[^`]*)`", PAGES["found_maps.md"])
     assert called
     made = verdict_table([Path(folder) for folder in called[1].split()])
     assert made + "\n" == (ROOT / "results" / "verdicts.md").read_text()
     with pytest.raises(UserError, match=r"localise\.json: cannot be read: No such file"):
         verdict_table([ROOT / "results"])
+
+
+def test_differences_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    called = re.search(r"`python -m studies\.verdicts --differences (\w+) ([^`]*)`", PAGES["found_maps.md"])
+    assert called
+    made = difference_table([Path(folder) for folder in called[2].split()], called[1])
+    assert made + "\n" == (ROOT / "results" / "signs_maps.md").read_text()
 
 
 def test_maps_of_detectors_are_those_of_the_report() -> None:
