@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 from models.backbone import Backbone, scaled
-from models.layers import Normalise
+from models.layers import Normalise, PaddedConv2d
 
 LAYERS, CHANNELS = 6, 256
 
@@ -37,7 +37,7 @@ def cnn6_block(c_in: int, c_out: int) -> nn.Sequential:
     steps: OrderedDict[str, nn.Module] = OrderedDict()
     if c_in == 3:
         steps["normalise"] = Normalise()
-    steps["conv"] = nn.Conv2d(c_in, c_out, 3, padding=3)
+    steps["conv"] = PaddedConv2d(c_in, c_out, 3, padding=3)
     steps["norm"] = nn.BatchNorm2d(c_out)
     steps["act"] = nn.ReLU(inplace=True)
     steps["pool"] = nn.MaxPool2d(2)

@@ -9,7 +9,7 @@ from torch import nn
 from models.backbone import Backbone, scaled
 from models.backbones import BACKBONES, make_backbone
 from models.cnn6 import CNN6
-from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise
+from models.layers import IMAGENET_MEAN, IMAGENET_STD, Normalise, PaddedConv2d
 from models.torchvision_backbones import names_in_torchvision
 from models.weights_files import read_weights
 from models.yolov3 import YOLOv3
@@ -272,3 +272,19 @@ def test_alexnet_star_begins_with_alexnet(tmp_path: Path) -> None:
     theirs = dict(zip(own, peer.features.state_dict().values(), strict=False))
     assert list(model) == list(theirs) == [key for key in own if int(key.split(".")[1]) < 5]
     assert all(torch.equal(model[key], theirs[key]) for key in theirs)
+
+
+@pytest.mark.parametrize("padding", [3, (2, 0)])
+def test_padding_beforehand_is_conv2d(padding: int | tuple[int, int]) -> None:
+    """Values and gradients are those of the convolution that pads by itself."""
+    torch.manual_seed(0)
+    own, plain = (kind(3, 4, 3, 2, padding, dtype=torch.float64) for kind in (PaddedConv2d, nn.Conv2d))
+    own.load_state_dict(plain.state_dict())
+    found = []
+    for conv in (own, plain):
+        images = torch.rand(2, 3, 9, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        values = conv(images.requires_grad_())
+        values.square().sum().backward()
+        found.append((values, images.grad, conv.weight.grad, conv.bias.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
