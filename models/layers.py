@@ -34,8 +34,8 @@ class PaddedConv2d(nn.Conv2d):
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        zeros = [int(side) for side in reversed(self.padding) for _ in range(2)]
-        padded = functional.pad(images, zeros)
+        high, wide = map(int, self.padding)
+        padded = functional.pad(images, (wide, wide, high, high))
         return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 

@@ -30,6 +30,7 @@ from training.cache import (
 )
 from training.job import Job
 from training.ranks import agree
+from utils.config import Recipe
 from utils.console import console, progress
 from utils.errors import Stopped
 
@@ -82,6 +83,16 @@ def batch_features(batch: FeatureBatch) -> Tensor:
     return batch.features
 
 
+def kept_pools(recipe: Recipe, heads: Sequence[nn.Module]) -> list[nn.Module]:
+    """The pools to a fixed size that heads on a fixed network begin with, whose output is computed once.
+
+    Returns:
+        None of them where a head begins otherwise, epochs show different pictures, or nothing is cached.
+    """
+    pools = [pool for head in heads if (pool := first_pool(head))]
+    return pools if recipe.caches and not recipe.augments and len(pools) == len(heads) else []
+
+
 class Feeder:
     """Feeds the stages of one cascade, in their order; keeps at most two cuts' features at a time."""
 
@@ -110,12 +121,8 @@ class Feeder:
         return Feed(loader, self._in_order(val_set), lambda batch: prefix(batch.images))
 
     def probes(self, name: str, cuts: Sequence[int], heads: Sequence[nn.Module], seed: int) -> Feed:
-        """Pooled features at several cuts of the fixed backbone, computed once; images where that cannot be.
-
-        It can where every epoch shows the same pictures, and every head begins with a pool to a fixed size.
-        """
-        recipe, pools = self.job.recipe, [pool for head in heads if (pool := first_pool(head))]
-        if recipe.augments or not recipe.caches or len(pools) < len(heads):
+        """Pooled features at several cuts of the fixed backbone, computed once; images where that cannot be."""
+        if not (pools := kept_pools(self.job.recipe, heads)):
             return self.images(seed)
         module = PooledTaps(Taps(self.backbone, cuts), pools)
         keys = self._keys(self._sets(seed), max(cuts), module, ", pooled after " + ", ".join(map(str, cuts)))

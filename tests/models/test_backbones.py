@@ -97,7 +97,7 @@ def test_cnn6_is_the_authors() -> None:
     x = torch.rand(1, 3, 224, 224, device="meta")
     for block in backbone.to("meta").blocks:
         kinds = [type(m) for m in block if not isinstance(m, Normalise)]
-        assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
+        assert kinds == [PaddedConv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d]
         inner = block[:-1](x)
         x = block(x)
         sides.append((inner.shape[2], x.shape[2]))
