@@ -240,7 +240,7 @@ def localise(arguments: argparse.Namespace) -> None:
 def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> None:
     """Explain with every classifier of the backbone files, or compare ways to get boxes; write the report, print."""
     from evaluation.accuracy_report import shown_command
-    from maps.regions import propose
+    from maps.regions import check_training, propose
     from maps.report import write_report
     from maps.study import run
     from maps.summary import summarise
@@ -250,6 +250,8 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
         from wsol.report import compare_and_report, read_published, wanted
 
         methods, reference = wanted(plan, arguments.method), read_published(arguments.reference, plan.names)
+    if arguments.regions:
+        check_training(plan)
     if checked_only(arguments, plan.split):
         return
     files, command = report_files(arguments), shown_command(sys.argv[1:])
@@ -297,6 +299,7 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         images=arguments.images,
         stretched=arguments.stretch,
         untrained=arguments.untrained,
+        tuned=bool(arguments.method),
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -131,7 +131,8 @@ def read_instances(path: Path, *, keep: bool = False) -> Instances:
     except UnicodeDecodeError as error:
         raise UserError("not json: no text in UTF-8", where=path, hint="replace the file") from error
     except OSError as error:
-        raise UserError("cannot be read", where=path, hint="correct the split or `path:` in the data yaml") from error
+        what = "cannot be read" if path.exists() else "there is no such file"
+        raise UserError(what, where=path, hint="correct `labels:`, the split or `path:` in the data yaml") from error
     if keep:
         _kept[key] = found
     return found

@@ -151,9 +151,10 @@ class DataYaml(BaseModel):
             raise ValueError(f"`masks` is for pictures that are files, not slices of volumes ({self.format})")
         given = [value for value in (self.train, self.val, self.test) if value is not None]
         shares = [value for value in given if isinstance(value, float)]
-        if shares and (len(shares) < len(given) or not own.lists_all or sum(shares) > 1 + 1e-9):
-            can = having("lists_all")
-            raise ValueError(f"fractions are for {can}, for all splits or none, and add up to 1 at most")
+        if shares and (len(shares) < len(given) or not own.lists_all):
+            raise ValueError(f"fractions are for {having('lists_all')}, and for all splits or none")
+        if sum(shares) > 1 + 1e-9:
+            raise ValueError(f"the fractions of the splits add up to {sum(shares):g}, which is more than 1")
         if own.in_json and self.labels and not shares:
             raise ValueError("`labels` of a json is for splits that are fractions; else name the json in each split")
         return self

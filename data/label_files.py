@@ -60,6 +60,8 @@ def match(
     if not any(files) and any(kind_of(image) for image in images):
         tried = ", ".join(str(path) for image in images[:TRIED] for path in places(image)[:1])
         hint = "put them there, or name their folder with `labels:`"
+        if suffix != ".xml" and any(files_below(root, (".xml",)) for root in {*roots}):
+            hint = "there are .xml files: write `format: voc`"
         raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, hint=hint)
     known = {alike(image.stem) for image in (*images, *others)}
     lost = sorted(path for path in spare if not {alike(name) for name in stems(path)} & known and is_label(path))

@@ -84,6 +84,7 @@ def export_detector(
     wish = Wish(format, layout, Thresholds(conf_thres, iou_thres, max_det) if nms else None, precision)
     own = load_trained(detector.path if isinstance(detector, Detector) else Path(detector))
     path = own.path.with_suffix(SUFFIXES[format]) if file is None else Path(file)
+    refuse_itself(path, own.path)
     if format == "darknet":
         write_weights(own, path)
     else:
@@ -137,8 +138,18 @@ def write_and_compare(
         say("nothing was found on these pictures, so suppression was not compared: give others with --pictures")
 
 
+def refuse_itself(path: Path, own: Path) -> None:
+    """Refuse to write over what is to be exported.
+
+    Raises:
+        UserError: both are one file.
+    """
+    if path.resolve() == own.resolve():
+        raise UserError("is the file that is to be exported", where=path, hint="give another name with --file")
+
+
 def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:
-    """Print the largest difference of a written file.
+    """Print the largest difference of a written file, which goes if that is too large.
 
     Args:
         off: differences from PyTorch.
@@ -148,7 +159,8 @@ def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:
     """
     worst = float(np.max(off))  # NaN, where one is
     if not worst <= allowed:
-        hint = f"do not use it: more than {allowed:g}; report the versions in requirements.txt"
+        path.unlink(missing_ok=True)
+        hint = f"it was removed: more than {allowed:g}; report the versions in requirements.txt"
         raise UserError(f"differs from PyTorch by {worst:.1e}", where=path, hint=hint)
     say(f"largest difference {worst:.1e}, allowed {allowed:g}")
 

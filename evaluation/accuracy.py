@@ -18,12 +18,13 @@ from models.backbones import make_backbone
 from models.channels import RGB, wrong_channels
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
-from utils.config import ROOT
+from utils.config import INIT, ROOT
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.recipes import LATER
 
 PROBED = "_probed"  # how the name of a method with fresh heads ends
+FROM = "from "  # what the weights of a line began with, in its name
 
 
 class Trained(Protocol):
@@ -116,7 +117,7 @@ class BackboneFile:
             f"{self.head} head",
             f"{self.convs} head convs",
             self.view.about,
-            f"from {Path(self.init).stem.removeprefix('backbone_')}" if self.init else "from random weights",
+            FROM + (Path(self.init).stem.removeprefix("backbone_") if self.init else "random weights"),
         )
 
     def on_pictures(self) -> "BackboneFile":
@@ -185,6 +186,13 @@ def line_names(files: Sequence[Trained]) -> list[str]:
         if len(set(longer)) > len(set(kept)):
             kept = longer
     return [", ".join([file.method, *own]) for file, own in zip(files, kept, strict=True)]
+
+
+def trained_as(line: str) -> str:
+    """How the features of a line of that name were trained: its method, or that of the file that they are from."""
+    method, *settings = line.split(", ")
+    files = [word.removeprefix(FROM) for word in settings if word.startswith(FROM)]
+    return files[0] if method == INIT and files else method
 
 
 def doubts(files: Sequence[BackboneFile]) -> list[str]:

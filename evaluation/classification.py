@@ -127,9 +127,6 @@ def bootstrap(
 
     A class that a resample leaves without images, or without others, is left out of that draw's mean. The same N,
     draws and seed give the same resamples: classifiers of the same images are compared on the same ones.
-
-    A positive drawn twice ranks beside itself, which lifts the average precision of a resample: for a classifier near
-    chance with few positives in a class, the interval of `map` can be wholly above the figure.
     """
     own = np.arange(len(scores)) if groups is None else groups
     if draws < 2 or len(np.unique(own)) < 2:

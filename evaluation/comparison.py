@@ -104,12 +104,16 @@ def check_seeds(found: Mapping[Path, tuple[str, str]]) -> None:
 
 
 def check_comparable(detectors: Sequence[Detector]) -> None:
-    """Refuse detectors of other classes, or with other levels: their figures could not be compared.
+    """Refuse detectors of other classes, with other levels, or without their weak boxes: these have no such figures.
 
     Raises:
         UserError: one is.
     """
     first = detectors[0]
+    for own in detectors:
+        if own.suppresses:
+            what = "suppresses by thresholds of its own, and average precision asks for weak boxes too"
+            raise UserError(what, where=own.path, hint="export it without --nms, or give the checkpoint")
     for own in detectors[1:]:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"

@@ -196,15 +196,15 @@ class Sampled:
 
     @property
     def groups(self) -> np.ndarray:
-        """How many images, or patients, are drawn, JACKKNIFE where they are more."""
-        return np.array(len(self.left))
+        """[columns] how many images, or patients, a figure rests on, JACKKNIFE at most: those that have such a box."""
+        return np.minimum(self.holders, len(self.left))
 
     def interval(self, level: float = 0.95) -> np.ndarray:
         """[2, columns] bounds over images within what is possible; NaN where too few of them say anything."""
         bounds, known = np.full((2, len(self.names)), np.nan), self.known
         if known.any():
             parts = self.whole[known], self.drawn[:, known], self.left[:, known]
-            bounds[:, known] = bootstrap_bounds(*parts, level, self.groups)
+            bounds[:, known] = bootstrap_bounds(*parts, level, self.groups[known])
         return bounds.clip(self.lowest, 1)
 
 
@@ -221,7 +221,7 @@ def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray
     bounds, known = np.full((2, len(mean)), np.nan), np.all([own.known for own in runs], 0)
     if not known.any():
         return mean, bounds
-    groups = runs[0].groups
+    groups = runs[0].groups[known]
     by_image = sample_variance(np.mean([own.drawn[:, known] for own in runs], 0), groups)
     by_seed = whole[:, known].var(0, ddof=1) / len(runs)
     of_seeds, of_images = (stats.t.ppf((1 + level) / 2, count - 1) for count in (len(runs), groups))

@@ -41,8 +41,14 @@ class Cells:
         return np.asarray(((middles >= border - 0.5) & (middles <= side - border - 0.5)).sum(1))
 
 
-def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Structure, dict[int, Cells]]:
+def layer_cells(
+    files: Sequence[BackboneFile], *, stretched: bool, pooled: bool = False
+) -> dict[Structure, dict[int, Cells]]:
     """Cells at every cut of every structure among files of one input size.
+
+    Args:
+        stretched: maps are stretched over the image instead of put where their cells are.
+        pooled: those of the pool behind the activations, where there is one: what classifiers, and CAM, look at.
 
     Raises:
         UserError: those of a network are not spaced evenly in the image, and maps are not stretched over it.
@@ -54,13 +60,14 @@ def layer_cells(files: Sequence[BackboneFile], *, stretched: bool) -> dict[Struc
         network = Explained(backbone, file.cuts, [nn.Identity()] * len(file.cuts))
         side = file.imgsz
         with torch.no_grad():
-            counts = [min(own.shape[2:]) for own in network.activations(torch.zeros(1, file.in_channels, side, side))]
+            both = network.both(torch.zeros(1, file.in_channels, side, side))
+        counts = [min(own[pooled].shape[2:]) for own in both]
         own = found.setdefault(structure_of(file), {})
         for layer, (cut, count) in enumerate(zip(file.cuts, counts, strict=True)):
             if stretched:
                 own[cut] = Cells.spread(count, side)
             else:
-                frame = network.frame(layer, (side, side))
+                frame = network.frame(layer, (side, side), pooled=pooled)
                 own[cut] = Cells(count, frame.stride, frame.offset)
     return found
 

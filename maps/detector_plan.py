@@ -235,8 +235,8 @@ def prepare_detectors(
         shown = [record for record in aimed_at(read_split(own, "train"), aims).records if record.asked.any()]
         training = sample(shown, TRAINING_IMAGES)
     return DetectorPlan(
-        files=(), split=few, kinds=tuple(kinds), rule=Rule(percentile), device=device, batch_size=batch_size,
-        stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
+        files=(), split=few, kinds=tuple(dict.fromkeys(kinds)), rule=Rule(percentile), device=device,
+        batch_size=batch_size, stretched=stretched, detectors=tuple(files), explain_boxes=explain_boxes, masks=masks,
         unboxed=len(split.records) - len(boxes), thresholds=thresholds, untrained=untrained, training=training,
         notes=notes if training else (*notes, NO_MEAN_BOX),
     )  # fmt: skip

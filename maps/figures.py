@@ -15,7 +15,7 @@ from maps.measures import MEASURES, shown_in
 from maps.plotting import DASHES, MARKERS, Chart, deviation, line_chart, ticks
 from maps.regions import CONSTANT, judged_cuts
 from maps.statistics import mean_known
-from maps.summary import IOU_THRESHOLDS, Pair, Summary
+from maps.summary import IOU_THRESHOLDS, Pair, Summary, paired
 from utils.plots import canvas
 from utils.text import as_number
 
@@ -96,9 +96,11 @@ def scatter(pair: Pair, name: str) -> Chart:
     rows = points(axes[0, 0], pair, pair.cuts[-1])
     axes[0, 0].set(xlabel=f"IoU, {pair.second.name}", ylabel=f"IoU, {pair.first.name}")
     last = next(row for row in pair.of("iou") if row.cut == pair.cuts[-1]).values
+    several = len(paired(pair.first, pair.second)[0].seeds) > 1
+    each, counted = ("mean IoU of each case", "of all seeds and cases ") if several else ("IoU of each case", "")
     caption = (
-        f"{title_of(pair.kind)} after b{pair.cuts[-1]}: IoU of each case, {pair.first.name} against "
-        f"{pair.second.name}. {as_number(last.above, '.1%')} are above the diagonal, "
+        f"{title_of(pair.kind)} after b{pair.cuts[-1]}: {each}, {pair.first.name} against "
+        f"{pair.second.name}. {as_number(last.above, '.1%')} {counted}are above the diagonal, "
         f"{as_number(last.ties, '.1%')} are ties and not counted."
     )
     return Chart(name, caption, figure, rows)

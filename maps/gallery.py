@@ -14,7 +14,7 @@ from maps.localise import BASELINE, Column, Study
 from maps.measures import Measured, Rule
 from maps.networks import is_untrained
 from maps.overlap import region_iou
-from maps.overlay import FOUND, as_uri, masked, outlined, overlaid, picture, written
+from maps.overlay import FOUND, as_uri, greyed, masked, outlined, overlaid, picture, written
 from maps.shown import Exhibit, Group, Strip
 from maps.summary import Summary
 
@@ -112,11 +112,11 @@ def strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) ->
 def mask_strip(column: Column, case: Cases, found: Sequence[Evidence], rule: Rule) -> Strip:
     """The regions that are measured, with their IoU (figure 8)."""
     image, ious, pictures = picture(case.images[0]), [], []
-    for one in found:
+    for cut, one in zip(column.cuts, found, strict=True):
         own = Measured(one, case.truth, case.boxes, rule)
         ious.append(iou_of(own))
-        absent = is_absent(one)
-        drawn = laid_over(image, one, column.kind, case) if absent else masked(image, own.region[0])
+        absent, shown = is_absent(one), greyed(image, cut in column.coarse)
+        drawn = laid_over(image, one, column.kind, case) if absent else masked(shown, own.region[0])
         pictures.append(written(with_boxes(drawn, case), reason(one) if absent else f"IoU {ious[-1]:.2f}"))
     return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
@@ -143,7 +143,7 @@ def laid_over(picture: np.ndarray, one: Evidence, kind: str, case: Cases, *, gre
     """A map over a picture; where there is none, the picture in grey."""
     if not is_absent(one):
         return overlaid(picture, shown_map(one, kind, case), "gray" if grey else "inferno")
-    return np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8)
+    return greyed(picture, True)
 
 
 def shown_map(evidence: Evidence, kind: str, case: Cases) -> np.ndarray:

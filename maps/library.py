@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maps.binary import PERCENTILES
 from maps.evidence import Evidence
+from maps.granulometry import radii_for
 from maps.kinds import MAPS, explanations, title_of
 from maps.measures import MEASURES, Rule
 from maps.measures import measure as measure_evidence
@@ -201,7 +202,9 @@ def measure(
     height, width = maps.images.shape[2:]
     known = checked_boxes(boxes, maps.images)
     truth = np.stack([box_mask(own, height, width) for own in known])
-    found = {key: measure_evidence(own, truth, known, Rule(percentile)) for key, own in maps.evidence.items()}
+    cells = [max(height, width) / max(own.maps.shape[-2:]) for own in maps.evidence.values()]
+    rule = Rule(percentile, radii=radii_for(max(height, width), max(cells, default=1.0)))
+    found = {key: measure_evidence(own, truth, known, rule) for key, own in maps.evidence.items()}
     return Values({key: {name: values[name] for name in wanted} for key, values in found.items()})
 
 

@@ -13,7 +13,7 @@ from maps.cases import Cases
 from maps.localise import Column
 from maps.networks import is_untrained
 from maps.overlap import region_iou
-from maps.overlay import as_uri, masked, outlined, picture, pixels_rgb, written
+from maps.overlay import as_uri, greyed, masked, outlined, picture, pixels_rgb, written
 from maps.shown import Strip
 
 SHOWN = 3  # cases
@@ -56,10 +56,12 @@ def lime_strip(own: Explanation, column: Column, rows: np.ndarray) -> Strip:
     regions = [lime.explanation(row, own.segments) for row in rows]
     ious = [float(region_iou(region[None], own.case.truth)[0]) for region in regions]
     pictures = [
-        outlined(written(masked(image, region), f"IoU {iou:.2f}"), own.case.boxes[0], height)
-        for region, iou in zip(regions, ious, strict=True)
+        outlined(
+            written(masked(greyed(image, cut in column.coarse), region), f"IoU {iou:.2f}"), own.case.boxes[0], height
+        )
+        for region, iou, cut in zip(regions, ious, column.cuts, strict=True)
     ]
-    return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)))
+    return Strip(column.line, column.kind, column.cuts, ious, as_uri(np.concatenate(pictures, 1)), column.coarse)
 
 
 def pipeline(own: Explanation) -> list[tuple[str, np.ndarray]]:

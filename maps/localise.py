@@ -157,11 +157,14 @@ def columns_of(plan: Plan, named: Named) -> list[Column]:
     def explain(cases: Cases) -> dict[str, list[Evidence]]:
         return explanations(named.network, cases.images.to(plan.device), cases.labels.to(plan.device), plan.kinds)
 
-    coarse, blank = named.coarse(plan), named.blank(plan)
+    def coarse(kind: str) -> frozenset[int]:
+        return named.coarse(plan, pooled=MAPS[kind].mapped) if MAPS[kind].layered else frozenset()
+
+    blank = named.blank(plan)
     return [
         Column(
             named.line, named.seed, kind, named.network.cuts, explain,
-            coarse=(coarse if MAPS[kind].layered else frozenset()) | blank, untrained=named.untrained,
+            coarse=coarse(kind) | blank, untrained=named.untrained,
         )
         for kind in plan.kinds
     ]  # fmt: skip

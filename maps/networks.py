@@ -35,9 +35,9 @@ class Named:
     network: Explained
     untrained: str
 
-    def coarse(self, plan: Plan) -> frozenset[int]:
-        """Cuts whose maps have too few cells to be judged."""
-        return plan.coarse(structure_of(self.file)) & frozenset(self.file.cuts)
+    def coarse(self, plan: Plan, *, pooled: bool = False) -> frozenset[int]:
+        """Cuts whose maps, of activations or of what is pooled of them, have too few cells to be judged."""
+        return plan.coarse(structure_of(self.file), pooled=pooled) & frozenset(self.file.cuts)
 
     def blank(self, plan: Plan) -> frozenset[int]:
         """Cuts that are not judged because a classifier of a file there learnt nothing."""

@@ -42,6 +42,11 @@ def overlaid(picture: np.ndarray, one: np.ndarray, colours: str = "inferno") -> 
     return np.asarray((OPACITY * coloured + (1 - OPACITY) * grey).round().astype(np.uint8))
 
 
+def greyed(picture: np.ndarray, grey: bool) -> np.ndarray:
+    """The picture without colour, if it is to be grey."""
+    return np.repeat(picture.mean(2, keepdims=True), 3, 2).round().astype(np.uint8) if grey else picture
+
+
 def masked(picture: np.ndarray, region: np.ndarray) -> np.ndarray:
     """The picture as it is inside a region [h, w] bool, dark outside, with the region's edge in white."""
     height, width = picture.shape[:2]

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from data.records import Record, Split
 from evaluation.accuracy import BackboneFile, doubts, untaught, untaught_cuts
 from maps.cases import Cases, batches
-from maps.cells import Cells, Structure, coarse_cuts, short_sides
+from maps.cells import Cells, Structure, coarse_cuts, layer_cells, short_sides
 from maps.measures import Rule
 
 
@@ -22,6 +23,7 @@ class Plan:
         lime: images that are explained by LIME too.
         training: images whose mean box is a baseline, and from which regions are learned.
         pool: all training images, boxed or not, of which those are a part.
+        tuning: images with boxes beside these, that no network has learnt from: what thresholds are chosen on.
         whole: images of the split, boxed or not, that no network has learnt from: what classifiers are judged on.
         stretched: maps are stretched over the image instead of put where their cells are.
         notes: what the report says of the choice of images.
@@ -37,6 +39,7 @@ class Plan:
     lime: int = 0
     training: Sequence[Record] = ()
     pool: Sequence[Record] = field(default=(), kw_only=True)
+    tuning: Sequence[Record] = field(default=(), kw_only=True)
     whole: Sequence[Record] = field(default=(), kw_only=True)
     device: str = "cpu"
     batch_size: int = 16
@@ -67,10 +70,20 @@ class Plan:
         boxed = [record.labels[record.asked] for record in self.split.records]
         return sum(len(set(labels.tolist())) if self.explain is None else min(1, len(labels)) for labels in boxed)
 
-    def coarse(self, structure: Structure) -> frozenset[int]:
-        """The cuts of a network whose maps have too few cells inside the pictures to be judged."""
+    @cached_property
+    def pooled_cells(self) -> Mapping[Structure, Mapping[int, Cells]]:
+        """The same of the pools behind the activations."""
+        return layer_cells(self.files, stretched=self.stretched, pooled=True)
+
+    def coarse(self, structure: Structure, *, pooled: bool = False) -> frozenset[int]:
+        """The cuts of a network whose maps have too few cells inside the pictures to be judged.
+
+        Args:
+            pooled: maps are made of what the pools behind the activations put out.
+        """
         view = self.files[0].view
-        return coarse_cuts(self.cells.get(structure, {}), short_sides(view, self.split.records), view.imgsz)
+        cells = (self.pooled_cells if pooled else self.cells).get(structure, {})
+        return coarse_cuts(cells, short_sides(view, self.split.records), view.imgsz)
 
     def doubts(self) -> list[str]:
         """A line for each network, or classifier, whose maps say little because it learnt nothing."""

@@ -11,7 +11,7 @@ from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
 from data.seen import unseen
-from evaluation.accuracy import BackboneFile, same_pictures
+from evaluation.accuracy import BackboneFile, line_names, same_pictures, trained_as
 from maps.binary import PERCENTILES
 from maps.cases import boxed
 from maps.cells import largest_cell, layer_cells
@@ -42,6 +42,7 @@ def prepare(
     images: int | None = None,
     stretched: bool = False,
     untrained: int = 3,
+    tuned: bool = False,
     device: str = "cpu",
     batch_size: int = 16,
 ) -> Plan:
@@ -55,6 +56,7 @@ def prepare(
         images: draw so many of the images with boxes; None for all.
         stretched: stretch maps over the image instead of putting them where their cells are.
         untrained: networks of each architecture that learnt nothing, to be explained beside the others.
+        tuned: thresholds will be chosen, on held-out images if there are any.
 
     Raises:
         UserError: the files want images of different sizes or cannot give these maps, or maps with a
@@ -74,13 +76,18 @@ def prepare(
     if targets:
         check_targets(few, aims)
     plan = Plan(
-        files, few, tuple(kinds), Rule(percentile or 80), label, lime, (), device, batch_size, stretched, notes, cells,
-        untrained, whole=sample(unseen(split, seen.numbers)[0].records, images),
+        files, few, tuple(dict.fromkeys(kinds)), Rule(percentile or 80), label, lime, (), device, batch_size, stretched,
+        notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images),
     )  # fmt: skip
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
+    name, kept = (
+        held_out(few, lambda own: aimed_at(shown(own), aims), seen) if tuned or percentile is None else ("", [])
+    )
     if percentile is None:
-        plan = with_percentile(plan, lambda own: aimed_at(shown(own), aims), seen)
+        plan = with_percentile(plan, name, kept)
+    if tuned:
+        plan = with_tuning(plan, name, kept)
     if split.name != "train" and "train" in own.splits:
         plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
         plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
@@ -180,7 +187,8 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     Each network counts the same, however many of its cuts are judged. Cascaded networks have no say in it, nor have
     layers that are too coarse: what suits them would favour them.
     """
-    files = [file for file in plan.files if not file.method.startswith("cl")] or list(plan.files)
+    named = zip(plan.files, line_names(plan.files), strict=True)
+    files = [file for file, line in named if not trained_as(line).startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
     fill(columns, asked.cases(records, "percentile"), plan.rule)
@@ -188,13 +196,28 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     return max(means, key=lambda percentile: means[percentile])
 
 
-def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> Plan:
+def with_tuning(plan: Plan, name: str, records: list[Record]) -> Plan:
+    """The plan with images, of a split of that name, on which thresholds are chosen; without where there are none."""
+    if not records:
+        what = "No other image is left that no network has learnt from: thresholds are chosen on training images"
+        return replace(plan, notes=(*plan.notes, what))
+    own = sample(records, TRAINING_IMAGES)
+    what = f"Thresholds are chosen on {len(own)} images of `{name}` that no network has learnt from"
+    return replace(plan, tuning=own, notes=(*plan.notes, what))
+
+
+def with_percentile(plan: Plan, name: str, records: list[Record]) -> Plan:
     """The plan with a percentile chosen on images that no network has learnt from, or with its own where none is left.
 
     Args:
-        shown: what the networks see of a split.
+        name, records: split and images, as `held_out` gives them.
+
+    Raises:
+        UserError: the data set has no split beside the one that is explained.
     """
-    name, records = held_out(plan.split, shown, seen)
+    if not name:
+        what = f"there is nothing beside `{plan.split.name}` to choose the percentile on"
+        raise UserError(what, where=plan.split.description.yaml, hint="give --percentile a number")
     if not records:
         what = f"No other image is left that no network has learnt from: the percentile {plan.rule.percentile} is used"
         return replace(plan, notes=(*plan.notes, what))
@@ -209,17 +232,17 @@ def with_percentile(plan: Plan, shown: Callable[[Split], Split], seen: Seen) -> 
 def held_out(split: Split, shown: Callable[[Split], Split], seen: Seen) -> tuple[str, list[Record]]:
     """Images with boxes of val, or else of train, that no network has learnt from, and the name of their split.
 
-    Raises:
-        UserError: the data set has no split beside the one that is explained.
+    Args:
+        shown: what the networks see of a split.
+
+    Returns:
+        An empty name where the data set has no split beside the one that is explained.
     """
     own = split.description
     names = [name for name in ("val", "train") if name in own.splits and name != split.name]
-    if not names:
-        what = f"there is nothing beside `{split.name}` to choose the percentile on"
-        raise UserError(what, where=own.yaml, hint="give --percentile a number")
     explained = {record.image for record in split.records}
     for name in names:
         left = shown(unseen(read_split(own, name), seen.numbers)[0]).records
         if found := [one for one in left if one.asked.any() and one.image not in explained]:
             return name, found
-    return names[0], []
+    return next(iter(names), ""), []

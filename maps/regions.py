@@ -19,6 +19,7 @@ from data.records import Record, make_record
 from evaluation.detection_figures import mean_or_none
 from evaluation.evaluate import coco_evaluation
 from maps.boxes_from_maps import box_iou
+from maps.cells import Cells
 from maps.frame import Frame
 from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
@@ -78,24 +79,31 @@ class Grid:
     side: int
 
 
+def check_training(plan: Plan) -> None:
+    """Refuse boxes from frozen features where there is nothing to train on.
+
+    Raises:
+        UserError: there are no training images with boxes.
+    """
+    if not plan.training:
+        what = "no training images with boxes beside those that are explained"
+        raise UserError(what, where=plan.split.description.yaml, hint="leave out --regions")
+
+
 def propose(plan: Plan) -> list[Region]:
     """Train and judge a convolution on every cut of every file; the backbone stays as it is.
 
     Raises:
         UserError: there are no training images with boxes.
     """
-    if not plan.training:
-        own = plan.split.description.yaml
-        raise UserError(
-            "no training images with boxes beside those that are explained", where=own, hint="leave out --regions"
-        )
+    check_training(plan)
     named = [*trained_networks(plan), *untrained_networks(plan)]
     count = Counter(own.line for own in named)
     found: list[Region] = []
     for network in named:
         train, test = (grid(plan, network, records) for records in (plan.training, judged_on(plan)))
         for run in range(math.ceil(RUNS / count[network.line])):
-            found += fitted(network, run, train, test, network.coarse(plan) | network.blank(plan))
+            found += fitted(network, run, train, test, network.coarse(plan, pooled=True) | network.blank(plan))
     return [*found, constant_box(train, test)]
 
 
@@ -146,7 +154,11 @@ def grid(plan: Plan, named: Named, records: Sequence[Record]) -> Grid:
     record: list[np.ndarray] = []
     for cases in plan.images(records, "features"):
         for stage, own in enumerate(network.features(cases.images.to(plan.device))):
-            frame = network.frame(stage, cases.images.shape[2:], pooled=True)
+            if plan.stretched:
+                even = Cells.spread(min(own.shape[2:]), file.imgsz)
+                frame = Frame(even.stride, even.offset)
+            else:
+                frame = network.frame(stage, cases.images.shape[2:], pooled=True)
             parts[stage].append(on_cells(frame, own, file.imgsz).half().cpu())
         boxes += [torch.from_numpy(own) for own in cases.boxes]
         record.append(cases.record)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data.transforms import MIN_BOX_PIXELS
-from evaluation.accuracy import PROBED
+from evaluation.accuracy import PROBED, trained_as
 from maps.kinds import title_of
 from maps.levels import Level, levels, region_levels
 from maps.lines import Line, bounds_together, lines_of
@@ -21,6 +21,7 @@ from utils.text import counted
 OVER_CUTS = " over cuts"
 IOU_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))
 SMALL = 1 / 3  # of the cases, those with the least boxes
+THESE = "P values are of these networks: in contrast to the intervals, they do not count what another seed would give"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def summarise(study: Study, draws: int, regions: Sequence[Region] = ()) -> Summa
     couples = [couple for couple in couples if taught and couple[0] is not couple[1]]
     notes = list(dict.fromkeys(filter(None, (hidden(study), *(unlike(*couple) for couple in couples)))))
     couples = [couple for couple in couples if comparable(*couple)]
+    if any(len(paired(*couple)[0].seeds) > 1 for couple in couples):
+        notes.append(THESE)
     found = intervals(study, lines, couples, draws)
     for line in lines:
         line.intervals.update(found[id(line)])
@@ -164,7 +167,7 @@ def pair_of(first: Line, second: Line, found: dict[str, np.ndarray], groups: np.
 def reference(lines: Sequence[Line], first: Line) -> Line:
     """What a line is compared with: one trained end to end, with heads of the same kind if it can be; else the last."""
     own = [line for line in lines if line.kind == first.kind and line.trained]
-    ends = [line for line in own if line.name.startswith("e2e")]
+    ends = [line for line in own if trained_as(line.name).startswith("e2e")]
     alike = [line for line in ends if line.name.endswith(PROBED) == first.name.endswith(PROBED)]
     return next(iter(alike or ends or own[-1:]))
 

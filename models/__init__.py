@@ -12,6 +12,7 @@ from models.found import Found
 from models.inference import for_inference
 from models.onnx_detector import load_onnx
 from models.trained import load_trained
+from utils.errors import UserError
 
 __all__ = ["Detector", "Found", "Thresholds", "load_detector"]
 
@@ -25,10 +26,12 @@ def load_detector(
         precision: of weights and features; an ONNX file has its own.
 
     Raises:
-        UserError: missing, damaged, or of another kind.
+        UserError: missing, damaged, or of another kind; an ONNX file is to have another precision.
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
+        if precision != "fp32":
+            raise UserError("has a precision of its own", where=path, hint="leave --precision out")
         return load_onnx(path, device)
     detector = load_trained(path, device)
     return replace(detector, model=for_inference(detector.model, precision))

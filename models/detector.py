@@ -72,6 +72,11 @@ class Detector(ABC):
         """Of the images that it takes: 3 for RGB, 1 for grey values."""
         return RGB
 
+    @property
+    def suppresses(self) -> bool:
+        """Whether it leaves boxes out by thresholds of its own."""
+        return False
+
     @abstractmethod
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, in_channels, H, W] in 0–1 → boxes [B, N, 4], centre and size in pixels, scores [B, N, classes]."""

@@ -46,6 +46,10 @@ class OnnxDetector(Detector):
     def in_channels(self) -> int:
         return self.channels
 
+    @property
+    def suppresses(self) -> bool:
+        return self.layout == "nms"
+
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         check_channels(images, self.channels, self.path)
         if self.size_hw not in (None, tuple(images.shape[2:])):

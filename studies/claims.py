@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.accuracy import BackboneFile, untaught
+from evaluation.accuracy import BackboneFile, line_names, trained_as, untaught
 from evaluation.learnt import groups_of
 from maps.levels import ious_at
 from maps.lines import Line
@@ -49,11 +49,11 @@ def compared_seeds(report: dict[str, Any]) -> int:
     Those that both have; where the report has no pair of a cascaded and an end-to-end network that says so, those of
     the side that has fewer.
     """
-    first, second = KINDS
     for pair in report.get("pairs", ()):
-        if "seeds" in pair and pair["first"].startswith(first) and pair["second"].startswith(second):
+        if "seeds" in pair and of_kinds(pair["first"], pair["second"]):
             return len(pair["seeds"][0])
-    sides = [[len(own["seeds"]) for own in report["lines"] if own["line"].startswith(kind)] for kind in KINDS]
+    lines = [(trained_as(own["line"]), len(own["seeds"])) for own in report["lines"]]
+    sides = [[seeds for line, seeds in lines if line.startswith(kind)] for kind in KINDS]
     return min((max(own) for own in sides if own), default=0)
 
 
@@ -75,13 +75,14 @@ def judged(summary: Summary) -> list[Claim]:
     files = summary.study.plan.files
     if why := untaught(files) if has_both(files) else None:
         return [replace(own, found="–", verdict=f"{UNTESTED}: {why}") for own in every_claim(summary, {})]
-    pairs = {pair.kind: pair for pair in reversed(summary.pairs) if cascade_against_e2e(pair)}
+    pairs = {pair.kind: pair for pair in reversed(summary.pairs) if of_kinds(pair.first.name, pair.second.name)}
     return every_claim(summary, pairs) if pairs else []
 
 
 def has_both(files: Sequence[BackboneFile]) -> bool:
     """Whether a cascaded and an end-to-end network are there."""
-    return all(any(file.method.startswith(kind) for file in files) for kind in KINDS)
+    lines = [trained_as(line) for line in line_names(files)]
+    return all(any(line.startswith(kind) for line in lines) for kind in KINDS)
 
 
 def every_claim(summary: Summary, pairs: dict[str, Pair]) -> list[Claim]:
@@ -104,21 +105,26 @@ def alone(pair: Pair | None) -> bool:
     return pair is not None and len(paired(pair.first, pair.second)[0].seeds) < 2
 
 
-def cascade_against_e2e(pair: Pair) -> bool:
-    """Whether a pair is what the paper compares."""
-    return pair.first.name.startswith("cl") and pair.second.name.startswith("e2e")
+def of_kinds(first: str, second: str) -> bool:
+    """Whether two lines are what the paper compares, a cascade and end to end."""
+    return all(trained_as(line).startswith(kind) for line, kind in zip((first, second), KINDS, strict=True))
 
 
 def above_diagonal(figure: str, kind: str, pair: Pair | None) -> Claim:
-    """Most images have a higher IoU with CL, after the last block."""
+    """Most images have a higher IoU with CL, after the last block that is judged."""
     claim = f"74 % (natural images) and 86 % (chest X-rays) of the images have a higher IoU with CL ({kind})"
-    rule = f"reproduced: at least {SHARE:.0%} above the diagonal after the last block; direction: more than half"
+    rule = f"reproduced: at least {SHARE:.0%} above the diagonal after the last judged block; direction: more than half"
     if pair is None:
         return Claim(figure, claim, rule, "no such maps", UNTESTED)
     last, (low, high) = pair.of("iou")[-1], share_bounds(pair)
     share = f"{last.values.above:.1%} [{low:.1%}, {high:.1%}]" if last.values.ties < 1 else "none"
-    found = f"{share} (ties: {last.values.ties:.1%}), sign test p {shown(last.adjusted)}"
+    found = f"{share} after b{last.cut} (ties: {last.values.ties:.1%}), {sign_test_of(last.adjusted)}"
     return Claim(figure, claim, rule, found, verdict(low, high, last.values.above >= SHARE, 0.5))
+
+
+def sign_test_of(p: float) -> str:
+    """Its p, and what it is of: with several seeds the interval says more."""
+    return f"sign test of these networks p {shown(p)}"
 
 
 def share_bounds(pair: Pair) -> tuple[float, float]:
@@ -196,7 +202,8 @@ def small_boxes(pair: Pair | None, summary: Summary) -> Claim:
     """CL's maps of small objects are tighter."""
     claim = "On small objects CL's maps are tighter"
     rule = (
-        "reproduced: on the third with the smallest boxes the interval of the IoU's difference after the last block > 0"
+        "reproduced: on the third with the smallest boxes the interval of the IoU's difference after the last judged "
+        "block > 0"
     )
     if pair is None:
         return Claim("8", claim, rule, "no such maps", UNTESTED)
@@ -205,7 +212,7 @@ def small_boxes(pair: Pair | None, summary: Summary) -> Claim:
     groups = np.array(summary.study.groups)[small].tolist()
     own = compare(one - other, Resamples(len(groups), groups, draws=summary.draws).interval(one - other), groups)
     means = f"mean IoU {mean_known(one, None):.3f} against {mean_known(other, None):.3f}"
-    found = f"{means}, difference {bounded(own.mean, *own.interval)}, sign test p {shown(own.sign)}"
+    found = f"{means} after b{cut}, difference {bounded(own.mean, *own.interval)}, {sign_test_of(own.sign)}"
     return Claim("8", claim, rule, found, verdict(*own.interval, True))
 
 
@@ -217,7 +224,7 @@ def region_gain(summary: Summary) -> Claim:
         "at each of them, and the difference largest at the fourth; direction: that of the mean"
     )
     runs = summary.runs("miou")
-    one, other = (next((line for line in runs if line.startswith(kind)), "") for kind in KINDS)
+    one, other = (next((line for line in runs if trained_as(line).startswith(kind)), "") for kind in KINDS)
     layers = sorted(runs.get(one, {}).keys() & runs.get(other, {}).keys())
     if not layers:
         return Claim("6", claim, rule, "no boxes from frozen features (--regions)", UNTESTED)
@@ -232,7 +239,7 @@ def region_gain(summary: Summary) -> Claim:
     low, high = bounds_of_seeds(summary, sides) if len(shared) > 1 else (np.nan, np.nan)
     found = "difference of the mIoU " + " ".join(f"{gain:+.3f}" for gain in gains)
     found += f"; mean {bounded(float(np.mean(gains)), low, high)}"
-    fourth = layers[3] if len(layers) > 3 else cuts[-1]
+    fourth = layers[3] if len(layers) > 3 else None
     everywhere = min(gains) > 0 and cuts[int(np.argmax(gains))] == fourth
     return Claim("6", claim, rule, found, verdict(low, high, everywhere))
 

@@ -49,11 +49,11 @@ def columns(study: Study, tasks: Tasks, row: TaskRow, found: list[Result]) -> di
 
 
 def reported(study: Study, row: TaskRow) -> dict[str, BySeed]:
-    """Line → seed → measure, of a report on boxes; nothing of one that is not written yet."""
+    """Line → seed → measure, of a report on boxes; nothing of one that is not written yet, or of maps too coarse."""
     path = figures_file(study, str(row.report))
     content = read_json(path, "delete it, so that the report is made again") if path.exists() else {"rows": []}
     return {
         own["line"]: {int(seed): values[row.measure] for seed, values in own["by_seed"].items()}
         for own in content["rows"]
-        if own["method"] == row.method
+        if own["method"] == row.method and not own.get("coarse")
     }

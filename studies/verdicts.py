@@ -84,7 +84,11 @@ def read_report(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: there are none.
     """
-    return read_json(folder / CONTENT, "give the folder that `val.py --localise` or a study has filled")
+    hint = "give the folder that `val.py --localise` or a study has filled"
+    content = read_json(folder / CONTENT, hint)
+    if missing := [key for key in ("data", "cases", "lines", "pairs") if key not in content]:
+        raise UserError(f"no `{missing[0]}`: not the figures of a report on maps", where=folder / CONTENT, hint=hint)
+    return content
 
 
 def with_claims(folder: Path) -> dict[str, Any]:

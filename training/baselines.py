@@ -84,11 +84,11 @@ class ProbeTask:
 def train_baselines(job: Job, cascade: Backbone) -> None:
     """Train what the recipe asks for beside the cascade; each leaves weights/backbone_<method>.pt.
 
-    `e2e`: from the weights that the cascade began with, as many epochs as the longest stage. `e2e_compute`: as many as
-    cost the arithmetic that the cascade took. `finetuned`: the cascaded network continues end to end, with its last
-    head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads that were trained after
-    everything else: heads of a cascade learn together with their stage, and the last one end to end together with the
-    network. Two files of fresh heads differ in their features alone.
+    `e2e`: from weights of its own draw, or from those that the cascade was given, as many epochs as the longest stage.
+    `e2e_compute`: as many as cost the arithmetic that the cascade took. `finetuned`: the cascaded network continues end
+    to end, with its last head, as long as `e2e`. `probed`: each of the others and the cascade once more, with heads
+    that were trained after everything else: heads of a cascade learn together with their stage, and the last one end to
+    end together with the network. Two files of fresh heads differ in their features alone.
 
     Args:
         cascade: the backbone after cascade pre-training; fine-tuning changes it.
@@ -161,16 +161,20 @@ def longest(job: Job) -> int:
 def equal_compute(job: Job, plan: list[SubModule]) -> int:
     """Epochs end to end that cost as many multiply-accumulates as the cascade did.
 
-    A backward pass counts as two forward ones. The blocks before a sub-module run forward in every epoch; where the
-    stage read cached features, those of the sub-module before it did so once for each view. Stages count the epochs
-    that they took, early stopping or not.
+    A backward pass counts as two forward ones; what is computed again to save memory does not count. The blocks before
+    a sub-module run forward in every epoch; where the stage read cached features, those since the last cached ones did
+    so once for each view. Stages count the epochs that they took, early stopping or not.
     """
     recipe = job.recipe
     content = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
-    total = before = 0.0
-    for number, (part, figures) in enumerate(zip(plan, content["metrics"], strict=True)):
+    total = before = kept = 0.0
+    for part, figures in zip(plan, content["metrics"], strict=True):
         total += 3 * figures["epochs"] * stage_macs(job, part)
-        total += recipe.views * plan[number - 1].macs if figures["cached"] else figures["epochs"] * before
+        if figures["cached"]:
+            total += recipe.views * (before - kept)
+            kept = before
+        else:
+            total += figures["epochs"] * before
         before += part.macs
     whole = joined(plan)
     return max(1, round(total / (3 * stage_macs(job, whole))))

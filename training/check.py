@@ -7,7 +7,7 @@ from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
 from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
-from models.heads import HEADS
+from models.heads import HEADS, make_head
 from models.plan import make_plan, plan_table
 from training.cache import NEW_VIEWS
 from training.update import layer_name, layer_of
@@ -132,13 +132,20 @@ def unread_before(recipe: Recipe) -> list[str]:
     """A line on what the recipe says and pre-training, whose source is settled, does not look at."""
     if not recipe.pretrains:
         keys = [f"pretrain.{key}" for key in Pretrain.model_fields]
-        others = ["cache", "cache_views", "baseline_heads", "balance"]
-        return passed_over(recipe, keys + others, "a run without pre-training")
+        others = ["cache", "cache_views", "baseline_heads", "balance", "recompute"]
+        taken = [] if recipe.weights or recipe.init else ["reuse_upto"]
+        return passed_over(recipe, keys + others + taken, "a run without pre-training")
     source = recipe.pretrain.source
     keys = ["crop", "view", "crop_labels"] if source == "objects" else ["context", "jitter"]
     lines = passed_over(recipe, [f"pretrain.{key}" for key in keys], f"pre-training on {source}")
     if not recipe.caching:
         lines += passed_over(recipe, ["cache", "cache_views"], "a single sub-module without baselines")
+    elif not recipe.augments:
+        lines += passed_over(recipe, ["cache_views"], "a run without augmentation, where all views are the same,")
+    if not recipe.baselines:
+        lines += passed_over(recipe, ["baseline_heads"], "a run without baselines")
+    if recipe.pretrain_only:
+        lines += passed_over(recipe, ["reuse_upto", "freeze"], "a run without a detector")
     if HEADS.pick(recipe.pretrain.head).name != "author":
         lines += passed_over(recipe, ["pretrain.head_convs"], f"the head {recipe.pretrain.head}")
     return lines
@@ -205,6 +212,30 @@ def check_sizes(recipe: Recipe, images: int | None = None, learnt: int | None = 
         if fault := why_not(recipe.backbone, recipe.width, side, batch, detector):
             what = f"{recipe.backbone} cannot take {batch} images of {side} pixels a step ({fault})"
             raise UserError(what, where=flag, hint="give a larger size, a larger batch, or more images")
+    if recipe.pretrains:
+        check_heads(recipe, min(stage.batch_size, learnt or stage.batch_size))
+
+
+def check_heads(recipe: Recipe, batch: int) -> None:
+    """Send a batch without content through the classifiers of all sub-modules.
+
+    Raises:
+        UserError: one of them cannot take the features at its cut; names the block.
+    """
+    import torch
+
+    stage, side = recipe.stage, recipe.stage.imgsz or recipe.imgsz
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        backbone = make_backbone(recipe.backbone, recipe.width)
+        for part in make_plan(backbone, recipe.cl_splits, side, recipe.balance, batch=stage.batch_size):
+            head = make_head(stage.head, part.shape, 2, convs=stage.head_convs)
+            try:
+                head.train()(torch.empty(batch, *part.shape))
+            except (RuntimeError, ValueError) as error:
+                size = "×".join(map(str, part.shape))
+                what = f"{stage.head} cannot take {batch} of {size} features after b{part.stop} ({str(error)[:120]})"
+                hint = "take another head, or give a larger --pretrain-imgsz or --pretrain-batch-size"
+                raise UserError(what, where="--pretrain-head", hint=hint) from None
 
 
 def detects(recipe: Recipe) -> bool:

@@ -18,7 +18,7 @@ from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
-from utils.config import Recipe
+from utils.config import Pretrain, Recipe
 from utils.console import console
 from utils.errors import UserError
 from utils.recipes import build, refuse_differences
@@ -179,6 +179,13 @@ def same_names(recipe: Recipe, other: Recipe, key: str) -> bool:
     return own == others
 
 
+def moved_data(recipe: Recipe, other: Recipe) -> Pretrain:
+    """A recipe's section on pre-training with its data where another has them, if both have data of their own."""
+    if recipe.pretrain.data is None or other.pretrain.data is None:
+        return recipe.pretrain
+    return recipe.pretrain.model_copy(update={"data": other.pretrain.data})
+
+
 def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     """The checkpoint to continue from, or nothing where a run has none yet; stages that are done are looked at then.
 
@@ -199,7 +206,7 @@ def read_resumed(folder: Path, found: Inputs, data: Identity) -> dict[str, Any]:
     made = build(Recipe, resumed["recipe"], last)
     kept = {key: getattr(recipe, key) for key in ("devices", "num_nodes", "data", "logger")}
     kept |= {key: getattr(recipe, key) for key in ("weights", "init", "imports") if same_names(recipe, made, key)}
-    kept["pretrain"] = made.pretrain.model_copy(update={"data": recipe.pretrain.data})
+    kept["pretrain"] = moved_data(made, recipe)
     made = made.model_copy(update=kept)
     refuse_differences(made, recipe, last, "restore recipe.yaml, or start a new run")
     refuse_others(resumed, found, data, last)

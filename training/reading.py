@@ -1,6 +1,7 @@
 """What a run reads: the images of the detector, what the backbone learns from, and which images these share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
 from data.masks import with_masks
-from data.objects import all_alike
+from data.objects import all_alike, told_by_border
 from data.records import Description, Notice, Split
 from data.views import View, settled
 from training.check import follows
@@ -67,12 +68,13 @@ def settle_source(recipe: Recipe, pairs: tuple[Pair, Pair]) -> Recipe:
 def announce(pairs: tuple[Pair, Pair]) -> None:
     """Print what is in the splits, and which images they share, within a data set and between two."""
     detector, backbone = pairs
+    judged = judging(detector)
     if backbone is detector:
-        lines = [split.summary() for split in detector] + in_two_splits(detector)
+        lines = [split.summary() for split in detector]
     else:
-        judged = judging(detector)
         lines = [f"{split.description.yaml.name} {split.summary()}" for split in (*backbone, *detector)]
-        lines += in_two_splits(backbone) + in_two_splits(judged) + shared(backbone, judged)
+        lines += in_two_splits(backbone) + groups_in_two(backbone) + shared(backbone, judged)
+    lines += in_two_splits(judged) + groups_in_two(judged)
     for line in lines:
         console.print(line)
 
@@ -85,8 +87,19 @@ def judging(detector: Pair) -> list[Split]:
     try:
         return [*detector, read_split(description, "test")]
     except UserError as error:
-        console.print(f"whether the backbone learns from pictures of `test` is not known: {error}")
+        console.print(f"whether pictures of `test` are learnt from is not known: {error}")
         return [*detector]
+
+
+def groups_in_two(splits: Sequence[Split]) -> list[str]:
+    """A line for each two splits of a data set that have patients, or other groups, in common."""
+    lines = []
+    for one, other in combinations(splits, 2):
+        mine, theirs = ({own.group for own in split.records if own.group} for split in (one, other))
+        if found := sorted(mine & theirs):
+            what = f"groups of `{one.name}` (such as patients) are in `{other.name}` too"
+            lines.append(Notice(what, found, "the figures would be too good").line())
+    return lines
 
 
 def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
@@ -95,7 +108,8 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     for own in learnt_from:
         for other in others:
             if found := common(files(own), files(other)):
-                doubt = "" if other.name == "train" else "the backbone may have learnt what the detector is judged on"
+                harmless = own.name == "val" or other.name == "train"
+                doubt = "" if harmless else "the backbone may have learnt what the detector is judged on"
                 place, elsewhere = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
                 what = f"pictures of {place} are in {elsewhere} too, byte for byte"
                 lines.append(Notice(what, [str(path) for path in found], doubt).line())
@@ -148,5 +162,5 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
         return (train, val), []
     (train, one), (val, other) = view.shown(train), view.shown(val)
     name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
-    alike = all_alike(train)
-    return (train, val), [name + one, name + other, *([alike] if alike else [])]
+    further = (told_by_border(val, view.context), all_alike(train))
+    return (train, val), [name + one, name + other, *filter(None, further)]

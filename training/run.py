@@ -170,7 +170,7 @@ def run(job: Job) -> dict[str, Any]:
         taught["lesson"] = lesson
     if follows(recipe) == "segmenter":
         seed_process(recipe.seed, DETECTOR_SEED)
-        return {**train_segmenter(job, pretrained), **taught}
+        return {**train_segmenter(job, pretrained, lesson), **taught}
     if (reason := why_no_detector(job, backbone.taps)) is not None:
         console.print(f"no detector: {reason}")
         return taught

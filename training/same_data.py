@@ -77,6 +77,9 @@ def refuse_changed(now: Identity, then: Identity, where: Path) -> None:
     Raises:
         UserError: names each split, and what of it is not the same.
     """
+    if now and then and now.keys() != then.keys():
+        what = f"the run began with the splits {', '.join(sorted(then))}, not {', '.join(sorted(now))}"
+        raise UserError(what, where=where, hint="restore the data, or give --accept-changed-data")
     changed = [
         f"`{split}` has other {part}" + (f" ({own.split()[0]}, not {before.split()[0]})" if " " in own else "")
         for split, parts in now.items()

@@ -71,12 +71,13 @@ class SegmentationTask:
         return overall(total)
 
 
-def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
+def train_segmenter(job: Job, pretrained: Path | None, lesson: dict[str, Any]) -> dict[str, Any]:
     """Train to the end; weights/best.pt of the run holds the averaged weights of best mean IoU on the validation split.
 
     Args:
         pretrained: the backbone's file; None for the weights that the run begins with, a segmenter's for example, or
             random ones.
+        lesson: what the backbone had learnt (evaluation/learnt.py), for the checkpoints.
 
     Returns:
         The figures of best.pt.
@@ -91,5 +92,7 @@ def train_segmenter(job: Job, pretrained: Path | None) -> dict[str, Any]:
     dataset = MaskSet(job.train.records, segment_transform(recipe.imgsz, recipe.augment), recipe.seed)
     order = job.order(len(dataset), recipe.seed)
     loader = make_loader(dataset, order, job.rank_batch(recipe.train), recipe.workers, join_masks, leave_out=True)
-    extra = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}
+    extra: dict[str, Any] = {"imgsz": recipe.imgsz, "fcn": recipe.fcn}
+    if lesson:
+        extra["lesson"] = lesson
     return {"task": "segment", **train_to_best(job, task, loader, KIND, extra)}

@@ -138,7 +138,7 @@ def choose(
     wanted = load_recipe(folder / "recipe.yaml", given, spelling())
     moved: dict[str, Any] = {"logger": wanted.logger}  # and figures may go elsewhere from now on
     moved |= {key: getattr(wanted, key) for key in ("weights", "init") if inputs.same_names(recipe, wanted, key)}
-    moved |= {"data": wanted.data, "pretrain": recipe.pretrain.model_copy(update={"data": wanted.pretrain.data})}
+    moved |= {"data": wanted.data, "pretrain": inputs.moved_data(recipe, wanted)}
     recipe = recipe.model_copy(update=moved)  # the same files in another place are the same
     refuse_differences(recipe, wanted, folder / "recipe.yaml", "leave these flags out, or start a new run")
     return Begun(recipe, folder, accept_changed)

@@ -283,12 +283,12 @@ class Recipe(Section):
     @property
     def views(self) -> int:
         """Frozen views of each image from the second stage on; 0 for a new one in every epoch."""
-        return self.cache_views or (0 if self.augments else 1)
+        return (self.cache_views or 0) if self.augments else 1
 
     @property
     def caching(self) -> bool:
         """Whether anything could read cached features: a second sub-module, or heads on a fixed network."""
-        return self.pretrains and (self.cl_splits > 1 or bool(self.baselines))
+        return self.pretrains and (self.cl_splits > 1 or bool(self.baselines) or self.init_freeze)
 
     @property
     def caches(self) -> bool:

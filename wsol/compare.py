@@ -25,7 +25,7 @@ from wsol.cost import milliseconds, peak_bytes
 from wsol.everywhere import boxes_elsewhere, chances
 from wsol.localiser import Localiser, MinedMaps, Subject
 from wsol.map_values import Levels, MapValues, best_threshold
-from wsol.methods import METHODS, Method, localiser
+from wsol.methods import LAYERS, METHODS, POOLED, Method, layer_of, localiser
 from wsol.mined_pictures import MinedCase, mined_cases
 from wsol.mining.train import Images
 from wsol.pipeline_picture import Pipeline, followed
@@ -50,6 +50,7 @@ class Trial:
         mined: cases to show the steps of mining on.
         pipeline: the way of one image, of methods that fit a function to gradients or differences.
         auc: of the classifier, of methods that train it on.
+        coarse: its maps have too few cells inside the pictures to be judged.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Trial:
     mined: Sequence[MinedCase] = ()
     pipeline: Pipeline | None = None
     auc: float | None = None
+    coarse: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Network:
         ranks: [cases] how many classes are held likelier than the right one; 0 where it does not know the classes.
         forward: milliseconds of a plain pass over an image by itself.
         untrained: the line of the networks that are like it and learnt nothing.
+        coarse: of the activations and of the pooled ones of its last cut, those with too few cells in the pictures.
         scores: [cases] probability of the class, or of the likeliest one where it does not know the classes.
         chances: [images, classes] probability of every class, if it is asked for.
     """
@@ -85,6 +88,7 @@ class Network:
     ranks: np.ndarray
     forward: float
     untrained: str = UNTRAINED
+    coarse: frozenset[str] = frozenset()
     scores: np.ndarray | None = None
     chances: np.ndarray | None = None
 
@@ -143,7 +147,9 @@ def looked_at(plan: Plan, named: Named, layers: Layers, probe: Cases) -> Network
     with torch.inference_mode():
         forward = milliseconds(lambda: named.network(images))
     ranks, scores = said_of(plan, named.network)
-    return Network(named.line, named.seed, named.network, layers, ranks, forward, named.untrained, scores)
+    last = named.file.cuts[-1]
+    coarse = frozenset(own for own in LAYERS if last in named.coarse(plan, pooled=own == POOLED))
+    return Network(named.line, named.seed, named.network, layers, ranks, forward, named.untrained, coarse, scores)
 
 
 def trial(
@@ -184,14 +190,15 @@ def trial(
     mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
     way = (plan, network.explained, localise, np.concatenate(pairs), own[0], method.entry.traced)
     pipeline = followed(*way) if method.entry.traced else None
-    return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise))
+    coarse = layer_of(method) in network.coarse
+    return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise), coarse)
 
 
 def threshold(plan: Plan, localise: Localiser, title: str) -> float | None:
-    """The fraction of the maximum that is best on training images; None where none has a box."""
-    if not plan.training:
+    """The fraction of the maximum that is best on held-out images, or else training images; None without boxes."""
+    if not (records := plan.tuning or plan.training):
         return None
-    parts = plan.cases(sample(list(plan.training), TUNED_ON), title)
+    parts = plan.cases(sample(list(records), TUNED_ON), title)
     return best_threshold((localise.maps(cases.images, cases.labels), cases) for cases in parts)
 
 

@@ -77,6 +77,7 @@ class Row:
         classes: class → its values, for any number of classes.
         by_seed: seed → `gt_known` and `iou` of its network, means over the cases.
         forward: milliseconds of a plain pass, 0 without a network.
+        coarse: its maps have too few cells inside the pictures: it is shown, and compared with nothing.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Row:
     megabytes: float
     classes: dict[str, ClassValue] = field(default_factory=dict)
     by_seed: dict[str, dict[str, float]] = field(default_factory=dict)
+    coarse: bool = False
 
     @property
     def lowest(self) -> tuple[str, float] | None:
@@ -143,6 +145,7 @@ def row(comparison: Comparison, own: list[Trial], values: dict[str, Value]) -> R
         max(trial.bytes for trial in own) / 1e6,
         class_values(comparison, own),
         {str(one.seed): {"gt_known": float(correct([one]).mean()), "iou": float(one.ious.mean())} for one in own},
+        own[0].coarse,
     )  # fmt: skip
 
 
@@ -192,6 +195,9 @@ def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> 
         untrained: the line of the networks that are like those of this one and learnt nothing.
     """
     (method, line), own, found = key, correct(trials[key]), dict[str, Column]()
+    if trials[key][0].coarse:
+        return found
+    trials = {name: those for name, those in trials.items() if not those[0].coarse}
     centre = trials.get((CENTRE, NO_NETWORK)) if method != CENTRE else None
     first = begins_as(method)
     like = trials.get((first, untrained)) if untrained and untrained != line else None

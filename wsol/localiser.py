@@ -116,11 +116,14 @@ def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subjec
     """The box around the largest component of what is above a fraction of the maximum.
 
     Args:
-        share: None for the best on the training images (Choe et al., arXiv 2001.07437: chosen beside the test images).
+        share: None for the best on images that are kept for this, or else on the training images (Choe et al.,
+            arXiv 2001.07437: chosen beside the test images).
     """
     maps = maps_of(subject)
     if share is None:
-        share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in subject.training())
+        plan = subject.plan
+        kept = plan.cases(plan.tuning, "threshold") if plan.tuning else subject.training()
+        share = best_share((maps(cases.images, cases.labels), cases.boxes) for cases in kept)
     rule = above_share(share)
 
     def boxes(found: np.ndarray) -> np.ndarray:

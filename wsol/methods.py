@@ -48,6 +48,7 @@ FIT = {
     "fit": Option("ridge", tuple(FITS), slow=("sgd",)),
     "images": Option(TRAINING_IMAGES, low=0, high=1_000_000_000),  # 0: all
 }
+ACTIVATIONS, POOLED = LAYERS = ("activations", "pooled")  # what maps of a layer are made of
 CHANNELS = ("max", "mean")
 DIFFERENCES = {"aggregate": Option("mean", CHANNELS), "cell": Option(8, low=1, high=1024), **FIT}
 BY_CLASS, BY_FEATURES = ({"aggregate": Option(own, CHANNELS), **FIT} for own in ("mean", "max"))
@@ -115,6 +116,7 @@ class Method(Entry):
         boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
         blind: it asks for no class, so boxes of classes that the network does not know can be found too.
         traced: how the map is made in a picture of the way from an image to its box; empty: none is drawn.
+        layer: of LAYERS, of the last cut, what its maps are made of; empty: they have a value for each pixel.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
@@ -127,6 +129,7 @@ class Method(Entry):
     boxed: bool = True
     blind: bool = False
     traced: str = ""
+    layer: str = ""
     obstacle: Callable[[Plan, Mapping[str, Any]], str | None] = always
 
 
@@ -217,22 +220,35 @@ METHODS = Table(
             traced="finite differences",
             options=DIFFERENCES,
         ),
-        Method("gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, options=CUT),
-        Method("cam", "CAM, cut off", partial(cut_off, cam_maps), obstacle=no_class_maps, also=FIFTH, options=CUT),
+        Method(
+            "gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, layer=ACTIVATIONS, options=CUT,
+        ),
+        Method(
+            "cam", "CAM, cut off", partial(cut_off, cam_maps), also=FIFTH, layer=POOLED, obstacle=no_class_maps,
+            options=CUT,
+        ),
         Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
         Method(
             "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=WINDOWS
         ),
         Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
-        Method("mining", "attention mining", mining, slow=True, obstacle=no_mining, options=MINED, sets={"cai": CAI}),
+        Method(
+            "mining", "attention mining", mining, slow=True, layer=POOLED, obstacle=no_mining, options=MINED,
+            sets={"cai": CAI},
+        ),
     ),
-)
+)  # fmt: skip
 BASELINES = tuple(name for name, own in METHODS.items() if own.baseline)
 
 
 def wants_boxes(chosen: Chosen[Method]) -> bool:
     """Whether a method with its options learns from the boxes of training images."""
     return chosen.entry.boxed and chosen.options.get(SHARE) is None
+
+
+def layer_of(chosen: Chosen[Method]) -> str:
+    """What of the last cut a method with its options makes its maps of; empty if not of it alone."""
+    return "" if chosen.options.get("aggregate", "off") != "off" else chosen.entry.layer
 
 
 def all_blind(names: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.learnt import NOT_TESTED
+from maps.cells import FEWEST
 from maps.levels import verdict
 from maps.plan import Plan
 from maps.plotting import as_csv
@@ -26,6 +27,7 @@ from wsol.judge import (
     SUBSET,
     Row,
     Value,
+    begins_as,
     judge,
     taken_apart,
 )
@@ -130,7 +132,7 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
     Raises:
         UserError: an unknown one, or one that these networks or data cannot have; nothing to learn from.
     """
-    asked = [name for name in names if name not in BASELINES]
+    asked = [name for name in dict.fromkeys(names) if name not in BASELINES]
     if not plan.training and not plan.pool:
         hint = "add `train:` to the data yaml, or explain another split"
         raise UserError("no training images with boxes", where=plan.split.description.yaml, hint=hint)
@@ -140,6 +142,7 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         asked = [name for name in asked if plan.training or not wants_boxes(METHODS.choose(name))]
     for name in asked:
         check(plan, name)
+    asked += [name for name in dict.fromkeys(map(begins_as, asked)) if name not in asked]
     if not asked and not plan.training:
         hint = "give a method with a fraction of the maximum, such as cam@0.2"
         raise UserError("no training image has a box", where=plan.split.description.yaml, hint=hint)
@@ -185,13 +188,23 @@ def about(comparison: Comparison) -> dict[str, object]:
 def heading(comparison: Comparison) -> str:
     """The same as a sentence."""
     without = () if comparison.plan.training else (f"{', '.join(BASELINES)} learn from such boxes and are left out",)
-    said = (*comparison.plan.doubts(), *comparison.plan.notes, *without)
+    said = (*comparison.plan.doubts(), *comparison.plan.notes, *coarse_notes(comparison), *without)
     own, notes = about(comparison), "".join(f"\n{line}." for line in said)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
         f"learns, learns from {own['training_images']} training images, unless its name says how many. 95 % intervals; "
         f"*ahead*: fraction of right boxes minus that of the best row without a trained network.{notes}"
     )
+
+
+def coarse_notes(comparison: Comparison) -> list[str]:
+    """A line for each method whose maps have too few cells to be judged, with the networks."""
+    lines: dict[str, dict[str, None]] = {}
+    for trial in comparison.trials:
+        if trial.coarse:
+            lines.setdefault(trial.method, {})[trial.line] = None
+    fate = f"fewer than {FEWEST} × {FEWEST} cells inside most pictures: in brackets, compared with nothing"
+    return [f"{method} of {', '.join(own)} has maps with {fate}" for method, own in lines.items()]
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
@@ -244,13 +257,18 @@ def not_ahead(rows: Sequence[Row], untaught: str | None = None) -> str:
 def cells(row: Row, measures: Sequence[str], bounds: Sequence[str], apart: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
-    values = [told(row.values[name]) if name in row.values else NOTHING for name in measures]
+    values = [bracketed(told(row.values[name]), row.coarse) if name in row.values else NOTHING for name in measures]
     values += [f"{row.lowest[1]:.3f} ({row.lowest[0]})" if row.lowest else NOTHING]
     values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in bounds]
     differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
     return [row.method, seeds, *values, *differences, f"{row.no_box:.1%}", *costs]
+
+
+def bracketed(text: str, coarse: bool) -> str:
+    """A value that is not judged in brackets."""
+    return f"({text})" if coarse else text
 
 
 def told(value: Value, digits: str = ".3f") -> str:

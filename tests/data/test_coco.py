@@ -197,7 +197,7 @@ def test_json_of_something_else(root: Path, text: str, what: str) -> None:
 
 
 def test_no_json(root: Path) -> None:
-    with pytest.raises(UserError, match=r"instances_train2017\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"instances_train2017\.json: there is no such file"):
         describe(root)
 
 

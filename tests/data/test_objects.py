@@ -12,7 +12,17 @@ from data.description import load_description
 from data.formats import read_split
 from data.holdout import hold_out
 from data.loader import DetectionSet
-from data.objects import BACKGROUND, LEAST_PIXELS, CutOut, Window, all_alike, cut_ahead, objects_of, say_more
+from data.objects import (
+    BACKGROUND,
+    LEAST_PIXELS,
+    CutOut,
+    Window,
+    all_alike,
+    cut_ahead,
+    objects_of,
+    say_more,
+    told_by_border,
+)
 from data.records import Record, Split, make_record
 from data.views import View, settled, training_view
 from utils.config import Augment, Pretrain, Recipe
@@ -94,6 +104,14 @@ def test_jitter_moves_and_scales_within_its_bounds() -> None:
     assert (draws[:, 1] + sides <= bottom).all()
 
 
+def test_a_window_keeps_the_middle_of_its_box() -> None:
+    """However far it may move: one wholly outside the picture would show nothing of it."""
+    window, box = Window(0.0, jitter=1.0), [0.0, 10.0, 40.0, 20.0]
+    for left, top, side in (window.draw(box) for _ in range(300)):
+        assert left <= 20 <= left + side
+        assert top <= 15 <= top + side
+
+
 def test_pictures_cut_out_ahead_change_nothing(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     objects, _ = objects_of(split)
     phase = Pretrain(source="objects", imgsz=32, jitter=0.3)
@@ -134,6 +152,15 @@ def test_background_touches_no_box(split: Split) -> None:
         assert (box[2:] <= 256).all()
     again, _ = objects_of(one_class(split, records))
     assert all((a.boxes_xyxy == b.boxes_xyxy).all() for a, b in zip(found.records, again.records, strict=True))
+
+
+def test_what_the_grey_outside_tells_of_objects(split: Split) -> None:
+    """Objects in a corner have windows that reach out; background has not."""
+    one = one_class(split, [make_record(Path(f"{n}.jpg"), (200, 200), [[0, 0, 60, 60]], [0]) for n in range(4)])
+    found, told = objects_of(one)
+    assert told.endswith("4 objects of 4 images; 4 background boxes, as many as have room")
+    assert "the grey outside the pictures alone tells 100% of objects" in told_by_border(found, 0.5)
+    assert told_by_border(objects_of(split)[0], 0.5) == ""
 
 
 def test_pictures_of_a_group_have_as_much_background_each_as_objects(split: Split) -> None:

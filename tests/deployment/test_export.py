@@ -15,7 +15,7 @@ import export
 from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
-from deployment.delivery import refuse_apart
+from deployment.delivery import refuse_apart, refuse_itself
 from deployment.export import (
     Difference,
     Exported,
@@ -27,6 +27,7 @@ from deployment.export import (
     reader,
     write_onnx,
 )
+from evaluation.comparison import check_comparable
 from models import Thresholds, load_detector
 from models.channels import with_channels
 from models.darknet import DarkNet
@@ -105,7 +106,10 @@ def test_a_difference_is_a_failure(
         script(export, "--project", overfitted, "--file", tmp_path / "x.torchscript", "--format", "torchscript")
     for off in ([0.0, float("nan")], [float("nan"), 0.0]):
         with pytest.raises(UserError, match="differs from PyTorch by nan"):
-            refuse_apart(tmp_path, off, 1e-3)
+            refuse_apart(tmp_path / "x.torchscript", off, 1e-3)
+    assert not (tmp_path / "x.torchscript").exists(), "nobody is to use it"
+    with pytest.raises(UserError, match="is the file that is to be exported"):
+        refuse_itself(tmp_path / "a.onnx", tmp_path / "." / "a.onnx")
 
 
 def test_differences_after_suppression() -> None:
@@ -188,6 +192,10 @@ def test_suppression_inside_the_file(
     path = written(overfitted, script, tmp_path / "nms.onnx", "--nms", "--max-det", 20)
     assert "nothing was found" not in capsys.readouterr().out
     found_by(path, overfitted, scenes, max_det=20, multi_label=True)
+    with pytest.raises(UserError, match="suppresses by thresholds of its own, and average precision asks for weak"):
+        check_comparable([load_detector(path)])
+    with pytest.raises(UserError, match="has a precision of its own — leave --precision out"):
+        load_detector(path, precision="bf16")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (rows,) = session.run(None, {"images": np.zeros((2, 3, 128, 160), np.float32)})
     assert rows.shape == (2, 20, 6)

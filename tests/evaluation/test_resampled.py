@@ -73,3 +73,4 @@ def test_a_class_in_few_images_has_no_interval(rare: int, patients: int, known: 
     assert there["map"] == there["a/map50"] == (patients >= 5)
     assert not there["c/map50"]
     assert own.minus(own).known[own.names.index("b/map")] == known
+    assert own.groups[own.names.index("b/map")] == min(rare, patients), "as many as the figure rests on"

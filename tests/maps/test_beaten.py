@@ -11,7 +11,7 @@ from conftest import Writer
 from data.description import load_description
 from data.formats import read_split
 from data.views import View
-from evaluation.accuracy import read_backbones
+from evaluation.accuracy import read_backbones, trained_as
 from maps.cells import Cells, coarse_cuts, layer_cells, short_sides
 from maps.granulometry import radii_for
 from maps.levels import LEVEL, Level, sentence, spans, widened
@@ -38,6 +38,8 @@ def test_cells_inside_the_picture(written: Writer) -> None:
         lengths = np.full(3, side)
         assert coarse_cuts(cells, lengths, side) == coarse
         assert cells[1].inside(lengths, side).tolist() == [side] * 3
+    (pooled,) = layer_cells(read_backbones([written("cl6", imgsz=side)]), stretched=False, pooled=True).values()
+    assert coarse_cuts(pooled, lengths, side) == {6}, "classifiers look at what is pooled"
     narrow = np.array([128, 40, 40])  # most pictures are
     assert coarse_cuts(cells, narrow, 128) == {5, 6}
     stretched = Cells(4, 16, 7.5)
@@ -68,6 +70,15 @@ def test_coarse_layers_are_shown_and_not_judged(written: Writer, scenes_yaml: Pa
     assert "Without intervals nothing is said" in text, "of two pictures"
     assert as_json(summary, (), "")["lines"][0]["coarse"] == [6]
     assert max(summary.study.plan.rule.radii) == 16, "as far as the largest judged cell"
+
+
+def test_cascades_are_known_by_the_file_that_their_features_are_from() -> None:
+    """They have no say in the percentile, and are what end to end is compared with."""
+    names = {
+        "cl6, width 0.25": "cl6", "init, from cl3": "cl3", "init": "init", "e2e_compute_probed": "e2e_compute_probed",
+        "cl3, 64 px, from e2e": "cl3",
+    }  # fmt: skip
+    assert {name: trained_as(name) for name in names} == names
 
 
 def test_a_line_whose_cuts_are_all_coarse_is_named(written: Writer, scenes_yaml: Path) -> None:

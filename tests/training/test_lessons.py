@@ -20,8 +20,9 @@ from data.description import load_description
 from data.formats import read_split
 from models import load_detector
 from studies.compared import Compared, end_table
-from training.reading import announce, common, judging, shared
+from training.reading import announce, common, groups_in_two, judging, shared
 from utils import checkpoint
+from utils.config import Augment, Pretrain, Recipe
 from utils.errors import Stopped, UserError
 from utils.recipes import load_recipe
 
@@ -222,4 +223,21 @@ def test_a_test_split_that_cannot_be_read_stops_no_training(
     spoilt = replace(train_split.description, splits=train_split.description.splits | {"test": ("nowhere",)})
     own = replace(train_split, description=spoilt)
     assert judging((own, own)) == [own, own]
-    assert "whether the backbone learns from pictures of `test` is not known" in capsys.readouterr().out
+    assert "whether pictures of `test` are learnt from is not known" in capsys.readouterr().out
+
+
+def test_patients_in_two_splits_are_named(scenes_yaml: Path) -> None:
+    one, other = (read_split(load_description(scenes_yaml), name) for name in ("train", "val"))
+    for split, groups in ((one, ("a", "b")), (other, ("b", "c"))):
+        split.records[:2] = [replace(own, group=name) for own, name in zip(split.records, groups, strict=False)]
+    (line,) = groups_in_two([one, other])
+    assert line.startswith("1 group of `train` (such as patients) is in `val` too: b; the figures would be too good")
+
+
+def test_views_that_are_all_alike_are_one() -> None:
+    """The arithmetic of copies is not credited to what E2E is compared with."""
+    still = {"jitter": 0.0, "source": "objects"}, {"fliplr": 0.0, "photometric": 0.0}
+    recipe = Recipe(cache_views=12, pretrain=Pretrain(**still[0]), augment=Augment(**still[1]))  # type: ignore[arg-type]
+    assert (recipe.views, Recipe(cache_views=12).views) == (1, 12)
+    frozen = Recipe(cl_splits=1, init=Path("a.pt"), init_freeze=True)
+    assert frozen.caching

@@ -18,3 +18,6 @@ def test_sizes_are_tried_before_training() -> None:
     alone = Phase(batch_size=1)
     with pytest.raises(UserError, match="--imgsz: darknet53 cannot take 1 images of 32 pixels a step"):
         check_sizes(Recipe(width=0.125, imgsz=32, cl_splits=0, train=alone))
+    small = Pretrain(head="alexnet_fc", imgsz=32)
+    with pytest.raises(UserError, match="--pretrain-head: alexnet_fc cannot take 16 of 128×1×1 features after b23"):
+        check_sizes(Recipe(width=0.125, imgsz=64, pretrain=small))

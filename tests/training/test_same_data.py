@@ -110,6 +110,8 @@ def test_what_differs_is_named(scenes_yaml: Path) -> None:
     then = identity(splits)
     refuse_changed(identity(splits), then, Path("last.pt"))
     refuse_changed(then, {}, Path("last.pt"))  # a checkpoint of before says nothing
+    with pytest.raises(UserError, match="began with the splits train, val, not pretrain train, train, val"):
+        refuse_changed(identity(splits | {"pretrain train": splits["train"]}), then, Path("last.pt"))
     assert set(identity({"a": splits["train"]})["a"]) == {"classes", "pictures", "labels", "contents of pictures"}
     older = {name: {key: own for key, own in parts.items() if " " not in key} for name, parts in then.items()}
     refuse_changed(then, older, Path("last.pt"))

@@ -156,6 +156,21 @@ def test_a_resumed_run_finds_its_weights_in_another_folder(key: str, tmp_path: P
         start.choose(None, {key: str(tmp_path / "after/other.pt")}, resume=tmp_path, project=tmp_path)
 
 
+def test_a_resumed_run_is_given_no_other_data_to_pretrain_on(tmp_path: Path) -> None:
+    """Nor are they taken away; data that are in another folder now are the same."""
+    other = {"pretrain_data": "data/sample.yaml"}
+    save_recipe(load_recipe(None, {"data": "data/sample.yaml"}), tmp_path / "recipe.yaml")
+    with pytest.raises(UserError, match=r"pretrain\.data is "):
+        start.choose(None, keys_of(other), resume=tmp_path, project=tmp_path)
+    moved = {"data": "data/sample.yaml", **keys_of(other)}
+    save_recipe(load_recipe(None, moved), tmp_path / "recipe.yaml")
+    with pytest.raises(UserError, match=r"pretrain\.data is "):
+        start.choose(None, keys_of({"pretrain_data": None}), resume=tmp_path, project=tmp_path)
+    elsewhere = keys_of({"pretrain_data": "data/scenes.yaml"})
+    begun = start.choose(None, elsewhere, resume=tmp_path, project=tmp_path)
+    assert begun.recipe.pretrain.data == Path("data/scenes.yaml").resolve()
+
+
 def test_a_resumed_run_has_a_name(script: Script) -> None:
     with pytest.raises(UserError, match="--name: a resumed run keeps its folder"):
         script(command, "--resume", "--name", "other")
