@@ -12,7 +12,7 @@ from data.records import Description
 from data.seen import learnt_by
 from data.views import View
 from evaluation.held_out import check_levels
-from evaluation.learnt import why_not
+from evaluation.learnt import Judged, doubtful, why_not
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.channels import RGB, wrong_channels
@@ -196,13 +196,13 @@ def trained_as(line: str) -> str:
 
 
 def doubts(files: Sequence[BackboneFile]) -> list[str]:
-    """A line for each classifier that was no better than chance or the majority class when its training ended."""
-    return [
-        f"{line}, seed {file.seed}, b{cut}: {why}"
+    """A line for each network whose classifiers were no better than chance or the majority class after training."""
+    classifiers = [
+        Judged(line, file.seed, cut, own)
         for file, line in zip(files, line_names(files), strict=True)
         for cut, own in zip(file.cuts, file.stages, strict=True)
-        if (why := why_not(own, file.single_label))
     ]
+    return doubtful(classifiers, files[0].single_label) if files else []
 
 
 def untaught(files: Sequence[BackboneFile]) -> str | None:

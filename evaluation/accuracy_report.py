@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.accuracy_study import Row, Study
 from evaluation.classification import METRICS
-from evaluation.learnt import LEAST_GROUPS, judged_by, why_not
+from evaluation.learnt import LEAST_GROUPS, Judged, doubtful, judged_by
 from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
@@ -40,9 +40,9 @@ def heading(study: Study) -> str:
 
 
 def doubts(study: Study) -> list[str]:
-    """A line for each classifier that is not above chance and the majority class by its interval."""
-    found = ((row, why_not(row.beside, study.single_label)) for row in study.rows)
-    return [f"{row.line}, seed {row.seed}, b{row.block}: {why}" for row, why in found if why]
+    """A line for each network with classifiers that are not above chance and the majority class by their interval."""
+    classifiers = (Judged(row.line, row.seed, row.block, row.beside) for row in study.rows)
+    return doubtful(classifiers, study.single_label)
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:

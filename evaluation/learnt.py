@@ -1,7 +1,7 @@
 """Whether a classifier learnt anything: its figure beside chance and the majority class, with an interval."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,33 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     return (
         f"{TOO_FEW} whether the classifiers learnt {figure}" if own.get("few") else f"the classifiers {what} {figure}"
     )
+
+
+class Judged(NamedTuple):
+    """The figures of a classifier of a network, after a block."""
+
+    line: str
+    seed: int
+    block: int
+    figures: Mapping[str, float]
+
+
+def doubtful(classifiers: Iterable[Judged], single_label: bool) -> list[str]:
+    """A line for each network with classifiers that were no better than chance or the majority class.
+
+    Of several it names the best one.
+    """
+    by_line: dict[str, list[Judged]] = {}
+    for own in classifiers:
+        by_line.setdefault(own.line, []).append(own)
+    found, name = [], judged_by(single_label)
+    for line, every in by_line.items():
+        poor = [own for own in every if why_not(own.figures, single_label)]
+        if poor:
+            best = max(poor, key=lambda own: own.figures.get(name, 0))
+            count = f"{len(poor)} of {len(every)} classifiers, the best of them " if len(poor) > 1 else ""
+            found.append(f"{line}: {count}seed {best.seed}, b{best.block}: {why_not(best.figures, single_label)}")
+    return found
 
 
 def taken(stages: Sequence[dict[str, float]], upto: str | None) -> Sequence[dict[str, float]]:
