@@ -2,6 +2,7 @@
 
 `python -m benchmarks.step`: clipping, optimiser and average of the weights; as training does them, and as torch's own
 functions do, in turns. Only the network's part grows with the images: the smaller they are, the more the rest weighs.
+And the step of `cnn6`, which pads beforehand, over that of the same network of plain convolutions.
 """
 
 import math
@@ -12,8 +13,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from benchmarks.figures import show
+from benchmarks.figures import in_turns, show
 from benchmarks.workload import make_detector, random_truth
+from models.cnn6 import CNN6
 from models.decode import Decoder
 from models.loss import YOLOLoss
 from models.yolov3 import YOLOv3, scaled_anchors
@@ -26,6 +28,7 @@ from utils.parser import Parser
 Parts = dict[str, Callable[[], object]]
 PASSES = 7  # AdamW reads weights, gradients and two moments, and writes all but the gradients
 TARGET = 0.08
+WIDTH = 0.25  # of cnn6, as the studies have it
 BOUND = 0.1  # exceeded in every step, as the default is while a detector has much to learn
 
 
@@ -80,6 +83,24 @@ def timed(sides: dict[str, Parts], repeats: int) -> dict[str, dict[str, float]]:
     return least
 
 
+def padded_step(imgsz: int, batch: int, *, beforehand: bool) -> Callable[[], None]:
+    """Forward and backward pass of the six-layer network, whose padding is as wide as its kernels."""
+    network = CNN6(WIDTH)
+    for block in network.blocks if not beforehand else ():
+        own = block.get_submodule("conv")
+        assert isinstance(own, nn.Conv2d)
+        block.add_module("conv", nn.Conv2d(own.in_channels, own.out_channels, 3, padding=3))
+    model = nn.Sequential(*network.blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.rand(batch, 3, imgsz, imgsz).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=pick_precision("cpu") == "bf16"):
+            found = model(images)
+        found.float().mean().backward()
+
+    return step
+
+
 def bandwidth(size: int, repeats: int) -> float:
     """Bytes a second that a multiplication in place reads and writes, on so many numbers."""
     numbers = torch.ones(size)
@@ -105,6 +126,11 @@ def main() -> None:
     at = f"{given.imgsz} px, batch {given.batch_size}, {precision}, width {given.width:g}"
     tell(found["torch"], f"with torch's functions, {at}", PASSES * 4 * size, rate)
     tell(found["now"], f"as training does it, {at}", PASSES * 4 * size, rate)
+    sides = {name: padded_step(given.imgsz, given.batch_size, beforehand=name == "own") for name in ("own", "plain")}
+    seconds = in_turns(sides, given.repeats)
+    figure = f"training step of cnn6 that pads beforehand, {given.imgsz} px, batch {given.batch_size}, width {WIDTH:g}"
+    show(f"{figure}, {precision}, time over nn.Conv2d's padding", seconds["own"] / seconds["plain"], 0.5, "nn.Conv2d",
+         least=False)  # fmt: skip
 
 
 def tell(parts: dict[str, float], title: str, least_bytes: int, rate: float) -> None:

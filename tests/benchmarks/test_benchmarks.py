@@ -256,7 +256,7 @@ def test_precision(figures: Figures) -> None:
 
 
 def test_step(figures: Figures) -> None:
-    plain, now = figures(step, *SMALL, "--batch-size", 2, "--repeats", 1)
+    plain, now, _ = figures(step, *SMALL, "--batch-size", 2, "--repeats", 1)
     assert set(now["milliseconds"]) == set(plain["milliseconds"]) == {"network", "clip", "optimizer", "average"}
     assert 0 < now["value"] < 1
 
