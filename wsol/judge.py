@@ -69,7 +69,7 @@ class Row:
             mining, minus that of the same steps with nothing erased. Where classes exclude each other, `class1_error`
             and `class5_error` of the classes alone (Zhou et al., table 1), `top1_error` and `top5_error` of class and
             box (table 2); those of five guesses where there are more than five classes. Of methods that cut maps off
-            `v2`, MaxBoxAccV2 at a threshold chosen on training images, `guesses_error`, the top-5 error of a loose
+            `v2`, MaxBoxAccV2 at a threshold chosen on other images, `guesses_error`, the top-5 error of a loose
             and a tight box, and where classes are few `accuracy/CLASS/IOU` and `false/CLASS/IOU`, the share of true
             boxes found by three boxes a map and the false ones for each.
         bounds: v2_best and pixel_ap, means over the seeds, and map50 (wsol.by_class); auc of a classifier that

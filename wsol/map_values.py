@@ -21,7 +21,7 @@ class MapValues:
 
     Attributes:
         v2: [cases] mean over IoUs of 0.3, 0.5 and 0.7 of whether some box is right at the threshold that is best on
-            training images (MaxBoxAccV2 with its threshold chosen beside the test images); None where these have none.
+            other images (MaxBoxAccV2 with its threshold chosen beside the test images); None where these have no box.
         v2_best: MaxBoxAccV2 with the threshold that is best on these very images: what no choice can pass.
         pixel_ap: PxAP.
         loose, tight: [cases] bool whether these boxes are right.

@@ -43,7 +43,7 @@ FITS: dict[str, Fit] = {
     "sgd": lambda maps, boxes, groups: descended(maps, boxes),  # nothing is held out, so groups do not matter
 }
 
-CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on training images
+CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on other images
 FIT = {
     "fit": Option("ridge", tuple(FITS), slow=("sgd",)),
     "images": Option(TRAINING_IMAGES, low=0, high=1_000_000_000),  # 0: all
