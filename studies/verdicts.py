@@ -86,7 +86,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     hint = "give the folder that `val.py --localise` or a study has filled"
     content = read_json(folder / CONTENT, hint)
-    if missing := [key for key in ("data", "cases", "lines", "pairs") if key not in content]:
+    if missing := [key for key in ("data", "cases", "lines") if key not in content]:
         raise UserError(f"no `{missing[0]}`: not the figures of a report on maps", where=folder / CONTENT, hint=hint)
     return content
 

@@ -188,7 +188,7 @@ def about(comparison: Comparison) -> dict[str, object]:
 def heading(comparison: Comparison) -> str:
     """The same as a sentence."""
     without = () if comparison.plan.training else (f"{', '.join(BASELINES)} learn from such boxes and are left out",)
-    said = (*comparison.plan.doubts(), *comparison.plan.notes, *coarse_notes(comparison), *without)
+    said = (*comparison.plan.doubts(), *comparison.plan.notes, *without, *coarse_notes(comparison))
     own, notes = about(comparison), "".join(f"\n{line}." for line in said)
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "

@@ -86,7 +86,7 @@ def test_ultralytics_reads_it(exported: Path, overfitted: Path, scenes: Path, sc
     assert len(result.boxes) == len(own) > 0
     mine = np.array(sorted(box["box_xyxy"] for box in own))
     theirs = np.array(sorted(result.boxes.xyxy.tolist()))
-    np.testing.assert_allclose(mine, theirs, atol=2)  # its letterbox resizes with another filter
+    np.testing.assert_allclose(mine, theirs, atol=4)  # its letterbox resizes with another filter
 
 
 @pytest.mark.usefixtures("older_exporter")
@@ -204,7 +204,7 @@ def test_suppression_inside_the_file(
     (result,) = reader.predict(str(image), imgsz=128, conf=0.25, verbose=False, save=False, device="cpu")
     own = load_detector(path).predict(image)
     assert len(result.boxes) == len(own.scores) > 0
-    np.testing.assert_allclose(sorted(result.boxes.xyxy.tolist()), sorted(own.boxes_xyxy.tolist()), atol=2)
+    np.testing.assert_allclose(sorted(result.boxes.xyxy.tolist()), sorted(own.boxes_xyxy.tolist()), atol=4)
 
 
 @pytest.mark.usefixtures("older_exporter")

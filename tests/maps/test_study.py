@@ -494,7 +494,7 @@ def test_networks_count_the_same_in_the_choice_of_a_percentile(monkeypatch: pyte
     monkeypatch.setattr("maps.prepare.columns_of", lambda plan, own: columns)
     monkeypatch.setattr("maps.prepare.fill", lambda *_: None)
     monkeypatch.setattr(Plan, "cases", lambda *_: iter(()))
-    plan = Plan([SimpleNamespace(method="e2e")], None)  # type: ignore[list-item, arg-type]
+    plan = Plan([SimpleNamespace(method="e2e", settings=())], None)  # type: ignore[list-item, arg-type]
     assert choose_percentile(plan, []) == 80
 
 
