@@ -148,7 +148,7 @@ def told_by_border(objects: Split, context: float) -> str:
     Background boxes are inside their pictures. Windows of large objects reach out, which a classifier may learn instead
     of the objects.
     """
-    if BACKGROUND not in objects.description.names:
+    if objects.description.names[1:] != [BACKGROUND]:
         return ""
     shares = np.array([outside(own, Window(context)) for own in objects.records])
     real = np.array([int(own.labels[0]) == 0 for own in objects.records])

@@ -81,13 +81,10 @@ def prepare(
     )  # fmt: skip
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
-    name, kept = (
-        held_out(few, lambda own: aimed_at(shown(own), aims), seen) if tuned or percentile is None else ("", [])
-    )
-    if percentile is None:
-        plan = with_percentile(plan, name, kept)
-    if tuned:
-        plan = with_tuning(plan, name, kept)
+    if tuned or percentile is None:
+        name, kept = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
+        plan = with_percentile(plan, name, kept) if percentile is None else plan
+        plan = with_tuning(plan, name, kept) if tuned else plan
     if split.name != "train" and "train" in own.splits:
         plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
         plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
@@ -199,10 +196,10 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
 def with_tuning(plan: Plan, name: str, records: list[Record]) -> Plan:
     """The plan with images, of a split of that name, on which thresholds are chosen; without where there are none."""
     if not records:
-        what = "No other image is left that no network has learnt from: thresholds are chosen on training images"
+        what = "No other image is left that no network has learnt from: a threshold is chosen on training images"
         return replace(plan, notes=(*plan.notes, what))
     own = sample(records, TRAINING_IMAGES)
-    what = f"Thresholds are chosen on {len(own)} images of `{name}` that no network has learnt from"
+    what = f"Where a threshold is chosen, it is on {len(own)} images of `{name}` that no network has learnt from"
     return replace(plan, tuning=own, notes=(*plan.notes, what))
 
 
