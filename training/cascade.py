@@ -25,7 +25,7 @@ from training.ranks import agree, interleaved
 from utils import checkpoint
 from utils.config import Pretrain
 from utils.console import console, progress
-from utils.device import return_memory
+from utils.device import keep_memory, return_memory
 from utils.errors import Stopped
 from utils.seed import seed_process
 from utils.stop import Stop
@@ -141,6 +141,8 @@ def pretrain(job: Job, backbone: Backbone) -> Path:
         weights/backbone_cl<k>.pt of the run: the blocks, the head and the figures of each stage.
     """
     recipe, phase = job.recipe, job.recipe.stage
+    if recipe.device == "cpu" and recipe.balance != "memory" and not recipe.recompute:
+        keep_memory()
     k = recipe.cl_splits
     plan = make_plan(backbone, k, job.view.imgsz, recipe.balance, batch=phase.batch_size)
     feeder, logs = Feeder(job, backbone), Logs(job.folder, "pretrain.csv", job.services)
