@@ -58,6 +58,7 @@ def save(chart: Chart, folder: Path) -> str:
     from matplotlib import rc_context
 
     write_figure(chart.figure, folder / f"{chart.name}.png")
+    chart.figure.set_layout_engine("none")  # everything has found its place; to find it takes as long as to draw
     text = io.StringIO()
     # Neither dates nor random ids: the same numbers give the same file.
     with rc_context({"svg.hashsalt": chart.name, "svg.fonttype": "none"}):

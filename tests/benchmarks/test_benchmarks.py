@@ -4,12 +4,14 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -75,8 +77,12 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         if command[0] != sys.executable:
             return start(command, **options)
         name, flags = (command[2], command[3:]) if command[1] == "-m" else (Path(command[1]).stem, command[2:])
-        printed = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        printed, environment = io.StringIO(), options.get("env") or {}
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(printed),
+            mock.patch.dict(os.environ, environment),
+        ):
             patch.setattr(sys, "argv", [name, *flags])
             importlib.import_module(name).main()
         return subprocess.CompletedProcess(command, 0, printed.getvalue())
@@ -218,7 +224,7 @@ def test_families(figures: Figures) -> None:
     assert (networks["value"], families["value"]) == (2, 2)
 
 
-def test_reading(figures: Figures) -> None:
+def test_reading(figures: Figures, here: None) -> None:
     found = figures(reading, "--images", 60, "--boxes", 2)
     assert len(found) >= 3
 
