@@ -12,7 +12,7 @@ from data.parsing import decoded, numbers
 from utils.console import said_if_slow
 from utils.errors import UserError
 from utils.memory import no_collection
-from utils.paths import is_file
+from utils.paths import is_file, kind_of
 
 Entry = dict[str, Any]
 Id = int | str | None
@@ -131,7 +131,7 @@ def read_instances(path: Path, *, keep: bool = False) -> Instances:
     except UnicodeDecodeError as error:
         raise UserError("not json: no text in UTF-8", where=path, hint="replace the file") from error
     except OSError as error:
-        what = "cannot be read" if path.exists() else "there is no such file"
+        what = "cannot be read" if kind_of(path) is not None else "there is no such file"
         raise UserError(what, where=path, hint="correct `labels:`, the split or `path:` in the data yaml") from error
     if keep:
         _kept[key] = found

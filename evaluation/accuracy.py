@@ -1,5 +1,6 @@
 """Backbone files: what they say of themselves, which of them can be compared, and the networks in them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -23,6 +24,7 @@ from utils.errors import UserError
 from utils.levels import Levels
 from utils.recipes import LATER
 
+METHOD = re.compile(r"(cl\d+|e2e)(_|$)")  # of pre-training, at the beginning of a file's name
 PROBED = "_probed"  # how the name of a method with fresh heads ends
 FROM = "from "  # what the weights of a line began with, in its name
 
@@ -192,7 +194,7 @@ def trained_as(line: str) -> str:
     """How the features of a line of that name were trained: its method, or that of the file that they are from."""
     method, *settings = line.split(", ")
     files = [word.removeprefix(FROM) for word in settings if word.startswith(FROM)]
-    return files[0] if method == INIT and files else method
+    return files[0] if method == INIT and files and METHOD.match(files[0]) else method
 
 
 def doubts(files: Sequence[BackboneFile]) -> list[str]:

@@ -18,6 +18,7 @@ from evaluation.resampled import Sampled
 from models.decode import Thresholds
 from models.detector import Detector, checked_sizes
 from utils.boxes import Detections
+from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
 from utils.flags import from_zero
 
@@ -74,6 +75,17 @@ class Options(TypedDict, total=False):
     strict: bool
 
 
+def check_weak_boxes(detector: Detector) -> None:
+    """Refuse a detector that leaves out weak boxes by thresholds of its own.
+
+    Raises:
+        UserError: it does.
+    """
+    if detector.suppresses:
+        what = "suppresses by thresholds of its own, and average precision asks for weak boxes too"
+        raise UserError(what, where=detector.path, hint="export it without --nms, or give the checkpoint")
+
+
 def evaluate_detector(
     detector: Detector,
     task: str | None = None,
@@ -99,8 +111,10 @@ def evaluate_detector(
         What `val.py --map --json` writes: fractions 0–1, None where no box allows one.
 
     Raises:
-        UserError: the data cannot be read, or have other classes; a number is out of its range.
+        UserError: the data cannot be read, or have other classes; a number is out of its range; the detector keeps its
+            weak boxes to itself.
     """
+    check_weak_boxes(detector)
     side, batch_size = checked_sizes(detector.imgsz if imgsz is None else imgsz, batch_size)
     draws = from_zero("--bootstrap", str(bootstrap))
     finding = Finding(side, Thresholds(conf_thres, iou_thres, max_det), batch_size, augment)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.records import Split
-from evaluation.average_precision import Finding, judged, share
+from evaluation.average_precision import Finding, check_weak_boxes, judged, share
 from evaluation.held_out import check_levels
 from evaluation.learnt import LEAST_GROUPS, NOT_TESTED, enough, groups_of, nothing_learnt
 from evaluation.resampled import Sampled, over_seeds
@@ -111,9 +111,7 @@ def check_comparable(detectors: Sequence[Detector]) -> None:
     """
     first = detectors[0]
     for own in detectors:
-        if own.suppresses:
-            what = "suppresses by thresholds of its own, and average precision asks for weak boxes too"
-            raise UserError(what, where=own.path, hint="export it without --nms, or give the checkpoint")
+        check_weak_boxes(own)
     for own in detectors[1:]:
         if own.names != first.names:
             what = f"classes {own.names} are not those of {first.path}: {first.names}"

@@ -61,12 +61,17 @@ def told(own: Mapping[str, float], single_label: bool) -> str:
     return f"{METRICS[name].short} {own.get(name, 0):.3f}{bounds}"
 
 
+def outcome(own: Mapping[str, float]) -> str:
+    """`learnt`, `learnt nothing`, or that there are too few images to show either."""
+    return "learnt" if own.get("learnt") else f"{TOO_FEW} it" if own.get("few") else "learnt nothing"
+
+
 def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
-    word = "learnt" if own["learnt"] else f"{TOO_FEW} it" if own.get("few") else "learnt nothing"
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
-    return f"{word}: {told(own, single_label)}{further}; chance {own['chance']:.3f}, majority {own['majority']:.3f}"
+    beside = f"chance {own['chance']:.3f}, majority {own['majority']:.3f}"
+    return f"{outcome(own)}: {told(own, single_label)}{further}; {beside}"
 
 
 def why_not(own: Mapping[str, float], single_label: bool) -> str | None:

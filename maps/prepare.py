@@ -81,13 +81,13 @@ def prepare(
     )  # fmt: skip
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
+    if split.name != "train" and "train" in own.splits:
+        plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
     if tuned or percentile is None:
         name, kept = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
         plan = with_percentile(plan, name, kept) if percentile is None else plan
         plan = with_tuning(plan, name, kept) if tuned else plan
-    if split.name != "train" and "train" in own.splits:
-        plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
-        plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
+    plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
     return plan if plan.training else replace(plan, notes=(*plan.notes, NO_MEAN_BOX))
 
 
@@ -194,13 +194,19 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
 
 
 def with_tuning(plan: Plan, name: str, records: list[Record]) -> Plan:
-    """The plan with images, of a split of that name, on which thresholds are chosen; without where there are none."""
+    """The plan with images, of a split of that name, on which thresholds are chosen; without where there are none.
+
+    Nothing is learnt from these: they are taken out of the training images, half of them at most.
+    """
     if not records:
         what = "No other image is left that no network has learnt from: a threshold is chosen on training images"
         return replace(plan, notes=(*plan.notes, what))
-    own = sample(records, TRAINING_IMAGES)
-    what = f"Where a threshold is chosen, it is on {len(own)} images of `{name}` that no network has learnt from"
-    return replace(plan, tuning=own, notes=(*plan.notes, what))
+    most = min(TRAINING_IMAGES, max(1, len(plan.pool) // 2)) if name == "train" else TRAINING_IMAGES
+    own = sample(records, most)
+    held = {record.image for record in own}
+    what = f"Thresholds are chosen on at most {len(held)} images of `{name}` that no network has learnt from"
+    pool = [record for record in plan.pool if record.image not in held]
+    return replace(plan, tuning=own, pool=pool, notes=(*plan.notes, what))
 
 
 def with_percentile(plan: Plan, name: str, records: list[Record]) -> Plan:

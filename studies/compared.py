@@ -108,13 +108,13 @@ def end_table(runs: Sequence[Compared]) -> list[list[str]]:
 
 def backbones(metrics: Mapping[str, Any]) -> str:
     """The figure of each backbone's last classifier with its interval, as in `cl3 top-1 0.910 [0.880, 0.930]`."""
-    from evaluation.learnt import judged_by, told
+    from evaluation.learnt import judged_by, outcome, told
 
     lesson = metrics.get("lesson", {})  # all that there is of weights from another run
     pretrained = metrics.get("pretrain") or ({lesson["method"]: [lesson]} if lesson else {})
     by, found = metrics.get("judged_by", lesson.get("judged_by", judged_by(True))), []
     for method, stages in pretrained.items():
-        nothing = "" if stages[-1].get("learnt", 1) else ", learnt nothing"
+        nothing = "" if stages[-1].get("learnt", 1) else f", {outcome(stages[-1])}"
         found.append(f"{method} {told(stages[-1], by == judged_by(True))}{nothing}")
     return "; ".join(found) or "–"
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evaluation.classification import METRICS
-from evaluation.learnt import judged_by, taken, why_not
+from evaluation.learnt import judged_by, outcome, taken, why_not
 from studies.recipe import Cell, Study
 from studies.runs import run_folder
 from utils.files import read_json
 from utils.runs import FINISHED
+
+FEW = "too few"  # in the column `learnt` of runs.csv
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Lesson:
         value: of it, on the validation images of pre-training.
         learnt: whether it is above chance and the majority class by its interval.
         auc: macro AUC on the same images; None in a runs.csv of before it was kept.
+        few: there are too few of these images, or patients, for such an interval.
     """
 
     COLUMNS: ClassVar = ("figure", "pretrained", "learnt", "pretrained_auc")  # of runs.csv
@@ -29,6 +32,7 @@ class Lesson:
     value: float
     learnt: bool
     auc: float | None = None
+    few: bool = False
 
     @classmethod
     def of(cls, row: Mapping[str, str]) -> "Lesson | None":
@@ -38,19 +42,24 @@ class Lesson:
         if row["figure"] == UNKNOWN.figure:
             return UNKNOWN
         auc = float(row["pretrained_auc"]) if row.get("pretrained_auc") else None
-        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc)
+        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc, row["learnt"] == FEW)
 
     @classmethod
     def at(cls, stage: Mapping[str, Any], figure: str) -> "Lesson":
         """From the figures of a stage, of which one decides."""
-        return cls(figure, stage[figure], bool(stage.get("learnt")), stage.get("auc"))
+        return cls(figure, stage[figure], bool(stage.get("learnt")), stage.get("auc"), bool(stage.get("few")))
 
     def cells(self) -> list[str]:
         """For a row of runs.csv."""
         if self == UNKNOWN:
             return [self.figure, "", "", ""]
         auc = "" if self.auc is None else f"{self.auc:.6f}"
-        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else "no", auc]
+        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else FEW if self.few else "no", auc]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """As a stage has them."""
+        return {self.figure: self.value, "learnt": float(self.learnt), "few": float(self.few)}
 
     def why_not(self, least_auc: float | None = None) -> str | None:
         """The reason for no verdict, or None.
@@ -60,8 +69,7 @@ class Lesson:
         """
         if self == UNKNOWN:
             return "what the classifiers learnt is not recorded"
-        figures = {self.figure: self.value, "learnt": float(self.learnt)}
-        if (why := why_not(figures, self.figure == judged_by(True))) or least_auc is None:
+        if (why := why_not(self.figures, self.figure == judged_by(True))) or least_auc is None:
             return why
         if self.auc is None:
             return f"the AUC of the classifiers is not recorded, and {least_auc:g} is asked for"
@@ -92,13 +100,13 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
 
 
 def told(lessons: Sequence[Lesson | None]) -> str:
-    """The figure of several runs for a table: `top-1 0.931`, with `learnt nothing` where one did not."""
+    """The figure of several runs for a table: `top-1 0.931`, and `learnt nothing` or too few images where one is so."""
     known = [own for own in lessons if own not in (None, UNKNOWN)]
     if not known:
         return "–"
     mean = sum(own.value for own in known) / len(known)
-    nothing = "" if all(own.learnt for own in known) else ", learnt nothing"
-    return f"{METRICS[known[0].figure].short} {mean:.3f}{nothing}"
+    doubt = next((f", {outcome(own.figures)}" for own in known if not own.learnt), "")
+    return f"{METRICS[known[0].figure].short} {mean:.3f}{doubt}"
 
 
 def reason(lessons: Sequence[Lesson | None], least_auc: float | None = None) -> str | None:

@@ -131,7 +131,7 @@ def unread(recipe: Recipe) -> list[str]:
 def unread_before(recipe: Recipe) -> list[str]:
     """A line on what the recipe says and pre-training, whose source is settled, does not look at."""
     if not recipe.pretrains:
-        keys = [f"pretrain.{key}" for key in Pretrain.model_fields]
+        keys = [f"pretrain.{key}" for key in Pretrain.model_fields if key != "holdout"]  # data without val look at it
         others = ["cache", "cache_views", "baseline_heads", "balance", "recompute"]
         taken = [] if recipe.weights or recipe.init else ["reuse_upto"]
         return passed_over(recipe, keys + others + taken, "a run without pre-training")
@@ -139,7 +139,9 @@ def unread_before(recipe: Recipe) -> list[str]:
     keys = ["crop", "view", "crop_labels"] if source == "objects" else ["context", "jitter"]
     lines = passed_over(recipe, [f"pretrain.{key}" for key in keys], f"pre-training on {source}")
     if not recipe.caching:
-        lines += passed_over(recipe, ["cache", "cache_views"], "a single sub-module without baselines")
+        lines += passed_over(
+            recipe, ["cache", "cache_views"], "a run in which no stage and no classifier could read cached features"
+        )
     elif not recipe.augments:
         lines += passed_over(recipe, ["cache_views"], "a run without augmentation, where all views are the same,")
     if not recipe.baselines:

@@ -108,7 +108,7 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     for own in learnt_from:
         for other in others:
             if found := common(files(own), files(other)):
-                harmless = own.name == "val" or other.name == "train"
+                harmless = own.name != "train" or other.name == "train"
                 doubt = "" if harmless else "the backbone may have learnt what the detector is judged on"
                 place, elsewhere = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
                 what = f"pictures of {place} are in {elsewhere} too, byte for byte"

@@ -287,8 +287,10 @@ class Recipe(Section):
 
     @property
     def caching(self) -> bool:
-        """Whether anything could read cached features: a second sub-module, or heads on a fixed network."""
-        return self.pretrains and (self.cl_splits > 1 or bool(self.baselines) or self.init_freeze)
+        """Whether anything could read cached features: a second sub-module, or heads that see one view of all."""
+        stages = self.cl_splits > 1 and not self.init_freeze
+        heads = not self.augments and (bool(self.baselines) or self.init_freeze)
+        return self.pretrains and (stages or heads)
 
     @property
     def caches(self) -> bool:

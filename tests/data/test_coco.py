@@ -199,6 +199,8 @@ def test_json_of_something_else(root: Path, text: str, what: str) -> None:
 def test_no_json(root: Path) -> None:
     with pytest.raises(UserError, match=r"instances_train2017\.json: there is no such file"):
         describe(root)
+    with pytest.raises(UserError, match="there is no such file"):
+        read_instances(Path("a" * 300 + ".json"))
 
 
 @pytest.mark.skipif(not (SHARED / "covid_cxr").exists(), reason="the chest X-rays are not beside this checkout")

@@ -27,6 +27,7 @@ from deployment.export import (
     reader,
     write_onnx,
 )
+from evaluation.average_precision import evaluate_detector
 from evaluation.comparison import check_comparable
 from models import Thresholds, load_detector
 from models.channels import with_channels
@@ -194,6 +195,8 @@ def test_suppression_inside_the_file(
     found_by(path, overfitted, scenes, max_det=20, multi_label=True)
     with pytest.raises(UserError, match="suppresses by thresholds of its own, and average precision asks for weak"):
         check_comparable([load_detector(path)])
+    with pytest.raises(UserError, match="suppresses by thresholds of its own"):
+        evaluate_detector(load_detector(path))
     with pytest.raises(UserError, match="has a precision of its own — leave --precision out"):
         load_detector(path, precision="bf16")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

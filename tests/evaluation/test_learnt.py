@@ -100,6 +100,11 @@ def test_what_a_table_says_of_backbones() -> None:
     row = dict(zip(Lesson.COLUMNS, nothing.cells(), strict=True))
     assert Lesson.of(row) == nothing
     assert Lesson.of({"figure": ""}) is None
+    few = Lesson.at({"accuracy": 0.9, "learnt": 0.0, "few": 1.0}, "accuracy")
+    assert Lesson.of(dict(zip(Lesson.COLUMNS, few.cells(), strict=True))) == few
+    what = "fewer than 5 images or patients cannot show"
+    assert reason([learnt, few]) == f"{what} whether the classifiers learnt (top-1 0.90)"
+    assert told([learnt, few]) == f"top-1 0.915, {what} it"
 
 
 def test_a_study_may_ask_for_an_auc() -> None:

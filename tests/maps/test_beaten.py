@@ -76,7 +76,7 @@ def test_cascades_are_known_by_the_file_that_their_features_are_from() -> None:
     """They have no say in the percentile, and are what end to end is compared with."""
     names = {
         "cl6, width 0.25": "cl6", "init, from cl3": "cl3", "init": "init", "e2e_compute_probed": "e2e_compute_probed",
-        "cl3, 64 px, from e2e": "cl3",
+        "cl3, 64 px, from e2e": "cl3", "init, from classifier": "init",
     }  # fmt: skip
     assert {name: trained_as(name) for name in names} == names
 

@@ -23,6 +23,7 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from data.records import Description, Split, make_record
+from data.seen import KEY, numbers_of
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
 from maps.figures import region_curve
@@ -390,6 +391,19 @@ def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -
     assert chosen == plan_of([written("e2e")], split, percentile=None).rule.percentile
     with pytest.raises(UserError, match="--percentile"):
         plan_of([written("e2e")], replace(split, description=only(split.description, "test")), percentile=None)
+
+
+def test_nothing_is_learnt_from_what_thresholds_are_chosen_on(written: Writer, split: Split) -> None:
+    """Without val they are chosen on training images that no network has learnt from."""
+    splits = {name: own for name, own in split.description.splits.items() if name != "val"}
+    own = replace(split, description=replace(split.description, splits=splits))
+    learnt = numbers_of(read_split(split.description, "train").records[:5])
+    plan = plan_of([written("e2e", **{KEY: learnt})], own, tuned=True)
+    tuning, pool = ({record.image for record in records} for records in (plan.tuning, plan.pool))
+    assert len(tuning) == 3
+    assert len(pool) >= len(tuning)
+    assert not tuning & pool
+    assert "Thresholds are chosen on at most" in plan.notes[-1]
 
 
 def test_few_images_are_drawn_from_all(written: Writer, split: Split) -> None:

@@ -191,8 +191,13 @@ def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> No
         ),
         (
             {"cl_splits": 1, "cache_views": 4, "pretrain": {"source": "objects"}},
-            "a single sub-module without baselines does not look at --cache-views",
+            "a run in which no stage and no classifier could read cached features does not look at --cache-views",
         ),
+        (
+            {"cl_splits": 1, "baselines": ["e2e"], "cache": "disk", "pretrain": {"source": "objects"}},
+            "a run in which no stage and no classifier could read cached features does not look at --cache",
+        ),
+        ({"cl_splits": 0, "pretrain": {"holdout": 0.3}}, None),
         (
             {"pretrain": {"source": "objects", "head": "gap", "head_convs": 0}},
             "the head gap does not look at --pretrain-head-convs",

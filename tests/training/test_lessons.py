@@ -144,6 +144,8 @@ def test_pictures_that_two_data_sets_share_are_named(scenes: Path, tmp_path: Pat
     )
     assert line.endswith("; the backbone may have learnt what the detector is judged on")
     assert shared([own], [read_split(own.description, "train")]) == []
+    (line,) = shared([replace(other, name="held out of train")], [own])
+    assert "may have learnt" not in line, "nothing is learnt from these"
     paths = [record.image for record in other.records]
     assert len(common(paths, paths)) == 3
 
@@ -240,5 +242,6 @@ def test_views_that_are_all_alike_are_one() -> None:
     still = {"jitter": 0.0, "source": "objects"}, {"fliplr": 0.0, "photometric": 0.0}
     recipe = Recipe(cache_views=12, pretrain=Pretrain(**still[0]), augment=Augment(**still[1]))  # type: ignore[arg-type]
     assert (recipe.views, Recipe(cache_views=12).views) == (1, 12)
-    frozen = Recipe(cl_splits=1, init=Path("a.pt"), init_freeze=True)
-    assert frozen.caching
+    frozen = {"cl_splits": 1, "init": Path("a.pt"), "init_freeze": True}
+    assert not Recipe(**frozen).caching, "heads alone see new views"
+    assert Recipe(**frozen, pretrain=Pretrain(**still[0]), augment=Augment(**still[1])).caching  # type: ignore[arg-type]

@@ -112,6 +112,9 @@ def test_what_differs_is_named(scenes_yaml: Path) -> None:
     refuse_changed(then, {}, Path("last.pt"))  # a checkpoint of before says nothing
     with pytest.raises(UserError, match="began with the splits train, val, not pretrain train, train, val"):
         refuse_changed(identity(splits | {"pretrain train": splits["train"]}), then, Path("last.pt"))
+    pretrained = dict.fromkeys(("pretrain train", "pretrain val"), then["train"])
+    older = then | {"pretrain train": then["train"]}
+    refuse_changed(then | pretrained, older, Path("last.pt"))  # which says nothing of the other one
     assert set(identity({"a": splits["train"]})["a"]) == {"classes", "pictures", "labels", "contents of pictures"}
     older = {name: {key: own for key, own in parts.items() if " " not in key} for name, parts in then.items()}
     refuse_changed(then, older, Path("last.pt"))
