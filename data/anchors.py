@@ -36,16 +36,26 @@ def cluster(sizes: np.ndarray, count: int = ANCHORS) -> np.ndarray:
     return anchors[np.argsort(anchors.prod(1))]
 
 
+def check_variety(records: list[Record], imgsz: int) -> np.ndarray:
+    """Sizes [n, 2] of the boxes of a split, of which there are enough for anchors.
+
+    Raises:
+        UserError: fewer than nine sizes of boxes.
+    """
+    sizes = box_sizes(records, imgsz)
+    if (count := len(np.unique(sizes, axis=0))) < ANCHORS:
+        what = f"{count} different sizes of boxes for {ANCHORS} anchors"
+        raise UserError(what, where="--anchors auto", hint="leave it out: COCO's anchors serve any data")
+    return sizes
+
+
 def fitted(records: list[Record], imgsz: int) -> list[tuple[float, float]]:
     """Nine anchors for the boxes of a split, to a tenth of a pixel.
 
     Raises:
         UserError: fewer than nine sizes of boxes.
     """
-    sizes = box_sizes(records, imgsz)
-    if len(np.unique(sizes, axis=0)) < ANCHORS:
-        what = f"{len(np.unique(sizes, axis=0))} different sizes of boxes for {ANCHORS} anchors"
-        raise UserError(what, where="--anchors auto", hint="leave it out: COCO's anchors serve any data")
+    sizes = check_variety(records, imgsz)
     return [(round(float(w), 1), round(float(h), 1)) for w, h in cluster(sizes)]
 
 

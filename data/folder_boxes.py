@@ -29,7 +29,7 @@ def read_folder_boxes(description: Description, split: str) -> Split:
     rows, own = rows_of(path), read_folder(description, split)
     named = {name_below(record, description.root): record for record in own.records}
     folders = Folders()
-    lost = [name for name in rows if not name or not folders.find(description.root / name)]
+    rows, lost = as_on_disk(rows, description.root, folders)
     if lost and len(lost) == len(rows) and named and not rows.keys() & named.keys():
         what = f"none of its {len(rows)} images exists, such as {lost[0][:80]}"
         hint = f"name images from `path:` on, as in {next(iter(named))[:80]}"
@@ -47,6 +47,18 @@ def read_folder_boxes(description: Description, split: str) -> Split:
     ]
     notices = [*own.notices, *(notice for notice in notices if notice.places)]
     return replace(own, records=records, problems=problems, notices=notices)
+
+
+def as_on_disk(rows: Rows, root: Path, folders: Folders) -> tuple[Rows, list[str]]:
+    """Rows by the names that their images have on disk, in whatever capitals the csv has them; names of no image."""
+    found: Rows = defaultdict(list)
+    lost = []
+    for name, own in rows.items():
+        path = folders.find(root / name) if name else None
+        if path is None:
+            lost.append(name)
+        found[name if path is None else as_place(path.relative_to(root).as_posix())] += own
+    return found, lost
 
 
 def name_below(record: Record, root: Path) -> str:

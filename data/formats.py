@@ -90,6 +90,21 @@ FORMATS = Table(
 )
 
 
+def refuse_fractions(split: Split) -> None:
+    """Refuse boxes that are all within the first pixel: they are given in fractions of the picture.
+
+    Raises:
+        UserError: they are.
+    """
+    boxes = [record.boxes_xyxy for record in split.records if len(record.boxes_xyxy)]
+    if boxes and max(own.max() for own in boxes) <= 1:
+        what = (
+            f"all {sum(map(len, boxes))} boxes of `{split.name}` lie within 0–1: fractions of the picture, not pixels"
+        )
+        hint = "multiply them by width and height, or write them in the format yolo"
+        raise UserError(what, where=split.description.yaml, hint=hint)
+
+
 @no_collection()
 def read_split(description: Description, split: str, *, strict: bool = False) -> Split:
     """Read one split of a data set in whatever format it is.
@@ -110,10 +125,11 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         found.problems.extend(read.problems)
         found.notices.extend(read.notices)
     found = without_doubles(replace(found, description=description))
-    if split in description.shares:
-        found = share_out(found, description.shares)
+    refuse_fractions(found)
     if strict and found.problems:
         raise found.problems[0].error()
+    if split in description.shares:
+        found = share_out(found, description.shares)
     if not found.records:
         first = [*(f"{own.where}: {own.what}" for own in found.problems[:1]), *(own.line() for own in found.notices)]
         hint = "; ".join(["check `path:` and the list", *first])

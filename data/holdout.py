@@ -7,7 +7,7 @@ from itertools import accumulate
 
 import torch
 
-from data.records import Record, Split
+from data.records import Notice, Record, Split
 from utils.errors import UserError
 from utils.seed import mixed_seed
 
@@ -37,7 +37,11 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
     """Of all images, those of the split that `everything` is named after; groups stay whole.
 
-    The shares follow each other in one random order, always the same for as many images.
+    The shares follow each other in one random order, always the same for as many images. What is damaged is of all
+    images: the first split has it, the others say so.
+
+    Raises:
+        UserError: the share is less than an image.
     """
     groups, count = shuffled_groups(everything.records), len(everything.records)
     ends = [round(count * end) for end in accumulate(shares.values(), initial=0.0)]
@@ -45,7 +49,15 @@ def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
     middles = (stop - len(own) / 2 for stop, own in zip(accumulate(map(len, groups)), groups, strict=True))
     inside = [own for middle, own in zip(middles, groups, strict=True) if ends[number] <= middle < ends[number + 1]]
     chosen = sorted(index for own in inside for index in own)
-    return replace(everything, records=[everything.records[index] for index in chosen])
+    if not chosen and count:
+        what = f"{shares[everything.name]:g} of {count} images for `{everything.name}` is none"
+        raise UserError(what, where=everything.description.yaml, hint="give it a larger share, or add images")
+    records = [everything.records[index] for index in chosen]
+    if number == 0:
+        return replace(everything, records=records)
+    faults = [own.where for own in everything.problems]
+    told = Notice("faults in what is shared out are named with the first split", faults, f"`{next(iter(shares))}`")
+    return replace(everything, records=records, problems=[], notices=[told] if faults else [])
 
 
 def shuffled_groups(records: list[Record]) -> list[list[int]]:

@@ -86,12 +86,13 @@ def shown_alone(show: nn.Module, image: Tensor, no_box: Tensor) -> Tensor:
     return found
 
 
-def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:
+def load_classifier(path: Path | str, device: torch.device | str = "cpu") -> Classifier:
     """Read a backbone file, in evaluation mode.
 
     Raises:
         UserError: not a whole backbone file.
     """
+    path = Path(path)
     file = BackboneFile.of(path, checkpoint.load(path, "backbone"))
     backbone, heads = load_backbone_and_heads(file)
     network = nn.Sequential(*backbone.blocks[: file.cuts[-1]], heads[-1]).eval()

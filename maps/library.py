@@ -175,8 +175,18 @@ def explain(
 
 
 def several(names: str | Sequence[str]) -> list[str]:
-    """One name or several as a list, each once."""
-    return list(dict.fromkeys([names] if isinstance(names, str) else names))
+    """One name or several as a list, each once.
+
+    Raises:
+        UserError: something else, such as a module.
+    """
+    found = [names] if isinstance(names, str | nn.Module) else list(names)
+    if others := [own for own in found if not isinstance(own, str)]:
+        what = f"{in_short(others[0])} is no name"
+        raise UserError(
+            what, where="layers, kinds, measures", hint="give names; model.named_modules() has those of layers"
+        )
+    return list(dict.fromkeys(found))
 
 
 def measure(
@@ -190,7 +200,7 @@ def measure(
         measures: those of MEASURES that are of maps; () for all of these.
 
     Raises:
-        UserError: no such measure or percentile; boxes that are not those of the images.
+        UserError: no such measure or percentile; boxes that are not those of the images; an image without a box.
     """
     there = [own.name for own in MEASURES.values() if own.maps]
     wanted = [MEASURES.pick(name).name for name in several(measures)] or there
@@ -201,6 +211,9 @@ def measure(
         raise UserError(f"{percentile}", where="percentile", hint=f"give one of {', '.join(map(str, PERCENTILES))}")
     height, width = maps.images.shape[2:]
     known = checked_boxes(boxes, maps.images)
+    if empty := [number for number, own in enumerate(known) if not len(own)]:
+        hint = "leave out images without boxes: nothing can fall on these"
+        raise UserError(f"none in image {empty[0]}", where="boxes", hint=hint)
     truth = np.stack([box_mask(own, height, width) for own in known])
     cells = [max(height, width) / max(own.maps.shape[-2:]) for own in maps.evidence.values()]
     rule = Rule(percentile, radii=radii_for(max(height, width), max(cells, default=1.0)))
@@ -306,7 +319,10 @@ def checked_boxes(boxes: Sequence[np.ndarray], images: Tensor) -> list[np.ndarra
     if len(boxes) != len(images):
         raise UserError(f"{len(boxes)} for {len(images)} images", where="boxes", hint=hint)
     height, width = images.shape[2:]
-    found = [np.asarray(own, np.float64) for own in boxes]
+    try:
+        found = [np.asarray(own.detach().cpu() if isinstance(own, Tensor) else own, np.float64) for own in boxes]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{in_short(boxes)} are no arrays of numbers", where="boxes", hint=hint) from error
     for number, own in enumerate(found):
         if own.ndim != 2 or own.shape[1] != 4:
             raise UserError(f"{list(own.shape)} of image {number}", where="boxes", hint=hint)

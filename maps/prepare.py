@@ -245,7 +245,9 @@ def held_out(split: Split, shown: Callable[[Split], Split], seen: Seen) -> tuple
     names = [name for name in ("val", "train") if name in own.splits and name != split.name]
     explained = {record.image for record in split.records}
     for name in names:
-        left = shown(unseen(read_split(own, name), seen.numbers)[0]).records
-        if found := [one for one in left if one.asked.any() and one.image not in explained]:
+        left = unseen(read_split(own, name), seen.numbers)[0]
+        if not any(one.asked.any() for one in left.records):  # of which nothing can be cut out
+            continue
+        if found := [one for one in shown(left).records if one.asked.any() and one.image not in explained]:
             return name, found
     return next(iter(names), ""), []

@@ -164,7 +164,7 @@ def checked_sizes(imgsz: int, batch_size: int) -> tuple[int, int]:
     return input_size(str(imgsz)), batch_size
 
 
-def class_indices(wanted: Sequence[str | int], names: Sequence[str]) -> tuple[int, ...]:
+def class_indices(wanted: Sequence[str | int] | str | int, names: Sequence[str]) -> tuple[int, ...]:
     """Indices of classes that are given by index, or as text by name or by index; a name goes before an index.
 
     Raises:
@@ -172,7 +172,9 @@ def class_indices(wanted: Sequence[str | int], names: Sequence[str]) -> tuple[in
     """
     known: dict[str | int, int] = {str(index): index for index in range(len(names))}
     known |= {name: index for index, name in enumerate(names)} | {index: index for index in range(len(names))}
-    wanted = [wanted] if isinstance(wanted, str) else wanted
+    wanted = [wanted] if isinstance(wanted, str | int) else wanted
+    if not len(wanted):
+        raise UserError("none given", where="--classes", hint=f"give some of {', '.join(names)}")
     if unknown := [own for own in wanted if own not in known]:
         raise UserError(f"no class `{unknown[0]}`", where="--classes", hint=f"give some of {', '.join(names)}")
     return tuple(known[own] for own in wanted)

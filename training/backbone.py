@@ -13,10 +13,10 @@ from models.families import aside
 from models.fcn import FCN
 from models.network import DetectorNetwork
 from models.weights_files import Content, read_weights
+from training.check import check_reused
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
-from utils.errors import UserError
 from utils.text import counted
 
 
@@ -43,11 +43,7 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
     """
     content, whole = content or load_backbone(path, recipe), len(backbone.blocks)
     count = whole if recipe.reuse_upto is None else int(recipe.reuse_upto.removeprefix("b"))
-    cuts = [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else list(range(1, whole + 1))
-    if len(cuts) > 1 and count not in cuts:
-        reached = ", ".join(f"b{cut}" for cut in cuts)
-        what = f"no sub-module of {path.name} ends at b{count}"
-        raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
+    check_reused(recipe, path.name, cuts_of(content, whole))
     model = fitted(content["model"], backbone)
     reused = {name: tensor for name, tensor in model.items() if block_number(name) <= count}
     own = backbone.state_dict()
@@ -55,6 +51,12 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
     backbone.reused = count if own.keys() <= model.keys() else min(count, max(map(block_number, model)))
     if recipe.freeze:
         backbone.freeze(backbone.reused)
+
+
+def cuts_of(content: Content, blocks: int) -> list[int]:
+    """Blocks up to which weights of a file may be taken over: where its sub-modules end; any of one trained whole."""
+    cascade = content["method"].startswith("cl")
+    return [stop for _, stop in content["splits"]] if cascade else list(range(1, blocks + 1))
 
 
 def begin_detector(

@@ -49,13 +49,34 @@ def show_cuts(recipe: Recipe, backbone: Backbone) -> None:
     """Print what each sub-module will hold and cost, on pictures of the size that it learns from.
 
     Raises:
-        UserError: the backbone has fewer blocks, or cannot take such pictures.
+        UserError: the backbone has fewer blocks, or cannot take such pictures; no sub-module ends where the recipe says
+            that weights are taken over up to.
     """
     stage, k = recipe.stage, recipe.cl_splits
     side = stage.imgsz or recipe.imgsz
     plan = make_plan(backbone, k, side, recipe.balance, batch=stage.batch_size)
+    if follows(recipe, backbone.taps) and not recipe.init_freeze:
+        check_reused(recipe, f"CL_{k}", [part.stop for part in plan])
     console.print(f"CL_{k} of {recipe.backbone}, width {recipe.width:g}, {side} px")
     console.print(plan_table(plan, backbone.taps))
+
+
+def check_reused(recipe: Recipe, name: str, cuts: Sequence[int]) -> None:
+    """Refuse to take over a part of a sub-module, which was never trained to be used without the rest.
+
+    Args:
+        name: of the backbone or its file.
+        cuts: where its sub-modules end; one alone was trained whole, and may be taken up to any block.
+
+    Raises:
+        UserError: the recipe asks for it.
+    """
+    upto = recipe.reuse_upto
+    number = int(upto.removeprefix("b")) if upto else cuts[-1]
+    if number not in cuts if len(cuts) > 1 else number > cuts[-1]:
+        reached = ", ".join(f"b{cut}" for cut in cuts)
+        what = f"no sub-module of {name} ends at {upto}"
+        raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
 
 
 def check_rates(recipe: Recipe) -> None:

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from data.anchors import check_variety
 from data.description import made_on_first_use
 from data.records import Split
 from data.seen import KEY, numbers_of
 from models.backbones import make_backbone
+from models.detectors import DETECTORS
 from models.weights_files import Beginning
-from training.backbone import load_backbone
-from training.check import check_cache, check_sizes, show_cuts, unread_before
+from training.backbone import cuts_of, load_backbone
+from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, unread_before
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
@@ -23,6 +26,7 @@ from utils.console import console
 from utils.errors import UserError
 from utils.recipes import build, refuse_differences
 
+NO_BOXES = "the training images have no boxes"
 DONE = ("stage", "backbone")  # kinds of what is finished before the detector begins
 LATER = ("best.pt", "last.pt")
 STATES = ("training", "detector", "segmenter")  # kinds of last.pt: to continue from, and of what is trained already
@@ -62,8 +66,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     Raises:
         UserError: the data or the weights are not what the recipe asks for.
     """
-    if recipe.weights is not None:
-        load_backbone(recipe.weights, recipe)
+    check_weights(recipe)
     with one_by_one or nullcontext():
         begins = beginning(recipe, download=download)
         pairs = read_pairs(recipe, download=download)
@@ -80,6 +83,8 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
         console.print(line)
     check_sizes(recipe, len(pairs[0][0].records), len(lesson[0].records))
     refuse_nothing(recipe, pairs[0][0])
+    if follows(recipe) == "detector":
+        check_boxes(recipe, pairs[0][0])
     refuse_mixed(recipe, pairs)
     learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)
     return Inputs(recipe, begins, pairs, lesson, identity(named_splits(recipe, pairs)), reused(recipe), learnt)
@@ -95,8 +100,7 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
     Raises:
         UserError: the data, the weights or the run to continue with are not what the recipe asks for.
     """
-    if recipe.weights is not None:
-        load_backbone(recipe.weights, recipe)
+    check_weights(recipe)
     yamls = [recipe.data, *([recipe.pretrain.data] if recipe.pretrains and recipe.pretrain.data else [])]
     later = {yaml: line for yaml in yamls if (line := made_on_first_use(yaml, download=download))}
     waits = will_fetch(recipe, download=download)
@@ -114,6 +118,19 @@ def rehearse(recipe: Recipe, *, folder: Path | None, download: bool, accept_chan
     if folder:
         read_resumed(folder, found, {} if accept_changed else found.data_identity)
     console.print("data, weights and sizes: checked")
+
+
+def check_weights(recipe: Recipe) -> None:
+    """Refuse a file of `--weights` that does not fit the recipe.
+
+    Raises:
+        UserError: it does not.
+    """
+    if recipe.weights is not None:
+        content = load_backbone(recipe.weights, recipe)
+        with torch.device("meta"):
+            blocks = len(make_backbone(recipe.backbone, recipe.width).blocks)
+        check_reused(recipe, recipe.weights.name, cuts_of(content, blocks))
 
 
 def named_splits(recipe: Recipe, pairs: tuple[Pair, Pair]) -> dict[str, Split]:
@@ -148,6 +165,18 @@ def refuse_nothing(recipe: Recipe, train: Split) -> None:
         what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
         hint = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
         raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, hint=hint)
+
+
+def check_boxes(recipe: Recipe, train: Split) -> None:
+    """Say that no detector will be trained where there are no boxes, and refuse anchors that they cannot give.
+
+    Raises:
+        UserError: the boxes are of too few sizes.
+    """
+    if not has_boxes(train):
+        console.print(f"no detector: {NO_BOXES}")
+    elif recipe.anchors == "auto" and DETECTORS[recipe.detector].anchored:
+        check_variety(train.records, recipe.imgsz)
 
 
 def refuse_mixed(recipe: Recipe, pairs: tuple[Pair, Pair]) -> None:

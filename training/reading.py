@@ -148,6 +148,19 @@ def parted(recipe: Recipe, pair: Pair) -> Pair:
     return hold_out(train, share) if share else pair
 
 
+def refuse_classless(train: Split) -> None:
+    """Refuse pictures to learn from of which none has a class.
+
+    Raises:
+        UserError: none has.
+    """
+    if not any(len(record.labels if record.classes is None else record.classes) for record in train.records):
+        what = f"none of the {len(train.records)} images of `{train.name}` has a class: there is nothing to learn"
+        raise UserError(
+            what, where=train.description.yaml, hint="`python -m data.check` names what is wrong with the labels"
+        )
+
+
 def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
     """What the backbone learns from and what it is judged on: whole pictures, or objects cut out; lines about these.
 
@@ -159,6 +172,7 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
     train, val = parted(recipe, pair)
     view = View.of(recipe.stage)
     if view.source == "pictures":
+        refuse_classless(train)
         return (train, val), []
     (train, one), (val, other) = view.shown(train), view.shown(val)
     name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""

@@ -17,7 +17,7 @@ from training.check import check_processes, follows
 from training.console_log import note_in
 from training.detector import train_detector
 from training.init import fresh_backbone
-from training.inputs import Inputs, gather, has_boxes, read_resumed
+from training.inputs import NO_BOXES, Inputs, gather, has_boxes, read_resumed
 from training.job import Job
 from training.loggers import opened
 from training.reading import CACHE, IMAGES, Pair, lessons, with_pixels
@@ -152,7 +152,7 @@ def why_no_detector(job: Job, taps: tuple[int, ...]) -> str | None:
         return "--pretrain-only"
     if follows(job.recipe, taps) is None:
         return f"{job.recipe.backbone} has no features at strides 8, 16 and 32"
-    return None if has_boxes(job.train) else "the training images have no boxes"
+    return None if has_boxes(job.train) else NO_BOXES
 
 
 def run(job: Job) -> dict[str, Any]:

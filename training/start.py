@@ -79,6 +79,9 @@ def train(
         Stopped: by a signal; `resume` continues with it.
     """
     source, project = Path(recipe) if isinstance(recipe, str) else recipe, Path(project)
+    if not isinstance(source, Path | Recipe | None):
+        what = f"{type(source).__name__} is neither a path nor a Recipe"
+        raise UserError(what, where="recipe", hint="give keys by their names: train(data=…, epochs=…)")
     with hushed(quiet), noted():
         begun = choose(
             source,

@@ -57,6 +57,19 @@ def test_boxes_of_another_split_alone(root: Path) -> None:
     assert [notice.line() for notice in found.notices] == [told]
 
 
+def test_names_in_other_capitals(root: Path) -> None:
+    (root / "boxes.csv").write_text("image,x1,y1,x2,y2\nTrain/cat/A.PNG,1,2,11,12\ntrain/cat/a.png,0,0,3,3\n")
+    found = read_split(describe(root), "train", strict=True)
+    assert [len(own.labels) for own in found.records] == [2, 0, 0]
+    assert [notice.line()[:29] for notice in found.notices] == ["2 images have no row in boxes"]
+
+
+def test_boxes_in_fractions_of_the_picture(root: Path) -> None:
+    (root / "boxes.csv").write_text("image,x1,y1,x2,y2\ntrain/cat/a.png,0.1,0.2,0.5,0.6\ntrain/dog/b.png,0,0,1,1\n")
+    with pytest.raises(UserError, match="all 2 boxes of `train` lie within 0–1: fractions of the picture, not pixels"):
+        read_split(describe(root), "train")
+
+
 def test_umlauts_of_either_composition_and_rows_of_no_image(root: Path) -> None:
     (root / "train/dog/c.png").rename(root / "train/dog/ha\u0308ndel.png")
     (root / "test").mkdir()

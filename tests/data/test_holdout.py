@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from data.description import load_description
+from data.formats import read_split
 from data.holdout import hold_out
 from data.records import Split, make_record
 from utils.errors import UserError
@@ -38,3 +40,23 @@ def test_no_patient_on_both_sides(scenes_yaml: Path) -> None:
 def test_an_empty_side_is_refused(scenes_yaml: Path, share: float) -> None:
     with pytest.raises(UserError, match="of 50 images"):
         hold_out(split_of(scenes_yaml, [None] * 50), share)
+
+
+def test_faults_of_pictures_that_are_shared_out_are_named_once(tmp_path: Path) -> None:
+    for name, label in (("a", "0 0.5 0.5 0.4 0.4"), ("b", "nonsense"), ("c", "0 0.5 0.5 0.2 0.2")):
+        Image.new("RGB", (8, 8), (len(name), ord(name), 0)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(label)
+    own = load_description(shares(tmp_path, train=0.7, val=0.3))
+    first, other = (read_split(own, name) for name in ("train", "val"))
+    assert (len(first.records), len(other.records)) == (2, 1)
+    assert (len(first.problems), len(other.problems)) == (1, 0)
+    (told,) = other.notices
+    assert told.line().startswith("1 fault in what is shared out is named with the first split: ")
+    with pytest.raises(UserError, match="of 3 images for `test` is none — give it a larger share, or add images"):
+        read_split(load_description(shares(tmp_path, train=0.9, test=0.1)), "test")
+
+
+def shares(folder: Path, **parts: float) -> Path:
+    lines = ["format: yolo", "path: .", "names: [thing]", *(f"{name}: {share}" for name, share in parts.items())]
+    (folder / "data.yaml").write_text("\n".join(lines))
+    return folder / "data.yaml"

@@ -172,6 +172,7 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
         ({"layers": []}, "layers: Grad-CAM wants layers"),
         ({"kinds": ["gradcamm"]}, "kinds: no map `gradcamm` — did you mean gradcam"),
         ({"kinds": []}, "kinds: none given — give some of gradcam, "),
+        ({"layers": [nn.Conv2d(3, 4, 3)]}, "layers, kinds, measures: .* is no name — give names; model.named_modules"),
         ({"kinds": ["cam"]}, "kinds: CAM wants a classifier on every layer"),
         ({"labels": [0, 5, 1]}, "labels: 5 of image 1 is no class of the model — give 0 to 4"),
         ({"labels": [0, 1]}, r"labels: \[2\] torch.int64 for 3 images"),
@@ -224,6 +225,8 @@ def test_boxes_that_are_not_those_of_the_images(model: nn.Module, images: Tensor
         (BOXES[:2], "boxes: 2 for 3 images"),
         ([*BOXES[:2], np.zeros((1, 5))], r"boxes: \[1, 5\] of image 2"),
         ([*BOXES[:2], np.array([[70, 70, 80, 80]])], "of image 2 holds no pixel"),
+        ([*BOXES[:2], np.zeros((0, 4))], "boxes: none in image 2 — leave out images without boxes"),
+        ([*BOXES[:2], [[1, 2, 3], [4]]], "are no arrays of numbers"),
     ):
         with pytest.raises(UserError, match=said):
             measure(maps, boxes)

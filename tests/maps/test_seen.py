@@ -88,6 +88,15 @@ def test_percentile_is_chosen_on_what_no_network_learnt_from(
     assert "No other image is left that no network has learnt from" in nothing.notes[-1]
 
 
+def test_nothing_is_cut_out_where_nothing_is_left(written: Writer, description) -> None:
+    """A network that learnt from the objects of all pictures but those that are explained."""
+    test, val, train = (read_split(description, name) for name in ("test", "val", "train"))
+    view = {"source": "objects", "imgsz": 64, "fit": "window", "context": 0.5}
+    found = plan(written("cl6", view=view, **{KEY: numbers_of([*train.records, *val.records])}), test, None)
+    assert found.rule.percentile == 80
+    assert any("No other image is left" in note for note in found.notes)
+
+
 def test_older_files_learnt_what_their_yaml_says_today(written: Writer, description, tmp_path: Path) -> None:
     test, train = (read_split(description, name) for name in ("test", "train"))
     found = plan(written("cl6"), replace(test, records=[*test.records, *train.records]))

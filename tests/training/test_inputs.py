@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import CASCADE, Script, write_yaml
+from PIL import Image
 
 import train
 import val
 from data import sample
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
+from training.start import train as start
 from utils.errors import UserError
 
 SMALL = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0)
@@ -75,6 +77,32 @@ def test_dry_runs_read_everything_and_leave_nothing(
         assert "weights and data: checked" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
     assert not (overfitted / "val" / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        (["0 0.5 0.5 0.4 0.4"] * 12, "--anchors auto: 1 different sizes of boxes for 9 anchors"),
+        (["0,0.5,0.5,0.4,0.4"] * 12, "none of the 10 images of `train` has a class: there is nothing to learn"),
+    ],
+)
+def test_labels_that_teach_nothing_are_refused_before_the_first_step(
+    labels: list[str], what: str, script: Script, tmp_path: Path
+) -> None:
+    for number, line in enumerate(labels):
+        split = "train" if number < 10 else "val"
+        (tmp_path / split).mkdir(exist_ok=True)
+        Image.effect_noise((64, 64), number + 1).convert("RGB").save(tmp_path / split / f"{number}.png")
+        (tmp_path / split / f"{number}.txt").write_text(line)
+    (tmp_path / "data.yaml").write_text("train: train\nval: val\nnames: [a, b]\n")
+    flags = ["--data", tmp_path / "data.yaml", *CASCADE, "--backbone", "darknet53", "--anchors", "auto", "--dry-run"]
+    with pytest.raises(UserError, match=what):
+        script(train, *flags, "--pretrain-source", "pictures", "--imgsz", 64)
+
+
+def test_a_dict_is_no_recipe() -> None:
+    with pytest.raises(UserError, match="recipe: dict is neither a path nor a Recipe — give keys by their names"):
+        start({"data": "mine/data.yaml"})  # type: ignore[arg-type]
 
 
 def test_the_plan_that_is_shown_is_the_one_that_is_trained(

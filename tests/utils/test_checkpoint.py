@@ -14,6 +14,8 @@ from models.backbones import make_backbone
 from models.trained import load_trained
 from models.yolov3 import YOLOv3
 from training.backbone import reuse_backbone
+from training.check import show_cuts
+from training.inputs import gather
 from training.loop import Position
 from utils import checkpoint
 from utils.config import Recipe
@@ -181,6 +183,16 @@ def test_reuse_up_to_a_tap(backbone_file: Path, upto: str, count: int) -> None:
 def test_reuse_up_to_where_no_sub_module_ends(backbone_file: Path) -> None:
     with pytest.raises(UserError, match=r"no sub-module of backbone_cl3\.pt ends at b12 — give one of b11, b19, b23"):
         reuse_backbone(make_backbone("darknet53", 0.125), backbone_file, Recipe(width=0.125, reuse_upto="b12"))
+
+
+def test_reuse_is_checked_before_anything_is_trained(backbone_file: Path, scenes_yaml: Path) -> None:
+    what = r"no sub-module of backbone_cl3\.pt ends at b12"
+    with pytest.raises(UserError, match=what):
+        gather(Recipe(data=scenes_yaml, weights=backbone_file, width=0.125, reuse_upto="b12"), download=False)
+    with pytest.raises(UserError, match="no sub-module of CL_3 ends at b50"):
+        show_cuts(Recipe(data=scenes_yaml, reuse_upto="b50"), make_backbone("darknet53", 0.125))
+    with pytest.raises(UserError, match="no sub-module of CL_1 ends at b50"):
+        show_cuts(Recipe(data=scenes_yaml, cl_splits=1, reuse_upto="b50"), make_backbone("darknet53", 0.125))
 
 
 def test_weights_of_another_width_or_backbone(backbone_file: Path) -> None:
