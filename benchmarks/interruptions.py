@@ -55,6 +55,7 @@ GAPS = (-4.0, -0.3)  # decimal logarithms of the seconds between two signals
 TIMED = ("seconds", "data_seconds")  # what no two runs share
 LOGS = ("events.out.tfevents", "console.log")  # of what happened when, which differs
 REFUSED = 2  # exit code
+SENT = (signal.SIGINT, signal.SIGTERM)
 STEPPING, SAVED = 1, 2  # what a process says of itself
 
 
@@ -108,10 +109,12 @@ def begin(flags: tuple[object, ...], log: Path, *, every_step: bool) -> Running:
         probe.bind(("127.0.0.1", 0))
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
     said, pids = mmap.mmap(-1, 1), []
+    signal.pthread_sigmask(signal.SIG_BLOCK, SENT)  # lest one come before the fork is on its own way
     for rank in range(ranks):
         pids.append(os.fork())
         if not pids[-1]:
             become(flags, log, {**address, "NODE_RANK": str(rank)} if ranks > 1 else {}, said, every_step=every_step)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
     return Running(pids, said, log)
 
 
@@ -121,6 +124,7 @@ def become(
     """What the forked process does; it does not come back."""
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number in (1, 2):
             os.dup2(descriptor, number)
@@ -136,6 +140,7 @@ def become(
     except BaseException as error:
         print(f"traceback: {error!r}", file=sys.stderr)
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SENT)  # another one would carry on where the fork began
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -231,7 +236,7 @@ def asked(running: Running, draw: random.Random, seconds: float) -> bool:
         time.sleep(0.001)
     if running.ended(wait=draw.uniform(0, seconds)):
         return False
-    numbers = [draw.choice((signal.SIGINT, signal.SIGTERM)) for _ in range(2)]
+    numbers = [draw.choice(SENT) for _ in range(2)]
     running.send(numbers[0])
     over = running.ended(wait=10 ** draw.uniform(*GAPS))
     if not over:
