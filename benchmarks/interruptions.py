@@ -113,7 +113,12 @@ def begin(flags: tuple[object, ...], log: Path, *, every_step: bool) -> Running:
     for rank in range(ranks):
         pids.append(os.fork())
         if not pids[-1]:
-            become(flags, log, {**address, "NODE_RANK": str(rank)} if ranks > 1 else {}, said, every_step=every_step)
+            try:
+                become(
+                    flags, log, {**address, "NODE_RANK": str(rank)} if ranks > 1 else {}, said, every_step=every_step
+                )
+            finally:
+                os._exit(1)  # whatever a signal has raised while the process was about to end
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
     return Running(pids, said, log)
 
