@@ -113,12 +113,11 @@ def begin(flags: tuple[object, ...], log: Path, *, every_step: bool) -> Running:
     for rank in range(ranks):
         pids.append(os.fork())
         if not pids[-1]:
+            own = {**address, "NODE_RANK": str(rank)} if ranks > 1 else {}
             try:
-                become(
-                    flags, log, {**address, "NODE_RANK": str(rank)} if ranks > 1 else {}, said, every_step=every_step
-                )
+                become(flags, log, own, said, every_step=every_step)
             finally:
-                os._exit(1)  # whatever a signal has raised while the process was about to end
+                os._exit(1)  # a signal raised something in its last moment, which would carry on here
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SENT)
     return Running(pids, said, log)
 
@@ -145,7 +144,6 @@ def become(
     except BaseException as error:
         print(f"traceback: {error!r}", file=sys.stderr)
     finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, SENT)  # another one would carry on where the fork began
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

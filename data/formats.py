@@ -97,10 +97,9 @@ def refuse_fractions(split: Split) -> None:
         UserError: they are.
     """
     boxes = [record.boxes_xyxy for record in split.records if len(record.boxes_xyxy)]
-    if boxes and max(own.max() for own in boxes) <= 1:
-        what = (
-            f"all {sum(map(len, boxes))} boxes of `{split.name}` lie within 0–1: fractions of the picture, not pixels"
-        )
+    if boxes and all(own.max() <= 1 for own in boxes):
+        count = sum(map(len, boxes))
+        what = f"all {count} boxes of `{split.name}` are within 0–1: fractions of the picture, not pixels"
         hint = "multiply them by width and height, or write them in the format yolo"
         raise UserError(what, where=split.description.yaml, hint=hint)
 

@@ -37,8 +37,8 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
     """Of all images, those of the split that `everything` is named after; groups stay whole.
 
-    The shares follow each other in one random order, always the same for as many images. What is damaged is of all
-    images: the first split has it, the others say so.
+    The shares follow each other in one random order, always the same for as many images. Problems and
+    notices are of all images: the first split has them, the others say so.
 
     Raises:
         UserError: the share is less than an image.
@@ -55,9 +55,9 @@ def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
     records = [everything.records[index] for index in chosen]
     if number == 0:
         return replace(everything, records=records)
-    faults = [own.where for own in everything.problems]
-    told = Notice("faults in what is shared out are named with the first split", faults, f"`{next(iter(shares))}`")
-    return replace(everything, records=records, problems=[], notices=[told] if faults else [])
+    places = [own.where for own in everything.problems] + [at for own in everything.notices for at in own.places]
+    told = Notice(f"remarks on the images of all splits are with `{next(iter(shares))}`", places)
+    return replace(everything, records=records, problems=[], notices=[told] if places else [])
 
 
 def shuffled_groups(records: list[Record]) -> list[list[int]]:

@@ -150,7 +150,7 @@ def explain(
         UserError: no kind; no such layer or kind; a layer without maps, or whose cells have no place in the image;
             images or labels that the model cannot take.
     """
-    layers, kinds = several(layers), several(kinds)
+    layers, kinds = several(layers, "layers"), several(kinds, "kinds")
     if not kinds:
         raise UserError("none given", where="kinds", hint=f"give some of {', '.join(MAPS)}")
     chosen = [MAPS.pick(kind, "kinds") for kind in kinds]
@@ -174,7 +174,7 @@ def explain(
     return Maps(images, asked, {key: joined(parts) for key, parts in found.items()})
 
 
-def several(names: str | Sequence[str]) -> list[str]:
+def several(names: str | Sequence[str], where: str) -> list[str]:
     """One name or several as a list, each once.
 
     Raises:
@@ -183,9 +183,7 @@ def several(names: str | Sequence[str]) -> list[str]:
     found = [names] if isinstance(names, str | nn.Module) else list(names)
     if others := [own for own in found if not isinstance(own, str)]:
         what = f"{in_short(others[0])} is no name"
-        raise UserError(
-            what, where="layers, kinds, measures", hint="give names; model.named_modules() has those of layers"
-        )
+        raise UserError(what, where=where, hint="give names; model.named_modules() has those of layers")
     return list(dict.fromkeys(found))
 
 
@@ -203,7 +201,7 @@ def measure(
         UserError: no such measure or percentile; boxes that are not those of the images; an image without a box.
     """
     there = [own.name for own in MEASURES.values() if own.maps]
-    wanted = [MEASURES.pick(name).name for name in several(measures)] or there
+    wanted = [MEASURES.pick(name).name for name in several(measures, "measures")] or there
     if others := [name for name in wanted if name not in there]:
         what = f"`{others[0]}` is no measure of these maps"
         raise UserError(what, where="measures", hint=f"give some of {', '.join(there)}")

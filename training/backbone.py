@@ -54,9 +54,8 @@ def reuse_backbone(backbone: Backbone, path: Path, recipe: Recipe, content: Cont
 
 
 def cuts_of(content: Content, blocks: int) -> list[int]:
-    """Blocks up to which weights of a file may be taken over: where its sub-modules end; any of one trained whole."""
-    cascade = content["method"].startswith("cl")
-    return [stop for _, stop in content["splits"]] if cascade else list(range(1, blocks + 1))
+    """Where the sub-modules of a file end; of a network of so many blocks that was trained whole, after the last."""
+    return [stop for _, stop in content["splits"]] if content["method"].startswith("cl") else [blocks]
 
 
 def begin_detector(

@@ -71,10 +71,9 @@ def check_reused(recipe: Recipe, name: str, cuts: Sequence[int]) -> None:
     Raises:
         UserError: the recipe asks for it.
     """
-    upto = recipe.reuse_upto
-    number = int(upto.removeprefix("b")) if upto else cuts[-1]
-    if number not in cuts if len(cuts) > 1 else number > cuts[-1]:
-        reached = ", ".join(f"b{cut}" for cut in cuts)
+    upto, allowed = recipe.reuse_upto, cuts if len(cuts) > 1 else range(1, cuts[0] + 1)
+    if upto and int(upto.removeprefix("b")) not in allowed:
+        reached = ", ".join(f"b{cut}" for cut in allowed)
         what = f"no sub-module of {name} ends at {upto}"
         raise UserError(what, where="--reuse-upto", hint=f"give one of {reached}, or pre-train with other cuts")
 

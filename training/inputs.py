@@ -16,7 +16,7 @@ from models.backbones import make_backbone
 from models.detectors import DETECTORS
 from models.weights_files import Beginning
 from training.backbone import cuts_of, load_backbone
-from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, unread_before
+from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, taps_of, unread_before
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
@@ -83,7 +83,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
         console.print(line)
     check_sizes(recipe, len(pairs[0][0].records), len(lesson[0].records))
     refuse_nothing(recipe, pairs[0][0])
-    if follows(recipe) == "detector":
+    if follows(recipe, taps_of(recipe.backbone, recipe.width)) == "detector":
         check_boxes(recipe, pairs[0][0])
     refuse_mixed(recipe, pairs)
     learnt = learnt_from(recipe, pairs[0][0], lesson[0], begins)

@@ -287,7 +287,7 @@ class Recipe(Section):
 
     @property
     def caching(self) -> bool:
-        """Whether anything could read cached features: a second sub-module, or heads that see one view of all."""
+        """Whether anything could read cached features: a second sub-module, or heads that see each image one way."""
         stages = self.cl_splits > 1 and not self.init_freeze
         heads = not self.augments and (bool(self.baselines) or self.init_freeze)
         return self.pretrains and (stages or heads)

@@ -66,7 +66,7 @@ def test_names_in_other_capitals(root: Path) -> None:
 
 def test_boxes_in_fractions_of_the_picture(root: Path) -> None:
     (root / "boxes.csv").write_text("image,x1,y1,x2,y2\ntrain/cat/a.png,0.1,0.2,0.5,0.6\ntrain/dog/b.png,0,0,1,1\n")
-    with pytest.raises(UserError, match="all 2 boxes of `train` lie within 0–1: fractions of the picture, not pixels"):
+    with pytest.raises(UserError, match="all 2 boxes of `train` are within 0–1: fractions of the picture, not pixels"):
         read_split(describe(root), "train")
 
 

@@ -172,7 +172,7 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
         ({"layers": []}, "layers: Grad-CAM wants layers"),
         ({"kinds": ["gradcamm"]}, "kinds: no map `gradcamm` — did you mean gradcam"),
         ({"kinds": []}, "kinds: none given — give some of gradcam, "),
-        ({"layers": [nn.Conv2d(3, 4, 3)]}, "layers, kinds, measures: .* is no name — give names; model.named_modules"),
+        ({"layers": [nn.Conv2d(3, 4, 3)]}, "layers: .* is no name — give names; model.named_modules"),
         ({"kinds": ["cam"]}, "kinds: CAM wants a classifier on every layer"),
         ({"labels": [0, 5, 1]}, "labels: 5 of image 1 is no class of the model — give 0 to 4"),
         ({"labels": [0, 1]}, r"labels: \[2\] torch.int64 for 3 images"),
