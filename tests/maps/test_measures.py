@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sklearn.metrics import jaccard_score
 
 from maps import boxes_from_maps as boxes
 from maps.binary import PERCENTILES, highest, iou_by_size, ranks, region_size
-from maps.granulometry import coarseness, disk, mean_size, radii_for, spectrum
+from maps.granulometry import coarseness, disk, mean_size, radii_for, spectrum, surviving_columns, surviving_disks
 from maps.kinds import Evidence
 from maps.measures import Rule, measure, measure_regions
 from maps.overlap import (
@@ -103,13 +104,21 @@ def test_ceiling_and_chance() -> None:
     assert region_iou(regions, truth).mean() == pytest.approx(chance_iou(0.25, 0.25), abs=0.01)
 
 
-def test_openings_equal_scipy() -> None:
-    regions = ndimage.gaussian_filter(DRAW.normal(size=(6, 64, 64)), (0, 2, 2)) > 0
-    regions[0], regions[1] = False, True
-    found = spectrum(regions, range(8))
+@pytest.mark.parametrize("way", [surviving_disks, surviving_columns, spectrum])
+def test_openings_equal_scipy(way: Callable[[np.ndarray, list[int]], np.ndarray]) -> None:
+    regions = ndimage.gaussian_filter(DRAW.normal(size=(6, 40, 64)), (0, 2, 2)) > 0
+    regions[0], regions[1], regions[2, :, 32:] = False, True, True
+    radii = [0, 1, 2, 5, 8, 9, 12, 19, 20, 30]  # a disk of radius 20 is higher than the image
+    found = way(regions, radii)
     for one, own in zip(regions, found, strict=True):
-        for radius in range(8):
-            assert own[radius] == ndimage.binary_opening(one, disk(radius).astype(bool)).sum()
+        for radius, left in zip(radii, own, strict=True):
+            assert left == ndimage.binary_opening(np.pad(one, 1), disk(radius).astype(bool)).sum()
+
+
+def test_granulometry() -> None:
+    regions = ndimage.gaussian_filter(DRAW.normal(size=(3, 64, 64)), (0, 2, 2)) > 0
+    regions[0] = False
+    found = spectrum(regions, range(8))
     assert np.array_equal(coarseness(found), found.mean(1))
     assert np.isnan(mean_size(found, range(8))[0])
     assert radii_for(256) == tuple(range(15))
