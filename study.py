@@ -37,6 +37,12 @@ def parse() -> argparse.Namespace:
         metavar="FOLDER",
         help="copy the page, its tables, figures and logs into a folder there; runs that are there are not repeated",
     )
+    parser.add_argument(
+        "--reports",
+        nargs="+",
+        metavar="NAME",
+        help="write these reports now, on the runs that are done, and stop",
+    )
     parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
     add_import_flag(parser)
@@ -61,6 +67,7 @@ def main() -> None:
     study = read_study(arguments.study, arguments.project, arguments.publish, imports)
     number, of = arguments.cells
     cells = study.share(number, of, arguments.methods)
+    study.check_names("report", arguments.reports or (), study.settings.reports)
     from studies.runs import check_made
 
     for cell in study.cells:
@@ -72,7 +79,10 @@ def main() -> None:
         rehearse(study)
         print(plan_table(study, cells))
         return
-    failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
+    if arguments.reports:
+        failed = write_reports(study, arguments.reports)
+    else:
+        failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
     print(f"\n{write(study, arguments.publish)}\nthis page: {study.folder / 'README.md'}")
     if failed:
         what, where = f"{len(failed)} failed: {', '.join(failed)}", study.folder / "logs"
@@ -92,7 +102,7 @@ def write(study: "Study", folder: Path | None) -> str:
 def run_all(study: "Study", cells: "list[Cell]", folder: Path | None) -> list[str]:
     """The cells, then the reports; gives the names of those that failed."""
     check_data(study)
-    return [*run_cells(study, cells, folder), *write_reports(study)]
+    return [*run_cells(study, cells, folder), *reports_on_all(study)]
 
 
 def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -> list[str]:
@@ -117,9 +127,8 @@ def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -
     return failed
 
 
-def write_reports(study: "Study") -> list[str]:
+def reports_on_all(study: "Study") -> list[str]:
     """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
-    from studies.execute import write_report
     from studies.runs import State, state
 
     states = [state(study, cell) for cell in study.cells]
@@ -129,8 +138,15 @@ def write_reports(study: "Study") -> list[str]:
     if left:
         print(f"reports: wait for {left} runs", flush=True)
         return []
+    return write_reports(study, list(study.settings.reports))
+
+
+def write_reports(study: "Study", names: list[str]) -> list[str]:
+    """Write reports on the runs that are done; gives the names of those that failed."""
+    from studies.execute import write_report
+
     failed = []
-    for name in study.settings.reports:
+    for name in names:
         print(f"report {name}: {study.folder / 'logs' / name}.txt", flush=True)
         if not write_report(study, name):
             failed.append(name)

@@ -20,10 +20,10 @@ from studies.runs import (
     recipe_file,
     record_file,
     report_command,
+    reported,
     run_folder,
     values_file,
 )
-from studies.sections import shown
 from utils.config import ROOT
 from utils.errors import Stopped, UserError
 from utils.files import make_folder, write_text
@@ -93,9 +93,8 @@ def steps_left(study: Study, cell: Cell) -> Iterator[list[str]]:
 def forget_reports(study: Study, cell: Cell) -> None:
     """Remove the reports that were written from weights in a cell's run folder."""
     for name in study.settings.reports:
-        record = record_file(study, name)
-        if record.exists() and f" {shown(run_folder(study, cell))}/" in record.read_text():
-            for path in (record, page_file(study, name), figures_file(study, name)):
+        if cell in reported(study, name):
+            for path in (record_file(study, name), page_file(study, name), figures_file(study, name)):
                 path.unlink(missing_ok=True)
 
 

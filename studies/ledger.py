@@ -99,12 +99,13 @@ class Finding:
 def find(evidence: Evidence, results: Path, studies: Path) -> Finding:
     """What the published files of a study say."""
     if evidence.report:
-        return of_maps(evidence, results / evidence.study / evidence.report / "localise.json")
+        path = results / evidence.study / evidence.report / "localise.json"
+        return of_maps(evidence, path, studies / f"{evidence.study}.yaml")
     return of_table(evidence, results, studies / f"{evidence.study}.yaml")
 
 
-def of_maps(evidence: Evidence, path: Path) -> Finding:
-    """The verdict of a report on maps.
+def of_maps(evidence: Evidence, path: Path, yaml: Path) -> Finding:
+    """The verdict of a report on maps, if all seeds of the study that it belongs to are in it.
 
     Raises:
         UserError: the report has no such figure.
@@ -116,9 +117,13 @@ def of_maps(evidence: Evidence, path: Path) -> Finding:
     if claim is None:
         raise UserError(f"judges no figure {evidence.figure}", where=path, hint="correct the ledger's yaml")
     seeds = compared_seeds(content)
-    data = f"{content['data']} `{content['split']}`, {content['images']} images, {seeds_of(seeds, seeds)}"
+    wanted = len(build(StudyYaml, read_yaml(yaml), yaml).seeds)
+    done = seeds_of(seeds, wanted)
+    data = f"{content['data']} `{content['split']}`, {content['images']} images, {done}"
     if "untaught" not in content:
         return Finding(NOTHING, data, f"{NOT_TESTED}: {UNCOMPARED}")
+    if seeds < wanted:
+        return Finding(claim["found"], data, f"{UNFINISHED} ({done})")
     return Finding(claim["found"], data, counted(content, claim["verdict"]))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from studies.figure import save_figure
 from studies.gallery import save_gallery
 from studies.recipe import RUNS, Study
-from studies.runs import State, commands, page_file, report_command
+from studies.runs import State, commands, in_report, page_file, report_command, reported
 from studies.sections import shown
 from studies.table import Result, as_csv, difference_tables, main_table, results
 from studies.tasks import tasks_table
@@ -70,10 +70,11 @@ def seeds_done(study: Study, found: list[Result]) -> str:
 
 
 def report_line(study: Study, name: str) -> str:
-    """A link to a report, or that it is not there."""
-    if page_file(study, name).exists():
-        return f"[{name}]({name}.md)"
-    return f"{name}: not written"
+    """A link to a report, and on how many runs it is where some are lacking; or that it is not there."""
+    if not page_file(study, name).exists():
+        return f"{name}: not written"
+    own, wanted = len(reported(study, name)), len(in_report(study, name))
+    return f"[{name}]({name}.md)" + (f", {own} of {wanted} runs" if own < wanted else "")
 
 
 def all_commands(study: Study) -> str:

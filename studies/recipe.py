@@ -8,7 +8,7 @@ import csv
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -137,10 +137,7 @@ class Study:
         Raises:
             UserError: a method that the study does not have.
         """
-        for method in methods or ():
-            if method not in self.settings.methods:
-                hint = near(method, self.settings.methods) or f"methods: {', '.join(self.settings.methods)}"
-                raise UserError(f"no method `{method[:60]}` in the study", where=f"{self.yaml}: --methods", hint=hint)
+        self.check_names("method", methods or (), self.settings.methods)
         sources = {cell.name: cell.source for cell in self.cells}
 
         def root(name: str) -> str:
@@ -153,6 +150,17 @@ class Study:
         return [
             cell for cell in self.cells if root(cell.name) in mine and cell.method in (methods or self.settings.methods)
         ]
+
+    def check_names(self, kind: str, names: Sequence[str], known: Collection[str]) -> None:
+        """Refuse names of methods, or reports, that the study does not have.
+
+        Raises:
+            UserError: it has no such one.
+        """
+        for name in names:
+            if name not in known:
+                hint = near(name, known) or f"{kind}s: {', '.join(known) or 'none'}"
+                raise UserError(f"no {kind} `{name[:60]}` in the study", where=f"{self.yaml}: --{kind}s", hint=hint)
 
 
 def cell_name(method: str, seed: int) -> str:

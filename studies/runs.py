@@ -60,6 +60,19 @@ def record_file(study: Study, name: str) -> Path:
     return study.folder / "reports" / f"{name}.txt"
 
 
+def reported(study: Study, name: str) -> list[Cell]:
+    """The cells whose networks are in a report that was written."""
+    record = record_file(study, name)
+    words = record.read_text() if record.exists() else ""
+    return [cell for cell in study.cells if f" {shown(run_folder(study, cell))}/" in words]
+
+
+def in_report(study: Study, name: str) -> list[Cell]:
+    """The cells that a report is on, once they are trained."""
+    patterns = study.settings.reports[name].runs
+    return [cell for cell in study.cells if any(fnmatch(cell.name, pattern) for pattern in patterns)]
+
+
 def tabled(study: Study) -> set[str | None]:
     """Reports whose figures are in the table over tasks."""
     return {row.report for row in study.settings.tasks.rows.values()} if study.settings.tasks else set()
@@ -140,7 +153,7 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
 def report_command(study: Study, name: str) -> list[str]:
     """What writes a report on those of its runs that are trained."""
     report = study.settings.reports[name]
-    wanted = [cell for cell in study.cells if any(fnmatch(cell.name, pattern) for pattern in report.runs)]
+    wanted = in_report(study, name)
     folders = [run_folder(study, cell) / "weights" for cell in wanted if state(study, cell) is State.DONE]
     weights = [path for folder in folders for pattern in report.files for path in sorted(folder.glob(pattern))]
     words = [*report.flags(study.yaml.parent), "--weights", *weights, "--report", page_file(study, name)]

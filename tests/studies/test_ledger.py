@@ -47,6 +47,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (results / "table" / "runs.csv").write_text(text)
     studies.mkdir()
     (studies / "table.yaml").write_text(yaml.safe_dump(STUDY))
+    (studies / "maps.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0, 1]}))
     (studies / "recipe.yaml").write_text("data: ../data/cells.yaml\n")
     return results, studies
 
@@ -59,6 +60,8 @@ def test_what_studies_say(folders: tuple[Path, Path]) -> None:
     assert verdict(study="maps", report="lungs", figure="7") == ("direction only", "cl 3 2 1")
     maps = Evidence(study="maps", report="lungs", figure="7")
     assert find(maps, *folders).data == "d.yaml `test`, 40 images, 2 seeds", "not those of untrained networks"
+    (folders[1] / "maps.yaml").write_text(yaml.safe_dump(STUDY))
+    assert verdict(study="maps", report="lungs", figure="7") == ("not finished (2 of 3 seeds)", "cl 3 2 1")
     assert verdict(study="nowhere", report="lungs", figure="7")[0] == "not run"
     above = verdict(study="table", measure="map", methods=["cl3", "e2e"])
     assert above == ("reproduced", "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]")
@@ -172,6 +175,7 @@ def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]
     evidence = Evidence(study="maps", report="lungs", figure="7")
     for seeds, verdict in (([0, 1], f"not tested: {TOO_NARROW}"), ([0], "undecided")):
         path.write_text(json.dumps(before | {"lines": [{"line": "cl6", "seeds": seeds}]}))
+        (folders[1] / "maps.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": seeds}))
         assert find(evidence, *folders).verdict == verdict
         assert f"**{verdict}**" in verdict_table([path.parent])
 

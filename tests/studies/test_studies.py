@@ -343,12 +343,19 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path, script: Script) 
         "maps": {"kind": "localise", "claims": True, "bootstrap": 20, "maps": ["gradcam"], "images": 2, "untrained": 1},
     }
     path = write_study(tmp_path, scenes_yaml, methods={"both": own | {"cl_splits": 2}}, table=None, reports=reports)
+    script(script_module, path, "--project", tmp_path, "--cells", "1/2")
+    assert "accuracy: not written" in (tmp_path / "studies" / "ways" / "README.md").read_text()
+    with pytest.raises(UserError, match="no report `acuracy`"):
+        script(script_module, path, "--project", tmp_path, "--reports", "acuracy")
+    script(script_module, path, "--project", tmp_path, "--reports", "accuracy")
+    assert "[accuracy](accuracy.md), 1 of 2 runs\n" in (tmp_path / "studies" / "ways" / "README.md").read_text()
     script(script_module, path, "--project", tmp_path, "--publish", tmp_path / "results")
     published = tmp_path / "results" / "ways"
     names = {str(file.relative_to(published)) for file in published.rglob("*") if file.is_file()}
     assert {"README.md", "runs.csv", "commands.txt", "accuracy.md", "accuracy.json", "maps.md"} <= names
     assert {"maps/localise.json", "maps/report.html", "logs/maps.txt", "logs/both_seed1.txt"} <= names
     page = (published / "README.md").read_text()
+    assert "[accuracy](accuracy.md)\n" in page
     for link in re.findall(r"\]\(([^/)][^)]*)\)", page):
         assert (published / link).exists(), link
     assert not [name for name in names if name.endswith(".jpg")]
