@@ -67,7 +67,7 @@ class Maps:
             rows: images at most.
 
         Raises:
-            UserError: the boxes are not those of the images.
+            UserError: the boxes are not those of the images; no format has the file's ending.
         """
         known = None if boxes is None else checked_boxes(boxes, self.images)
         shown, across = min(rows, len(self.images)), 1 + len(self.evidence)
@@ -119,6 +119,7 @@ class Values:
         write_text(Path(path), "\n".join(lines) + "\n")
 
 
+@torch.inference_mode(mode=False)
 def explain(
     model: nn.Module,
     layers: str | Sequence[str] = (),
@@ -165,6 +166,7 @@ def explain(
     prepare = prepared(normalise, images.shape[1])
     network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepare)
     images = images.to(network.device)
+    images = images.clone() if images.is_inference() else images  # of which there are no gradients
     asked = checked_labels(labels, logits_of(network, images, batch_size))
     found: dict[tuple[str, str], list[Evidence]] = {}
     for part, classes in zip(images.split(batch_size), asked.split(batch_size), strict=True):

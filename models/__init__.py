@@ -12,6 +12,7 @@ from models.found import Found
 from models.inference import for_inference
 from models.onnx_detector import load_onnx
 from models.trained import load_trained
+from utils.device import check_device
 from utils.errors import UserError
 
 __all__ = ["Detector", "Found", "Thresholds", "load_detector"]
@@ -26,9 +27,10 @@ def load_detector(
         precision: of weights and features; an ONNX file has its own.
 
     Raises:
-        UserError: missing, damaged, or of another kind; an ONNX file is to have another precision.
+        UserError: missing, damaged, or of another kind; no such device; an ONNX file is to have another precision.
     """
     path = Path(path)
+    check_device(device)
     if path.suffix.lower() == ".onnx":
         if precision != "fp32":
             raise UserError("has a precision of its own", where=path, hint="leave --precision out")

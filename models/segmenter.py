@@ -17,6 +17,7 @@ from models.inference import for_inference
 from models.segmented import Segmented
 from utils import checkpoint
 from utils.config import ROOT
+from utils.device import check_device
 from utils.letterbox import Letterbox, letterboxed
 from utils.levels import Levels
 from utils.pictures import Picture
@@ -109,9 +110,10 @@ def load_segmenter(path: str | Path, device: torch.device | str = "cpu", *, quic
         quick: BatchNorm is folded into the convolutions.
 
     Raises:
-        UserError: not a whole checkpoint of a segmenter.
+        UserError: not a whole checkpoint of a segmenter; no such device.
     """
     path = Path(path)
+    check_device(device)
     content = checkpoint.load(path, KIND)
     names, recipe = content["names"], content["recipe"]
     model = FCN(make_backbone(content["backbone"], content["width"]), len(names) + 1, FCNS.choose(content["fcn"]))

@@ -47,14 +47,33 @@ def side_by_side() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def pick_device(wanted: str) -> str:
-    """cuda, mps or cpu; auto takes the first that there is."""
+def check_device(wanted: torch.device | str) -> None:
+    """Refuse a device, as `cuda:1`, that is not there.
+
+    Raises:
+        UserError: it is none of this machine.
+    """
+    try:
+        own = torch.device(wanted)
+    except RuntimeError as error:
+        raise UserError(f"no device `{wanted}`", where="device", hint="give cpu, cuda, cuda:1 or mps") from error
+    pick_device(own.type, "device")
+    if own.type == "cuda" and (own.index or 0) >= (count := torch.cuda.device_count()):
+        raise UserError(f"no device `{wanted}` here", where="device", hint=f"there are cuda:0 to cuda:{count - 1}")
+
+
+def pick_device(wanted: str, where: str = "--device") -> str:
+    """cuda, mps or cpu; auto takes the first that there is.
+
+    Raises:
+        UserError: there is no such one.
+    """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return next(name for name, present in there.items() if present)
     if not there.get(wanted):
         present = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UserError(f"no device `{wanted}` here", where="--device", hint=f"use auto or one of {present}")
+        raise UserError(f"no device `{wanted}` here", where=where, hint=f"use auto or one of {present}")
     return wanted
 
 

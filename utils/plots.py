@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from utils.errors import UserError
 from utils.files import written_whole
 
 if TYPE_CHECKING:
@@ -34,8 +35,14 @@ def canvas(
 
 
 def write_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure, whole or not at all, in the format of its suffix; the same figure gives the same bytes."""
+    """Write a figure, whole or not at all, in the format of its suffix; the same figure gives the same bytes.
+
+    Raises:
+        UserError: no format has this suffix.
+    """
     kind = path.suffix[1:].lower() or "png"
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise UserError(f"no format of pictures ends in .{kind}", where=path, hint="give .png, .svg, .pdf or .jpg")
     own: dict[str, dict[str, Any]] = {"jpg": {"pil_kwargs": {"quality": 90}}, "png": {"metadata": {"Software": None}}}
     with written_whole(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=dpi, **own.get(kind, {}))

@@ -161,6 +161,16 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
     assert (tmp_path / "maps.png").read_bytes()[1:4] == b"PNG"
     with pytest.raises(UserError, match="there is gradcam layer3, gradcam layer4"):
         maps["gradcam", "layer2"]
+    with pytest.raises(UserError, match=r"no format of pictures ends in .xyz"):
+        maps.show(tmp_path / "maps.xyz")
+    assert [path.name for path in tmp_path.iterdir()] == ["maps.png"]
+
+
+def test_inside_inference_mode(model: nn.Module, images: Tensor) -> None:
+    wanted = explain(model, ["layer4"], images=images, labels=LABELS)
+    with torch.inference_mode():
+        found = explain(model, ["layer4"], images=images * 1, labels=LABELS)
+    assert torch.equal(found["gradcam", "layer4"], wanted["gradcam", "layer4"])
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,9 @@ def test_what_is_no_picture_is_told(overfitted: Path, picture: object, what: str
 def test_options_out_of_range_are_told(overfitted: Path, options: dict[str, Any], what: str) -> None:
     with pytest.raises(UserError, match=what):
         load_detector(best(overfitted)).stream([], **options)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there(device: str, overfitted: Path) -> None:
+    with pytest.raises(UserError, match=f"device: no device `(cuda|{device})`"):
+        load_detector(best(overfitted), device)
