@@ -27,6 +27,7 @@ SEED = 0  # of all that is drawn: random maps, LIME's perturbations
 
 
 Row = dict[str, str | int | float]
+Measurements = dict[str, np.ndarray]
 Explainer = Callable[[Cases], dict[str, list[Evidence]]]
 
 
@@ -125,8 +126,13 @@ class Study:
         return {index: found[index] for index in indices}
 
 
-def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+def fill(
+    columns: Sequence[Column], parts: Iterator[Cases], rule: Rule, measured: Callable[..., Measurements] = measure
+) -> tuple[np.ndarray, np.ndarray]:
     """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] fraction of the boxes.
+
+    Args:
+        measured: `measure`, or what measures less of the same.
 
     Raises:
         UserError: there is none.
@@ -137,7 +143,7 @@ def fill(columns: Sequence[Column], parts: Iterator[Cases], rule: Rule) -> tuple
         found = explain(cases)
         for column in columns:
             if column.explain is explain:
-                column.add([measure(one, cases.truth, cases.boxes, rule) for one in found[column.kind]])
+                column.add([measured(one, cases.truth, cases.boxes, rule) for one in found[column.kind]])
 
     pairs, shares = [], []
     with side_by_side() as pool:

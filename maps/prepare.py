@@ -18,7 +18,7 @@ from maps.cells import largest_cell, layer_cells
 from maps.granulometry import radii_for
 from maps.kinds import MAPS
 from maps.localise import SEED, columns_of, fill
-from maps.measures import Rule
+from maps.measures import Rule, sweep
 from maps.networks import trained_networks
 from maps.plan import Plan
 from maps.seen import Seen, explained_images, seen_by
@@ -188,7 +188,7 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     files = [file for file, line in named if not trained_as(line).startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
-    fill(columns, asked.cases(records, "percentile"), plan.rule)
+    fill(columns, asked.cases(records, "percentile"), plan.rule, sweep)
     means = {p: np.mean([column.judged(f"iou_{p}").mean() for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
 

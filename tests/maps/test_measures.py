@@ -15,7 +15,7 @@ from maps import boxes_from_maps as boxes
 from maps.binary import PERCENTILES, highest, iou_by_size, ranks, region_size
 from maps.granulometry import coarseness, disk, mean_size, radii_for, spectrum, surviving_columns, surviving_disks
 from maps.kinds import Evidence
-from maps.measures import Rule, measure, measure_regions
+from maps.measures import SWEEP, Rule, measure, measure_regions, sweep
 from maps.overlap import (
     box_mask,
     chance_iou,
@@ -32,6 +32,7 @@ from maps.statistics import Resamples, compare, holm, mcnemar, sign_test
 from utils.errors import UserError
 
 DRAW = np.random.default_rng(0)
+Measure = Callable[..., dict[str, np.ndarray]]
 
 
 def test_without_ties_the_region_is_what_lies_above_the_percentile() -> None:
@@ -341,12 +342,11 @@ def test_mcnemar_and_holm() -> None:
     assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
 
 
-def measured(maps: np.ndarray, boxes: list[list[float]], raw: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def measured(maps: np.ndarray, boxes: list[list[float]], by: Measure = measure) -> dict[str, np.ndarray]:
     """Of maps [N, H, W] against one and the same boxes."""
     own = np.array(boxes, np.float32).reshape(-1, 4)
     truth = np.stack([box_mask(own, *maps.shape[1:])] * len(maps))
-    evidence = Evidence(torch.from_numpy(maps), None if raw is None else torch.from_numpy(raw))
-    return measure(evidence, truth, [own] * len(maps), Rule(80))
+    return by(Evidence(torch.from_numpy(maps)), truth, [own] * len(maps), Rule(80))
 
 
 def test_maps_that_say_nothing_are_wrong_and_counted() -> None:
@@ -357,6 +357,9 @@ def test_maps_that_say_nothing_are_wrong_and_counted() -> None:
     for name in ("iou", "iou_50", "box_iou", "coverage", "pointing", "mass", "rank"):
         assert (values[name][:3] == 0).all()
         assert 0 < values[name][3] <= 1 or name == "pointing"
+    alone = measured(maps, [[2, 2, 12, 12]], by=sweep)
+    assert list(alone) == list(SWEEP)
+    assert all(np.array_equal(own, values[name]) for name, own in alone.items())
 
 
 def test_boxes_of_all_sizes() -> None:
