@@ -37,13 +37,10 @@ def parse() -> argparse.Namespace:
         metavar="FOLDER",
         help="copy the page, its tables, figures and logs into a folder there; runs that are there are not repeated",
     )
-    parser.add_argument(
-        "--reports",
-        nargs="+",
-        metavar="NAME",
-        help="write these reports now, on the runs that are done, and stop",
-    )
-    parser.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
+    now = parser.add_mutually_exclusive_group()
+    about = "write these reports now, on the runs that are done, and stop"
+    now.add_argument("--reports", nargs="+", metavar="NAME", help=about)
+    now.add_argument("--as-is", action="store_true", help="run nothing: the page of what is done so far")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with the hours they take here, and stop")
     add_import_flag(parser)
     add_version_flag(parser)
@@ -144,9 +141,14 @@ def reports_on_all(study: "Study") -> list[str]:
 def write_reports(study: "Study", names: list[str]) -> list[str]:
     """Write reports on the runs that are done; gives the names of those that failed."""
     from studies.execute import write_report
+    from studies.runs import report_weights
 
     failed = []
     for name in names:
+        if not report_weights(study, name):
+            print(f"report {name}: no network of its runs is here", flush=True)
+            failed.append(name)
+            continue
         print(f"report {name}: {study.folder / 'logs' / name}.txt", flush=True)
         if not write_report(study, name):
             failed.append(name)

@@ -150,13 +150,18 @@ def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
     return {name: [shown(word) for word in words] for name, words in found.items()}
 
 
+def report_weights(study: Study, name: str) -> list[Path]:
+    """The networks of a report: those of its runs that are trained, on this machine."""
+    done = [cell for cell in in_report(study, name) if state(study, cell) is State.DONE]
+    folders, patterns = [run_folder(study, cell) / "weights" for cell in done], study.settings.reports[name].files
+    return [path for folder in folders for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
 def report_command(study: Study, name: str) -> list[str]:
     """What writes a report on those of its runs that are trained."""
-    report = study.settings.reports[name]
-    wanted = in_report(study, name)
-    folders = [run_folder(study, cell) / "weights" for cell in wanted if state(study, cell) is State.DONE]
-    weights = [path for folder in folders for pattern in report.files for path in sorted(folder.glob(pattern))]
-    words = [*report.flags(study.yaml.parent), "--weights", *weights, "--report", page_file(study, name)]
+    report, wanted = study.settings.reports[name], in_report(study, name)
+    flags, weights = report.flags(study.yaml.parent), report_weights(study, name)
+    words = [*flags, "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy" or name in tabled(study):
         words += ["--json", figures_file(study, name)]
     if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):

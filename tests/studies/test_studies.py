@@ -343,6 +343,8 @@ def test_reports_on_all_runs(scenes_yaml: Path, tmp_path: Path, script: Script) 
         "maps": {"kind": "localise", "claims": True, "bootstrap": 20, "maps": ["gradcam"], "images": 2, "untrained": 1},
     }
     path = write_study(tmp_path, scenes_yaml, methods={"both": own | {"cl_splits": 2}}, table=None, reports=reports)
+    with pytest.raises(UserError, match="1 failed: accuracy"):  # no network is there yet
+        script(script_module, path, "--project", tmp_path, "--reports", "accuracy")
     script(script_module, path, "--project", tmp_path, "--cells", "1/2")
     assert "accuracy: not written" in (tmp_path / "studies" / "ways" / "README.md").read_text()
     with pytest.raises(UserError, match="no report `acuracy`"):
