@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from evaluation.learnt import NOT_TESTED
+from studies.claims import compared_seeds
 from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml
 from studies.runs import State
@@ -94,7 +95,7 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
         what = f"has no {source.measure} for {' and '.join(source.sides)}"
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
-    label = source.label + ("" if source.report else unfinished(source, path))
+    label = source.label + unfinished(source, path)
     return [Point(panel.title, label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 
@@ -140,12 +141,22 @@ def shared_seeds(source: Source, path: Path) -> tuple[set[str], set[str]]:
     """The seeds with which both sides have the measure, and all seeds of the study."""
     rows = list(csv.DictReader(path.read_text().splitlines()))
     own = ({row["seed"] for row in rows if row["method"] == side and row[source.measure]} for side in source.sides)
-    return set.intersection(*own), {row["seed"] for row in rows}
+    return set.intersection(*own), seeds_in(path)
+
+
+def seeds_in(runs: Path) -> set[str]:
+    """The seeds of a study, by its runs.csv."""
+    return {row["seed"] for row in csv.DictReader(runs.read_text().splitlines())}
 
 
 def unfinished(source: Source, path: Path) -> str:
-    """What the label of a study's table says where not every seed is done: `, 3 of 5 seeds`."""
-    done, wanted = map(len, shared_seeds(source, path))
+    """What the label of a study's table, or of its maps, says where not every seed is in it: `, 3 of 5 seeds`."""
+    if source.report is None:
+        done, wanted = map(len, shared_seeds(source, path))
+    elif source.map and (runs := path.parents[1] / RUNS).exists():
+        done, wanted = compared_seeds(read_json(path, AGAIN)), len(seeds_in(runs))
+    else:
+        return ""
     return f", {seeds_of(done, wanted)}" if done < wanted else ""
 
 

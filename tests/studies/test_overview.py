@@ -24,6 +24,7 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines, "untaught": None}))
     (tmp_path / "maps" / "accuracy.json").write_text(json.dumps({"summary": SUMMARY}))
+    (tmp_path / "maps" / "runs.csv").write_text("method,seed\nboth,0\nboth,1\nboth,2\n")
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "runs.csv").write_text(
         "method,seed,map,figure,pretrained,learnt\ncl2,0,0.5,auc,0.9,yes\ncl2,1,0.7,auc,0.9,yes\ncl2,2,0.9,auc,0.9,yes\n"
@@ -38,7 +39,7 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": sources}]}), tmp_path)
     rows = list(csv.DictReader((tmp_path / "overview.csv").read_text().splitlines()))
-    assert [row["label"] for row in rows] == ["x", "x", "x", "x, 2 of 3 seeds"]
+    assert [row["label"] for row in rows] == ["x, 2 of 3 seeds", "x, 2 of 3 seeds", "x", "x, 2 of 3 seeds"]
     assert [(row["cut"], row["up"], row["up_sd"], row["right"]) for row in rows] == [
         ("b1", "0.1", "0.01", "0.1"),
         ("b2", "0.2", "0.02", "0.2"),
