@@ -150,11 +150,13 @@ def seeds_in(runs: Path) -> set[str]:
 
 
 def unfinished(source: Source, path: Path) -> str:
-    """What the label of a study's table, or of its maps, says where not every seed is in it: `, 3 of 5 seeds`."""
+    """What the label of a source says where not every seed of the study is in it: `, 3 of 5 seeds`."""
     if source.report is None:
         done, wanted = map(len, shared_seeds(source, path))
-    elif source.map and (runs := path.parents[1] / RUNS).exists():
-        done, wanted = compared_seeds(read_json(path, AGAIN)), len(seeds_in(runs))
+    elif (runs := path.parents[1 if source.map else 0] / RUNS).exists():
+        content, wanted = read_json(path, AGAIN), len(seeds_in(runs))
+        own = [row["seeds"] for row in content.get("summary", ()) if row["method"] in source.sides]
+        done = compared_seeds(content) if source.map else min(own)
     else:
         return ""
     return f", {seeds_of(done, wanted)}" if done < wanted else ""

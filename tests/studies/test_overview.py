@@ -13,7 +13,9 @@ from utils.errors import UserError
 from utils.recipes import build, read_yaml
 
 MEASURES = {"iou": {"mean": [0.1, 0.2], "seeds_sd": [0.01, 0.02]}}
-SUMMARY = [{"method": m, "cut": "b1", "accuracy": {"mean": v, "sd": 0.1}} for m, v in (("cl2", 0.4), ("e2e", 0.3))]
+SUMMARY = [
+    {"method": m, "cut": "b1", "seeds": 1, "accuracy": {"mean": v, "sd": 0.1}} for m, v in (("cl2", 0.4), ("e2e", 0.3))
+]
 
 
 def test_every_kind_of_source(tmp_path: Path) -> None:
@@ -39,7 +41,9 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": sources}]}), tmp_path)
     rows = list(csv.DictReader((tmp_path / "overview.csv").read_text().splitlines()))
-    assert [row["label"] for row in rows] == ["x, 2 of 3 seeds", "x, 2 of 3 seeds", "x", "x, 2 of 3 seeds"]
+    assert [row["label"] for row in rows] == [
+        "x, 2 of 3 seeds", "x, 2 of 3 seeds", "x, 1 of 3 seeds", "x, 2 of 3 seeds",
+    ]  # fmt: skip
     assert [(row["cut"], row["up"], row["up_sd"], row["right"]) for row in rows] == [
         ("b1", "0.1", "0.01", "0.1"),
         ("b2", "0.2", "0.02", "0.2"),
