@@ -165,8 +165,7 @@ def explain(
         raise UserError(f"{batch_size}", where="batch_size", hint="give 1 or more")
     prepare = prepared(normalise, images.shape[1])
     network = Tapped(model, layers, aligned=aligned, single_label=single_label, prepare=prepare)
-    images = images.to(network.device)
-    images = images.clone() if images.is_inference() else images  # of which there are no gradients
+    images = with_gradients(images.to(network.device))
     asked = checked_labels(labels, logits_of(network, images, batch_size))
     found: dict[tuple[str, str], list[Evidence]] = {}
     for part, classes in zip(images.split(batch_size), asked.split(batch_size), strict=True):
@@ -306,7 +305,12 @@ def checked_labels(labels: Tensor | Sequence[int] | None, logits: Tensor) -> Ten
     if wrong:
         what = f"{int(own[wrong[0]])} of image {wrong[0]} is no class of the model"
         raise UserError(what, where="labels", hint=f"give 0 to {logits.shape[1] - 1}")
-    return own.long().to(logits.device)
+    return with_gradients(own.long().to(logits.device))
+
+
+def with_gradients(own: Tensor) -> Tensor:
+    """A tensor that gradients can go through, where inference mode made one that they cannot."""
+    return own.clone() if own.is_inference() else own
 
 
 def checked_boxes(boxes: Sequence[np.ndarray], images: Tensor) -> list[np.ndarray]:

@@ -95,7 +95,7 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
         what = f"has no {source.measure} for {' and '.join(source.sides)}"
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
-    label = source.label + unfinished(source, path)
+    label = source.label + unfinished(source, path, results / source.study / RUNS)
     return [Point(panel.title, label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 
@@ -149,14 +149,14 @@ def seeds_in(runs: Path) -> set[str]:
     return {row["seed"] for row in csv.DictReader(runs.read_text().splitlines())}
 
 
-def unfinished(source: Source, path: Path) -> str:
+def unfinished(source: Source, path: Path, runs: Path) -> str:
     """What the label of a source says where not every seed of the study is in it: `, 3 of 5 seeds`."""
     if source.report is None:
         done, wanted = map(len, shared_seeds(source, path))
-    elif (runs := path.parents[1 if source.map else 0] / RUNS).exists():
+    elif runs.exists():
         content, wanted = read_json(path, AGAIN), len(seeds_in(runs))
-        own = [row["seeds"] for row in content.get("summary", ()) if row["method"] in source.sides]
-        done = compared_seeds(content) if source.map else min(own)
+        sides = [row["seeds"] for row in content.get("summary", ()) if row["method"] in source.sides]
+        done = compared_seeds(content) if source.map else min(sides, default=0)
     else:
         return ""
     return f", {seeds_of(done, wanted)}" if done < wanted else ""

@@ -57,12 +57,13 @@ def check_device(wanted: torch.device | str) -> None:
         own = torch.device(wanted)
     except RuntimeError as error:
         raise UserError(f"no device `{wanted}`", where="device", hint="give cpu, cuda, cuda:1 or mps") from error
-    pick_device(own.type, "device")
-    if own.type == "cuda" and (own.index or 0) >= (count := torch.cuda.device_count()):
-        raise UserError(f"no device `{wanted}` here", where="device", hint=f"there are cuda:0 to cuda:{count - 1}")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (own.index or 0) >= count.get(own.type, 0):
+        there = ", ".join(f"{kind}:{number}" for kind, numbers in count.items() for number in range(numbers))
+        raise UserError(f"no device `{wanted}` here", where="device", hint=f"there is {there}")
 
 
-def pick_device(wanted: str, where: str = "--device") -> str:
+def pick_device(wanted: str) -> str:
     """cuda, mps or cpu; auto takes the first that there is.
 
     Raises:
@@ -73,7 +74,7 @@ def pick_device(wanted: str, where: str = "--device") -> str:
         return next(name for name, present in there.items() if present)
     if not there.get(wanted):
         present = ", ".join(name for name, is_there in there.items() if is_there)
-        raise UserError(f"no device `{wanted}` here", where=where, hint=f"use auto or one of {present}")
+        raise UserError(f"no device `{wanted}` here", where="--device", hint=f"use auto or one of {present}")
     return wanted
 
 

@@ -169,7 +169,7 @@ def test_what_is_shown(model: nn.Module, images: Tensor, tmp_path: Path) -> None
 def test_inside_inference_mode(model: nn.Module, images: Tensor) -> None:
     wanted = explain(model, ["layer4"], images=images, labels=LABELS)
     with torch.inference_mode():
-        found = explain(model, ["layer4"], images=images * 1, labels=LABELS)
+        found = explain(model, ["layer4"], images=images * 1, labels=torch.tensor(LABELS), kinds=KINDS)
     assert torch.equal(found["gradcam", "layer4"], wanted["gradcam", "layer4"])
 
 

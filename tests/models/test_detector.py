@@ -176,5 +176,5 @@ def test_options_out_of_range_are_told(overfitted: Path, options: dict[str, Any]
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there(device: str, overfitted: Path) -> None:
-    with pytest.raises(UserError, match=f"device: no device `(cuda|{device})`"):
+    with pytest.raises(UserError, match=f"device: no device `{device}`"):
         load_detector(best(overfitted), device)

@@ -51,6 +51,8 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
         ("", "0.6", "0.141421", "0.4"),
     ]
     assert np.asarray(Image.open(tmp_path / "overview.png")).std() > 0
+    without = Source.model_validate(sources[1] | {"sides": ["cl3", "cl4"]})
+    assert not points(Panel(title="t", sources=(without,)), without, tmp_path)
     wrong = sources[0] | {"sides": ["cl3", "e2e"]}
     with pytest.raises(UserError, match="has no iou for cl3 and e2e"):
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
