@@ -13,7 +13,7 @@ from models.decode import Thresholds
 from utils.errors import UserError
 from utils.flags import THRESHOLDS
 
-ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "reference_over", "view", "claims")
+ONLY_BACKBONES = ("lime", "regions", "explain", "method", "reference", "reference_over", "view", "claims", "keep")
 ONLY_DETECTORS = ("explain_boxes", "masks", *THRESHOLDS)
 
 

@@ -11,6 +11,7 @@ from maps.evidence import Evidence, signed
 from maps.frame import Frame
 from maps.receptive import frames
 from models.backbone import Backbone
+from utils.checkpoint import hash_weights
 from utils.errors import UserError
 
 Gradients = tuple[Tensor, Tensor]
@@ -106,8 +107,8 @@ class Explained(nn.Module):
         """
         height, width = key = tuple(size)
         if key not in self._frames:
-            device = next(itertools.chain(self.parameters(), self.buffers())).device
-            self._frames[key] = frames(lambda images: self._all(images[:, : self.channels]), height, width, device)
+            own = frames(lambda images: self._all(images[:, : self.channels]), height, width, self.device)
+            self._frames[key] = own
         found = self._frames[key][2 * range(len(self.cuts))[layer] + pooled]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.cuts[layer]}", hint=STRETCH)
@@ -126,6 +127,15 @@ class Explained(nn.Module):
         mine, its = self.parts.state_dict(), other.parts.state_dict()
         same = self.cuts == other.cuts and mine.keys() == its.keys()
         return same and all(torch.equal(mine[name], its[name]) for name in mine)
+
+    def identity(self) -> str:
+        """What distinguishes it from every other network, in its weights or how they are used."""
+        return f"{self} {self.cuts} {self.aligned} {self.single_label} {self.device.type} {hash_weights(self)}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
 
     def both(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """At each cut what the last non-linearity puts out, and what the pool behind it makes of that, [B, C, h, w].

@@ -53,6 +53,13 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         help="judge the claims of Wang & Farrahi (arXiv 2311.12704) on the first cascaded and end-to-end networks",
     )
     add_detector_flags(maps)
+    maps.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="keep here what is measured of each network, and measure only what is not here yet: after an "
+        "interruption, or with one network more [nothing is kept]",
+    )
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 
 

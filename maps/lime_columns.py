@@ -1,7 +1,8 @@
 """Explanations by LIME of some cases of a study; every classifier sees the same perturbed images."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor
 from maps import lime
 from maps.cases import Cases
 from maps.explained import Explained
+from maps.kept import content
 from maps.lime_pictures import EXAMPLES, SHOWN, Explanation
-from maps.localise import SEED, Column, Study
+from maps.localise import SEED, Column, Study, by_cut
 from maps.measures import measure_regions
 from maps.networks import Named
 from maps.plan import Plan
@@ -32,16 +34,15 @@ def lime_columns(study: Study, named: Sequence[Named]) -> list[Column]:
         )
         for own in named
     ]
-    classify = classifiers(plan, [own.network for own in named])
     again = study.again(chosen.tolist(), "images for LIME")
-    kept = set(chosen[np.linspace(0, len(chosen) - 1, SHOWN).round().astype(int)].tolist())
+    shown = set(chosen[np.linspace(0, len(chosen) - 1, SHOWN).round().astype(int)].tolist())
+    explainer = Explainer(plan, columns, [own.network for own in named])
     with side_by_side() as pool:
-        explain = partial(explained, plan, columns, classify)
-        for own in progress(pool.map(explain, again.items()), "LIME", len(again)):
+        for own in progress(pool.map(explainer.explained, again.items()), "LIME", len(again)):
             for column, rows in zip(columns, own.coefficients, strict=True):
                 regions = [lime.explanation(row, own.segments)[None] for row in rows]
-                column.add([measure_regions(region, own.case.truth) for region in regions])
-            if own.index in kept:
+                column.add(by_cut([measure_regions(region, own.case.truth) for region in regions]))
+            if own.index in shown:
                 study.lime.append(own)
     return columns
 
@@ -64,19 +65,42 @@ def first_alike(networks: Sequence[Explained]) -> list[int]:
     return [next(place for place, first in enumerate(networks) if first.sees_like(own)) for own in networks]
 
 
-def explained(
-    plan: Plan, columns: Sequence[Column], classify: lime.Classifiers, numbered: tuple[int, Cases]
-) -> Explanation:
-    """One case, explained for every classifier."""
-    index, case = numbered
-    image, label = case.images[0], int(case.labels[0])
-    segments = lime.superpixels(image.permute(1, 2, 0).numpy())
-    perturbed = lime.Perturbations.draw(segments, seed=SEED)
-    batch_size = lime.BATCH if plan.device == "cpu" else lime.LARGE_BATCH
-    rows = lime.explain(classify, image, label, perturbed, batch_size=batch_size)
-    ends = np.cumsum([0, *(len(column.cuts) for column in columns)])
-    some = perturbed.apply(image, slice(1, 1 + EXAMPLES))
-    with torch.inference_mode():
-        found = classify(some)[len(columns[0].cuts) - 1][:, label].tolist()
-    own = [rows[a:b] for a, b in pairwise(ends)]
-    return Explanation(index, case, segments, columns, own, some.numpy(), found)
+@dataclass(frozen=True)
+class Explainer:
+    """Explains cases for every classifier of the networks of columns."""
+
+    plan: Plan
+    columns: Sequence[Column]
+    networks: Sequence[Explained]
+
+    @cached_property
+    def identities(self) -> list[str]:
+        """Of the networks."""
+        return [own.identity() for own in self.networks]
+
+    def explained(self, numbered: tuple[int, Cases]) -> Explanation:
+        """One case."""
+        index, case = numbered
+        image, label = case.images[0], int(case.labels[0])
+        segments = lime.superpixels(image.permute(1, 2, 0).numpy())
+        perturbed = lime.Perturbations.draw(segments, seed=SEED)
+        found = self.coefficients(case, perturbed)
+        examples = perturbed.apply(image, slice(1, 1 + EXAMPLES))
+        with torch.inference_mode():
+            last = classifiers(self.plan, self.networks[:1])(examples)[-1][:, label].tolist()
+        return Explanation(index, case, segments, self.columns, found, examples.numpy(), last)
+
+    def coefficients(self, case: Cases, perturbed: lime.Perturbations) -> list[np.ndarray]:
+        """[cuts, superpixels] of each network; those whose own are not kept see the same images together."""
+        parts = [(own, content(case), KIND, perturbed.on.shape) for own in self.identities]
+        found = {place: kept for place, own in enumerate(parts) if (kept := self.plan.kept.find(*own)) is not None}
+        left = [place for place in range(len(parts)) if place not in found]
+        if left:
+            classify = classifiers(self.plan, [self.networks[place] for place in left])
+            batch_size = lime.BATCH if self.plan.device == "cpu" else lime.LARGE_BATCH
+            rows = lime.explain(classify, case.images[0], int(case.labels[0]), perturbed, batch_size=batch_size)
+            ends = np.cumsum([0, *(len(self.columns[place].cuts) for place in left)])
+            for place, (start, stop) in zip(left, pairwise(ends), strict=True):
+                found[place] = {KIND: rows[start:stop]}
+                self.plan.kept.keep(found[place], *parts[place])
+        return [found[place][KIND] for place in range(len(parts))]

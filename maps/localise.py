@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from data.transforms import MIN_BOX_PIXELS
 from maps import baselines
 from maps.cases import Cases
 from maps.evidence import Evidence
+from maps.kept import Kept, content
 from maps.kinds import MAPS, explanations
 from maps.measures import Rule, measure
 from maps.networks import UNTRAINED, Named
@@ -37,6 +39,7 @@ class Column:
 
     Attributes:
         explain: what gives its maps, among them perhaps other kinds, whose columns have the same one.
+        identity: what its maps come from besides the images; None: their values are not kept.
         parts: measure → [cases, cuts] of each batch.
         chosen: which cases it has; None for all.
         coarse: cuts whose maps have too few cells to be judged, or a classifier that learnt nothing.
@@ -48,15 +51,16 @@ class Column:
     kind: str
     cuts: tuple[int, ...]
     explain: Explainer | None = None
+    identity: str | None = None
     parts: dict[str, list[np.ndarray]] = field(default_factory=dict)
     chosen: np.ndarray | None = None
     coarse: frozenset[int] = frozenset()
     untrained: str = UNTRAINED
 
-    def add(self, values: Sequence[dict[str, np.ndarray]]) -> None:
-        """Append some cases, measured at every cut."""
-        for name in values[0]:
-            self.parts.setdefault(name, []).append(np.stack([own[name] for own in values], 1))
+    def add(self, values: Measurements) -> None:
+        """Append some cases, measured at every cut, [cases, cuts]."""
+        for name, own in values.items():
+            self.parts.setdefault(name, []).append(own)
 
     @property
     def values(self) -> dict[str, np.ndarray]:
@@ -127,34 +131,70 @@ class Study:
 
 
 def fill(
-    columns: Sequence[Column], parts: Iterator[Cases], rule: Rule, measured: Callable[..., Measurements] = measure
+    columns: Sequence[Column],
+    parts: Iterator[Cases],
+    rule: Rule,
+    measured: Callable[..., Measurements] = measure,
+    kept: Kept | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Explain and measure all cases for all columns; [n, 2] index of the image and class, [n] fraction of the boxes.
 
     Args:
         measured: `measure`, or what measures less of the same.
+        kept: where values of networks are read that were measured before, and written for the next time.
 
     Raises:
         UserError: there is none.
     """
-    explainers = list(dict.fromkeys(column.explain for column in columns if column.explain))
-
-    def add(cases: Cases, explain: Explainer) -> None:
-        found = explain(cases)
-        for column in columns:
-            if column.explain is explain:
-                column.add([measured(one, cases.truth, cases.boxes, rule) for one in found[column.kind]])
-
+    kept = kept or Kept()
+    shared = [list(own) for _, own in groupby(columns, key=lambda column: column.explain)]
     pairs, shares = [], []
     with side_by_side() as pool:
         for cases in parts:
             pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
             shares.append(cases.truth.mean((1, 2)))
-            list(pool.map(partial(add, cases), explainers))
+            shown = content(cases) if kept.folder else ""
+            list(pool.map(partial(add, cases, rule, measured, kept, shown), shared))
     if not pairs:
         what = f"no box is {MIN_BOX_PIXELS} pixels of the input wide and high, and in view"
         raise UserError(what, where="maps", hint="explain networks of a larger input, or other images")
     return np.concatenate(pairs), np.concatenate(shares)
+
+
+def add(
+    cases: Cases,
+    rule: Rule,
+    measured: Callable[..., Measurements],
+    kept: Kept,
+    shown: str,
+    columns: Sequence[Column],
+) -> None:
+    """Append some cases to columns that are explained together.
+
+    Args:
+        shown: the content of the cases, where anything is kept.
+    """
+    explain, identity = columns[0].explain, columns[0].identity
+    assert explain is not None, "a column that is filled knows how"
+
+    def make() -> Measurements:
+        found = explain(cases)
+        return {
+            f"{kind} {name}": own
+            for kind, maps in found.items()
+            for name, own in by_cut([measured(one, cases.truth, cases.boxes, rule) for one in maps]).items()
+        }
+
+    kinds = [column.kind for column in columns]
+    values = make() if identity is None else kept.of(make, identity, shown, kinds, rule, measured.__name__)
+    for column in columns:
+        start = f"{column.kind} "
+        column.add({name.removeprefix(start): own for name, own in values.items() if name.startswith(start)})
+
+
+def by_cut(values: Sequence[Measurements]) -> Measurements:
+    """[cases, cuts, …] of the values of each cut, [cases, …]."""
+    return {name: np.stack([own[name] for own in values], 1) for name in values[0]}
 
 
 def columns_of(plan: Plan, named: Named) -> list[Column]:
@@ -166,10 +206,10 @@ def columns_of(plan: Plan, named: Named) -> list[Column]:
     def coarse(kind: str) -> frozenset[int]:
         return named.coarse(plan, pooled=MAPS[kind].mapped) if MAPS[kind].layered else frozenset()
 
-    blank = named.blank(plan)
+    blank, identity = named.blank(plan), named.network.identity()
     return [
         Column(
-            named.line, named.seed, kind, named.network.cuts, explain,
+            named.line, named.seed, kind, named.network.cuts, explain, identity,
             coarse=coarse(kind) | blank, untrained=named.untrained,
         )
         for kind in plan.kinds

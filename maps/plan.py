@@ -8,6 +8,7 @@ from data.records import Record, Split
 from evaluation.accuracy import BackboneFile, doubts, untaught, untaught_cuts
 from maps.cases import Cases, batches
 from maps.cells import Cells, Structure, coarse_cuts, layer_cells, short_sides
+from maps.kept import Kept
 from maps.measures import Rule
 
 
@@ -29,6 +30,7 @@ class Plan:
         notes: what the report says of the choice of images.
         cells: structure → cut → cells of its maps.
         untrained: seeds of the networks of each architecture that learnt nothing.
+        kept: where values are read that were measured before, and written for the next time.
     """
 
     files: Sequence[BackboneFile]
@@ -47,6 +49,7 @@ class Plan:
     notes: Sequence[str] = ()
     cells: Mapping[Structure, Mapping[int, Cells]] = field(default_factory=dict)
     untrained: int = 3
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def foreign(self) -> bool:

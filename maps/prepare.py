@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from maps.binary import PERCENTILES
 from maps.cases import boxed
 from maps.cells import largest_cell, layer_cells
 from maps.granulometry import radii_for
+from maps.kept import Kept
 from maps.kinds import MAPS
 from maps.localise import SEED, columns_of, fill
 from maps.measures import Rule, sweep
@@ -43,6 +45,7 @@ def prepare(
     stretched: bool = False,
     untrained: int = 3,
     tuned: bool = False,
+    keep: Path | None = None,
     device: str = "cpu",
     batch_size: int = 16,
 ) -> Plan:
@@ -57,6 +60,7 @@ def prepare(
         stretched: stretch maps over the image instead of putting them where their cells are.
         untrained: networks of each architecture that learnt nothing, to be explained beside the others.
         tuned: thresholds will be chosen, on held-out images if there are any.
+        keep: a folder where measured values are kept, and read the next time.
 
     Raises:
         UserError: the files want images of different sizes or cannot give these maps, or maps with a
@@ -77,7 +81,7 @@ def prepare(
         check_targets(few, aims)
     plan = Plan(
         files, few, tuple(dict.fromkeys(kinds)), Rule(percentile or 80), label, lime, (), device, batch_size, stretched,
-        notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images),
+        notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images), kept=Kept(keep),
     )  # fmt: skip
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
@@ -188,7 +192,7 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     files = [file for file, line in named if not trained_as(line).startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
-    fill(columns, asked.cases(records, "percentile"), plan.rule, sweep)
+    fill(columns, asked.cases(records, "percentile"), plan.rule, sweep, plan.kept)
     means = {p: np.mean([column.judged(f"iou_{p}").mean() for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
 

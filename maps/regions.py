@@ -21,6 +21,7 @@ from evaluation.evaluate import coco_evaluation
 from maps.boxes_from_maps import box_iou
 from maps.cells import Cells
 from maps.frame import Frame
+from maps.kept import Arrays, content
 from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import sample
@@ -66,17 +67,19 @@ class Region:
 
 @dataclass(frozen=True)
 class Grid:
-    """Images as features on cells, one tensor [N, C, S, S] for each cut, with their true boxes.
+    """True boxes of images, on cells.
 
     Attributes:
+        boxes: [n, 4] of each image, in pixels of the input.
         record: [N] index of each among the images that were asked for: those without a box in view are left out.
+        shown: a hash of what the networks are shown.
     """
 
-    features: list[Tensor]
     truth: CellTruth
     boxes: list[Tensor]
     record: np.ndarray
     side: int
+    shown: str
 
 
 def check_training(plan: Plan) -> None:
@@ -97,14 +100,32 @@ def propose(plan: Plan) -> list[Region]:
         UserError: there are no training images with boxes.
     """
     check_training(plan)
+    train, test = (grid(plan, records) for records in (plan.training, judged_on(plan)))
     named = [*trained_networks(plan), *untrained_networks(plan)]
     count = Counter(own.line for own in named)
     found: list[Region] = []
     for network in named:
-        train, test = (grid(plan, network, records) for records in (plan.training, judged_on(plan)))
-        for run in range(math.ceil(RUNS / count[network.line])):
-            found += fitted(network, run, train, test, network.coarse(plan, pooled=True) | network.blank(plan))
+        runs = math.ceil(RUNS / count[network.line])
+        make = partial(fitted, plan, network, runs, train, test)
+        own = plan.kept.of(make, network.network.identity(), "regions", network.seed, runs, train.shown, test.shown)
+        found += regions_of(network, own, test, network.coarse(plan, pooled=True) | network.blank(plan))
     return [*found, constant_box(train, test)]
+
+
+def regions_of(named: Named, found: Arrays, test: Grid, shown: frozenset[int]) -> list[Region]:
+    """What `fitted` found, one by one.
+
+    Args:
+        shown: cuts that are shown only, not judged.
+    """
+    return [
+        Region(
+            named.line, named.seed, run, cut, float(miou), float(map50), ious, test.record, named.untrained,
+            cut not in shown,
+        )
+        for run, (mious, map50s, every) in enumerate(zip(found["miou"], found["map50"], found["ious"], strict=True))
+        for cut, miou, map50, ious in zip(named.file.cuts, mious, map50s, every, strict=True)
+    ]  # fmt: skip
 
 
 def judged_on(plan: Plan) -> list[Record]:
@@ -117,24 +138,22 @@ def judged_cuts(regions: Sequence[Region], line: str) -> list[int]:
     return sorted({own.cut for own in regions if own.line == line and own.judged})
 
 
-def fitted(named: Named, run: int, train: Grid, test: Grid, shown: frozenset[int] = frozenset()) -> list[Region]:
-    """A convolution on every cut of a network, trained and measured.
-
-    Args:
-        shown: cuts that are shown only, not judged.
-    """
+def fitted(plan: Plan, named: Named, runs: int, train: Grid, test: Grid) -> Arrays:
+    """A convolution on every cut of a network, some times: `miou` and `map50` [runs, cuts], `ious` [runs, cuts, N]."""
     cuts = named.file.cuts
-    seeds = [mixed_seed(named.seed, run, cut) for cut in cuts]
-    layers = [fresh(features, seed) for features, seed in zip(train.features, seeds, strict=True)]
-    with side_by_side() as pool:
-        fits = pool.map(partial(fit, truth=train.truth), layers, train.features, seeds)
-        list(progress(fits, f"{named.line}: regions", len(layers)))
-    rows = zip(layers, test.features, cuts, strict=True)
-    about = (named.line, named.seed, run)
-    return [
-        Region(*about, cut, *judged(found_by(layer, own, test), test), test.record, named.untrained, cut not in shown)
-        for layer, own, cut in rows
-    ]
+    learnt, seen = (features_of(plan, named, records) for records in (plan.training, judged_on(plan)))
+    found = []
+    for run in range(runs):
+        seeds = [mixed_seed(named.seed, run, cut) for cut in cuts]
+        layers = [fresh(features, seed) for features, seed in zip(learnt, seeds, strict=True)]
+        with side_by_side() as pool:
+            fits = pool.map(partial(fit, truth=train.truth), layers, learnt, seeds)
+            list(progress(fits, f"{named.line}: regions", len(layers)))
+        found.append([judged(found_by(layer, own, test), test) for layer, own in zip(layers, seen, strict=True)])
+    return {
+        name: np.array([[own[place] for own in row] for row in found])
+        for place, name in enumerate(("miou", "map50", "ious"))
+    }
 
 
 def constant_box(train: Grid, test: Grid) -> Region:
@@ -145,27 +164,32 @@ def constant_box(train: Grid, test: Grid) -> Region:
     return Region(CONSTANT, 0, 0, 0, *judged([one] * len(test.boxes), test), test.record)
 
 
+def grid(plan: Plan, records: Sequence[Record]) -> Grid:
+    """The true boxes of some images."""
+    side, boxes, record, shown = plan.files[0].imgsz, [], [], []
+    for cases in plan.images(records, "boxes"):
+        boxes += [torch.from_numpy(own) for own in cases.boxes]
+        record.append(cases.record)
+        shown.append(content(cases))
+    sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
+    truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)
+    return Grid(cell_truth(truth, len(boxes), CELLS, side), boxes, np.concatenate(record), side, " ".join(shown))
+
+
 @torch.no_grad()
-def grid(plan: Plan, named: Named, records: Sequence[Record]) -> Grid:
-    """The features of some images at every cut, in half precision to spare memory."""
-    network, file = named.network, named.file
-    parts: list[list[Tensor]] = [[] for _ in file.cuts]
-    boxes: list[Tensor] = []
-    record: list[np.ndarray] = []
+def features_of(plan: Plan, named: Named, records: Sequence[Record]) -> list[Tensor]:
+    """[N, C, S, S] of some images at every cut, in half precision to spare memory."""
+    network, side = named.network, named.file.imgsz
+    parts: list[list[Tensor]] = [[] for _ in named.file.cuts]
     for cases in plan.images(records, "features"):
         for stage, own in enumerate(network.features(cases.images.to(plan.device))):
             if plan.stretched:
-                even = Cells.spread(min(own.shape[2:]), file.imgsz)
+                even = Cells.spread(min(own.shape[2:]), side)
                 frame = Frame(even.stride, even.offset)
             else:
                 frame = network.frame(stage, cases.images.shape[2:], pooled=True)
-            parts[stage].append(on_cells(frame, own, file.imgsz).half().cpu())
-        boxes += [torch.from_numpy(own) for own in cases.boxes]
-        record.append(cases.record)
-    sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
-    truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)
-    cells = cell_truth(truth, len(boxes), CELLS, file.imgsz)
-    return Grid([torch.cat(own) for own in parts], cells, boxes, np.concatenate(record), file.imgsz)
+            parts[stage].append(on_cells(frame, own, side).half().cpu())
+    return [torch.cat(own) for own in parts]
 
 
 def on_cells(frame: Frame, features: Tensor, side: int) -> Tensor:

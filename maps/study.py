@@ -13,7 +13,7 @@ def run(plan: Plan) -> Study:
     networks = [*trained_networks(plan), *untrained_networks(plan)]
     columns = [column for own in networks for column in columns_of(plan, own)]
     columns += baseline_columns(mean_boxes(plan))
-    pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule)
+    pairs, shares = fill(columns, plan.cases(plan.split.records, "maps"), plan.rule, kept=plan.kept)
     study = Study(plan, columns, pairs, shares)
     if plan.lime:
         columns += lime_columns(study, networks)

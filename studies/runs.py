@@ -164,6 +164,8 @@ def report_command(study: Study, name: str) -> list[str]:
     words = [*flags, "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy" or name in tabled(study):
         words += ["--json", figures_file(study, name)]
+    if report.kind == "localise" and not report.method:
+        words += ["--keep", study.folder / "measured"]
     if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):
         words += [FLAG, *imports]
     return ["python", "val.py", *map(shown, words), "--project", shown(study.folder), "--name", name]

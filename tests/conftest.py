@@ -225,6 +225,13 @@ def write_backbone(
     return path
 
 
+def perturb_less(patch: pytest.MonkeyPatch) -> None:
+    """LIME with a tenth of its samples, for tests that do not look at how good it is."""
+    from maps.lime import SAMPLES, Perturbations
+
+    patch.setattr(Perturbations, "draw", partial(Perturbations.draw, samples=SAMPLES // 10))
+
+
 @pytest.fixture
 def written(scenes_yaml: Path, tmp_path: Path) -> Writer:
     """Writes a backbone file with changes: written("cl6", seed=1, names=[…])."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.images import UnreadableError
@@ -300,15 +300,6 @@ def choose_place(wanted: str, needed: int, folders: list[Path], ranks: int) -> P
     if ranks == 1 and needed <= free["ram"] / 2:
         return "ram"
     return "disk" if needed <= free["disk"] else short
-
-
-def hash_weights(module: nn.Module) -> str:
-    """Of every parameter and buffer."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def hash_split(split: Split) -> str:

@@ -25,11 +25,11 @@ from training.cache import (
     FeatureCache,
     choose_place,
     hash_split,
-    hash_weights,
     unchanged,
 )
 from training.job import Job
 from training.ranks import agree
+from utils.checkpoint import hash_weights
 from utils.config import Recipe
 from utils.console import console, progress
 from utils.errors import Stopped

@@ -4,6 +4,7 @@ They are zip archives, in which every tensor and the description have a CRC-32 o
 does not look at them; here they are looked at before anything is unpacked, in files of any age and origin.
 """
 
+import hashlib
 import platform
 import struct
 import subprocess
@@ -173,3 +174,12 @@ def commit_of(folder: Path) -> str:
         return ""
     home, *commit = done.stdout.splitlines() or [""]
     return commit[0] if commit and done.returncode == 0 and Path(home).resolve() == folder.resolve() else ""
+
+
+def hash_weights(module: nn.Module) -> str:
+    """Of every parameter and buffer."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -7,7 +7,6 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, TAUGHT, Once, Script, Writer, write_backbone, write_yaml
+from conftest import DIGITS, TAUGHT, Once, Script, Writer, perturb_less, write_backbone, write_yaml
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -29,7 +28,6 @@ from maps.binary import PERCENTILES
 from maps.figures import region_curve
 from maps.gallery import galleries
 from maps.levels import region_levels, sentence
-from maps.lime import SAMPLES, Perturbations
 from maps.lime_columns import first_alike
 from maps.localise import Study
 from maps.measures import Rule
@@ -59,11 +57,6 @@ def only(description: Description, name: str) -> Description:
 
 def plan_of(files: list[Path], split: Split, **changes: Any) -> Plan:
     return prepare(read_backbones(files), split, **({"untrained": 1} | changes))
-
-
-def perturb_less(patch: pytest.MonkeyPatch) -> None:
-    """LIME with a tenth of its samples, for tests that do not look at how good it is."""
-    patch.setattr(Perturbations, "draw", partial(Perturbations.draw, samples=SAMPLES // 10))
 
 
 @pytest.fixture(scope="session")

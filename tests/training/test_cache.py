@@ -15,8 +15,9 @@ from data.description import load_description
 from data.images import UnreadableError
 from data.records import Split, make_record
 from models.backbones import make_backbone
-from training.cache import CacheKey, FeatureCache, choose_place, hash_split, hash_weights
+from training.cache import CacheKey, FeatureCache, choose_place, hash_split
 from utils import checkpoint
+from utils.checkpoint import hash_weights
 from utils.errors import UserError
 
 KEY = CacheKey("prefix", "data", "transform", "float32", (8, 3, 5), views=2, images=7)
