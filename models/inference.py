@@ -1,15 +1,17 @@
 """A trained network made quick: BatchNorm folded into the convolutions, weights of half the size."""
 
 from copy import deepcopy
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.layers import ConvNormAct, Normalise
+from models.layers import Normalise, PaddedConv2d
 
 M = TypeVar("M", bound=nn.Module)
+CONVOLUTIONS = (nn.Conv2d, PaddedConv2d)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -32,12 +34,14 @@ def for_inference(model: M, precision: str = "fp32") -> M:
 
 
 def fold_batchnorm(model: nn.Module) -> None:
-    """Join convolution and BatchNorm of each ConvNormAct, in place; the model stays in evaluation mode from then on.
+    """Join each convolution with the BatchNorm behind it, in place; the model stays in evaluation mode from then on.
 
-    Other modules with a `conv` and a `norm` may run them the other way round, as DenseNet's transitions do.
+    Only in an nn.Sequential is the order of modules that of their computation, and only of these types is it known that
+    they do nothing else: others standardise their weights, or hold an activation.
     """
     model.eval()
-    for module in list(model.modules()):
-        if isinstance(module, ConvNormAct) and isinstance(module.norm, nn.BatchNorm2d):
-            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
-            module.norm = nn.Identity()  # type: ignore[assignment]
+    for steps in [own for own in model.modules() if type(own).forward is nn.Sequential.forward]:
+        for (name, conv), (after, norm) in pairwise(list(steps.named_children())):
+            if type(conv) in CONVOLUTIONS and type(norm) is nn.BatchNorm2d:
+                setattr(steps, name, fuse_conv_bn_eval(conv, norm))
+                setattr(steps, after, nn.Identity())

@@ -125,16 +125,18 @@ def test_detector_reads_a_family() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["darknet53", "timm/test_resnet", "timm/test_efficientnet", "torchvision/densenet121"],
+    ["darknet53", "cnn6", "timm/test_resnet", "timm/test_efficientnet", "torchvision/densenet121"],
 )
 @torch.inference_mode()
 def test_a_network_made_quick_computes_the_same(name: str) -> None:
-    """Also where BatchNorm comes before the convolution."""
+    """Also where BatchNorm comes before the convolution, or holds an activation."""
     torch.manual_seed(3)
-    backbone = make_backbone(name, 0.125 if name == "darknet53" else 1)
+    own = name in ("darknet53", "cnn6")
+    backbone = nn.Sequential(*make_backbone(name, 0.125 if own else 1).blocks)
     stir(backbone)
-    images = torch.rand(1, 3, 32, 32)
-    torch.testing.assert_close(for_inference(backbone)(images)[-1], backbone.eval()(images)[-1])
+    images, quick = torch.rand(1, 3, 32, 32), for_inference(backbone)
+    torch.testing.assert_close(quick(images), backbone.eval()(images))
+    assert not (own and any(isinstance(module, nn.BatchNorm2d) for module in quick.modules()))
 
 
 @pytest.mark.parametrize("model", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet18", "vit_b_16"])
