@@ -42,6 +42,6 @@ def fold_batchnorm(model: nn.Module) -> None:
     model.eval()
     for steps in [own for own in model.modules() if type(own).forward is nn.Sequential.forward]:
         for (name, conv), (after, norm) in pairwise(list(steps.named_children())):
-            if type(conv) in CONVOLUTIONS and type(norm) is nn.BatchNorm2d:
+            if isinstance(conv, nn.Conv2d) and type(conv) in CONVOLUTIONS and type(norm) is nn.BatchNorm2d:
                 setattr(steps, name, fuse_conv_bn_eval(conv, norm))
                 setattr(steps, after, nn.Identity())
