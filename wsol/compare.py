@@ -1,8 +1,8 @@
 """Every method on every network, on the same images: boxes found, seconds, memory."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -76,7 +76,7 @@ class Network:
         ranks: [cases] how many classes are held likelier than the right one; 0 where it does not know the classes.
         forward: milliseconds of a plain pass over an image by itself.
         untrained: the line of the networks that are like it and learnt nothing.
-        coarse: of the activations and of the pooled ones of its last cut, those with too few cells in the pictures.
+        coarse: of LAYERS → the blocks at which there are too few cells in the pictures.
         scores: [cases] probability of the class, or of the likeliest one where it does not know the classes.
         chances: [images, classes] probability of every class, if it is asked for.
     """
@@ -88,7 +88,7 @@ class Network:
     ranks: np.ndarray
     forward: float
     untrained: str = UNTRAINED
-    coarse: frozenset[str] = frozenset()
+    coarse: Mapping[str, frozenset[int]] = field(default_factory=dict)
     scores: np.ndarray | None = None
     chances: np.ndarray | None = None
 
@@ -147,8 +147,7 @@ def looked_at(plan: Plan, named: Named, layers: Layers, probe: Cases) -> Network
     with torch.inference_mode():
         forward = milliseconds(lambda: named.network(images))
     ranks, scores = said_of(plan, named.network)
-    last = named.file.cuts[-1]
-    coarse = frozenset(own for own in LAYERS if last in named.coarse(plan, pooled=own == POOLED))
+    coarse = {own: named.coarse(plan, pooled=own == POOLED) for own in LAYERS}
     return Network(named.line, named.seed, named.network, layers, ranks, forward, named.untrained, coarse, scores)
 
 
@@ -190,7 +189,8 @@ def trial(
     mined = mined_cases(plan, localise, np.concatenate(pairs), own[0])
     way = (plan, network.explained, localise, np.concatenate(pairs), own[0], method.entry.traced)
     pipeline = followed(*way) if method.entry.traced else None
-    coarse = layer_of(method) in network.coarse
+    block = network.explained.cuts[method.options.get("cut", 0) - 1]
+    coarse = block in network.coarse.get(layer_of(method), ())
     return Trial(method.text, network.line, network.seed, *own, mined, pipeline, classified(plan, localise), coarse)
 
 

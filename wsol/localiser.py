@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,9 @@ def by_threshold(maps_of: Callable[[Subject], Maps], share: float | None, subjec
     return Localiser(maps, boxes, maps_of)
 
 
-def last_map(evidence: Sequence[Evidence], images: Tensor) -> np.ndarray:
-    """[B, H, W] the map of the last cut, at the size of the images."""
-    return evidence[-1].at(*images.shape[2:]).maps.float().cpu().numpy()
+def map_of(evidence: Sequence[Evidence], images: Tensor, cut: int = 0) -> np.ndarray:
+    """[B, H, W] the map of a cut, counted from 1, or of the last for 0, at the size of the images."""
+    return evidence[cut - 1].at(*images.shape[2:]).maps.float().cpu().numpy()
 
 
 def by_network(maps_of: Callable[[Explained, Tensor, Tensor], np.ndarray]) -> Callable[[Subject], Maps]:
@@ -149,22 +150,22 @@ def by_network(maps_of: Callable[[Explained, Tensor, Tensor], np.ndarray]) -> Ca
     return of
 
 
-@by_network
-def gradcam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Grad-CAM of the last cut."""
-    return last_map(grad_cams(network, images, labels), images)
+@cache  # one function for each cut: what is measured of its maps is measured once, however they are cut off
+def gradcam_maps(cut: int = 0) -> Callable[[Subject], Maps]:
+    """Grad-CAM of a cut, counted from 1, by its own classifier; of the last for 0."""
+    return by_network(lambda network, images, labels: map_of(grad_cams(network, images, labels), images, cut))
 
 
-@by_network
-def cam_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
-    """CAM of the last cut."""
-    return last_map(cams(network, images, labels), images)
+@cache
+def cam_maps(cut: int = 0) -> Callable[[Subject], Maps]:
+    """CAM of a cut, counted from 1; of the last for 0."""
+    return by_network(lambda network, images, labels: map_of(cams(network, images, labels), images, cut))
 
 
 @by_network
 def saliency_maps(network: Explained, images: Tensor, labels: Tensor) -> np.ndarray:
     """Smoothed saliency of the last classifier: backprop in Zhou et al., arXiv 1512.04150, table 2."""
-    return last_map(saliencies(network, images, labels, smooth=True), images)
+    return map_of(saliencies(network, images, labels, smooth=True), images)
 
 
 def class_maps(aggregate: Aggregate = "mean") -> Callable[[Subject], Maps]:

@@ -43,6 +43,7 @@ FITS: dict[str, Fit] = {
     "sgd": lambda maps, boxes, groups: descended(maps, boxes),  # nothing is held out, so groups do not matter
 }
 
+AT = {"cut": Option(0, low=0, high=1000)}  # counted from 1; 0: the last
 CUT = {SHARE: Option(None, low=0.0, high=1.0)}  # of the maximum; nothing said: the best on other images
 FIT = {
     "fit": Option("ridge", tuple(FITS), slow=("sgd",)),
@@ -89,10 +90,9 @@ CAI = {
     "images": 0,
 }
 
-WINDOWS = {"cut": Option(0, low=0, high=1000)}  # counted from 1; 0: the last
 OVERFEAT = {
     "boxes": Option("class", ("class", "shared")),
-    **WINDOWS,
+    **AT,
     "negatives": Option("hard", ("hard", "random", "none")),
     "images": FIT["images"],
 }
@@ -116,7 +116,7 @@ class Method(Entry):
         boxed: it learns from the boxes of training images, unless a fraction of the maximum is given.
         blind: it asks for no class, so boxes of classes that the network does not know can be found too.
         traced: how the map is made in a picture of the way from an image to its box; empty: none is drawn.
-        layer: of LAYERS, of the last cut, what its maps are made of; empty: they have a value for each pixel.
+        layer: of LAYERS, of a cut, what its maps are made of; empty: they have a value for each pixel.
         obstacle: why it cannot be had, with some options, of the networks and data of a plan; None if it can.
     """
 
@@ -134,15 +134,15 @@ class Method(Entry):
 
 
 def no_class_maps(plan: Plan, options: Mapping[str, Any]) -> str | None:
-    """Why there is no CAM."""
+    """Why there is no CAM, or none at a cut."""
     if all(HEADS.pick(file.head).mapped for file in plan.files):
-        return None
+        return no_cut(plan, options)
     heads = [name for name, own in HEADS.items() if own.mapped]
     return f"wants a global pool and a linear layer: pre-train with --pretrain-head {' or '.join(heads)}"
 
 
 def no_cut(plan: Plan, options: Mapping[str, Any]) -> str | None:
-    """Why there are no windows at a cut."""
+    """Why there is nothing at a cut."""
     fewest = min(len(file.cuts) for file in plan.files)
     return None if options["cut"] <= fewest else f"wants cut {options['cut']}, and a network has {fewest}"
 
@@ -177,6 +177,13 @@ def sensed(
 def cut_off(maps_of: Callable[[Subject], Maps], subject: Subject, share: float | None = None) -> Localiser:
     """The box around what is high in maps."""
     return by_threshold(maps_of, share, subject)
+
+
+def cut_off_at(
+    maps_of: Callable[[int], Callable[[Subject], Maps]], subject: Subject, cut: int, share: float | None
+) -> Localiser:
+    """The same in maps of a cut, counted from 1; of the last for 0."""
+    return by_threshold(maps_of(cut), share, subject)
 
 
 def mining(subject: Subject, aggregate: Any, erase: str, share: float | None, images: int, **options: Any) -> Localiser:
@@ -221,15 +228,16 @@ METHODS = Table(
             options=DIFFERENCES,
         ),
         Method(
-            "gradcam", "Grad-CAM, cut off", partial(cut_off, gradcam_maps), also=FIFTH, layer=ACTIVATIONS, options=CUT,
+            "gradcam", "Grad-CAM, cut off", partial(cut_off_at, gradcam_maps), also=FIFTH, layer=ACTIVATIONS,
+            obstacle=no_cut, options={**AT, **CUT},
         ),
         Method(
-            "cam", "CAM, cut off", partial(cut_off, cam_maps), also=FIFTH, layer=POOLED, obstacle=no_class_maps,
-            options=CUT,
+            "cam", "CAM, cut off", partial(cut_off_at, cam_maps), also=FIFTH, layer=POOLED, obstacle=no_class_maps,
+            options={**AT, **CUT},
         ),
         Method("saliency", "smoothed saliency, cut off", partial(cut_off, saliency_maps), options=CUT),
         Method(
-            "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=WINDOWS
+            "windows", "sliding windows, merged", classified, named=True, boxed=False, obstacle=no_cut, options=AT
         ),
         Method("overfeat", "regressed in windows, merged", overfeat, named=True, obstacle=no_cut, options=OVERFEAT),
         Method(
@@ -247,7 +255,7 @@ def wants_boxes(chosen: Chosen[Method]) -> bool:
 
 
 def layer_of(chosen: Chosen[Method]) -> str:
-    """What of the last cut a method with its options makes its maps of; empty if not of it alone."""
+    """What of a cut a method with its options makes its maps of; empty if not of one alone."""
     return "" if chosen.options.get("aggregate", "off") != "off" else chosen.entry.layer
 
 

@@ -15,6 +15,7 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from evaluation.accuracy import load_backbone_and_heads, read_backbones
+from maps.kinds import explanations
 from maps.networks import load_explained
 from maps.plan import Plan
 from maps.prepare import prepare
@@ -176,7 +177,7 @@ def test_mined_maps_are_where_cams_are(plan: Plan, stretched: bool) -> None:
     cases = next(iter(plan.cases(plan.split.records, "")))
     cam, mined = (
         make(subject)(cases.images, cases.labels)
-        for make in (localisers.cam_maps, localisers.mining_maps(Mining(steps=1)))
+        for make in (localisers.cam_maps(), localisers.mining_maps(Mining(steps=1)))
     )
     shown = cam.max((1, 2)) > 0
     assert shown.any()
@@ -279,6 +280,25 @@ def test_what_is_too_coarse_is_compared_with_nothing(plan: Plan) -> None:
         "cam of cl6 has maps with fewer than 4 × 4 cells inside most pictures: in brackets, compared with nothing"
     ]
     assert layer_of(METHODS.choose("mining:bilinear@0.5")) == "" != layer_of(METHODS.choose("mining"))
+
+
+def test_maps_of_an_earlier_cut(plan: Plan) -> None:
+    """By its own classifier; it is judged where its cells are small enough, whatever those of the last cut are."""
+    network = load_explained(plan.files[0], plan)
+    subject = Subject(network, lambda: (), plan, lambda: load_backbone_and_heads(plan.files[0]))
+    cases = next(iter(plan.cases(plan.split.records, ""))).at([0, 1])
+    for maps_of, kind in ((localisers.gradcam_maps, "gradcam"), (localisers.cam_maps, "cam")):
+        every = explanations(network, cases.images, cases.labels, (kind,))[kind]
+        for cut, place in ((1, 0), (3, 2), (0, -1)):
+            own = maps_of(cut)(subject)(cases.images, cases.labels)
+            np.testing.assert_array_equal(own, every[place].at(*cases.images.shape[2:]).maps)
+    few = replace(plan, files=plan.files[:1], split=replace(plan.split, records=plan.split.records[:2]))
+    found = compare(few, ["gradcam@0.2", "gradcam:cut=1@0.2", "cam:cut=1@0.2", "cam:cut=5@0.2"])
+    assert {trial.method: trial.coarse for trial in found.trials} == {
+        "gradcam@0.2": True, "gradcam:cut=1@0.2": False, "cam:cut=1@0.2": False, "cam:cut=5@0.2": True,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="gradcam:cut=7 wants cut 7, and a network has 6"):
+        wanted(plan, ["gradcam:cut=7"])
 
 
 def test_methods_count_once_and_mining_has_its_beginning_beside_it(plan: Plan) -> None:
