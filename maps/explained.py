@@ -11,7 +11,7 @@ from maps.evidence import Evidence, signed
 from maps.frame import Frame
 from maps.receptive import frames
 from models.backbone import Backbone
-from utils.checkpoint import hash_weights
+from utils.checkpoint import hash_weights, tensors_of
 from utils.errors import UserError
 
 Gradients = tuple[Tensor, Tensor]
@@ -124,8 +124,8 @@ class Explained(nn.Module):
 
     def sees_like(self, other: "Explained") -> bool:
         """Whether both have the same features at the same cuts, whatever their classifiers."""
-        mine, its = self.parts.state_dict(), other.parts.state_dict()
-        same = self.cuts == other.cuts and mine.keys() == its.keys()
+        mine, its = tensors_of(self.parts), tensors_of(other.parts)
+        same = (self.cuts, str(self.parts), mine.keys()) == (other.cuts, str(other.parts), its.keys())
         return same and all(torch.equal(mine[name], its[name]) for name in mine)
 
     def identity(self) -> str:

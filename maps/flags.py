@@ -58,7 +58,7 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         type=Path,
         metavar="FOLDER",
         help="keep here what is measured of each network, and measure only what is not here yet: after an "
-        "interruption, or with one network more [nothing is kept]",
+        "interruption, or with one more network [nothing is kept]",
     )
     maps.add_argument("--no-pictures", action="store_true", help="a report without images of the data, for publishing")
 

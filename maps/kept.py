@@ -1,29 +1,26 @@
-"""Measured values, kept in a folder: a study that was stopped, or has a network more, measures only what is new.
+"""Measured values, kept in a folder: a study that was stopped, or has one more network, measures only what is new.
 
-What is kept is found by what it was made from: a hash of the network's weights, of what it was shown, of the rule, of
-this project's code and of the libraries that compute. Where one of them is another, it is measured anew.
+What is kept is found by a hash of what it was made from: the network's weights, what it was shown, the rule, this
+project's code and the versions of the libraries that compute. If any of these has changed, it is measured anew.
 """
 
 import hashlib
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage
-import torch
 
 from maps.cases import Cases
 from utils import plugins
 from utils.config import ROOT
+from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
 CODE = ("data", "evaluation", "maps", "models", "utils")  # folders whose code decides what is measured
-LIBRARIES = tuple(f"{own.__name__} {own.__version__}" for own in (torch, np, cv2, skimage))
-DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scikit-image", "pycocotools")
 
 Arrays = dict[str, np.ndarray]
 
@@ -41,14 +38,27 @@ class Kept:
     read: list[Path] = field(default_factory=list)
     made: list[Path] = field(default_factory=list)
 
+    @classmethod
+    def at(cls, folder: Path | None) -> "Kept":
+        """In a folder, which is made.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        try:
+            return cls(folder and make_folder(folder))
+        except UserError as error:
+            raise UserError(f"{error.where}: {error.what}", where="--keep", hint="give another folder") from None
+
     def find(self, *parts: object) -> Arrays | None:
         """What was made from these; None where it is not there, or cannot be read."""
-        if self.folder is None or not (path := self.path(parts)).exists():
+        if self.folder is None:
             return None
+        path = self.path(parts)
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 found = dict(arrays)
-        except DAMAGED:
+        except Exception:  # what is damaged is in many ways; it is made again, as what is absent
             return None
         self.read.append(path)
         return found
@@ -57,7 +67,6 @@ class Kept:
         """Keep what was made from these."""
         if self.folder is None:
             return
-        make_folder(self.folder)
         with written_whole(path := self.path(parts)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **found)  # type: ignore[arg-type]
         self.made.append(path)
@@ -96,15 +105,14 @@ def content(cases: Cases) -> str:
 def code() -> str:
     """A hash of what measures: this project's code, the user's own that adds to it, and libraries."""
     own = sorted(loaded.sha256 for loaded in plugins.LOADED.values())
-    return hashlib.sha256(repr((sources(), own)).encode()).hexdigest()
+    return hashlib.sha256(repr((SOURCES, own)).encode()).hexdigest()
 
 
-@cache
 def sources() -> tuple[str, ...]:
-    """Hashes and versions that stay the same while a process lives."""
+    """Hashes of this project's files, and versions of libraries."""
+    files = (path for folder in CODE for path in sorted((ROOT / folder).glob("**/*.py")))
+    hashes = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+    return *hashes, *map(version, LIBRARIES), cv2.__version__
 
-    def files() -> Iterator[Path]:
-        for folder in CODE:
-            yield from sorted((ROOT / folder).glob("**/*.py"))
 
-    return *(hashlib.sha256(path.read_bytes()).hexdigest() for path in files()), *LIBRARIES
+SOURCES = sources()  # of the code that is being imported, not of what a file may become while this process lives

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -36,7 +36,8 @@ def lime_columns(study: Study, named: Sequence[Named]) -> list[Column]:
     ]
     again = study.again(chosen.tolist(), "images for LIME")
     shown = set(chosen[np.linspace(0, len(chosen) - 1, SHOWN).round().astype(int)].tolist())
-    explainer = Explainer(plan, columns, [own.network for own in named])
+    identities = [own.network.identity() if plan.kept.folder else "" for own in named]
+    explainer = Explainer(plan, columns, [own.network for own in named], identities)
     with side_by_side() as pool:
         for own in progress(pool.map(explainer.explained, again.items()), "LIME", len(again)):
             for column, rows in zip(columns, own.coefficients, strict=True):
@@ -67,16 +68,16 @@ def first_alike(networks: Sequence[Explained]) -> list[int]:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Explains cases for every classifier of the networks of columns."""
+    """Explains cases for every classifier of the networks of columns.
+
+    Attributes:
+        identities: of the networks, by which their explanations are kept.
+    """
 
     plan: Plan
     columns: Sequence[Column]
     networks: Sequence[Explained]
-
-    @cached_property
-    def identities(self) -> list[str]:
-        """Of the networks."""
-        return [own.identity() for own in self.networks]
+    identities: Sequence[str]
 
     def explained(self, numbered: tuple[int, Cases]) -> Explanation:
         """One case."""
@@ -92,7 +93,8 @@ class Explainer:
 
     def coefficients(self, case: Cases, perturbed: lime.Perturbations) -> list[np.ndarray]:
         """[cuts, superpixels] of each network; those whose own are not kept see the same images together."""
-        parts = [(own, content(case), KIND, perturbed.on.shape) for own in self.identities]
+        shown = content(case) if self.plan.kept.folder else ""
+        parts = [(own, shown, KIND, perturbed.on.shape) for own in self.identities]
         found = {place: kept for place, own in enumerate(parts) if (kept := self.plan.kept.find(*own)) is not None}
         left = [place for place in range(len(parts)) if place not in found]
         if left:

@@ -206,7 +206,8 @@ def columns_of(plan: Plan, named: Named) -> list[Column]:
     def coarse(kind: str) -> frozenset[int]:
         return named.coarse(plan, pooled=MAPS[kind].mapped) if MAPS[kind].layered else frozenset()
 
-    blank, identity = named.blank(plan), named.network.identity()
+    blank = named.blank(plan)
+    identity = named.network.identity() if plan.kept.folder else None
     return [
         Column(
             named.line, named.seed, kind, named.network.cuts, explain, identity,

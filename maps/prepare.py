@@ -81,7 +81,7 @@ def prepare(
         check_targets(few, aims)
     plan = Plan(
         files, few, tuple(dict.fromkeys(kinds)), Rule(percentile or 80), label, lime, (), device, batch_size, stretched,
-        notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images), kept=Kept(keep),
+        notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images), kept=Kept.at(keep),
     )  # fmt: skip
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))

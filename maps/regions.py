@@ -5,9 +5,9 @@ Features of every cut are brought to the same cells, so that layers differ in wh
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -105,27 +105,27 @@ def propose(plan: Plan) -> list[Region]:
     count = Counter(own.line for own in named)
     found: list[Region] = []
     for network in named:
-        runs = math.ceil(RUNS / count[network.line])
-        make = partial(fitted, plan, network, runs, train, test)
-        own = plan.kept.of(make, network.network.identity(), "regions", network.seed, runs, train.shown, test.shown)
-        found += regions_of(network, own, test, network.coarse(plan, pooled=True) | network.blank(plan))
+        identity, shown = network.network.identity(), network.coarse(plan, pooled=True) | network.blank(plan)
+        features = cache(partial(both_features, plan, network))  # only if a run is not kept, and once
+        for run in range(math.ceil(RUNS / count[network.line])):
+            make = partial(fitted, network, run, features, train, test)
+            own = plan.kept.of(make, identity, "regions", network.seed, run, train.shown, test.shown)
+            found += regions_of(network, run, own, test, shown)
     return [*found, constant_box(train, test)]
 
 
-def regions_of(named: Named, found: Arrays, test: Grid, shown: frozenset[int]) -> list[Region]:
+def regions_of(named: Named, run: int, found: Arrays, test: Grid, shown: frozenset[int]) -> list[Region]:
     """What `fitted` found, one by one.
 
     Args:
         shown: cuts that are shown only, not judged.
     """
+    rows = zip(named.file.cuts, found["miou"], found["map50"], found["ious"], strict=True)
+    about = (named.line, named.seed, run)
     return [
-        Region(
-            named.line, named.seed, run, cut, float(miou), float(map50), ious, test.record, named.untrained,
-            cut not in shown,
-        )
-        for run, (mious, map50s, every) in enumerate(zip(found["miou"], found["map50"], found["ious"], strict=True))
-        for cut, miou, map50, ious in zip(named.file.cuts, mious, map50s, every, strict=True)
-    ]  # fmt: skip
+        Region(*about, cut, float(miou), float(map50), ious, test.record, named.untrained, cut not in shown)
+        for cut, miou, map50, ious in rows
+    ]
 
 
 def judged_on(plan: Plan) -> list[Record]:
@@ -138,22 +138,21 @@ def judged_cuts(regions: Sequence[Region], line: str) -> list[int]:
     return sorted({own.cut for own in regions if own.line == line and own.judged})
 
 
-def fitted(plan: Plan, named: Named, runs: int, train: Grid, test: Grid) -> Arrays:
-    """A convolution on every cut of a network, some times: `miou` and `map50` [runs, cuts], `ious` [runs, cuts, N]."""
-    cuts = named.file.cuts
-    learnt, seen = (features_of(plan, named, records) for records in (plan.training, judged_on(plan)))
-    found = []
-    for run in range(runs):
-        seeds = [mixed_seed(named.seed, run, cut) for cut in cuts]
-        layers = [fresh(features, seed) for features, seed in zip(learnt, seeds, strict=True)]
-        with side_by_side() as pool:
-            fits = pool.map(partial(fit, truth=train.truth), layers, learnt, seeds)
-            list(progress(fits, f"{named.line}: regions", len(layers)))
-        found.append([judged(found_by(layer, own, test), test) for layer, own in zip(layers, seen, strict=True)])
-    return {
-        name: np.array([[own[place] for own in row] for row in found])
-        for place, name in enumerate(("miou", "map50", "ious"))
-    }
+def both_features(plan: Plan, named: Named) -> list[list[Tensor]]:
+    """Of the images that are learnt from, and of those that are judged."""
+    return [features_of(plan, named, records) for records in (plan.training, judged_on(plan))]
+
+
+def fitted(named: Named, run: int, features: Callable[[], list[list[Tensor]]], train: Grid, test: Grid) -> Arrays:
+    """A convolution on every cut of a network, trained and measured: `miou` and `map50` [cuts], `ious` [cuts, N]."""
+    learnt, seen = features()
+    seeds = [mixed_seed(named.seed, run, cut) for cut in named.file.cuts]
+    layers = [fresh(own, seed) for own, seed in zip(learnt, seeds, strict=True)]
+    with side_by_side() as pool:
+        fits = pool.map(partial(fit, truth=train.truth), layers, learnt, seeds)
+        list(progress(fits, f"{named.line}: regions", len(layers)))
+    found = [judged(found_by(layer, own, test), test) for layer, own in zip(layers, seen, strict=True)]
+    return {name: np.array(own) for name, own in zip(("miou", "map50", "ious"), zip(*found, strict=True), strict=True)}
 
 
 def constant_box(train: Grid, test: Grid) -> Region:

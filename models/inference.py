@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.layers import Normalise, PaddedConv2d
+from models.backbone import Backbone
+from models.layers import ConvNormAct, Normalise, PaddedConv2d
 
 M = TypeVar("M", bound=nn.Module)
 CONVOLUTIONS = (nn.Conv2d, PaddedConv2d)
@@ -36,12 +37,24 @@ def for_inference(model: M, precision: str = "fp32") -> M:
 def fold_batchnorm(model: nn.Module) -> None:
     """Join each convolution with the BatchNorm behind it, in place; the model stays in evaluation mode from then on.
 
-    Only in an nn.Sequential is the order of modules that of their computation, and only of these types is it known that
-    they do nothing else: others standardise their weights, or hold an activation.
+    The modules of ConvNormAct, and of a backbone's block that is a plain sequence, are known to run in their order.
     """
     model.eval()
-    for steps in [own for own in model.modules() if type(own).forward is nn.Sequential.forward]:
-        for (name, conv), (after, norm) in pairwise(list(steps.named_children())):
-            if isinstance(conv, nn.Conv2d) and type(conv) in CONVOLUTIONS and type(norm) is nn.BatchNorm2d:
+    for steps in [own for own in model.modules() if isinstance(own, ConvNormAct)] + plain_blocks(model):
+        for (name, conv), (after, norm) in pairwise(list(steps._modules.items())):  # a module may be there twice
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and are_plain(conv, norm):
                 setattr(steps, name, fuse_conv_bn_eval(conv, norm))
                 setattr(steps, after, nn.Identity())
+
+
+def plain_blocks(model: nn.Module) -> list[nn.Sequential]:
+    """The blocks of backbones that are sequences and nothing else."""
+    blocks = [block for own in model.modules() if isinstance(own, Backbone) for block in own.blocks]
+    return [own for own in blocks if isinstance(own, nn.Sequential) and type(own).forward is nn.Sequential.forward]
+
+
+def are_plain(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
+    """Whether nothing but their own arithmetic is in them: others standardise their weights, or hold an activation."""
+    hooks = [hooks for own in (conv, norm) for hooks in (own._forward_hooks, own._forward_pre_hooks)]
+    known = type(conv) in CONVOLUTIONS and type(norm) is nn.BatchNorm2d
+    return known and norm.running_mean is not None and not any(hooks)

@@ -6,6 +6,7 @@ The splits of DarkNet-53 in Wang & Farrahi, arXiv 2311.12704, are not published;
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 
 import torch
@@ -229,13 +230,25 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def unnormalised(module: nn.Module) -> Iterator[None]:
     """Inside, BatchNorm passes on what it is given: of its shape alone torch makes a hundred operations in Python."""
     norms = [part for part in module.modules() if type(part).forward is nn.BatchNorm2d.forward]
+    norms = [norm for norm in norms if "forward" not in vars(norm)]
     for norm in norms:
-        norm.forward = lambda x: x  # type: ignore[method-assign]
+        norm.forward = partial(passed_on, norm)  # type: ignore[method-assign]
     try:
         yield
     finally:
         for norm in norms:
             del norm.forward
+
+
+def passed_on(norm: nn.Module, x: Tensor) -> Tensor:
+    """The same, if it has as many channels as a norm.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if x.shape[1] != norm.num_features:
+        raise ValueError(f"BatchNorm of {norm.num_features} channels is given {x.shape[1]}")
+    return x
 
 
 def head_macs(head: nn.Module, shape: Shape) -> int:

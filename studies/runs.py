@@ -164,7 +164,8 @@ def report_command(study: Study, name: str) -> list[str]:
     words = [*flags, "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy" or name in tabled(study):
         words += ["--json", figures_file(study, name)]
-    if report.kind == "localise" and not report.method:
+    backbones = all(name.startswith("backbone") for name in report.files)
+    if report.kind == "localise" and backbones and not report.method:
         words += ["--keep", study.folder / "measured"]
     if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):
         words += [FLAG, *imports]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from utils.config import ROOT
 from utils.contents import ANOTHER, checked
@@ -176,10 +176,15 @@ def commit_of(folder: Path) -> str:
     return commit[0] if commit and done.returncode == 0 and Path(home).resolve() == folder.resolve() else ""
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer, those too that no checkpoint holds."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
 def hash_weights(module: nn.Module) -> str:
     """Of every parameter and buffer."""
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors_of(module).items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

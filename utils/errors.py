@@ -22,6 +22,7 @@ class UserError(Exception):
 
     def __init__(self, what: str, *, where: str | Path, hint: str) -> None:
         super().__init__(redacted(f"{where}: {what} — {hint}"))
+        self.what, self.where = what, where
 
 
 class Stopped(BaseException):

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,8 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def temporary_name(path: Path) -> Path:
-    """What a file of this process is called beside path until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """What a file of this thread is called beside path until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
 def remove_unfinished(folder: Path) -> None:

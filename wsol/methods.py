@@ -142,7 +142,9 @@ def no_class_maps(plan: Plan, options: Mapping[str, Any]) -> str | None:
 
 
 def no_cut(plan: Plan, options: Mapping[str, Any]) -> str | None:
-    """Why there is nothing at a cut."""
+    """Why there is nothing at a cut, or not at the same one in all networks."""
+    if options["cut"] and len({tuple(file.cuts) for file in plan.files}) > 1:
+        return "counts the cuts of a network, and these networks have others"
     fewest = min(len(file.cuts) for file in plan.files)
     return None if options["cut"] <= fewest else f"wants cut {options['cut']}, and a network has {fewest}"
 

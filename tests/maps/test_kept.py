@@ -1,4 +1,6 @@
+import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,17 @@ from data.description import load_description
 from data.formats import read_split
 from evaluation.accuracy import read_backbones
 from maps import kept
+from maps.explained import Explained
 from maps.kept import Kept
 from maps.localise import Study
 from maps.plan import Plan
 from maps.prepare import prepare
 from maps.regions import propose
 from maps.study import run
+from models.backbones import make_backbone
+from models.heads import make_head
 from utils import plugins
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -68,18 +74,53 @@ def test_what_changes_values_is_measured_anew(
         patch.setitem(plugins.LOADED, Path("mine.py"), plugins.Imported("0" * 64, frozenset()))
         run(plan := plan_of(written("e2e", k=1), lime=0))
         assert not plan.kept.read
-    monkeypatch.setattr(kept, "sources", lambda: ("another code",))
+    monkeypatch.setattr(kept, "SOURCES", ("another code",))
     run(plan := plan_of(written("e2e", k=1), lime=0))
     assert not plan.kept.read
 
 
 def test_a_damaged_file_is_made_again(written: Writer, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     first = run(plan_of(written("e2e", k=1), lime=0))
-    *_, whole, cut = sorted((tmp_path / "kept").glob("*.npz"))
+    *_, whole, cut, other = sorted((tmp_path / "kept").glob("*.npz"))
     whole.write_bytes(b"no archive")
     cut.write_bytes(cut.read_bytes()[:-30])
+    content = bytearray(other.read_bytes())
+    with zipfile.ZipFile(other) as archive:
+        largest = max(archive.infolist(), key=lambda own: own.compress_size)
+    content[largest.header_offset + 100 + largest.compress_size // 2] ^= 0xFF  # among the compressed numbers
+    other.write_bytes(content)
     same(first, run(plan := plan_of(written("e2e", k=1), lime=0)))
-    assert set(plan.kept.made) == {whole, cut}
+    assert set(plan.kept.made) == {whole, cut, other}
+
+
+def test_threads_keep_at_once(tmp_path: Path) -> None:
+    """Of different networks, and of two that are the same."""
+    own = Kept.at(tmp_path / "kept")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: own.keep({"a": np.ones(9)}, number // 2), range(400)))
+    assert len(list((tmp_path / "kept").iterdir())) == 200
+
+
+def test_a_folder_that_cannot_be(written: Writer, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--keep: .*file: cannot write .* — give another folder$"):
+        plan_of(written("e2e", k=1), keep=tmp_path / "file")
+
+
+def test_networks_that_normalise_otherwise_are_others() -> None:
+    """Their weights are the same, and no checkpoint holds what they take from the pixels."""
+
+    def network(mean: float) -> Explained:
+        backbone = make_backbone("cnn6", 0.0625)
+        backbone.load_state_dict(state)
+        backbone.blocks[0].normalise.mean.fill_(mean)
+        return Explained(backbone, (1,), [head])
+
+    state, head = make_backbone("cnn6", 0.0625).state_dict(), make_head("gap", (16, 8, 8), 2, convs=0)
+    one, same, other = network(0.5), network(0.5), network(0.4)
+    assert one.identity() == same.identity() != other.identity()
+    assert one.sees_like(same)
+    assert not one.sees_like(other)
 
 
 def test_regions_are_kept(written: Writer, plan_of: Callable[..., Plan]) -> None:
@@ -87,7 +128,9 @@ def test_regions_are_kept(written: Writer, plan_of: Callable[..., Plan]) -> None
     first = propose(replace(plan, training=plan.training[:64]))
     again = plan_of(written("cl6", k=2), images=4)
     second = propose(replace(again, training=again.training[:64]))
-    assert (len(again.kept.read), len(again.kept.made)) == (len(plan.kept.made), 0) == (2, 0)
+    assert (
+        (len(again.kept.read), len(again.kept.made)) == (len(plan.kept.made), 0) == (6, 0)
+    )  # three runs of two networks
     assert [(one.line, one.run, one.cut, one.miou, one.map50) for one in first] == [
         (one.line, one.run, one.cut, one.miou, one.map50) for one in second
     ]

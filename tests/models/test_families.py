@@ -8,6 +8,7 @@ from torch import nn
 
 from benchmarks.families import Subject, compared, stir, table
 from models.anatomy import Dissected
+from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.batchnorm import globalise
 from models.cascade import Prefix, StageNet
@@ -132,11 +133,23 @@ def test_a_network_made_quick_computes_the_same(name: str) -> None:
     """Also where BatchNorm comes before the convolution, or holds an activation."""
     torch.manual_seed(3)
     own = name in ("darknet53", "cnn6")
-    backbone = nn.Sequential(*make_backbone(name, 0.125 if own else 1).blocks)
+    backbone = make_backbone(name, 0.125 if own else 1)
     stir(backbone)
     images, quick = torch.rand(1, 3, 32, 32), for_inference(backbone)
-    torch.testing.assert_close(quick(images), backbone.eval()(images))
+    torch.testing.assert_close(nn.Sequential(*quick.blocks)(images), nn.Sequential(*backbone.eval().blocks)(images))
     assert not (own and any(isinstance(module, nn.BatchNorm2d) for module in quick.modules()))
+
+
+@torch.inference_mode()
+def test_what_is_not_a_plain_convolution_is_left_alone() -> None:
+    """An activation that is there twice, hooks, and BatchNorm without statistics of its own."""
+    images, act = torch.rand(2, 3, 8, 8), nn.ReLU()
+    reused = nn.Sequential(nn.Conv2d(3, 4, 3), act, nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), act, nn.BatchNorm2d(4))
+    hooked = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+    of_batch = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    for block in (reused, hooked, of_batch):
+        stir(backbone := Backbone([block], [4], (1,), ()))
+        torch.testing.assert_close(for_inference(backbone).blocks[0](images), backbone.eval().blocks[0](images))
 
 
 @pytest.mark.parametrize("model", ["googlenet", "inception_v3", "efficientnet_v2_l", "resnet18", "vit_b_16"])

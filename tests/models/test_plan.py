@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from models.backbone import Backbone
 from models.backbones import BACKBONES, make_backbone
@@ -155,6 +156,13 @@ def test_six_layers_cost_what_the_source_says() -> None:
     assert [part.shape[1:] for part in plan] == [(side, side) for side in (114, 59, 31, 17, 10, 7)]
     assert round(plan[1].macs / 1e9, 1) == 8.2
     assert round(sum(part.macs for part in plan) / 1e9, 1) == 12.0
+
+
+def test_a_norm_of_other_channels_is_refused() -> None:
+    backbone = make_backbone("cnn6", 0.0625)
+    backbone.blocks[2].norm = nn.BatchNorm2d(7)
+    with pytest.raises(UserError, match=r"b3 cannot take images of 64 px \(BatchNorm of 7 channels is given 16\)"):
+        make_plan(backbone, 2, 64)
 
 
 def test_plan_leaves_modes_alone(tiny: DarkNet) -> None:

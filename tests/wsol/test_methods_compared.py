@@ -299,6 +299,9 @@ def test_maps_of_an_earlier_cut(plan: Plan) -> None:
     }  # fmt: skip
     with pytest.raises(UserError, match="gradcam:cut=7 wants cut 7, and a network has 6"):
         wanted(plan, ["gradcam:cut=7"])
+    other = replace(plan, files=[plan.files[0], replace(plan.files[1], cuts=[2, 4, 6])])
+    with pytest.raises(UserError, match="cam:cut=2 counts the cuts of a network, and these networks have others"):
+        wanted(other, ["cam:cut=2"])
 
 
 def test_methods_count_once_and_mining_has_its_beginning_beside_it(plan: Plan) -> None:
