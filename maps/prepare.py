@@ -77,8 +77,7 @@ def prepare(
     seen = seen_by(files)
     known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen)
     few = replace(split, records=sample(known, images))
-    if targets:
-        check_targets(few, aims)
+    check_targets(few, aims if targets else ())
     plan = Plan(
         files, few, tuple(dict.fromkeys(kinds)), Rule(percentile or 80), label, lime, (), device, batch_size, stretched,
         notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images), kept=Kept.at(keep),
@@ -88,9 +87,8 @@ def prepare(
     if split.name != "train" and "train" in own.splits:
         plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
     if tuned or percentile is None:
-        name, kept = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
-        plan = with_percentile(plan, name, kept) if percentile is None else plan
-        plan = with_tuning(plan, name, kept) if tuned else plan
+        held = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
+        plan = with_thresholds(plan, *held, percentile=percentile is None, tuned=tuned)
     plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
     return plan if plan.training else replace(plan, notes=(*plan.notes, NO_MEAN_BOX))
 
@@ -195,6 +193,12 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     fill(columns, asked.cases(records, "percentile"), plan.rule, sweep, plan.kept)
     means = {p: np.mean([column.judged(f"iou_{p}").mean() for column in columns]) for p in PERCENTILES}
     return max(means, key=lambda percentile: means[percentile])
+
+
+def with_thresholds(plan: Plan, name: str, records: list[Record], *, percentile: bool, tuned: bool) -> Plan:
+    """The plan with what is chosen on images of a split of that name, as `held_out` gives them."""
+    plan = with_percentile(plan, name, records) if percentile else plan
+    return with_tuning(plan, name, records) if tuned else plan
 
 
 def with_tuning(plan: Plan, name: str, records: list[Record]) -> Plan:
