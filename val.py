@@ -268,8 +268,7 @@ def localise_backbones(arguments: argparse.Namespace, weights: list[Path]) -> No
             why = "No claim is judged: that takes a cascaded network that is compared with an end-to-end one (cl…, e2e)"
             summary = replace(summary, notes=(*summary.notes, why))
         print(write_report(summary, command, folder, claims=claims, **files))
-    print(plan.kept.about(), end="")
-    print(f"\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
+    print(f"{plan.kept.about()}\nopen {folder / 'report.html'}; tables, figures and values by image beside it")
 
 
 def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":

@@ -17,7 +17,7 @@ from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
 from utils.plots import canvas, write_figure
-from utils.text import as_markdown, as_terminal
+from utils.text import as_markdown, as_terminal, counted
 
 MARKERS = "osD^vP"
 NOTHING = "–"
@@ -40,9 +40,10 @@ def heading(study: Study) -> str:
 
 
 def doubts(study: Study) -> list[str]:
-    """A line for each network with classifiers that are not above chance and the majority class by their interval."""
+    """A line on images that a network has learnt from, and one for each network with classifiers that learnt nothing."""
     classifiers = (Judged(row.line, row.seed, row.block, row.beside) for row in study.rows)
-    return doubtful(classifiers, study.single_label)
+    remembered = counted(study.learnt, f"of {study.images} images were used to train a network: figures are too good")
+    return [remembered] * bool(study.learnt) + doubtful(classifiers, study.single_label)
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
+from data.seen import unseen
 from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads, same_pictures
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import enough, figures, groups_of
@@ -53,7 +54,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """All rows, and what they were measured on; draws: resamples behind the intervals."""
+    """All rows, and what they were measured on.
+
+    Attributes:
+        draws: resamples behind the intervals.
+        learnt: how many of the images a network has learnt from, as far as the files say.
+    """
 
     rows: list[Row]
     data: str
@@ -62,6 +68,7 @@ class Study:
     classes: int
     single_label: bool
     draws: int
+    learnt: int = 0
 
     @property
     def lines(self) -> dict[str, dict[int, list[Row]]]:
@@ -113,7 +120,8 @@ def run_study(
     if not any(row.metrics for row in rows):
         raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, hint="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
-    return Study(rows, *about, draws)
+    learnt = frozenset[int]().union(*(file.learnt or () for file in files))
+    return Study(rows, *about, draws, len(unseen(split, learnt)[1]))
 
 
 def classify(

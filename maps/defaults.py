@@ -6,12 +6,6 @@ Answers = Literal["true", "detections"]
 KINDS = ("gradcam", "saliency")  # maps of backbones
 DETECTOR_KINDS = ("gradcam", "layercam")  # and of detectors
 EXPLAINED: tuple[Answers, ...] = ("true", "detections")  # which answers of a detector
-MEASURED_ONLY = (
-    "maps",
-    "percentile",
-    "lime",
-    "regions",
-    "claims",
-    "keep",
-)  # flags of the report on maps, not of --method
+# Flags of the report on maps, not of --method.
+MEASURED_ONLY = ("maps", "percentile", "lime", "regions", "claims", "keep")
 MASKS = 500  # behind a map by D-RISE; the paper takes 5,000

@@ -79,6 +79,15 @@ class Kept:
             self.keep(found, *parts)
         return found
 
+    def content(self, cases: Cases) -> str:
+        """A hash of what networks are shown, and of what their maps are measured on; empty where nothing is kept."""
+        found = hashlib.sha256()
+        arrays = (cases.images.numpy(), cases.labels.numpy(), cases.truth, *cases.boxes) if self.folder else ()
+        for array in arrays:
+            found.update(f"{array.shape} {array.dtype}".encode())
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest() if self.folder else ""
+
     def path(self, parts: tuple[object, ...]) -> Path:
         """Of the arrays that are made from these."""
         assert self.folder is not None, "only what is kept has a file"
@@ -91,15 +100,6 @@ class Kept:
             return ""
         read, made = len(self.read), len(self.made)
         return f"{read} of the {read + made} parts of these values were read from {self.folder}\n"
-
-
-def content(cases: Cases) -> str:
-    """A hash of what networks are shown, and of what their maps are measured on."""
-    found = hashlib.sha256()
-    for array in (cases.images.numpy(), cases.labels.numpy(), cases.truth, *cases.boxes):
-        found.update(f"{array.shape} {array.dtype}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
 
 
 def code() -> str:

@@ -12,7 +12,6 @@ from torch import Tensor
 from maps import lime
 from maps.cases import Cases
 from maps.explained import Explained
-from maps.kept import content
 from maps.lime_pictures import EXAMPLES, SHOWN, Explanation
 from maps.localise import SEED, Column, Study, by_cut
 from maps.measures import measure_regions
@@ -93,7 +92,7 @@ class Explainer:
 
     def coefficients(self, case: Cases, perturbed: lime.Perturbations) -> list[np.ndarray]:
         """[cuts, superpixels] of each network; those whose own are not kept see the same images together."""
-        shown = content(case) if self.plan.kept.folder else ""
+        shown = self.plan.kept.content(case)
         parts = [(own, shown, KIND, perturbed.on.shape) for own in self.identities]
         found = {place: kept for place, own in enumerate(parts) if (kept := self.plan.kept.find(*own)) is not None}
         left = [place for place in range(len(parts)) if place not in found]

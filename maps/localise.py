@@ -14,7 +14,7 @@ from data.transforms import MIN_BOX_PIXELS
 from maps import baselines
 from maps.cases import Cases
 from maps.evidence import Evidence
-from maps.kept import Kept, content
+from maps.kept import Kept
 from maps.kinds import MAPS, explanations
 from maps.measures import Rule, measure
 from maps.networks import UNTRAINED, Named
@@ -153,8 +153,7 @@ def fill(
         for cases in parts:
             pairs.append(np.stack([cases.record, cases.labels.numpy()], 1))
             shares.append(cases.truth.mean((1, 2)))
-            shown = content(cases) if kept.folder else ""
-            list(pool.map(partial(add, cases, rule, measured, kept, shown), shared))
+            list(pool.map(partial(add, cases, rule, measured, kept, kept.content(cases)), shared))
     if not pairs:
         what = f"no box is {MIN_BOX_PIXELS} pixels of the input wide and high, and in view"
         raise UserError(what, where="maps", hint="explain networks of a larger input, or other images")

@@ -21,7 +21,7 @@ from evaluation.evaluate import coco_evaluation
 from maps.boxes_from_maps import box_iou
 from maps.cells import Cells
 from maps.frame import Frame
-from maps.kept import Arrays, content
+from maps.kept import Arrays
 from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import sample
@@ -169,7 +169,7 @@ def grid(plan: Plan, records: Sequence[Record]) -> Grid:
     for cases in plan.images(records, "boxes"):
         boxes += [torch.from_numpy(own) for own in cases.boxes]
         record.append(cases.record)
-        shown.append(content(cases))
+        shown.append(plan.kept.content(cases))
     sample = torch.cat([torch.full((len(own),), index) for index, own in enumerate(boxes)])
     truth = Truth(torch.cat(boxes), torch.zeros(len(sample), dtype=torch.long), sample)
     return Grid(cell_truth(truth, len(boxes), CELLS, side), boxes, np.concatenate(record), side, " ".join(shown))

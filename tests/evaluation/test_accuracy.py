@@ -15,10 +15,11 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from data.loader import read_image
+from data.seen import KEY, numbers_of
 from data.transforms import eval_transform
 from evaluation.accuracy import line_names, own_data, read_backbones
 from evaluation.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
-from evaluation.accuracy_study import Row, Study, classify
+from evaluation.accuracy_study import Row, Study, classify, run_study
 from evaluation.classification import METRICS, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
@@ -203,6 +204,16 @@ def study_of(values: dict[str, dict[int, list[float]]], *, single_label: bool = 
         for seed, value in enumerate(seeds)
     ]
     return Study(rows, "set.yaml", "test", 1000, 10, single_label, 500)
+
+
+def test_images_that_a_network_has_learnt_from_are_counted(written: Writer, scenes_yaml: Path) -> None:
+    split = read_split(load_description(scenes_yaml), "test")
+    content = torch.load(path := written("e2e", k=1), weights_only=True)
+    for known in (0, 2):
+        torch.save({**content, KEY: numbers_of(split.records[:known])}, path)
+        study = run_study(read_backbones([path]), split, device="cpu", batch_size=16, draws=0)
+        told = f"{known} of {len(split.records)} images were used to train a network: figures are too good"
+        assert (told in markdown(study, "", "")) == (told in terminal_table(study)) == bool(known)
 
 
 def test_cells_and_gaps() -> None:
