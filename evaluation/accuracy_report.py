@@ -40,7 +40,7 @@ def heading(study: Study) -> str:
 
 
 def doubts(study: Study) -> list[str]:
-    """A line on images that a network has learnt from, and one for each network with classifiers that learnt nothing."""
+    """A line on images that a network has learnt from, and one for each network whose classifiers learnt nothing."""
     classifiers = (Judged(row.line, row.seed, row.block, row.beside) for row in study.rows)
     remembered = counted(study.learnt, f"of {study.images} images were used to train a network: figures are too good")
     return [remembered] * bool(study.learnt) + doubtful(classifiers, study.single_label)
