@@ -25,7 +25,6 @@ from PIL import Image
 from benchmarks.figures import show
 from data.description import load_description
 from data.formats import read_split
-from data.seen import KEY
 from data.views import View
 from evaluation.accuracy import read_backbones
 from maps.cases import batches
@@ -35,6 +34,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
+from utils.checkpoint import TRAINED_ON
 from utils.console import console
 from utils.errors import run_cli
 from utils.parser import Parser
@@ -168,7 +168,8 @@ def network_file(data: Path, names: list[str], backbone: Any, heads: list[Any]) 
         "recipe": {"data": str(data), "seed": 0, "imgsz": SIDE, "pretrain": {"head": "gap", "data": None}},
         "heads": [head.state_dict()], "head": {"name": "gap", "convs": 0}, "shapes": [list(shape)],
         "single_label": False, "view": {"source": "pictures", "imgsz": SIDE, "fit": "letterbox", "context": 0.0},
-        "detector_imgsz": SIDE, KEY: torch.zeros(0, dtype=torch.int64), "metrics": [{}], "model": backbone.state_dict(),
+        "detector_imgsz": SIDE, TRAINED_ON: torch.zeros(0, dtype=torch.int64), "metrics": [{}],
+        "model": backbone.state_dict(),
     }  # fmt: skip
 
 

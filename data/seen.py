@@ -17,9 +17,9 @@ from data.description import load_description
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.records import Record, Split
+from utils.text import counted
 from utils.threads import each
 
-KEY = "trained_on"  # in checkpoints
 END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
 
 
@@ -62,11 +62,6 @@ def numbers_of(records: Iterable[Record], *before: Tensor | None) -> Tensor:
     return torch.cat([own, *(other for other in before if other is not None)]).unique()
 
 
-def learnt_by(content: Mapping[str, Any]) -> frozenset[int] | None:
-    """The numbers that a checkpoint keeps, or None: an older one says nothing."""
-    return None if content.get(KEY) is None else frozenset(content[KEY].tolist())
-
-
 def would_learn(yaml: Path, pretrain: Mapping[str, Any]) -> list[Record]:
     """The images that a training on a data set learns from, as the data are today; for files that do not say.
 
@@ -87,3 +82,14 @@ def unseen(split: Split, seen: Set[int]) -> tuple[Split, list[Record]]:
     known = [own in seen for own in numbers(split.records)]
     left = [record for record, own in zip(split.records, known, strict=True) if not own]
     return replace(split, records=left), [r for r, own in zip(split.records, known, strict=True) if own]
+
+
+def count_learnt(split: Split, *learnt: Set[int] | None) -> int | None:
+    """How many of the images any of some networks has learnt from; None where no file says."""
+    known = [own for own in learnt if own is not None]
+    return len(unseen(split, frozenset[int]().union(*known))[1]) if known else None
+
+
+def too_good(count: int | None, images: int) -> list[str]:
+    """A line on images that a network has learnt from, of all; none where there are none."""
+    return [counted(count, f"of {images} images were used to train a network: figures are too good")] if count else []

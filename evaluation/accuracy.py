@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from torch import nn
 
 from data.records import Description
-from data.seen import learnt_by
 from data.views import View
 from evaluation.held_out import check_levels
 from evaluation.learnt import Judged, doubtful, why_not
@@ -103,7 +102,7 @@ class BackboneFile:
                 seed=content["recipe"]["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
-                learnt=learnt_by(content),
+                learnt=checkpoint.learnt_by(content),
                 in_channels=content.get("in_channels", RGB),
             )
         except (KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data.seen import too_good
 from evaluation.accuracy_study import Row, Study
 from evaluation.classification import METRICS
 from evaluation.learnt import LEAST_GROUPS, Judged, doubtful, judged_by
@@ -17,7 +18,7 @@ from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
 from utils.plots import canvas, write_figure
-from utils.text import as_markdown, as_terminal, counted
+from utils.text import as_markdown, as_terminal
 
 MARKERS = "osD^vP"
 NOTHING = "–"
@@ -42,8 +43,7 @@ def heading(study: Study) -> str:
 def doubts(study: Study) -> list[str]:
     """A line on images that a network has learnt from, and one for each network whose classifiers learnt nothing."""
     classifiers = (Judged(row.line, row.seed, row.block, row.beside) for row in study.rows)
-    remembered = counted(study.learnt, f"of {study.images} images were used to train a network: figures are too good")
-    return [remembered] * bool(study.learnt) + doubtful(classifiers, study.single_label)
+    return too_good(study.learnt, study.images) + doubtful(classifiers, study.single_label)
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from data.loader import DetectionSet, InOrder, make_loader
 from data.records import Split
-from data.seen import unseen
+from data.seen import count_learnt
 from evaluation.accuracy import BackboneFile, line_names, load_backbone_and_heads, same_pictures
 from evaluation.classification import bootstrap, classification_metrics
 from evaluation.learnt import enough, figures, groups_of
@@ -58,7 +58,7 @@ class Study:
 
     Attributes:
         draws: resamples behind the intervals.
-        learnt: how many of the images a network has learnt from, as far as the files say.
+        learnt: how many of the images a network has learnt from; None where no file says.
     """
 
     rows: list[Row]
@@ -68,7 +68,7 @@ class Study:
     classes: int
     single_label: bool
     draws: int
-    learnt: int = 0
+    learnt: int | None = None
 
     @property
     def lines(self) -> dict[str, dict[int, list[Row]]]:
@@ -120,8 +120,7 @@ def run_study(
     if not any(row.metrics for row in rows):
         raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, hint="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
-    learnt = frozenset[int]().union(*(file.learnt or () for file in files))
-    return Study(rows, *about, draws, len(unseen(split, learnt)[1]))
+    return Study(rows, *about, draws, count_learnt(split, *(file.learnt for file in files)))
 
 
 def classify(

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from data.records import Split
+from data.seen import count_learnt, too_good
 from evaluation.detection_figures import FIGURES, detection_metrics
 from evaluation.evaluate import Evaluation, Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
 from evaluation.held_out import Wanted, read_held_out
@@ -139,8 +140,9 @@ def judge(detector: Detector, split: Split, finding: Finding, folder: Path | Non
         draws: resamples of the images behind intervals; 0: none.
 
     Returns:
-        The `split`, detection_metrics, `intervals` if they are asked for, the `seconds` that finding and matching took,
-        and of each phase the milliseconds an image.
+        The `split`, detection_metrics, `intervals` if they are asked for, how many of the images it was `trained_on`
+        (None where its file does not say), the `seconds` that finding and matching took, and of each phase the
+        milliseconds an image.
     """
     own = judged(detector, split, finding)
     if draws:
@@ -172,6 +174,7 @@ def judged(detector: Detector, split: Split, finding: Finding) -> Judgement:
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = {"split": split.name, **detection_metrics(evaluation, split.records, found, detector.names)}
+    metrics["trained_on"] = count_learnt(split, detector.learnt)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
     metrics["found_with"] = finding.told | {"data": split.digest} | split.description.told_levels
@@ -219,6 +222,7 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
     lines += [f"  found with {other}" for other in [unusual(metrics["found_with"])] if other]
+    lines += [f"  {doubt}" for doubt in too_good(metrics["trained_on"], metrics["images"])]
     lines.append("")
     within = metrics.get("intervals", {})
     lines += [

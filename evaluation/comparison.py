@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data.records import Split
+from data.seen import count_learnt, too_good
 from evaluation.average_precision import Finding, check_weak_boxes, judged, share
 from evaluation.held_out import check_levels
 from evaluation.learnt import LEAST_GROUPS, NOT_TESTED, enough, groups_of, nothing_learnt
@@ -31,11 +32,13 @@ class Line:
     Attributes:
         runs: seed, or the run's own name, → its figures.
         lessons: the same → what its backbone had learnt, as evaluation/learnt.py has it.
+        learnt: the same → numbers of the pictures that it learnt from (data/seen.py); None: its file does not say.
     """
 
     name: str
     runs: dict[str, Sampled]
     lessons: dict[str, Mapping[str, Any]]
+    learnt: dict[str, frozenset[int] | None] = field(default_factory=dict)
 
     def why_not(self, first: "Line") -> str | None:
         """Why no difference from another line is given, or None: a backbone of one of them had learnt nothing."""
@@ -135,7 +138,7 @@ def compare(
         console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}")
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
         line = lines.setdefault(name, Line(name, {}, {}))
-        line.runs[seed], line.lessons[seed] = sampled, detector.lesson
+        line.runs[seed], line.lessons[seed], line.learnt[seed] = sampled, detector.lesson, detector.learnt
         told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
     return list(lines.values()), told
 
@@ -188,19 +191,22 @@ def write_comparison(
     for path in filter(None, (folder / "comparison.json", figures)):
         write_text(path, json_text(content, 1))
     rows = table(lines, SHOWN)
-    write_text(folder / "comparison.md", as_markdown(rows) + "\n")
+    on = about(lines, split, draws)
+    write_text(folder / "comparison.md", f"{as_markdown(rows)}\n\n{on}\n")
     save_plot(lines, folder / "comparison.png")
-    return f"{about(lines, split, draws)}\n\n{as_terminal(rows)}"
+    return f"{on}\n\n{as_terminal(rows)}"
 
 
 def about(lines: Sequence[Line], split: Split, draws: int) -> str:
-    """On what the lines were judged, and what their intervals are over."""
+    """On what the lines were judged, what their intervals are over, and how many images a detector has learnt from."""
     note = "95 % intervals over images" + (" and seeds" if any(len(line.runs) > 1 for line in lines) else "")
     if not draws:
         note = "no intervals: nothing was resampled"
     elif not enough(groups_of(split.records)):
         note = f"no intervals: they need {LEAST_GROUPS} images, or patients, at least"
-    return f"{split.description.yaml.name} `{split.name}`, {len(split.records)} images; {note}"
+    known = count_learnt(split, *(own for line in lines for own in line.learnt.values()))
+    on = f"{split.description.yaml.name} `{split.name}`, {len(split.records)} images; {note}"
+    return "\n".join([on, *too_good(known, len(split.records))])
 
 
 def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:

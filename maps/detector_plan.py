@@ -8,7 +8,6 @@ from typing import Any
 from data.formats import read_split
 from data.parsing import class_index
 from data.records import Record, Split
-from data.seen import learnt_by
 from data.views import View
 from evaluation.accuracy import line_names
 from evaluation.learnt import nothing_learnt
@@ -40,7 +39,6 @@ class DetectorFile:
     Attributes:
         method: the pre-training: `cl3`, `e2e`, `init from timm` …; the name of the file where it does not say.
         map50: on the validation images of its training, if the file records it.
-        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -48,7 +46,6 @@ class DetectorFile:
     seed: int
     map50: float | None
     detector: TrainedDetector
-    learnt: frozenset[int] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "DetectorFile":
@@ -61,7 +58,12 @@ class DetectorFile:
         content = {"metrics": {}} if is_darknet(path) else checkpoint.load(path, "detector")
         recipe, map50 = detector.recipe, content["metrics"].get("map50")
         method = method_of(recipe) or path.stem
-        return cls(path, method, recipe.get("seed", 0), map50, detector, learnt_by(content))
+        return cls(path, method, recipe.get("seed", 0), map50, detector)
+
+    @property
+    def learnt(self) -> frozenset[int] | None:
+        """Numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say."""
+        return self.detector.learnt
 
     @property
     def data(self) -> Path | None:

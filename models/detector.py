@@ -57,6 +57,7 @@ class Detector(ABC):
         data: the data yaml that it was trained on, None where the file does not say.
         levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
         lesson: figures of the last classifier on its backbone (evaluation/learnt.py); empty where the file has none.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Detector(ABC):
     device: torch.device | str
     levels: Levels | None = field(default=None, kw_only=True)
     lesson: Mapping[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
+    learnt: frozenset[int] | None = field(default=None, kw_only=True, repr=False)
 
     @property
     def in_channels(self) -> int:

@@ -1,7 +1,7 @@
 """What finds the class of every pixel: `load_segmenter("best.pt").predict("photo.jpg")`."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Segmenter:
         levels: which values are black and white in pictures of more than 8 bits; None: each picture has its own.
         recipe, commit: of the run that trained it.
         head: as in --fcn.
+        learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Segmenter:
     commit: str
     head: str
     levels: Levels | None = None
+    learnt: frozenset[int] | None = field(default=None, repr=False)
 
     def predict(self, picture: Picture) -> Segmented:
         """The class of every pixel of a picture: a file, a PIL image, an array or a tensor.
@@ -130,5 +132,6 @@ def load_segmenter(path: str | Path, device: torch.device | str = "cpu", *, quic
         content["commit"],
         content["fcn"],
         Levels.stored(content, path),
+        checkpoint.learnt_by(content),
     )
     return replace(own, model=for_inference(model)) if quick else own

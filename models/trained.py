@@ -73,8 +73,9 @@ def load_trained(path: Path, device: torch.device | str = "cpu") -> TrainedDetec
     checkpoint.load_state(model, content["model"], path)
     ready = on_device(model, entry.decoder(settings), device)
     data, commit, levels = ROOT / recipe["data"], content["commit"], Levels.stored(content, path)
+    learnt = checkpoint.learnt_by(content)
     own = (path, names, content["imgsz"], data, device, *ready, recipe, commit, entry, settings)
-    return TrainedDetector(*own, levels=levels, lesson=content.get("lesson", {}))
+    return TrainedDetector(*own, levels=levels, lesson=content.get("lesson", {}), learnt=learnt)
 
 
 def load_darknet(path: Path, device: torch.device | str = "cpu") -> TrainedDetector:

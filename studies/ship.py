@@ -14,10 +14,11 @@ import yaml
 
 from data.description import load_description
 from data.formats import read_split
-from data.seen import KEY, numbers_of
+from data.seen import numbers_of
 from evaluation.classification import METRICS
 from evaluation.learnt import judged_by
 from utils import checkpoint
+from utils.checkpoint import TRAINED_ON
 from utils.config import ROOT
 from utils.errors import UserError, run_cli
 from utils.files import sha256_of, write_text
@@ -50,9 +51,9 @@ def ship(path: Path, name: str) -> Shipped:
     """Copy a file to weights/ under a name, and describe it."""
     content = checkpoint.load_tensors(path)
     content["recipe"] = from_root(content["recipe"])
-    if KEY not in content:  # a run of before checkpoints said what they learnt from
+    if TRAINED_ON not in content:  # a run of before checkpoints said what they learnt from
         description = load_description(ROOT / content["recipe"]["data"])
-        content[KEY] = numbers_of(read_split(description, "train").records)
+        content[TRAINED_ON] = numbers_of(read_split(description, "train").records)
     kind = content["kind"]
     target = FOLDER / f"{name}.pt"
     checkpoint.save(target, halved(content))

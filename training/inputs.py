@@ -11,7 +11,7 @@ from torch import Tensor
 from data.anchors import check_variety
 from data.description import made_on_first_use
 from data.records import Split
-from data.seen import KEY, numbers_of
+from data.seen import numbers_of
 from models.backbones import make_backbone
 from models.detectors import DETECTORS
 from models.weights_files import Beginning
@@ -21,6 +21,7 @@ from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
 from utils import checkpoint
+from utils.checkpoint import TRAINED_ON
 from utils.config import Pretrain, Recipe
 from utils.console import console
 from utils.errors import UserError
@@ -148,7 +149,7 @@ def learnt_from(recipe: Recipe, own: Split, lesson: Split, begins: Beginning | N
         own, lesson: training splits of the detector or segmenter, and of the backbone.
     """
     paths = [begins.path if begins else None, recipe.weights]
-    before = [checkpoint.load_tensors(path).get(KEY) for path in paths if path and path.suffix == ".pt"]
+    before = [checkpoint.load_tensors(path).get(TRAINED_ON) for path in paths if path and path.suffix == ".pt"]
     backbone = numbers_of(lesson.records if recipe.pretrains else [], *before)
     learnt = numbers_of(own.records, backbone)
     return {"backbone": backbone, "detector": learnt, "segmenter": learnt}

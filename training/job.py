@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from data.loader import DetectionSet, EpochSampler, make_loader
 from data.records import Description, Split
-from data.seen import KEY
 from data.views import View
 from models.batchnorm import globalise
 from models.weights_files import Beginning
@@ -22,6 +21,7 @@ from training.loop import Loop
 from training.same_data import Identity
 from training.task import Hooks, Task
 from utils import checkpoint
+from utils.checkpoint import TRAINED_ON
 from utils.config import Phase, Recipe
 from utils.console import console
 from utils.stop import Stop
@@ -126,7 +126,7 @@ class Job:
         """Write a checkpoint of this run, on the first rank."""
         if self.fabric.is_global_zero:
             learnt = self.learnt.get(content["kind"])
-            told = {} if learnt is None else {KEY: learnt}
+            told = {} if learnt is None else {TRAINED_ON: learnt}
             checkpoint.save(path, {**self.identity(), **told, **content})
 
     def fit(

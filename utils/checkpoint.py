@@ -10,7 +10,7 @@ import struct
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from utils.memory import GIB
 from utils.paths import is_file
 
 FORMAT = 1
+TRAINED_ON = "trained_on"  # numbers of the pictures that it has learnt from, as data/seen.py makes them
 OBJECTS = 64  # bytes of memory that a byte of a description may become
 USUAL = 2**20  # bytes of a description
 UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
@@ -78,6 +79,11 @@ def load_tensors(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises half a dozen types for damaged files
         raise UserError(why_unreadable(path), where=path, hint=ANOTHER) from error
     return content if isinstance(content, dict) else {}
+
+
+def learnt_by(content: Mapping[str, Any]) -> frozenset[int] | None:
+    """Numbers of the pictures (data/seen.py) that a network has learnt from, or None: an older file says nothing."""
+    return None if content.get(TRAINED_ON) is None else frozenset(content[TRAINED_ON].tolist())
 
 
 def kind_of(path: Path) -> str:

@@ -15,7 +15,7 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from data.loader import read_image
-from data.seen import KEY, numbers_of
+from data.seen import numbers_of
 from data.transforms import eval_transform
 from evaluation.accuracy import line_names, own_data, read_backbones
 from evaluation.accuracy_report import as_json, cell, markdown, save_curve, shown_command, terminal_table
@@ -24,6 +24,7 @@ from evaluation.classification import METRICS, classification_metrics
 from models.backbones import make_backbone
 from models.heads import make_head
 from utils import checkpoint
+from utils.checkpoint import TRAINED_ON
 from utils.config import ROOT
 from utils.errors import UserError
 
@@ -210,7 +211,7 @@ def test_images_that_a_network_has_learnt_from_are_counted(written: Writer, scen
     split = read_split(load_description(scenes_yaml), "test")
     content = torch.load(path := written("e2e", k=1), weights_only=True)
     for known in (0, 2):
-        torch.save({**content, KEY: numbers_of(split.records[:known])}, path)
+        torch.save({**content, TRAINED_ON: numbers_of(split.records[:known])}, path)
         study = run_study(read_backbones([path]), split, device="cpu", batch_size=16, draws=0)
         told = f"{known} of {len(split.records)} images were used to train a network: figures are too good"
         assert (told in markdown(study, "", "")) == (told in terminal_table(study)) == bool(known)

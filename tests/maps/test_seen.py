@@ -13,12 +13,13 @@ from conftest import Writer
 from data.description import load_description
 from data.formats import read_split
 from data.records import Record, Split
-from data.seen import KEY, number, numbers, numbers_of
+from data.seen import number, numbers, numbers_of
 from evaluation.accuracy import read_backbones
 from maps.plan import Plan
 from maps.prepare import NO_MEAN_BOX, prepare
 from maps.seen import seen_by
 from training.finished import Run
+from utils.checkpoint import TRAINED_ON
 from utils.errors import UserError
 
 
@@ -40,7 +41,7 @@ def test_checkpoints_say_what_they_learnt_from(overfitted: Path) -> None:
     train = read_split(load_description(run.recipe.data), "train")
     expected = sorted(set(numbers(train.records)))
     for file in (run.folder / "weights").glob("b*.pt"):
-        assert torch.load(file, weights_only=True)[KEY].tolist() == expected
+        assert torch.load(file, weights_only=True)[TRAINED_ON].tolist() == expected
     assert all(file.learnt == set(expected) for file in run.backbones.values())
 
 
@@ -56,17 +57,17 @@ def test_a_copy_under_another_name_is_the_same_picture(scenes: Path, description
 def test_pictures_that_trained_a_network_are_left_out(written: Writer, description) -> None:
     test, train = (read_split(description, name) for name in ("test", "train"))
     learnt = numbers_of([*test.records[:2], *train.records])
-    found = plan(written("cl6", **{KEY: learnt}), test)
+    found = plan(written("cl6", **{TRAINED_ON: learnt}), test)
     assert names(found.split.records) == names(test.records[2:])
     assert len(found.notes) == 1
     assert "2 of 4 images were used to train a network and are left out" in found.notes[0]
     assert test.records[0].image.name in found.notes[0]
-    asked = plan(written("cl6", **{KEY: learnt}), train)
+    asked = plan(written("cl6", **{TRAINED_ON: learnt}), train)
     assert names(asked.split.records) == names(train.records), "they were asked for"
     assert "8 of 8 explained images were used to train a network" in asked.notes[0]
     assert asked.notes[-1] == NO_MEAN_BOX, "its boxes would be those that are explained"
     with pytest.raises(UserError, match="all 4 images of `test` were used to train a network"):
-        plan(written("cl6", **{KEY: numbers_of(test.records)}), test)
+        plan(written("cl6", **{TRAINED_ON: numbers_of(test.records)}), test)
 
 
 def test_percentile_is_chosen_on_what_no_network_learnt_from(
@@ -76,13 +77,13 @@ def test_percentile_is_chosen_on_what_no_network_learnt_from(
     test, val, train = (read_split(description, name) for name in ("test", "val", "train"))
     used: list[set[str]] = []
     monkeypatch.setattr("maps.prepare.choose_percentile", lambda _, records: used.append(names(records)) or 55)
-    found = plan(written("cl6", **{KEY: numbers_of([*train.records, *val.records[1:]])}), test, None)
+    found = plan(written("cl6", **{TRAINED_ON: numbers_of([*train.records, *val.records[1:]])}), test, None)
     assert used == [names(val.records[:1])]
     assert found.rule.percentile == 55
     assert "chosen on 1 images of `val`" in found.notes[-1]
-    plan(written("cl6", **{KEY: numbers_of([*train.records[2:], *val.records])}), test, None)
+    plan(written("cl6", **{TRAINED_ON: numbers_of([*train.records[2:], *val.records])}), test, None)
     assert used[-1] == names(train.records[:2]), "what of train was kept apart"
-    nothing = plan(written("cl6", **{KEY: numbers_of([*train.records, *val.records])}), test, None)
+    nothing = plan(written("cl6", **{TRAINED_ON: numbers_of([*train.records, *val.records])}), test, None)
     assert len(used) == 2
     assert nothing.rule.percentile == 80
     assert "No other image is left that no network has learnt from" in nothing.notes[-1]
@@ -92,7 +93,7 @@ def test_nothing_is_cut_out_where_nothing_is_left(written: Writer, description) 
     """A network that learnt from the objects of all pictures but those that are explained."""
     test, val, train = (read_split(description, name) for name in ("test", "val", "train"))
     view = {"source": "objects", "imgsz": 64, "fit": "window", "context": 0.5}
-    found = plan(written("cl6", view=view, **{KEY: numbers_of([*train.records, *val.records])}), test, None)
+    found = plan(written("cl6", view=view, **{TRAINED_ON: numbers_of([*train.records, *val.records])}), test, None)
     assert found.rule.percentile == 80
     assert any("No other image is left" in note for note in found.notes)
 

@@ -22,7 +22,7 @@ import val
 from data.description import load_description
 from data.formats import read_split
 from data.records import Description, Split, make_record
-from data.seen import KEY, numbers_of
+from data.seen import numbers_of
 from evaluation.accuracy import read_backbones
 from maps.binary import PERCENTILES
 from maps.figures import region_curve
@@ -42,6 +42,7 @@ from maps.study import run
 from maps.summary import Line, Pair, Summary, against, apart, comparable, hidden, pair_of, summarise, unlike
 from maps.tables import heading, markdown, note_of, pair_json, pair_table, region_json, region_note, region_table
 from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, UNTESTED, judged, share_bounds, verdict
+from utils.checkpoint import TRAINED_ON
 from utils.errors import UserError
 from utils.files import json_text
 
@@ -391,7 +392,7 @@ def test_nothing_is_learnt_from_what_thresholds_are_chosen_on(written: Writer, s
     splits = {name: own for name, own in split.description.splits.items() if name != "val"}
     own = replace(split, description=replace(split.description, splits=splits))
     learnt = numbers_of(read_split(split.description, "train").records[:5])
-    plan = plan_of([written("e2e", **{KEY: learnt})], own, tuned=True)
+    plan = plan_of([written("e2e", **{TRAINED_ON: learnt})], own, tuned=True)
     tuning, pool = ({record.image for record in records} for records in (plan.tuning, plan.pool))
     assert len(tuning) == 3
     assert len(pool) >= len(tuning)

@@ -9,10 +9,10 @@ import yaml
 from conftest import Once, Script
 from PIL import Image
 
-from data.seen import KEY
 from models.trained import load_trained
 from studies import front, ship
 from utils import checkpoint, zoo
+from utils.checkpoint import TRAINED_ON
 from utils.errors import UserError
 from utils.zoo import weight_file
 
@@ -98,7 +98,7 @@ def test_ships_in_half_precision(run: Path, script: Script, tmp_path: Path) -> N
         torch.testing.assert_close(tensor.float(), whole["model"][name].float(), rtol=2e-3, atol=1e-4)
     detector = load_trained(tmp_path / "small_detector.pt")
     assert next(detector.model.parameters()).dtype == torch.float32
-    assert KEY in checkpoint.load_tensors(tmp_path / "small_cl1.pt")
+    assert TRAINED_ON in checkpoint.load_tensors(tmp_path / "small_cl1.pt")
     page = (tmp_path / "README.md").read_text()
     assert ship.table(files) in page
     assert page.endswith("Text.\n")

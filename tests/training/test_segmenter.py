@@ -18,11 +18,12 @@ import train
 import val
 from data.description import load_description
 from data.formats import read_split
-from data.seen import KEY, numbers
+from data.seen import numbers
 from models.segmented import Segmented
 from models.segmenter import is_segmenter, load_segmenter
 from training.finished import Run
 from training.start import train as train_in_python
+from utils.checkpoint import TRAINED_ON
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.palette import palette
@@ -56,7 +57,7 @@ def test_it_learns_from_a_cascaded_backbone(
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["task"] == "segment"
     learnt = numbers(read_split(load_description(Run.open(run).recipe.data), "train").records)
-    assert torch.load(run / "weights" / "best.pt", weights_only=True)[KEY].tolist() == sorted(learnt)
+    assert torch.load(run / "weights" / "best.pt", weights_only=True)[TRAINED_ON].tolist() == sorted(learnt)
     assert len(metrics["pretrain"]["cl3"]) == 3
     script(val, "--segment", "--project", segmented, "--bootstrap", 20, "--json", segmented / "figures.json")
     figures = json.loads((segmented / "figures.json").read_text())
