@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from maps.kinds import title_of
 from maps.lines import Line, shown_name
 from maps.localise import BASELINE, Row
 from maps.measures import MEASURES, shown_in
+from maps.overlap import chance_iou, furthest_above_chance
 from maps.plotting import DASHES, MARKERS, Chart, deviation, line_chart, ticks
 from maps.regions import CONSTANT, judged_cuts
 from maps.statistics import mean_known
@@ -232,19 +233,22 @@ def last_cut(line: Line, values: np.ndarray) -> np.ndarray:
 
 def swept(
     summary: Summary, kind: str, name: str, caption: str, xs: Sequence[float], of: Callable[[Line], Sequence[float]],
-    labels: tuple[str, str],
+    labels: tuple[str, str], beside: Mapping[str, Sequence[float]] | None = None,
 ) -> Chart:  # fmt: skip
-    """A curve over something that is chosen, at the last cut."""
+    """A curve over something that is chosen, at the last cut, for each line, and what is beside the lines."""
 
     def draw(axis: Axes) -> list[Row]:
         rows: list[Row] = []
+
+        def plot(name: str, values: Sequence[float], label: str, **style: str) -> None:
+            axis.plot(xs, values, marker=".", label=label, **style)  # type: ignore[arg-type]
+            rows.extend({"line": name, labels[0]: float(x), labels[1]: y} for x, y in zip(xs, values, strict=True))
+
         for number, line in enumerate(summary.of(kind)):
             style = {"color": f"C{number % 10}"} if line.trained else {"color": "0.4", "linestyle": ":"}
-            values = [float(value) for value in of(line)]
-            axis.plot(xs, values, marker=".", label=f"{line.name}, b{line.cuts[line.ends[1]]}", **style)  # type: ignore[arg-type]
-            rows += [
-                {"line": line.name, labels[0]: float(x), labels[1]: value} for x, value in zip(xs, values, strict=True)
-            ]
+            plot(line.name, [float(value) for value in of(line)], f"{line.name}, b{line.cuts[line.ends[1]]}", **style)
+        for name, values in (beside or {}).items():
+            plot(name, values, name, color="0.4", linestyle="--")
         axis.set(xlabel=labels[0], ylabel=labels[1])
         return rows
 
@@ -266,10 +270,16 @@ def percentiles(summary: Summary, kind: str) -> Chart:
     what = f"{title_of(kind)} after the last judged block: mean IoU if another percentile had been chosen."
     caption = f"{what} {at_best(summary, kind)}"
 
-    def of(line: Line) -> list[float]:
-        return [float(last_cut(line, line.values[f"iou_{p}"])) for p in PERCENTILES]
+    chance = [float(chance_iou(summary.study.shares, 1 - p / 100).mean()) for p in PERCENTILES]
+    return swept(
+        summary, kind, f"percentiles_{kind}", caption, PERCENTILES, lambda line: list(by_percentile(line).values()),
+        ("percentile", "mean IoU"), {"chance": chance},
+    )  # fmt: skip
 
-    return swept(summary, kind, f"percentiles_{kind}", caption, PERCENTILES, of, ("percentile", "mean IoU"))
+
+def by_percentile(line: Line) -> dict[int, float]:
+    """Mean IoU at the last cut that is judged, at each percentile."""
+    return {p: float(last_cut(line, line.values[f"iou_{p}"])) for p in PERCENTILES}
 
 
 def at_best(summary: Summary, kind: str) -> str:
@@ -277,10 +287,10 @@ def at_best(summary: Summary, kind: str) -> str:
     words = []
     for line in summary.of(kind):
         if line.trained:
-            best = max(PERCENTILES, key=lambda p: float(last_cut(line, line.values[f"iou_{p}"])))
+            best = furthest_above_chance(by_percentile(line), summary.study.shares)
             edge = " (at the edge: a better one may be beyond it)" if best in (PERCENTILES[0], PERCENTILES[-1]) else ""
             words.append(f"{best} for {line.name}{edge}")
-    return f"Best on these cases: {', '.join(words)}."
+    return f"Furthest above chance on these cases: {', '.join(words)}."
 
 
 def spectra(summary: Summary, kind: str) -> Chart:

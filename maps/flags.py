@@ -26,8 +26,8 @@ def add_map_flags(maps: argparse._ArgumentGroup, methods: str) -> None:
         "--percentile",
         type=percentile,
         default=80,
-        help="pixels above it are a map's region: 5, 10 … 95, 97, 98, 99, or auto: best for end-to-end maps of images "
-        "that no network has learnt from [80]",
+        help="pixels above it are a map's region: 5, 10 … 95, 97, 98, 99, or auto: where end-to-end maps of "
+        "images that no network has learnt from are furthest above chance [80]",
     )
     maps.add_argument("--lime", type=int, default=0, metavar="N", help="images to explain by LIME too [0]")
     maps.add_argument(

@@ -1,5 +1,7 @@
 """How well a region or a map falls on true boxes."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 LOCALISED = 0.2  # IoU above which a region localises its object (Wang & Farrahi, arXiv 2311.12704, §2.4)
@@ -39,6 +41,18 @@ def chance_iou(share: np.ndarray | float, region_share: np.ndarray | float) -> n
     """About what a region that falls anywhere has: product of the shares over their sum minus the product."""
     product = np.multiply(share, region_share)
     return product / np.maximum(np.add(share, region_share) - product, 1e-12)
+
+
+def furthest_above_chance(means: Mapping[int, float], shares: np.ndarray) -> int:
+    """The percentile at which a mean IoU is furthest above that of regions of the same size that fall anywhere.
+
+    The mean IoU itself is highest for nearly the whole image, whatever a map shows, where boxes fill most of it.
+
+    Args:
+        means: mean IoU by percentile.
+        shares: [N] fraction of the image that each case's boxes take.
+    """
+    return max(means, key=lambda own: means[own] - float(chance_iou(shares, 1 - own / 100).mean()))
 
 
 def pointing(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:

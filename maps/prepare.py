@@ -22,6 +22,7 @@ from maps.kinds import MAPS
 from maps.localise import SEED, columns_of, fill
 from maps.measures import Rule, sweep
 from maps.networks import trained_networks
+from maps.overlap import furthest_above_chance
 from maps.plan import Plan
 from maps.seen import Seen, explained_images, seen_by
 from models.heads import HEADS
@@ -181,7 +182,7 @@ def check_kinds(files: Sequence[BackboneFile], kinds: Sequence[str]) -> None:
 
 
 def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
-    """The percentile at which the end-to-end networks' Grad-CAMs have their highest mean IoU on images kept for this.
+    """The percentile at which the end-to-end networks' Grad-CAMs are furthest above chance on images kept for this.
 
     Each network counts the same, however many of its cuts are judged. Cascaded networks have no say in it, nor have
     layers that are too coarse: what suits them would favour them.
@@ -190,9 +191,9 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     files = [file for file, line in named if not trained_as(line).startswith("cl")] or list(plan.files)
     asked = replace(plan, files=files, kinds=("gradcam",))
     columns = [column for own in trained_networks(asked) for column in columns_of(asked, own)]
-    fill(columns, asked.cases(records, "percentile"), plan.rule, sweep, plan.kept)
-    means = {p: np.mean([column.judged(f"iou_{p}").mean() for column in columns]) for p in PERCENTILES}
-    return max(means, key=lambda percentile: means[percentile])
+    _, shares = fill(columns, asked.cases(records, "percentile"), plan.rule, sweep, plan.kept)
+    means = {p: float(np.mean([column.judged(f"iou_{p}").mean() for column in columns])) for p in PERCENTILES}
+    return furthest_above_chance(means, shares)
 
 
 def with_thresholds(plan: Plan, name: str, records: list[Record], *, percentile: bool, tuned: bool) -> Plan:

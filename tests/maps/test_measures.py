@@ -20,6 +20,7 @@ from maps.overlap import (
     box_mask,
     chance_iou,
     coverage,
+    furthest_above_chance,
     iou_ceiling,
     mass_accuracy,
     pointing,
@@ -103,6 +104,19 @@ def test_ceiling_and_chance() -> None:
     regions = DRAW.random((4000, 12, 12)).argsort(-1) < 3
     truth = np.broadcast_to(box_mask(np.array([[0, 0, 6, 6]]), 12, 12), regions.shape)
     assert region_iou(regions, truth).mean() == pytest.approx(chance_iou(0.25, 0.25), abs=0.01)
+
+
+def test_where_boxes_fill_a_picture_the_choice_is_not_the_whole_picture() -> None:
+    """Maps that show the inner 30 % of boxes of 60 %, and noise: the mean IoU alone would take nearly everything."""
+    noise = DRAW.random((400, 20, 20))
+    truth = np.broadcast_to(box_mask(np.array([[2, 2, 18, 17]]), 20, 20), noise.shape)
+    inner = box_mask(np.array([[4, 4, 15, 15]]), 20, 20)
+    counts = [region_size(400, percentile) for percentile in PERCENTILES]
+    shares = truth.mean((1, 2))
+    for maps, best in ((noise + inner, {65, 70, 75}), (noise + 0.2 * inner, set(range(50, 95, 5)))):
+        means = dict(zip(PERCENTILES, iou_by_size(ranks(maps), truth, counts).mean(0).tolist(), strict=True))
+        assert max(means, key=lambda own: means[own]) <= 40
+        assert furthest_above_chance(means, shares) in best
 
 
 @pytest.mark.parametrize("way", [surviving_disks, surviving_columns, spectrum])
