@@ -301,6 +301,7 @@ def backbone_plan(arguments: argparse.Namespace, weights: list[Path]) -> "Plan":
         untrained=arguments.untrained,
         tuned=bool(arguments.method),
         keep=arguments.keep,
+        dry=arguments.dry_run,
         device=device,
         batch_size=arguments.batch_size,
     )

@@ -47,6 +47,7 @@ def prepare(
     untrained: int = 3,
     tuned: bool = False,
     keep: Path | None = None,
+    dry: bool = False,
     device: str = "cpu",
     batch_size: int = 16,
 ) -> Plan:
@@ -62,6 +63,7 @@ def prepare(
         untrained: networks of each architecture that learnt nothing, to be explained beside the others.
         tuned: thresholds will be chosen, on held-out images if there are any.
         keep: a folder where measured values are kept, and read the next time.
+        dry: nothing will be explained: the percentile is not chosen.
 
     Raises:
         UserError: the files want images of different sizes or cannot give these maps, or maps with a
@@ -75,10 +77,8 @@ def prepare(
     aims = [class_index(name, own.names, "--targets") for name in targets] or things(own.names)
     label = None if explain is None else class_index(explain, files[0].names, "--explain")
     shown = partial(as_shown, files[0])
-    seen = seen_by(files)
-    known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen)
-    few = replace(split, records=sample(known, images))
-    check_targets(few, aims if targets else ())
+    known, notes = explained_images(replace(split, records=boxed(aimed_at(split, aims))), seen := seen_by(files))
+    check_targets(few := replace(split, records=sample(known, images)), aims if targets else ())
     plan = Plan(
         files, few, tuple(dict.fromkeys(kinds)), Rule(percentile or 80), label, lime, (), device, batch_size, stretched,
         notes, cells, untrained, whole=sample(unseen(split, seen.numbers)[0].records, images), kept=Kept.at(keep),
@@ -89,7 +89,7 @@ def prepare(
         plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
     if tuned or percentile is None:
         held = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
-        plan = with_thresholds(plan, *held, percentile=percentile is None, tuned=tuned)
+        plan = with_thresholds(plan, *held, percentile=percentile is None, tuned=tuned, dry=dry)
     plan = replace(plan, training=learning(plan, TRAINING_IMAGES))
     return plan if plan.training else replace(plan, notes=(*plan.notes, NO_MEAN_BOX))
 
@@ -196,9 +196,9 @@ def choose_percentile(plan: Plan, records: Sequence[Record]) -> int:
     return furthest_above_chance(means, shares)
 
 
-def with_thresholds(plan: Plan, name: str, records: list[Record], *, percentile: bool, tuned: bool) -> Plan:
+def with_thresholds(plan: Plan, name: str, records: list[Record], *, percentile: bool, tuned: bool, dry: bool) -> Plan:
     """The plan with what is chosen on images of a split of that name, as `held_out` gives them."""
-    plan = with_percentile(plan, name, records) if percentile else plan
+    plan = with_percentile(plan, name, records, dry=dry) if percentile else plan
     return with_tuning(plan, name, records) if tuned else plan
 
 
@@ -218,11 +218,12 @@ def with_tuning(plan: Plan, name: str, records: list[Record]) -> Plan:
     return replace(plan, tuning=own, pool=pool, notes=(*plan.notes, what))
 
 
-def with_percentile(plan: Plan, name: str, records: list[Record]) -> Plan:
+def with_percentile(plan: Plan, name: str, records: list[Record], *, dry: bool) -> Plan:
     """The plan with a percentile chosen on images that no network has learnt from, or with its own where none is left.
 
     Args:
         name, records: split and images, as `held_out` gives them.
+        dry: leave the choice, which explains them, out.
 
     Raises:
         UserError: the data set has no split beside the one that is explained.
@@ -233,6 +234,8 @@ def with_percentile(plan: Plan, name: str, records: list[Record]) -> Plan:
     if not records:
         what = f"No other image is left that no network has learnt from: the percentile {plan.rule.percentile} is used"
         return replace(plan, notes=(*plan.notes, what))
+    if dry:
+        return plan
     chosen = choose_percentile(plan, own := sample(records, TUNED_ON))
     count = len({record.image for record in own})
     what = f"The percentile {chosen} was chosen on {count} images of `{name}` that no network has learnt from"

@@ -380,11 +380,15 @@ def test_lines_are_held_against_their_own_kind(written: Writer, split: Split) ->
 
 
 def test_percentile_is_chosen_by_the_other_side(written: Writer, split: Split) -> None:
+    dry = plan_of([written("cl6"), written("e2e")], split, percentile=None, dry=True)
+    assert dry.rule.percentile == 80, "nothing is explained to choose it"
     chosen = plan_of([written("cl6"), written("e2e")], split, percentile=None).rule.percentile
     assert chosen in PERCENTILES
     assert chosen == plan_of([written("e2e")], split, percentile=None).rule.percentile
-    with pytest.raises(UserError, match="--percentile"):
-        plan_of([written("e2e")], replace(split, description=only(split.description, "test")), percentile=None)
+    alone = replace(split, description=only(split.description, "test"))
+    for dry in (True, False):
+        with pytest.raises(UserError, match="--percentile"):
+            plan_of([written("e2e")], alone, percentile=None, dry=dry)
 
 
 def test_nothing_is_learnt_from_what_thresholds_are_chosen_on(written: Writer, split: Split) -> None:
