@@ -3,9 +3,11 @@
 The rules were written before the first study ran. Later came that a difference whose interval contains 0 shows nothing,
 and that one network of each kind says nothing of how they are trained.
 
-There are five answers. `reproduced`: the rule is fulfilled. `direction only`: the difference has the paper's direction,
+There are six answers. `reproduced`: the rule is fulfilled. `direction only`: the difference has the paper's direction,
 but the rule asks for more. `not seen`: it has the other direction. `undecided`: the interval contains both, or there is
-one seed. `not tested`: there are no such maps, or one of the networks had learnt nothing.
+one seed. `not tested`: there are no such maps, or one of the networks had learnt nothing. `cannot tell`: nowhere do the
+maps of either network overlap the boxes more than those of untrained networks and than the mean box do, so that they
+show nothing of where a network looks.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,8 @@ import numpy as np
 
 from evaluation.accuracy import BackboneFile, line_names, trained_as, untaught
 from evaluation.learnt import groups_of
-from maps.levels import ious_at
+from maps.kinds import title_of
+from maps.levels import Level, ious_at, rival_name
 from maps.lines import Line
 from maps.regions import judged_cuts, judged_on
 from maps.statistics import Resamples, compare, mean_known
@@ -25,8 +28,9 @@ from maps.tables import SEEDS_BY, Claim, shown
 
 KINDS = ("cl", "e2e")
 REPRODUCED, DIRECTION, NOT_SEEN = "reproduced", "direction only", "not seen"
-UNDECIDED, UNTESTED = "undecided", "not tested"
+UNDECIDED, UNTESTED, BLIND = "undecided", "not tested", "cannot tell"
 TOO_NARROW = "intervals of resampled seeds, which are too narrow"
+GRANULOMETRY = "7"
 SHARE = 0.74  # the lower of the paper's two
 
 
@@ -97,7 +101,50 @@ def every_claim(summary: Summary, pairs: dict[str, Pair]) -> list[Claim]:
         (coarse_to_fine(maps), maps),
         (small_boxes(maps, summary), maps),
     ]
-    return [*(replace(own, verdict=UNDECIDED) if alone(pair) else own for own, pair in found), region_gain(summary)]
+    return [*(settled(own, pair, summary) for own, pair in found), seen_above(region_gain(summary), summary)]
+
+
+def settled(own: Claim, pair: Pair | None, summary: Summary) -> Claim:
+    """A claim on a pair of lines, as far as their seeds and what costs no training let it be judged.
+
+    Granulometry has no truth that a map could miss.
+    """
+    if alone(pair):
+        return replace(own, verdict=UNDECIDED)
+    if pair is None or own.figure == GRANULOMETRY:
+        return own
+    why = blind(
+        [one for one in summary.levels if one.kind == pair.kind and one.line in (pair.first.name, pair.second.name)]
+    )
+    return replace(own, verdict=f"{BLIND}: {why}") if why else own
+
+
+def seen_above(own: Claim, summary: Summary) -> Claim:
+    """The claim on boxes from frozen features, if these are above what costs no training anywhere."""
+    lines = [line for line in summary.runs("miou") if trained_as(line).startswith(KINDS)]
+    why = blind([one for one in summary.region_levels if one.line in lines])
+    return replace(own, verdict=f"{BLIND}: {why}") if why and own.verdict not in (UNDECIDED, UNTESTED) else own
+
+
+def blind(levels: Sequence[Level]) -> str | None:
+    """Why some lines show nothing of where networks look: at no cut is one above everything that costs no training.
+
+    None where one is, or nothing is known of it.
+
+    Args:
+        levels: of these lines; only those of the IoU count.
+    """
+    found = [own for own in levels if own.measure in ("iou", "miou") and own.cuts and len(own.unknown) < len(own.cuts)]
+    above = [set(own.cuts) - {*own.not_above, *own.unknown} for own in found]
+    lines = {own.line: [cuts for one, cuts in zip(found, above, strict=True) if one.line == own.line] for own in found}
+    if not found or any(set.intersection(*own) for own in lines.values()):
+        return None
+    rivals = dict.fromkeys(own.rival for own in found)
+    never = [
+        name for name in rivals if not any(cuts for own, cuts in zip(found, above, strict=True) if own.rival == name)
+    ]
+    what = "boxes from frozen features" if found[0].measure == "miou" else f"{title_of(found[0].kind)} maps"
+    return f"{what} are nowhere above {' and '.join(map(rival_name, never or rivals))} in IoU"
 
 
 def alone(pair: Pair | None) -> bool:
@@ -179,7 +226,7 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
         "changes at least twice as much as E2E's; direction: it falls, and more than E2E's"
     )
     if pair is None:
-        return Claim("7", claim, rule, "no such maps", UNTESTED)
+        return Claim(GRANULOMETRY, claim, rule, "no such maps", UNTESTED)
     falls = [fall(line) for line in (pair.first, pair.second)]
     first, last = pair.first.ends
     low, high = pair.first.intervals["coarseness"]
@@ -189,7 +236,7 @@ def coarse_to_fine(pair: Pair | None) -> Claim:
     ]
     own = verdict(low[first] - high[last], high[first] - low[last], abs(falls[0]) >= 2 * abs(falls[1]))
     own = NOT_SEEN if own == DIRECTION and falls[0] >= falls[1] else own
-    return Claim("7", claim, rule, "; ".join(texts), own)
+    return Claim(GRANULOMETRY, claim, rule, "; ".join(texts), own)
 
 
 def fall(line: Line) -> float:

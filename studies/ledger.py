@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from evaluation.learnt import NOT_TESTED
-from studies.claims import DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, compared_seeds, counted
+from studies.claims import BLIND, DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, compared_seeds, counted
 from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
 from studies.table import interval, mean_and_spread, seeds_of
@@ -32,8 +32,9 @@ difference between methods: *{REPRODUCED}*, if its 95 % interval over the seeds 
 if it is below 0; *{UNDECIDED}*, if it contains 0 or if there is one seed. Of an order of several: the same of the
 first minus the last, and *{DIRECTION}*, if that is above 0 but not every mean is above the next. *{NOT_TESTED}*: the
 classifiers of a backbone were not above chance and the majority class by their interval, so that its detector shows
-nothing about pre-training. *{UNFINISHED}*: not every seed of the study is done; means and difference are over those
-that are.
+nothing about pre-training. *{BLIND}*: maps that are nowhere above the untrained networks and the mean box in IoU
+show nothing of where a network looks. *{UNFINISHED}*: not every seed of the study is done; means and difference are
+over those that are.
 Where the paper's own data could not be had, its numbers are *data not available*, whatever other data say."""
 
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from data.records import make_record
-from maps.levels import region_levels
+from maps.levels import Level, region_levels
 from maps.lines import Line
 from maps.localise import Study
 from maps.measures import Rule
-from maps.regions import Region
+from maps.regions import CONSTANT, Region
 from maps.summary import Pair, Summary, against, apart
 from studies.claims import (
+    BLIND,
     DIRECTION,
     NOT_SEEN,
     REPRODUCED,
@@ -142,6 +143,43 @@ def test_one_seed_decides_nothing(study: Study, pair_of: Callable[..., Pair], se
     found = {own.figure: own.verdict for own in every_claim(Summary(study, [], [], {}, []), {"gradcam": pair})}
     assert found["4a–b"] == found["4c–d"] == verdict
     assert found["9a–b"] == found["6"] == "not tested"
+
+
+def level(line: str, rival: str, lows: Sequence[float], measure: str = "iou", kind: str = "gradcam") -> Level:
+    return Level(line, kind, measure, rival, tuple(range(1, len(lows) + 1)), np.stack([lows, np.add(lows, 0.1)]))
+
+
+def test_maps_that_are_nowhere_above_what_costs_no_training_cannot_tell(
+    study: Study, pair_of: Callable[..., Pair]
+) -> None:
+    """However far the one is above the other; one layer of one network that is above both is enough."""
+    second = np.random.default_rng(0).uniform(0.2, 0.5, (3, 40))
+    pairs = {"gradcam": pair_of(second + 0.1, second)}
+    for own in (pairs["gradcam"].first, pairs["gradcam"].second):
+        own.intervals["coarseness"], own.values["coarseness"] = np.array([[1.0], [2.0]]), np.ones((3, 40, 1))
+    found = [*regions("cl6", [0.02] * 3), *regions("e2e", [0.0] * 3)]
+
+    def verdicts(*levels: Level) -> dict[str, str]:
+        of_boxes = [own for own in levels if own.kind == "regions"]
+        summary = Summary(study, [], [], {}, found, [own for own in levels if own not in of_boxes], of_boxes)
+        return {own.figure: own.verdict for own in every_claim(summary, pairs)}
+
+    behind = [level("cl6", "untrained", [0.1, 0.1]), level("cl6", "mean box", [-0.1, 0.0]),
+              level("e2e", "untrained", [0.1, np.nan]), level("e2e", "mean box", [-0.3, -0.1])]  # fmt: skip
+    told = verdicts(*behind)
+    assert told["4a–b"] == told["8"] == "cannot tell: Grad-CAM maps are nowhere above the mean box in IoU"
+    assert (told["6"], told["7"]) == (REPRODUCED, UNDECIDED), "no truth that granulometry could miss"
+    assert verdicts(*behind[:3], level("e2e", "mean box", [0.1, -0.1]))["4c–d"] == REPRODUCED
+    never_both = [level("cl6", "untrained", [0.1, -0.1]), level("cl6", "mean box", [-0.1, 0.1])]
+    assert verdicts(*never_both)["4c–d"].endswith("nowhere above the untrained network and the mean box in IoU")
+    assert verdicts(*behind, level("cl6", "mean box", [0.1, 0.1], "coverage"))["4c–d"].startswith(BLIND)
+    assert verdicts(level("e3", "mean box", [-0.1, -0.1]))["4c–d"] == REPRODUCED, "another network"
+    assert verdicts(level("cl6", "mean box", [np.nan, np.nan]))["4c–d"] == REPRODUCED, "nothing is known"
+    boxes = [
+        level("cl6", CONSTANT, [-0.1] * 4, "miou", "regions"),
+        level("e2e", CONSTANT, [-0.1] * 4, "miou", "regions"),
+    ]
+    assert verdicts(*boxes)["6"] == f"{BLIND}: boxes from frozen features are nowhere above the {CONSTANT} in IoU"
 
 
 def test_without_resamples_nothing_is_decided(study: Study, pair_of: Callable[..., Pair]) -> None:
