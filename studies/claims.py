@@ -47,6 +47,16 @@ def counted(report: dict[str, Any], verdict: str) -> str:
     return UNDECIDED if compared_seeds(report) < 2 and not verdict.startswith(UNTESTED) else verdict
 
 
+def blind_in(report: dict[str, Any], kind: str, lines: Sequence[str]) -> str | None:
+    """`blind` of a report on maps: of lines with a kind of map."""
+    found = []
+    for own in report.get("levels", ()):
+        if own["map"] == kind and own["line"] in lines:
+            bounds = np.array([own["low"], own["high"]], float)
+            found.append(Level(own["line"], kind, own["measure"], own["against"], tuple(own["cuts"]), bounds))
+    return blind(found)
+
+
 def compared_seeds(report: dict[str, Any]) -> int:
     """Seeds of the networks that the claims of a report on maps compare; 0 without such.
 

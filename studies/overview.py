@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from evaluation.learnt import NOT_TESTED
-from studies.claims import compared_seeds
+from studies.claims import BLIND, blind_in, compared_seeds
 from studies.gate import Lesson, reason
 from studies.recipe import AGAIN, RUNS, StudyYaml
 from studies.runs import State
@@ -96,6 +96,8 @@ def points(panel: Panel, source: Source, results: Path) -> list[Point]:
         raise UserError(what, where=path, hint="correct the overview's yaml") from None
     cuts = [cut for cut in up if cut in right]
     label = source.label + unfinished(source, path, results / source.study / RUNS)
+    if source.map and blind_in(read_json(path, AGAIN), source.map, source.sides):
+        label += f": {BLIND}"
     return [Point(panel.title, label, cut, *up[cut], *right[cut]) for cut in cuts]
 
 

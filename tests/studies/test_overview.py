@@ -53,6 +53,12 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     assert np.asarray(Image.open(tmp_path / "overview.png")).std() > 0
     without = Source.model_validate(sources[1] | {"sides": ["cl3", "cl4"]})
     assert not points(Panel(title="t", sources=(without,)), without, tmp_path)
+    maps = Source.model_validate(sources[0])
+    for lows, told in (([-0.2, -0.1], "x, 2 of 3 seeds: cannot tell"), ([-0.2, 0.1], "x, 2 of 3 seeds")):
+        beside = {"line": "cl2", "map": "gradcam", "measure": "iou", "against": "mean box", "cuts": [1, 2]}
+        content = {"lines": lines, "untaught": None, "levels": [beside | {"low": lows, "high": [0.2, None]}]}
+        (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps(content))
+        assert {own.label for own in points(Panel(title="t", sources=(maps,)), maps, tmp_path)} == {told}
     wrong = sources[0] | {"sides": ["cl3", "e2e"]}
     with pytest.raises(UserError, match="has no iou for cl3 and e2e"):
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
