@@ -30,12 +30,13 @@ from utils.boxes import Detections, Truth
 from utils.console import progress
 from utils.device import side_by_side
 from utils.errors import UserError
-from utils.seed import mixed_seed, seed_process
+from utils.seed import mixed_seed
 
 CELLS, FINE = 7, 4  # cells along a side as in YOLOv1, and points of a feature map that are averaged to one
 CONSTANT = "constant box"
 RUNS = 3  # at least so many a line, over files and seeds
-EPOCHS, BATCH, RATE = 20, 64, 2e-3
+EPOCHS, BATCH, RATE = (20, 320), 64, 2e-3  # at least and at most
+STEPS = 2000  # at least, unless these are too many epochs
 JUDGED = 2000  # images at most: COCO's evaluation comes once for every cut, file and run
 
 
@@ -147,7 +148,7 @@ def fitted(named: Named, run: int, features: Callable[[], list[list[Tensor]]], t
     """A convolution on every cut of a network, trained and measured: `miou` and `map50` [cuts], `ious` [cuts, N]."""
     learnt, seen = features()
     seeds = [mixed_seed(named.seed, run, cut) for cut in named.file.cuts]
-    layers = [fresh(own, seed) for own, seed in zip(learnt, seeds, strict=True)]
+    layers = [fresh(own, train.truth) for own in learnt]
     with side_by_side() as pool:
         fits = pool.map(partial(fit, truth=train.truth), layers, learnt, seeds)
         list(progress(fits, f"{named.line}: regions", len(layers)))
@@ -197,19 +198,36 @@ def on_cells(frame: Frame, features: Tensor, side: int) -> Tensor:
     return avg_pool2d(frame.at(features, points, points), FINE)
 
 
-def fresh(features: Tensor, seed: int) -> nn.Module:
-    """A 3×3 convolution on standardised features [N, C, S, S] that will predict boxes."""
-    seed_process(seed)
-    return nn.Sequential(Standardise(features), nn.Conv2d(features.shape[1], YOLOv1Loss().channels, 3, padding=1))
+def fresh(features: Tensor, truth: CellTruth) -> nn.Module:
+    """A 3×3 convolution on standardised features [N, C, S, S] that will predict boxes, and predicts average ones.
+
+    From random weights most of the training would go into what every picture has in common, and end before features
+    counted: layers would differ in how fast they learn.
+    """
+    layer = nn.Conv2d(features.shape[1], YOLOv1Loss().channels, 3, padding=1)
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.bias.copy_(average_boxes(truth))  # type: ignore[union-attr]
+    return nn.Sequential(Standardise(features), layer)
+
+
+def average_boxes(truth: CellTruth) -> Tensor:
+    """[boxes · 5] what each cell predicts of boxes: the mean place in it, a small and a large size, and how often."""
+    found, count = truth.boxes[truth.has], YOLOv1Loss().boxes
+    shares = (torch.arange(count) + 0.5) / count  # of different sizes, so that not all learn the same
+    sizes = torch.quantile(found[:, 2:].sqrt(), shares, dim=0)
+    often = truth.has.float().mean().expand(count, 1) / count
+    return torch.cat([found[:, :2].mean(0).expand(count, 2), sizes, often], 1).flatten()
 
 
 def fit(layer: nn.Module, features: Tensor, seed: int, *, truth: CellTruth) -> None:
     """Train it in place."""
     loss, order = YOLOv1Loss(), torch.Generator().manual_seed(seed)
     steps = max(1, len(features) // BATCH)
+    epochs = int(np.clip(math.ceil(STEPS / steps), *EPOCHS))
     optimizer = torch.optim.AdamW(layer.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * steps)
-    for _ in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * steps)
+    for _ in range(epochs):
         for rows in torch.randperm(len(features), generator=order).split(BATCH)[:steps]:
             optimizer.zero_grad()
             wanted = CellTruth(truth.has[rows], truth.boxes[rows], truth.labels[rows])

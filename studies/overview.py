@@ -171,7 +171,7 @@ def of_accuracy(source: Source, path: Path, side: str) -> dict[str, tuple[float,
 
 
 def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
-    """Cut → mean and deviation over two seeds at least, from localise.json; no cut without a value of the measure."""
+    """Cut → mean and deviation over two seeds at least, from localise.json; no cut without a value, or too coarse."""
     content = read_json(path, AGAIN)
     if content.get("untaught", "never compared with chance"):
         return {}
@@ -182,7 +182,8 @@ def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, flo
     measure = line["measures"][source.measure]
     spread = measure.get("seeds_sd") or [None] * len(line["cuts"])
     values = zip(line["cuts"], measure["mean"], spread, strict=True)
-    return {f"b{cut}": (mean, sd or 0.0) for cut, mean, sd in values if mean is not None}
+    coarse = line.get("coarse", ())
+    return {f"b{cut}": (mean, sd or 0.0) for cut, mean, sd in values if mean is not None and cut not in coarse}
 
 
 def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:

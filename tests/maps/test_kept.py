@@ -123,7 +123,8 @@ def test_networks_that_normalise_otherwise_are_others() -> None:
     assert not one.sees_like(other)
 
 
-def test_regions_are_kept(written: Writer, plan_of: Callable[..., Plan]) -> None:
+def test_regions_are_kept(written: Writer, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maps.regions.STEPS", 1)
     plan = plan_of(written("cl6", k=2), images=4)
     first = propose(replace(plan, training=plan.training[:64]))
     again = plan_of(written("cl6", k=2), images=4)

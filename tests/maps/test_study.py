@@ -413,7 +413,8 @@ def test_few_images_are_drawn_from_all(written: Writer, split: Split) -> None:
     assert max(drawn) > 60
 
 
-def test_regions_leave_the_backbone_alone(written: Writer, split: Split) -> None:
+def test_regions_leave_the_backbone_alone(written: Writer, split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maps.regions.STEPS", 1)
     files = [written("cl6", k=3), written("e2e", k=3)]
     before = [path.read_bytes() for path in files]
     found = propose(plan_of(files, split))
@@ -482,8 +483,9 @@ def test_images_of_a_patient_are_drawn_together_for_regions(of_patients: Callabl
 
 
 def test_images_whose_boxes_are_cropped_away_are_no_cases_of_regions(
-    written: Writer, split: Split, tmp_path: Path
+    written: Writer, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("maps.regions.STEPS", 1)
     records, draw = [], np.random.default_rng(0)
     for number, left in enumerate((4, 80, 82, 84, 86, 88, 92, 160)):  # the middle third is seen
         path = tmp_path / f"{number}.png"
