@@ -25,7 +25,7 @@ def verdict_table(folders: list[Path]) -> str:
         UserError: a folder holds no report on maps.
     """
     reports = {folder: with_claims(folder) for folder in folders}
-    heads = [f"[{about(own)}](/{folder}.md)" for folder, own in reports.items()]
+    heads = [head(folder, own) for folder, own in reports.items()]
     lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     columns = [judged_again(report) for report in reports.values()]
     for figure, claim in columns[0].items():
@@ -38,7 +38,7 @@ def difference_table(folders: list[Path], measure: str) -> str:
     """A row a kind of map and two networks, a column a report: mean difference over judged cuts, with its interval."""
     reports = {folder: read_report(folder) for folder in folders}
     columns = [differences(report, measure) for report in reports.values()]
-    rows = [["map", *(f"[{folder.name}: {about(own)}](/{folder}.md)" for folder, own in reports.items())]]
+    rows = [["map", *(head(folder, own) for folder, own in reports.items())]]
     for pair in dict.fromkeys(pair for column in columns for pair in column) or ["all"]:
         rows.append(
             [
@@ -68,9 +68,9 @@ def differences(report: dict[str, Any], measure: str) -> dict[str, str]:
     return found
 
 
-def about(report: dict[str, Any]) -> str:
-    """Data and cases of a report."""
-    return f"{report['data'].removesuffix('.yaml')}, {report['cases']} cases"
+def head(folder: Path, report: dict[str, Any]) -> str:
+    """What a column is of, as a link: name, data and cases of a report."""
+    return f"[{folder.name}: {report['data'].removesuffix('.yaml')}, {report['cases']} cases](/{folder}.md)"
 
 
 def judged_again(report: dict[str, Any]) -> dict[str, dict[str, str]]:

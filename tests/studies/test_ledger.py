@@ -177,7 +177,8 @@ def test_intervals_of_resampled_seeds_give_no_verdict(folders: tuple[Path, Path]
         path.write_text(json.dumps(before | {"lines": [{"line": "cl6", "seeds": seeds}]}))
         (folders[1] / "maps.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": seeds}))
         assert find(evidence, *folders).verdict == verdict
-        assert f"**{verdict}**" in verdict_table([path.parent])
+        assert f"**{verdict}**" in (table := verdict_table([path.parent]))
+        assert f"[{path.parent.name}: " in table
 
 
 def test_how_far_networks_are_apart(folders: tuple[Path, Path]) -> None:
