@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import Script
+from PIL import Image
 
 import val
-from evaluation.comparison import Entry, Line, save_plot, table
+from evaluation.comparison import Entry, Line, lines_of, save_plot, table
 from evaluation.resampled import Matches, Sampled, draws_of, left_out, one_class, over_seeds
 from utils.checkpoint import TRAINED_ON
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -39,6 +41,36 @@ def test_one_detector_with_intervals(overfitted: Path, script: Script, tmp_path:
     assert metrics["intervals"]["draws"] == 50
     assert low <= metrics["map50"] <= high
     assert f"[{low:.3f}, {high:.3f}]" in (tmp_path / "val" / "exp" / "summary.txt").read_text()
+
+
+def test_detectors_are_compared_in_pairs(
+    files: list[Path], script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--project", tmp_path, "--bootstrap", 50, "--device", "cpu", "--json", tmp_path / "c.json")
+    script(val, "--map", "--weights", *files, *given)
+    folder = tmp_path / "val" / "exp"
+    content = json.loads((folder / "comparison.json").read_text())
+    assert content == json.loads((tmp_path / "c.json").read_text())
+    assert [(run["line"], run["seed"]) for run in content["runs"]] == [
+        ("cl3", "0"), ("cl3", "1"), ("e2e", "0"), ("e2e", "1"),
+    ]  # fmt: skip
+    apart = content["differences"]["e2e"]["map50"]
+    means = [content["lines"][name]["map50"]["mean"] for name in ("e2e", "cl3")]
+    assert apart["mean"] == pytest.approx(means[0] - means[1])
+    assert apart["low"] <= apart["mean"] <= apart["high"]
+    assert "map50, minus cl3" in capsys.readouterr().out
+    assert np.asarray(Image.open(folder / "comparison.png")).std() > 0
+    with pytest.raises(UserError, match="cl3 seed 0 twice"):
+        script(val, "--map", "--weights", files[0], files[0], *given)
+    with pytest.raises(UserError, match="e2e has the seeds 0, cl3 0, 1"):
+        script(val, "--map", "--weights", *files[:3], *given)
+    assert "mAP50" not in capsys.readouterr().out, "refused before anything is judged"
+    with pytest.raises(UserError, match="cl3_seed0 and cl3 would be one row"):
+        lines_of([files[0], tmp_path / "cl3.pt"])
+    deep = torch.load(files[2], weights_only=True) | {"levels": [0.0, 4095.0]}
+    torch.save(deep, files[2])
+    with pytest.raises(UserError, match=r"levels are \[0\.0, 4095\.0\], but none in"):
+        script(val, "--map", "--weights", files[0], files[2], *given)
 
 
 def test_images_that_it_learnt_from_are_counted(
