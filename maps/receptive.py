@@ -185,6 +185,14 @@ def on_thin(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return rule
 
 
+def padded(x: Tensor, pad: Sequence[int], *args: Any, **kwargs: Any) -> Tensor:
+    """With a border; of one channel where all are the same and get no others."""
+    if len(pad) > 4:
+        return F.pad(x, pad, *args, **kwargs)
+    own = F.pad(getattr(x, "thin", x), pad, *args, **kwargs)
+    return wide(own, (*x.shape[:-2], *own.shape[-2:]))
+
+
 def greatest(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
              ceil_mode: bool = False, return_indices: bool = False) -> Tensor:  # fmt: skip
     """The mean over the window of a maximum."""
@@ -272,6 +280,7 @@ RULES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), on_thin(pooled_to)),
     **dict.fromkeys(("view", "reshape"), reshaped),
     "avg_pool2d": on_thin(F.avg_pool2d),
+    "pad": padded,
     "conv2d": convolution,
     "linear": linear,
     **{name: over_image(name) for name in ("mean", "norm", "amax", "var", "std")},

@@ -207,7 +207,7 @@ def measured(part: nn.Module, x: Tensor, outputs: list[tuple[int, int]]) -> Tens
     layers = [module for module in part.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
-        with torch.no_grad(), evaluating(part), unnormalised(part):
+        with torch.no_grad(), evaluating(part), shapes_only(part):
             return torch.func.functional_call(part, tensors, (x,))
     finally:
         for hook in hooks:
@@ -227,28 +227,40 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def unnormalised(module: nn.Module) -> Iterator[None]:
-    """Inside, BatchNorm passes on what it is given: of its shape alone torch makes a hundred operations in Python."""
-    norms = [part for part in module.modules() if type(part).forward is nn.BatchNorm2d.forward]
-    norms = [norm for norm in norms if "forward" not in vars(norm)]
-    for norm in norms:
-        norm.forward = partial(passed_on, norm)  # type: ignore[method-assign]
+def shapes_only(module: nn.Module) -> Iterator[None]:
+    """Inside, BatchNorm and rectifiers pass on what they are given.
+
+    Of its shape alone torch makes a hundred operations in Python.
+    """
+    passing = [part for part in module.modules() if type(part) in PASSING and "forward" not in vars(part)]
+    for part in passing:
+        part.forward = partial(PASSING[type(part)], part)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        for norm in norms:
-            del norm.forward
+        for part in passing:
+            del part.forward
 
 
-def passed_on(norm: nn.Module, x: Tensor) -> Tensor:
-    """The same, if it has as many channels as a norm.
+def passed_by_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    """The same, if it has as many channels as a norm, and in training more than one value in each.
 
     Raises:
         ValueError: it has not.
     """
     if x.shape[1] != norm.num_features:
         raise ValueError(f"BatchNorm of {norm.num_features} channels is given {x.shape[1]}")
+    if norm.training and x.numel() == x.shape[1]:
+        raise ValueError("BatchNorm is given a single value in each channel to learn from")
     return x
+
+
+def passed(_: nn.Module, x: Tensor) -> Tensor:
+    """The same."""
+    return x
+
+
+PASSING = {nn.BatchNorm2d: passed_by_norm, nn.LeakyReLU: passed, nn.ReLU: passed}
 
 
 def head_macs(head: nn.Module, shape: Shape) -> int:

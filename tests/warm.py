@@ -17,7 +17,7 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parent.parent
 CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = ["warm", "train", "val", "training.start", "lightning_fabric", "torch.utils.tensorboard"]
-PRELOADED += ["studies.page", "evaluation.average_precision"]
+PRELOADED += ["studies.page", "evaluation.average_precision", "matplotlib.figure", "matplotlib.backends.backend_agg"]
 
 
 def warm_up() -> None:

@@ -8,7 +8,7 @@ from models.backbones import BACKBONES, make_backbone
 from models.detectors import DETECTORS, Settings
 from models.fcn import FCN, FCNS
 from models.heads import HEADS, make_head
-from models.plan import make_plan, plan_table
+from models.plan import make_plan, plan_table, shapes_only
 from training.cache import NEW_VIEWS
 from training.update import layer_name, layer_of
 from utils.config import Loss, Pretrain, Recipe
@@ -314,12 +314,15 @@ def why_not(name: str, width: float, side: int, batch: int, detector: str | None
         steps = {f"b{number}": block for number, block in enumerate(backbone.blocks, start=1)}
         for place, step in steps.items():
             try:
-                x = step(x)
+                with shapes_only(step):
+                    x = step(x)
             except (RuntimeError, ValueError, AssertionError) as error:
                 return f"{place}: {str(error)[:120]}"
         try:
             if detector:
-                DETECTORS[detector].network(backbone, Settings(1, side)).train()(torch.empty(batch, 3, side, side))
+                network = DETECTORS[detector].network(backbone, Settings(1, side)).train()
+                with shapes_only(network):
+                    network(torch.empty(batch, 3, side, side))
         except (RuntimeError, ValueError) as error:
             return f"the detector: {str(error)[:120]}"
     return None
