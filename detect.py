@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import Stopped, UserError, run_cli
-from utils.flags import THRESHOLDS, add_precision, add_threshold_flags, input_size, positive, refuse_flags, with_changed
+from utils.flags import (
+    THRESHOLDS,
+    add_name,
+    add_precision,
+    add_threshold_flags,
+    input_size,
+    positive,
+    refuse_flags,
+    with_changed,
+)
 from utils.limits import CHECKPOINT, MODEL, PICTURE, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
@@ -65,7 +74,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--save-csv", action="store_true", help="classes.csv: one row per class, with --classify")
     parser.add_argument("--save-mask", action="store_true", help="masks/NAME.png of a segmenter: class numbers")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_name(parser)
     add_limit_flags(parser, PICTURE, MODEL, CHECKPOINT)
     add_import_flag(parser)
     add_version_flag(parser)
@@ -81,7 +90,7 @@ def source_frames(
         UserError: there are none; no source, and the detector's file names no data set, or one without files.
     """
     from data.description import load_description
-    from data.formats import read_split
+    from data.formats import read_unseen
     from data.images import files_of
     from data.levels import with_levels
     from data.sources import open_source, read_files
@@ -92,7 +101,7 @@ def source_frames(
     if detector.data is None:
         raise UserError("does not name its data set", where=detector.path, hint=hint)
     description = with_levels(load_description(detector.data), detector.levels)
-    split = read_split(description, description.held_out)
+    split = read_unseen(description)
     files = files_of(split.records[:EXAMPLES], description.yaml, hint)
     return read_files(files, levels=split.description.levels)
 
@@ -146,6 +155,8 @@ def found_by(arguments: argparse.Namespace, weights: Path) -> "Iterator[tuple[Fr
     if arguments.save_mask:
         raise UserError("a detector finds no masks", where="--save-mask", hint="leave it out, or give a segmenter")
     detector = load_detector(weights, device, arguments.precision)
+    if detector.suppresses and set(THRESHOLDS) & set(arguments.changed):
+        print(f"{weights} suppresses boxes itself: thresholds that let more through than its own change nothing")
     groups = source_frames(arguments.source, detector, arguments.vid_stride)
     keys = ("conf_thres", "iou_thres", "max_det", "classes", "agnostic_nms", "imgsz")
     return found_in(detector, groups, **{key: getattr(arguments, key) for key in keys})
@@ -200,7 +211,11 @@ def main() -> None:
                 break
     pictures, what = counted(images, "images"), things(first[1]) if first else "boxes"
     done = f"{pictures} classified" if arguments.classify else f"{counted(number, what)} on {pictures}"
-    print(f"{done}; written to {folder}")
+    if arguments.nosave and not any(kinds.values()):
+        folder.rmdir()
+        print(f"{done}; nothing is written")
+    else:
+        print(f"{done}; written to {folder}")
     if stop.asked:
         raise Stopped(stop.asked)
 

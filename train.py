@@ -5,7 +5,7 @@ from pathlib import Path
 
 from utils.config import PRESETS
 from utils.errors import UserError, run_cli
-from utils.flags import add_recipe_flags, spelling, with_changed
+from utils.flags import add_name, add_recipe_flags, spelling, with_changed
 from utils.limits import CHECKPOINT, PICTURE, UNPACKED, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import from_arguments
@@ -40,7 +40,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
         "--accept-changed-data", action="store_true", help="with --resume: continue though the data have changed"
     )
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are made [runs]")
-    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_name(parser)
     add_limit_flags(parser, PICTURE, UNPACKED, CHECKPOINT)
     add_recipe_flags(parser)
     add_version_flag(parser)

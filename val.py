@@ -4,12 +4,11 @@ import argparse
 import contextlib
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.errors import UserError, run_cli
-from utils.flags import THRESHOLDS, from_zero, parsed_for, positive
+from utils.flags import DRAWS, THRESHOLDS, add_name, parsed_for, positive, resamples, written_as
 from utils.limits import LIMITS, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from maps.plan import Plan
     from utils.levels import Levels
 
-DRAWS = 1000
 FIRST_IMAGES = 40  # explained by the weights that ship
 
 
@@ -56,19 +54,21 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
     parser.add_argument(
-        "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
+        "--task",
+        choices=("train", "val", "test"),
+        help="split [test, else val, else what training holds out]",
     )
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--json", type=written_as(".json"), help="write the figures to this file too")
     report = parser.add_argument(
         "--report",
-        type=Path,
+        type=written_as(".md"),
         help="with --accuracy and --localise: write Markdown to this file too, its plots beside it",
     )
     parser.add_argument(
         "--bootstrap",
-        type=partial(from_zero, "--bootstrap"),
+        type=resamples,
         metavar="N",
         help=f"resamples behind the intervals; 0: none [{DRAWS}; with --map of one detector and --segment 0]",
     )
@@ -76,7 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="read weights and data, say what they are, and stop")
     parser.add_argument("--strict", action="store_true", help="damaged images or labels stop the evaluation")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_name(parser)
     only = add_mode_flags(parser)
     only["accuracy"].append(report)
     add_limit_flags(parser, *LIMITS)

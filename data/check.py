@@ -15,6 +15,7 @@ from data.records import Description, Notice, Split
 from utils.draw import draw_truth, save_page, thumbnail
 from utils.errors import run_cli
 from utils.files import write_text
+from utils.flags import add_name
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.parser import Parser
 from utils.runs import new_run
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--download", action="store_true", help="fetch what the yaml names and is not there yet")
     parser.add_argument("--strict", action="store_true", help="the first damaged image or label is an error")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_name(parser)
     add_limit_flags(parser, PICTURE, UNPACKED)
     arguments = parser.parse_args()
     description = load_description(arguments.data, download=arguments.download)

@@ -13,7 +13,7 @@ from data.dmri import read_dmri, refuse_parted
 from data.doubles import without_doubles
 from data.folder import folder_names, read_folder
 from data.folder_boxes import read_folder_boxes
-from data.holdout import share_out
+from data.holdout import HOLDOUT_SHARE, hold_out, share_out
 from data.levels import levelled
 from data.masks import official_masks, read_masked
 from data.records import Description, Format, Split
@@ -134,3 +134,14 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
         hint = "; ".join(["check `path:` and the list", *first])
         raise UserError(f"no readable image in `{split}`", where=description.yaml, hint=hint)
     return levelled(found)
+
+
+def read_unseen(description: Description, split: str | None = None, *, strict: bool = False) -> Split:
+    """A split to report figures on [test, else val, else the images of train that training holds out].
+
+    Raises:
+        UserError: as in read_split.
+    """
+    if split or {"test", "val"} & description.splits.keys():
+        return read_split(description, split or description.held_out, strict=strict)
+    return hold_out(read_split(description, "train", strict=strict), HOLDOUT_SHARE)[1]

@@ -105,7 +105,7 @@ def said(images: list[Path], files: list[Path | None], lost: list[Path], places:
     shared = [
         path for path, count in Counter(dict(zip(images, files, strict=True)).values()).items() if path and count > 1
     ]
-    nothing = f"of {len(images)} images have no label file and count as images without boxes"
+    nothing = f"of {len(images)} images have no label file and, if they can be read, count as images without boxes"
     looked = f"looked for {', '.join(map(str, places(without[0])))}" if without else ""
     notices = [
         Notice(nothing, [str(path) for path in without], looked),

@@ -18,8 +18,8 @@ from data.records import Problem
 from utils.console import console
 from utils.errors import UserError
 from utils.fetch import fetch
-from utils.images import read_rgb
-from utils.levels import Levels
+from utils.images import is_deep, read_rgb
+from utils.levels import BLACK, WHITE, Levels
 from utils.paths import is_file, is_folder, kind_of
 from utils.text import counted, redacted
 from utils.ultralytics_parts import Shot, stream, ultralytics
@@ -154,16 +154,18 @@ def as_glob(pattern: Path) -> str:
 
 
 def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None) -> Iterator[list[Frame]]:
-    """Images, then videos; says which are left out.
+    """Images, then videos; says which are left out, and what becomes black and white in those of more than 8 bits.
 
     Raises:
         UserError: none can be read.
     """
-    read = 0
+    read, said = 0, False
     moving = [path for path in paths if path.suffix.lower() in VIDEOS]
     still = [path for path in paths if path not in moving]
     for start in range(0, len(still), TOGETHER):
-        frames = [frame for path in still[start : start + TOGETHER] if (frame := read_image(path, levels))]
+        some = still[start : start + TOGETHER]
+        said = said or says_levels(some, levels)
+        frames = [frame for path in some if (frame := read_image(path, levels))]
         read += len(frames)
         yield frames
     for path in moving:
@@ -176,6 +178,15 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
             console.print(f"left out {path}: no frame can be read")
     if not read:
         raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
+
+
+def says_levels(paths: list[Path], levels: Levels | None) -> bool:
+    """Whether a picture has more than 8 bits; then says what becomes black and white."""
+    deep = any(map(is_deep, paths))
+    if deep:
+        what = levels or f"the {BLACK:g} and {WHITE:g} % of each picture's own values become 0 and 255"
+        console.print(f"pictures of more than 8 bits: {what}")
+    return deep
 
 
 def read_image(path: Path, levels: Levels | None = None) -> Frame | None:

@@ -81,12 +81,19 @@ def train_transform(imgsz: int, augment: Augment) -> nn.Module:
     return v2.Compose(
         [
             *zoom_out,
-            v2.RandomApply([v2.RandomIoUCrop(min_scale=0.5)], augment.crop),
+            v2.RandomApply([Crop(min_scale=0.5)], augment.crop),
             v2.RandomHorizontalFlip(augment.fliplr),
             ToSize(scaled_to_fit, imgsz),
             *last(imgsz, augment),
         ]
     )
+
+
+class Crop(v2.RandomIoUCrop):
+    """torchvision's, which divides by half of a pixel, which is none: pictures of one row or column stay whole."""
+
+    def forward(self, *inputs: Any) -> Any:
+        return inputs if min(inputs[0].shape[-2:]) == 1 else super().forward(*inputs)
 
 
 class PCAColour(nn.Module):

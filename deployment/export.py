@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from data.description import load_description
-from data.formats import read_split
+from data.formats import read_unseen
 from data.images import images_below
 from data.levels import with_levels
 from data.loader import read_image
@@ -255,7 +255,7 @@ def pictures_for(own: TrainedDetector | Segmenter, data: Path | None, folder: Pa
         if not (yaml := data or own.data):
             raise UserError("does not name its data set", where=own.path, hint="name a data yaml with --data")
         description = with_levels(load_description(yaml), own.levels)
-        return read_split(description, description.held_out).records
+        return read_unseen(description).records
     except UserError as error:
         if data is not None:
             raise

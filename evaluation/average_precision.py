@@ -21,7 +21,7 @@ from models.detector import Detector, checked_sizes
 from utils.boxes import Detections
 from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
-from utils.flags import from_zero
+from utils.flags import resamples
 
 PAGE = 8  # images on the page of predictions
 SURE = 0.25  # confidence above which a detection is drawn and counted in the confusion matrix
@@ -106,7 +106,7 @@ def evaluate_detector(
     """Average precision on held-out images, as `val.py --map` has it; keywords as in Options.
 
     Args:
-        task: `train`, `val` or `test` [test where the data set has one, else val].
+        task: `train`, `val` or `test` [test, else val, else what training holds out].
 
     Returns:
         What `val.py --map --json` writes: fractions 0–1, None where no box allows one.
@@ -117,7 +117,7 @@ def evaluate_detector(
     """
     check_weak_boxes(detector)
     side, batch_size = checked_sizes(detector.imgsz if imgsz is None else imgsz, batch_size)
-    draws = from_zero("--bootstrap", str(bootstrap))
+    draws = resamples(str(bootstrap))
     finding = Finding(side, Thresholds(conf_thres, iou_thres, max_det), batch_size, augment)
     wanted = Wanted(None if data is None else Path(data), task, download=download, strict=strict)
     split = read_held_out(wanted, detector.data, detector.names, detector.path, detector.levels)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.description import load_description
-from data.formats import read_split
+from data.formats import read_unseen
 from data.levels import with_levels
 from data.records import Split
 from data.views import View
@@ -19,7 +19,7 @@ class Wanted:
 
     Attributes:
         data: data yaml [that of the training].
-        task: split [test where the data set has one, else val].
+        task: split [that of data.formats.read_unseen].
         download: fetch what the data yaml names and is not there yet.
         strict: damaged images or labels stop the evaluation.
     """
@@ -64,7 +64,7 @@ def read_held_out(
     if not (data := wanted.data or own):
         raise UserError("does not name its data set", where=trained, hint="name the data yaml with --data")
     description = with_levels(load_description(data, download=wanted.download), levels)
-    split = read_split(description, wanted.task or description.held_out, strict=wanted.strict)
+    split = read_unseen(description, wanted.task, strict=wanted.strict)
     console.print(split.summary())
     if view is not None and view.source == "objects":
         split, told = view.shown(split)

@@ -7,7 +7,6 @@ reads the values by image that a report has left beside it.
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from maps.statistics import DRAWS, Resamples, compare, mean_known
 from maps.value_files import GROUP
 from utils.errors import UserError, run_cli
-from utils.flags import from_zero
+from utils.flags import resamples
 from utils.parser import Parser
 from utils.text import NOTHING, as_markdown, as_number
 
@@ -120,9 +119,7 @@ def main() -> None:
     parser.add_argument("first", help="a line of the report, such as cl6")
     parser.add_argument("second", help="another, such as e2e")
     parser.add_argument("--map", default="gradcam", help="kind of map [gradcam]")
-    parser.add_argument(
-        "--bootstrap", type=partial(from_zero, "--bootstrap"), default=DRAWS, help=f"resamples [{DRAWS}]"
-    )
+    parser.add_argument("--bootstrap", type=resamples, default=DRAWS, help=f"resamples [{DRAWS}]")
     arguments = parser.parse_args()
     rows, note = shown_table(arguments.folder, arguments.map, arguments.first, arguments.second, arguments.bootstrap)
     print(f"{as_markdown(rows)}\n\n{note}")

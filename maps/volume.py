@@ -41,7 +41,7 @@ from utils.device import pick_device
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
 from utils.files import written_whole
-from utils.flags import positive
+from utils.flags import add_name, positive
 from utils.letterbox import Letterbox
 from utils.names import as_name
 from utils.parser import Parser
@@ -236,7 +236,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--slices", type=positive, help="of each direction, in its middle [as in the data yaml]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    parser.add_argument("--name", default="exp", help="name of the run folder; a number is added if taken [exp]")
+    add_name(parser)
     return parser.parse_args()
 
 

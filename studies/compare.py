@@ -9,13 +9,13 @@ from pathlib import Path
 
 from studies.compared import Compared, end_table, judge, recipe_table
 from utils.errors import UserError, run_cli
-from utils.flags import add_threshold_flags, from_zero, positive
+from utils.flags import DRAWS, add_name, add_threshold_flags, from_zero, positive, resamples
 from utils.limits import PICTURE, UNPACKED, add_limit_flags
 from utils.parser import Parser
 from utils.plugins import add_import_flag, from_arguments
 from utils.runs import new_run
 
-DRAWS, PICTURES = 1000, 6
+PICTURES = 6
 
 
 def parse() -> argparse.Namespace:
@@ -25,7 +25,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder, as runs/train/exp")
     parser.add_argument("--data", type=Path, help="data yaml to judge the detectors on [the first run's]")
     parser.add_argument(
-        "--task", choices=("train", "val", "test"), help="split [test where the data set has one, else val]"
+        "--task",
+        choices=("train", "val", "test"),
+        help="split [test, else val, else what training holds out]",
     )
     parser.add_argument(
         "--images",
@@ -34,11 +36,11 @@ def parse() -> argparse.Namespace:
         metavar="N",
         help=f"pictures side by side [{PICTURES}]",
     )
-    parser.add_argument("--bootstrap", type=positive, default=DRAWS, metavar="N", help=f"resamples [{DRAWS}]")
+    parser.add_argument("--bootstrap", type=resamples, default=DRAWS, metavar="N", help=f"resamples [{DRAWS}]")
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps [auto]")
     parser.add_argument("--project", type=Path, default=Path("runs"), help="where run folders are [runs]")
-    parser.add_argument("--name", default="exp", help="name of the new folder; a number is added if taken [exp]")
+    add_name(parser)
     add_threshold_flags(parser, 0.25, 0.45, "in the pictures: ")
     add_limit_flags(parser, PICTURE, UNPACKED)
     add_import_flag(parser)

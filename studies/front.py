@@ -18,6 +18,7 @@ from models import load_detector
 from models.inference import fold_batchnorm
 from models.trained import TrainedDetector
 from utils.errors import UserError, run_cli
+from utils.flags import written_as
 from utils.parser import Parser
 from utils.pictures import pixels_of
 from utils.plots import canvas, write_figure
@@ -80,7 +81,7 @@ def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, required=True, help="detector checkpoint")
     parser.add_argument("--picture", type=Path, required=True, help="square photograph")
-    parser.add_argument("--out", type=Path, default=Path("results/front.png"), help="[results/front.png]")
+    parser.add_argument("--out", type=written_as(".png"), default=Path("results/front.png"), help="[results/front.png]")
     arguments = parser.parse_args()
     detector = load_detector(arguments.weights)
     if not isinstance(detector, TrainedDetector):

@@ -49,6 +49,11 @@ USER_ERRORS = [
     (["train.py", "--cl-splits", "-1", "--dry-run"], "give 1 (end to end) to 23"),
     (["val.py", "--weights", "zoo:nothing"], "no weights `nothing`"),
     (["train.py", "--data", "data/none.yaml"], "cannot be read"),
+    (["train.py", "--weights", "", "--dry-run"], "--weights: is empty"),
+    (["train.py", "--name", "my run"], "cannot be the name of a file or folder"),
+    (["val.py", "--bootstrap", "3"], "3 resamples have no 95 % interval"),
+    (["val.py", "--json", "data/sample.yaml"], "is there already, and would be lost"),
+    (["val.py", "--report", "README.rst", "--json", "weights"], "is there already, and would be lost"),
 ]
 
 
@@ -195,6 +200,15 @@ def test_detect_on_pictures_of_one_name_loses_none(
         folder = max((overfitted / "detect").glob("same*"), key=lambda path: path.stat().st_mtime_ns)
         assert sorted(path.name for path in folder.iterdir()) == names
         assert {path.name for path in (folder / "labels").iterdir()} == {"a.txt", "a2.txt", "a3.txt"}
+
+
+def test_detect_that_keeps_nothing_says_so(
+    overfitted: Path, scenes: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scenes / "JPEGImages" / "train_00000.jpg"
+    script(detect, "--project", overfitted, "--source", source, "--nosave", "--name", "nothing")
+    assert capsys.readouterr().out.endswith("on 1 image; nothing is written\n")
+    assert not (overfitted / "detect" / "nothing").exists()
 
 
 def film_of(pictures: list[Path], path: Path) -> None:

@@ -42,6 +42,9 @@ def check_names(recipe: Recipe, where: str | None = None) -> Recipe:
         check_taps(recipe.backbone, recipe.width, recipe.fcn)
     check_rates(recipe)
     check_fixed(recipe)
+    if recipe.pretrain_only and not recipe.pretrains:
+        what = "nothing to train: no backbone, and nothing on top of one"
+        raise UserError(what, where="--pretrain-only", hint="give --cl-splits 1 or more, or leave it out")
     return recipe
 
 
@@ -154,6 +157,7 @@ def unread_before(recipe: Recipe) -> list[str]:
         keys = [f"pretrain.{key}" for key in Pretrain.model_fields if key != "holdout"]  # data without val look at it
         others = ["cache", "cache_views", "baseline_heads", "balance", "recompute"]
         taken = [] if recipe.weights or recipe.init else ["reuse_upto"]
+        taken += ["cl_splits"] if recipe.weights else []
         return passed_over(recipe, keys + others + taken, "a run without pre-training")
     source = recipe.pretrain.source
     keys = ["crop", "view", "crop_labels"] if source == "objects" else ["context", "jitter"]

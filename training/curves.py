@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from data.parsing import read_table
 from utils.draw import picture_file
 from utils.errors import UserError, run_cli
+from utils.flags import written_as
 from utils.parser import Parser
 from utils.plots import canvas, write_figure
 
@@ -93,7 +94,7 @@ def main() -> None:
     """Draw and say where."""
     parser = Parser(description="Accuracy and loss of training runs over the epochs, as a picture.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of training runs")
-    parser.add_argument("--out", type=Path, help="the PNG [curves.png in the folder of the first run]")
+    parser.add_argument("--out", type=written_as(".png"), help="the PNG [curves.png in the folder of the first run]")
     arguments = parser.parse_args()
     lines = lines_of(arguments.runs)
     out = picture_file(arguments.out or arguments.runs[0] / "curves.png")

@@ -162,10 +162,10 @@ def refuse_nothing(recipe: Recipe, train: Split) -> None:
         UserError: it would.
     """
     segments = recipe.task == "segment"
-    if not recipe.pretrains and (recipe.pretrain_only or not (segments or has_boxes(train))):
-        what = "--pretrain-only" if recipe.pretrain_only else f"the images of `{train.name}` have no boxes"
-        hint = "give --cl-splits 1 or more to train a backbone" + ("" if recipe.pretrain_only else ", or add boxes")
-        raise UserError(f"nothing to train: {what}, and no backbone is to be trained", where=recipe.data, hint=hint)
+    if not (recipe.pretrains or segments or has_boxes(train)):
+        what = f"nothing to train: the images of `{train.name}` have no boxes, and no backbone is to be trained"
+        hint = "give --cl-splits 1 or more to train a backbone, or add boxes"
+        raise UserError(what, where=recipe.data, hint=hint)
 
 
 def check_boxes(recipe: Recipe, train: Split) -> None:

@@ -1,5 +1,6 @@
 """How a training run begins: which recipe, in which folder, on what; from train.py and from Python alike."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.console import console, hushed
 from utils.errors import UserError
 from utils.flags import keys_of, spelling
+from utils.names import checked_name
 from utils.paths import is_file
 from utils.recipes import load_recipe, refuse_differences
 from utils.runs import BEST, FINISHED, newest_run
@@ -132,7 +134,7 @@ def choose(
         clear_finished(folder)
         hint = "start a new one without --resume"
         if (folder / BEST).exists():
-            hint += f"; --init {folder / BEST} --cl-splits 0 begins with its weights"
+            hint += f"; --init {shlex.quote(str(folder / BEST))} --cl-splits 0 begins with its weights"
         raise UserError("this run is finished", where=folder, hint=hint)
     if not is_file(folder / "recipe.yaml"):
         hint = "give one that holds a recipe.yaml, or --resume alone for the newest"
@@ -171,6 +173,7 @@ def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:
     Raises:
         UserError, Stopped: as in train.
     """
+    checked_name(name, "--name")
     recipe = settle(begun.recipe)
     refuse_several(recipe)
     fabric = make_fabric(recipe)

@@ -8,6 +8,7 @@ import hashlib
 import platform
 import struct
 import subprocess
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,8 @@ def load_tensors(path: Path) -> dict[str, Any]:
         raise UserError("no such checkpoint", where=path, hint="check the path, or train one with `python train.py`")
     check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what the error below says
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged files
         raise UserError(why_unreadable(path), where=path, hint=ANOTHER) from error
     return content if isinstance(content, dict) else {}

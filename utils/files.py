@@ -182,7 +182,7 @@ def user_cache() -> Path | None:
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error for a path that refuses to be written."""
     return UserError(
-        f"cannot write ({error.strerror or error})", where=path, hint="choose another folder with --project, or free it"
+        f"cannot write ({error.strerror or error})", where=path, hint="give another place, or make this one writable"
     )
 
 

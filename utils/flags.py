@@ -10,6 +10,8 @@ from pydantic.fields import FieldInfo
 
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
+from utils.names import checked_name
+from utils.paths import kind_of
 from utils.plugins import FLAG, add_import_flag
 from utils.tables import listed, near
 
@@ -20,6 +22,7 @@ NAMED = {
     "fcn": "fully convolutional head",
     "logger": "logger",
 }  # recipe key → kind of what it names
+DRAWS, LEAST_DRAWS = 1000, 20  # resamples behind intervals; a twentieth of them is outside
 
 
 def recipe_flags() -> Iterator[tuple[str, str | None, str, FieldInfo]]:
@@ -192,6 +195,42 @@ def from_zero(flag: str, text: str) -> int:
     if not text.strip().isdecimal():
         raise UserError(f"`{text}`", where=flag, hint="give 0 or more")
     return int(text)
+
+
+def add_name(parser: argparse.ArgumentParser) -> None:
+    """The flag that names a run folder."""
+    about = "name of the run folder; a number is added if taken [exp]"
+    parser.add_argument("--name", type=partial(checked_name, where="--name"), default="exp", help=about)
+
+
+def written_as(ending: str) -> Callable[[str], Path]:
+    """The type of a flag that names a file to write: one that is there and of another kind stays.
+
+    Args:
+        ending: of the kind, as in `.json`.
+    """
+
+    def path_of(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() != ending and kind_of(path) is not None:
+            raise UserError(
+                "is there already, and would be lost", where=path, hint=f"give a name that ends in {ending}"
+            )
+        return path
+
+    return path_of
+
+
+def resamples(text: str) -> int:
+    """What --bootstrap says: 0, or as many as a 95 % interval needs to have anything outside it.
+
+    Raises:
+        UserError: neither.
+    """
+    if 0 < (found := from_zero("--bootstrap", text)) < LEAST_DRAWS:
+        what = f"{found} resamples have no 95 % interval"
+        raise UserError(what, where="--bootstrap", hint=f"give {LEAST_DRAWS} or more [{DRAWS}], or 0 for none")
+    return found
 
 
 def parsed_for(

@@ -31,6 +31,7 @@ SIDEWAYS = (5, 6, 7, 8)
 EIGHT_BITS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".avif"))  # have no more
 BITS, PLANES, KIND_OF_PAGE, ZERO_IS, NO_DATA = 258, 284, 254, 262, 42113  # tags of TIFF
 WHITE = 0  # of what zero is
+MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # kinds of which one picture may have many frames
 GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
 
 
@@ -151,7 +152,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """A file whose head is read.
 
     Raises:
-        OSError, ValueError: missing, no image, of more pixels than are read without being asked, of several pages.
+        OSError, ValueError: missing, no image, of more pixels than are read without being asked, of several pages or
+            frames.
     """
     try:
         image = Image.open(path)
@@ -165,6 +167,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
             raise ValueError(what)
         if image.format == "TIFF" and (pages := count_pages(image)) > 1:
             raise ValueError(f"TIFF of {pages} pages; save each page as a file of its own")
+        if image.format in MOVING and getattr(image, "is_animated", False):
+            raise ValueError("it moves; save each frame as a file of its own, or all of them as MP4")
         yield image
 
 

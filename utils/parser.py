@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -21,8 +22,9 @@ class Parser(argparse.ArgumentParser):
         """As argparse's.
 
         Raises:
-            UserError: an unknown flag, a value that a flag cannot take, or a flag that is missing.
+            UserError: an unknown flag, a value that a flag cannot take, an empty one, or a flag that is missing.
         """
+        refuse_empty(sys.argv[1:] if args is None else args)
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
@@ -36,3 +38,17 @@ class Parser(argparse.ArgumentParser):
         match = OF_FLAG.fullmatch(message)
         where, what = (match["flag"], match["what"]) if match else (self.prog, message)
         raise UserError(what, where=where, hint=HELP)
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse words without letters: what an unset variable of the shell leaves would be taken for no flag at all.
+
+    Raises:
+        UserError: names the flag before it.
+    """
+    flag = ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        flag = name if name.startswith("--") else flag
+        if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+            raise UserError("is empty", where=flag or "the command", hint="give a value, or leave the flag out")

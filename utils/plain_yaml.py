@@ -145,6 +145,7 @@ class Survey:
     def parts(self, node: yaml.Node, key: str) -> list[tuple[yaml.Node, str]]:
         """Nodes right below a node, and the keys that they are under."""
         if isinstance(node, yaml.MappingNode):
+            refuse_twice(node, key)
             named = [(one, other, f"{key}.{str(one.value)[:SHOWN]}".lstrip(".")) for one, other in node.value]
             return [(part, name) for one, other, name in named for part in (one, other)]
         if isinstance(node, yaml.SequenceNode):
@@ -152,6 +153,24 @@ class Survey:
         if odd := [letter for letter in node.value if letter == "\0" or "\ud800" <= letter <= "\udfff"]:
             raise self.loader.unfit(node, f"has the letter {odd[0]!a}, which no name can have")
         return []
+
+
+def refuse_twice(node: yaml.MappingNode, key: str) -> None:
+    """Refuse a mapping with a key that is there twice: the first value would be lost without a word.
+
+    Args:
+        key: that the mapping is under.
+
+    Raises:
+        Unfit: it is.
+    """
+    seen: set[tuple[str, str]] = set()
+    for own, _ in node.value:
+        if isinstance(own, yaml.ScalarNode):
+            if (own.tag, own.value) in seen:
+                name = f"{key}.{own.value[:SHOWN]}".lstrip(".")
+                raise Unfit(f"`{name}` is there twice", own.start_mark.line + 1, "keep one of them")
+            seen.add((own.tag, own.value))
 
 
 def in_short(value: object) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.description import load_description
-from data.formats import FORMATS, read_split
+from data.formats import FORMATS, read_split, read_unseen
 from data.levels import levelled, with_levels
 from data.records import Description, Record, Split
 from evaluation.accuracy import BackboneFile, read_backbones, same_pictures
@@ -27,7 +27,7 @@ from maps.seen import explained_images, seen_by
 from utils.console import console
 from utils.draw import picture_file
 from utils.errors import UserError
-from utils.flags import positive
+from utils.flags import positive, written_as
 from utils.parser import Parser
 from utils.runs import located
 from utils.tables import Entry, Table
@@ -188,7 +188,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 
 def add_outputs(parser: argparse.ArgumentParser, drawn: str) -> None:
     """The flags for what is written; `drawn` says what the pictures show."""
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--json", type=written_as(".json"), help="write the figures to this file too")
     parser.add_argument("--pictures", type=Path, help=f"draw {drawn} to this JPEG")
 
 
@@ -238,7 +238,7 @@ def planned(
     """
     files = files_of(weights, imgsz)
     description = with_levels(load_description(data), files[0].levels)
-    known, held_out = (read_split(description, name) for name in ("train", description.held_out))
+    known, held_out = read_split(description, "train"), read_unseen(description)
     left, notes = explained_images(held_out, seen_by(files))
     for note in notes:
         console.print(note)

@@ -13,6 +13,7 @@ from typing import Any
 from evaluation.accuracy_report import shown_command
 from utils.errors import UserError, run_cli
 from utils.files import write_text
+from utils.flags import written_as
 from utils.parser import Parser
 from utils.text import as_markdown, as_terminal
 from wsol.judge import ACCURACY, taken_apart
@@ -130,7 +131,7 @@ def main() -> None:
     """Print the tables."""
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="localisers.json of one size each")
-    parser.add_argument("--report", type=Path, help="write the tables to this Markdown file too")
+    parser.add_argument("--report", type=written_as(".md"), help="write the tables to this Markdown file too")
     arguments = parser.parse_args()
     read = [read_lines(path) for path in arguments.files]
     lines, lists = once(line for own, *_ in read for line in own), [one for _, own, _ in read for one in own]

@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import pytest
+from conftest import write_yaml
 from PIL import Image
 
 from data.description import load_description
-from data.formats import read_split
-from data.holdout import hold_out
+from data.formats import read_split, read_unseen
+from data.holdout import HOLDOUT_SHARE, hold_out
 from data.records import Split, make_record
 from utils.errors import UserError
 
@@ -60,3 +61,13 @@ def shares(folder: Path, **parts: float) -> Path:
     lines = ["format: yolo", "path: .", "names: [thing]", *(f"{name}: {share}" for name, share in parts.items())]
     (folder / "data.yaml").write_text("\n".join(lines))
     return folder / "data.yaml"
+
+
+def test_figures_without_val_and_test_are_on_what_training_held_out(scenes: Path, tmp_path: Path) -> None:
+    description = load_description(write_yaml(tmp_path / "train.yaml", path=str(scenes), val=None, test=None))
+    kept, held = hold_out(read_split(description, "train"), HOLDOUT_SHARE)
+    found = read_unseen(description)
+    assert found.name == "held out of train"
+    assert names(found) == names(held)
+    assert not names(found) & names(kept)
+    assert len(read_unseen(description, "train").records) == len(kept.records) + len(held.records)

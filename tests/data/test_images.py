@@ -176,6 +176,15 @@ def test_what_is_no_number_is_black(tmp_path: Path) -> None:
     assert len(np.unique(found)) > 200
 
 
+@pytest.mark.parametrize("kind", ["gif", "png", "webp"])
+def test_pictures_that_move_are_named(kind: str, tmp_path: Path) -> None:
+    still, other = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    assert not isinstance(check_image(saved(tmp_path / f"still.{kind}", still)), Problem)
+    found = check_image(saved(tmp_path / f"a.{kind}", still, save_all=True, append_images=[other]))
+    assert isinstance(found, Problem)
+    assert "it moves; save each frame as a file of its own, or all of them as MP4" in found.what
+
+
 def test_pages_are_named(tmp_path: Path) -> None:
     pages = [Image.fromarray(RAMP)] * 3
     found = check_image(saved(tmp_path / "a.tif", pages[0], save_all=True, append_images=pages[1:]))

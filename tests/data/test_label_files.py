@@ -69,7 +69,10 @@ def test_what_fits_nothing_is_counted_and_named(tmp_path: Path) -> None:
     put(tmp_path / "pictures/classes.txt", "a\nb\n")
     found = read_split(describe(tmp_path), "train", strict=True)
     assert told(found) == {
-        "of 3 images have no label file and count as images without boxes": ["three.jpg", "two.jpg"],
+        "of 3 images have no label file and, if they can be read, count as images without boxes": [
+            "three.jpg",
+            "two.jpg",
+        ],
         "label files belong to no image": ["lost.txt"],
     }
     assert "pictures/three.txt" in found.notices[0].line(), "where was looked"
@@ -84,7 +87,9 @@ def test_labels_of_another_split_are_not_lost_and_not_borrowed(tmp_path: Path) -
     put(tmp_path / "labels/train/2.txt", BOX)
     found = read_split(describe(tmp_path, "train: images/train\n"), "train")
     assert labelled(found) == {"1.jpg": 0, "2.jpg": 1}
-    assert list(told(found)) == ["of 2 images have no label file and count as images without boxes"]
+    assert list(told(found)) == [
+        "of 2 images have no label file and, if they can be read, count as images without boxes"
+    ]
 
 
 def test_a_bare_name_that_two_images_have_is_given_to_neither(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from data.description import load_description
 from data.formats import read_split
 from data.images import UnreadableError
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
-from data.records import Record, make_record
+from data.records import Box, Record, make_record
 from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
 from training.lost import Lost, blamed
 from utils.config import Augment
@@ -170,3 +170,15 @@ def test_noise_and_erasing() -> None:
     black = [(erased[epoch, 0][0] == 0).float().mean() for epoch in range(20)]
     assert 0.01 < min(black) <= max(black) < 0.35
     assert torch.equal(erased[0, 0][1], untouched[0, 0][1])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+def test_pictures_of_one_row_or_column(size: tuple[int, int]) -> None:
+    height, width = size
+    record = make_record(
+        Path("a.png"), size, [Box(0, 0, width, height)], [0], pixels=np.full((height, width, 3), 9, np.uint8)
+    )
+    everything = EVERYTHING.model_copy(update={"crop": 1.0})
+    for transform in (train_transform(64, everything), pretrain_transform(64, everything, 0.3)):
+        dataset = DetectionSet([record], transform, seed=0)
+        assert all(dataset[epoch, 0][0].shape == (3, 64, 64) for epoch in range(20))

@@ -20,6 +20,7 @@ from data.images import check_image, images_below
 from data.records import Problem
 from data.sources import Frame, find_files, open_source, read_streams
 from utils.errors import UserError
+from utils.levels import Levels
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (240, 240, 10), (10, 240, 240)]
 
@@ -284,3 +285,15 @@ def test_names_that_are_too_long(tmp_path: Path) -> None:
             everything(source)
     with pytest.raises(UserError, match="none of its streams can be opened"):
         everything(tmp_path / "one.streams")
+
+
+@pytest.mark.parametrize("levels", [None, Levels(10, 3000, "as in training")])
+def test_what_becomes_black_and_white_is_said_once(
+    levels: Levels | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for name in ("b", "c"):
+        Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 60).save(tmp_path / f"{name}.png")
+    assert len([frame for group in open_source(str(tmp_path), levels=levels) for frame in group]) == 3
+    what = levels or "the 0.1 and 99.9 % of each picture's own values become 0 and 255"
+    assert capsys.readouterr().out == f"pictures of more than 8 bits: {what}\n"

@@ -1,4 +1,5 @@
 import argparse
+import shlex
 
 import pytest
 
@@ -14,6 +15,9 @@ from utils.parser import Parser
         ("mine", "mine: belongs to no flag — --help lists the flags"),
         ("--epochs", "--epochs: expected one argument — --help lists the flags"),
         ("--epochs many", "--epochs: many is not a whole number — --help lists the flags"),
+        ("--data ''", "--data: is empty — give a value, or leave the flag out"),
+        ("--epochs 3 --data=", "--data: is empty — give a value, or leave the flag out"),
+        ("''", "the command: is empty — give a value, or leave the flag out"),
     ],
 )
 def test_flags_that_are_wrong_are_one_line(line: str, said: str) -> None:
@@ -27,5 +31,5 @@ def test_flags_that_are_wrong_are_one_line(line: str, said: str) -> None:
     parser.add_argument("--epochs", "-e", type=whole)
     assert parser.parse_args(["-e", "3", "--data", "a.yaml"]).epochs == 3
     with pytest.raises(UserError) as error:
-        parser.parse_args(line.split())
+        parser.parse_args(shlex.split(line))
     assert str(error.value) == said

@@ -36,6 +36,8 @@ REFUSED = {
     "half a letter": ('path: "\\ud800"\n', "`path`: has the letter"),
     "no text": (b"path: \xff\xfe\xfd\n", "no text in UTF-8"),
     "long": (b"a: " + b"x" * 2**20, "more than 1,048,576 bytes"),
+    "twice": ("names: [cat, dog]\nnames: [a, b]\n", ":2: `names` is there twice — keep one of them"),
+    "twice below": ("train: {lr: 1, epochs: 3, lr: 2}\n", r"`train\.lr` is there twice"),
     "no pairs": ("[1, 2]\n", "holds no key: value pairs"),
 }
 
