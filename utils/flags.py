@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from utils.config import ROOT, Recipe, Section
 from utils.errors import UserError
 from utils.names import checked_name
+from utils.parser import Parser
 from utils.paths import kind_of
 from utils.plugins import FLAG, add_import_flag
 from utils.tables import listed, near
@@ -58,8 +59,9 @@ def keys_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return {keys[keyword]: value for keyword, value in keywords.items()}
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    """One flag for each recipe key; values are checked by the recipe, not here."""
+def add_recipe_flags(parser: Parser) -> None:
+    """One flag for each recipe key; values are checked by the recipe, from which an empty one takes."""
+    parser.emptied |= {flag for flag, *_ in recipe_flags()}
     groups: dict[str | None, argparse._ArgumentGroup] = {}
     for flag, section, key, field in recipe_flags():
         if section not in groups:

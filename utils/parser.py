@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, NoReturn
 
 from utils.errors import UserError
@@ -14,7 +14,13 @@ HELP = "--help lists the flags"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, whose errors are those of the project, without pages of usage before them."""
+    """argparse's, whose errors are those of the project, without pages of usage before them.
+
+    Attributes:
+        emptied: flags whose value may be empty.
+    """
+
+    emptied: frozenset[str] = frozenset()
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -24,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: an unknown flag, a value that a flag cannot take, an empty one, or a flag that is missing.
         """
-        refuse_empty(sys.argv[1:] if args is None else args)
+        refuse_empty(sys.argv[1:] if args is None else args, self.emptied)
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
@@ -40,8 +46,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(what, where=where, hint=HELP)
 
 
-def refuse_empty(words: Sequence[str]) -> None:
+def refuse_empty(words: Sequence[str], emptied: Set[str]) -> None:
     """Refuse words without letters: what an unset variable of the shell leaves would be taken for no flag at all.
+
+    Args:
+        emptied: flags after which they may be.
 
     Raises:
         UserError: names the flag before it.
@@ -50,5 +59,6 @@ def refuse_empty(words: Sequence[str]) -> None:
     for word in words:
         name, equals, value = word.partition("=")
         flag = name if name.startswith("--") else flag
-        if not word.strip() or (name.startswith("--") and equals and not value.strip()):
+        empty = not word.strip() or (name.startswith("--") and equals and not value.strip())
+        if empty and flag not in emptied:
             raise UserError("is empty", where=flag or "the command", hint="give a value, or leave the flag out")

@@ -106,6 +106,9 @@ def load_recipe(
         source: a file, whose relative paths start at it, or what a program has put together.
         given: `key` or `section.key` to value.
         spelt: the same keys to the flags that they were given with, for error messages.
+
+    Raises:
+        UserError: a key or value is wrong, or a flag without a text takes nothing back.
     """
     path = source if isinstance(source, Path) else None
     values = read_yaml(path) if path else {}
@@ -113,6 +116,7 @@ def load_recipe(
         values = source.model_dump(exclude_unset=True)
     anchor_paths(values, path.parent if path else Path())
     values = merged(read_yaml(preset), values) if preset else values
+    refuse_empty(values, given, spelt or {})
     lay_over(values, given, path or "recipe")
     anchor_paths(values, Path())
     recipe = build(
@@ -120,6 +124,20 @@ def load_recipe(
     )
     load(recipe.imports)
     return recipe
+
+
+def refuse_empty(values: Mapping[str, Any], given: Mapping[str, Any], spelt: Mapping[str, str]) -> None:
+    """Refuse flags without a text that take nothing back: what an unset variable of the shell leaves.
+
+    Raises:
+        UserError: names the flag.
+    """
+    for name in (name for name, value in given.items() if value == ""):
+        section, _, key = name.rpartition(".")
+        below = values.get(section) if section else values
+        if not (isinstance(below, Mapping) and below.get(key)):
+            what = "is empty, and the recipe gives nothing that it could take back"
+            raise UserError(what, where=spelt.get(name, name), hint="give a value, or leave the flag out")
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
