@@ -53,11 +53,8 @@ def parse() -> argparse.Namespace:
         "and --localise [best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
-    parser.add_argument(
-        "--task",
-        choices=("train", "val", "test"),
-        help="split [test, else val, else what training holds out]",
-    )
+    about = "split [test, else val, else what training holds out]"
+    parser.add_argument("--task", choices=("train", "val", "test"), help=about)
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")
     parser.add_argument("--json", type=written_as(".json"), help="write the figures to this file too")

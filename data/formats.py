@@ -145,3 +145,13 @@ def read_unseen(description: Description, split: str | None = None, *, strict: b
     if split or {"test", "val"} & description.splits.keys():
         return read_split(description, split or description.held_out, strict=strict)
     return hold_out(read_split(description, "train", strict=strict), HOLDOUT_SHARE)[1]
+
+
+def read_training(description: Description, judged: str) -> Split:
+    """Images to learn from beside a split, by name, that is judged: train, without what `read_unseen` held out of it.
+
+    Raises:
+        UserError: as in read_split.
+    """
+    train = read_split(description, "train")
+    return train if judged in description.splits else hold_out(train, HOLDOUT_SHARE)[0]

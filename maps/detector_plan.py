@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from data.formats import read_split
+from data.formats import read_training
 from data.parsing import class_index
 from data.records import Record, Split
 from data.views import View
@@ -234,7 +234,7 @@ def prepare_detectors(
     few = replace(split, records=sample(known, images))
     training: list[Record] = []
     if split.name != "train" and "train" in own.splits:
-        shown = [record for record in aimed_at(read_split(own, "train"), aims).records if record.asked.any()]
+        shown = [record for record in aimed_at(read_training(own, split.name), aims).records if record.asked.any()]
         training = sample(shown, TRAINING_IMAGES)
     return DetectorPlan(
         files=(), split=few, kinds=tuple(dict.fromkeys(kinds)), rule=Rule(percentile), device=device,

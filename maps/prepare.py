@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.formats import read_split
+from data.formats import read_split, read_training
 from data.objects import BACKGROUND
 from data.parsing import class_index
 from data.records import Record, Split
@@ -86,7 +86,7 @@ def prepare(
     cell = largest_cell((own, plan.coarse(structure)) for structure, own in cells.items())
     plan = replace(plan, rule=replace(plan.rule, radii=radii_for(files[0].imgsz, cell)))
     if split.name != "train" and "train" in own.splits:
-        plan = replace(plan, pool=aimed_at(shown(read_split(own, "train")), aims).records)
+        plan = replace(plan, pool=aimed_at(shown(read_training(own, split.name)), aims).records)
     if tuned or percentile is None:
         held = held_out(few, lambda own: aimed_at(shown(own), aims), seen)
         plan = with_thresholds(plan, *held, percentile=percentile is None, tuned=tuned, dry=dry)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resized_crop
 
 from data.description import load_description
-from data.formats import read_split, read_unseen
+from data.formats import read_training, read_unseen
 from data.levels import with_levels
 from data.records import Record, Split
 from evaluation.learnt import groups_of
@@ -232,7 +232,7 @@ def main() -> None:
     description = with_levels(load_description(arguments.data), files[0].levels)
     split = whole_images(read_unseen(description))
     plan = prepare(files, split, images=arguments.images)
-    known = learning(plan, 0) if description.boxed else whole_images(read_split(description, "train")).records
+    known = learning(plan, 0) if description.boxed else whole_images(read_training(description, split.name)).records
     plan = replace(plan, training=learning_from(known, arguments.training))
     rows, lost = [], unlearned_labels(plan)
     if lost:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.description import load_description
-from data.formats import FORMATS, read_split, read_unseen
+from data.formats import FORMATS, read_training, read_unseen
 from data.levels import levelled, with_levels
 from data.records import Description, Record, Split
 from evaluation.accuracy import BackboneFile, read_backbones, same_pictures
@@ -238,7 +238,8 @@ def planned(
     """
     files = files_of(weights, imgsz)
     description = with_levels(load_description(data), files[0].levels)
-    known, held_out = read_split(description, "train"), read_unseen(description)
+    held_out = read_unseen(description)
+    known = read_training(description, held_out.name)
     left, notes = explained_images(held_out, seen_by(files))
     for note in notes:
         console.print(note)

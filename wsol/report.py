@@ -65,7 +65,6 @@ TITLES = {
     "guesses_error": "top-5 error, loose and tight",
     "v2": "MaxBoxAccV2",
 }
-RIVAL = "that of the best baseline, or of the same method on untrained networks where that is higher"
 
 
 def compare_and_report(
@@ -194,7 +193,7 @@ def heading(comparison: Comparison) -> str:
     return (
         f"{own['data']} `{own['split']}`: {own['cases']} cases (image and class) of {own['images']} images. What "
         f"learns, learns from {own['training_images']} training images, unless its name says how many. 95 % intervals; "
-        f"*ahead*: fraction of right boxes minus {RIVAL}.{notes}"
+        f"*ahead*: right boxes minus those of the best baseline or, where higher, the same method untrained.{notes}"
     )
 
 
@@ -295,7 +294,7 @@ def as_page(
         f"Made by `{command}`.",
         heading(comparison),
         as_markdown(table(rows)),
-        f"*ahead*: minus {RIVAL}. {not_ahead(rows, comparison.plan.untaught())}",
+        f"*ahead*: {not_ahead(rows, comparison.plan.untaught())}",
         note,
         f"![fraction of right boxes]({plot})",
     ]

@@ -1,13 +1,16 @@
 from pathlib import Path
 
 import pytest
-from conftest import write_yaml
+from conftest import Writer, write_yaml
 from PIL import Image
 
 from data.description import load_description
-from data.formats import read_split, read_unseen
+from data.formats import read_split, read_training, read_unseen
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.records import Split, make_record
+from data.seen import numbers_of
+from evaluation.accuracy import read_backbones
+from maps.prepare import prepare
 from utils.errors import UserError
 
 
@@ -71,3 +74,17 @@ def test_figures_without_val_and_test_are_on_what_training_held_out(scenes: Path
     assert names(found) == names(held)
     assert not names(found) & names(kept)
     assert len(read_unseen(description, "train").records) == len(kept.records) + len(held.records)
+
+
+def test_nothing_is_learnt_from_what_is_judged(scenes: Path, tmp_path: Path, written: Writer) -> None:
+    """Mean box, regression and thresholds of a data set without val and test."""
+    data = write_yaml(tmp_path / "train.yaml", path=str(scenes), val=None, test=None)
+    description = load_description(data)
+    judged = read_unseen(description)
+    kept = read_training(description, judged.name)
+    assert names(kept) | names(judged) == names(read_split(description, "train"))
+    assert not names(kept) & names(judged)
+    assert names(read_training(description, "train")) == names(read_split(description, "train"))
+    plan = prepare(read_backbones([written("cl6", data=data, trained_on=numbers_of(kept.records))]), judged)
+    assert plan.training
+    assert not {record.image.name for record in (*plan.pool, *plan.training)} & names(judged)
