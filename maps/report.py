@@ -22,7 +22,7 @@ from maps.summary import Summary
 from maps.tables import Claim, as_json, heading, markdown, tables, terminal
 from maps.value_files import write_values
 from utils.files import json_text, make_folder, write_text
-from utils.pages import data_uri, filled
+from utils.pages import filled, svg_uri
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -82,7 +82,7 @@ def draw(summary: Summary, folder: Path) -> list[Plot]:
     """Write every plot."""
     plots = []
     for chart in charts(summary):
-        plots.append(Plot(chart.name, chart.caption, data_uri(save(chart, folder).encode(), "svg+xml")))
+        plots.append(Plot(chart.name, chart.caption, svg_uri(save(chart, folder))))
     return plots
 
 

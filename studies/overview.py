@@ -4,6 +4,7 @@
 """
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -188,9 +189,12 @@ def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, flo
 
 def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
     """A panel: points with their deviations, the diagonal, the same scale both ways."""
-    found = []
-    for number, source in enumerate(panel.sources):
-        own = points(panel, source, results)
+    sides = [points(panel, source, results) for source in panel.sources]
+    found = [point for own in sides for point in own]
+    ends = [end for p in found for end in (p.up - p.up_sd, p.up + p.up_sd, p.right - p.right_sd, p.right + p.right_sd)]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    room = 0.08 * (high - low) or 0.05
+    for number, (source, own) in enumerate(zip(panel.sources, sides, strict=True)):
         axis.errorbar(
             [p.right for p in own],
             [p.up for p in own],
@@ -201,18 +205,31 @@ def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
             capsize=2,
             label=own[0].label if own else f"{source.label}: {why_none(source, results)}",
         )
-        for point in own:
-            axis.annotate(point.cut, (point.right, point.up), (4, -9), textcoords="offset points", fontsize=7)
-        found += own
-    ends = [end for p in found for end in (p.up - p.up_sd, p.up + p.up_sd, p.right - p.right_sd, p.right + p.right_sd)]
-    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    room = 0.08 * (high - low) or 0.05
+        name_cuts(axis, own, room / 2, number)
     axis.plot([low - room, high + room], [low - room, high + room], color="0.6", linewidth=1, zorder=0)
     axis.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal", title=panel.title)
     axis.set(xlabel="end to end", ylabel="cascade")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7)
     yield from found
+
+
+def name_cuts(axis: "Axes", own: list[Point], near: float, number: int) -> None:
+    """Write its cut beside each point; the cuts of points that are near each other in one place.
+
+    Every other source is named on the other side of the diagonal, where its neighbour's names are not.
+    """
+    groups: list[list[Point]] = []
+    for point in own:
+        close = (g for g in groups if math.dist((g[0].right, g[0].up), (point.right, point.up)) < near)
+        if group := next(close, None):
+            group.append(point)
+        else:
+            groups.append([point])
+    place, side = (((4, -9), "left"), ((-4, 4), "right"))[number % 2]
+    for first, *others in groups:
+        names = ", ".join(point.cut for point in (first, *others))
+        axis.annotate(names, (first.right, first.up), place, textcoords="offset points", fontsize=7, ha=side)
 
 
 def overview(content: OverviewYaml, results: Path) -> None:

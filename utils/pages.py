@@ -5,15 +5,22 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 CODE = re.compile(r"`([^`]+)`")
+PLAIN = " :;,=/'+"  # what of a drawing is itself in an address between double quotes
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A picture as an address that holds it, as `src` takes it; its kind is `png`, `jpeg`, `webp` or `svg+xml`."""
+    """A picture as an address that holds it, as `src` takes it; its kind is `png`, `jpeg` or `webp`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def svg_uri(text: str) -> str:
+    """A drawing as an address that holds it. Escaped text is a fifth shorter than base64."""
+    return f"data:image/svg+xml,{quote(text, safe=PLAIN)}"
 
 
 def with_code(text: str) -> Markup:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -113,6 +114,8 @@ def test_page_holds_all_it_shows(report: tuple[Path, str]) -> None:
     assert len(sources) > 30
     assert all(source.startswith(("data:image/", "#")) for source in sources)
     assert all(f'id="{source[1:]}"' in text for source in sources if source.startswith("#"))
+    drawn = {unquote(source.partition(",")[2]) for source in sources if source.startswith("data:image/svg+xml,")}
+    assert drawn == {path.read_text() for path in (report[0] / "figures").glob("*.svg")}
     shown = re.sub(r"<style>.*?</style>|<script>.*?</script>|<[^>]*>", "", text, flags=re.DOTALL)
     assert "`" not in shown
     assert "cl6 (2 seeds), e2e (2 seeds) on 3 images of test" in shown
