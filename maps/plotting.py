@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP"
 DASHES = ("--", "-.", (0, (6, 2)), (0, (3, 2, 1, 2, 1, 2)), (0, (1, 1)))  # a pattern for each baseline
-FONTS = [
-    "DejaVu Sans",
-    "Verdana",
-]  # every text of an SVG names them all; matplotlib's own list takes a tenth of the file
+FONTS = ["DejaVu Sans", "Verdana"]  # of an SVG; each of its texts names them all
 
 
 @dataclass(frozen=True)
