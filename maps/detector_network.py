@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 from maps.cells import Cells
 from maps.explained import STRETCH
 from maps.frame import Frame
-from maps.receptive import frames
+from maps.receptive import frames_like
 from models.network import DetectorNetwork, RawDecoder
 from utils.boxes import cxcywh_to_xyxy
 from utils.errors import UserError
@@ -54,7 +54,6 @@ class ExplainedDetector(nn.Module):
     def __init__(self, model: DetectorNetwork, decoder: RawDecoder, *, aligned: bool = True) -> None:
         super().__init__()
         self.model, self.decoder, self.aligned = model, decoder, aligned
-        self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
         self.requires_grad_(False)
         self.eval()
 
@@ -82,17 +81,13 @@ class ExplainedDetector(nn.Module):
     def frame(self, place: int, size: Sequence[int]) -> Frame | None:
         """Where the cells of a tap are in images of height and width; None: they share it out evenly.
 
-        It is measured once for each size.
-
         Raises:
             UserError: they are not spaced evenly, or look everywhere.
         """
         if not self.aligned:
             return None
-        height, width = key = tuple(size)
-        if key not in self._frames:
-            self._frames[key] = frames(lambda images: self.read(images[:, : self.channels]), height, width, self.device)
-        found = self._frames[key][place]
+        every = frames_like(self, lambda images: self.read(images[:, : self.channels]), size, self.device)
+        found = every[place]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.taps[place]}", hint=STRETCH)
         return found

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maps.evidence import Evidence, signed
 from maps.frame import Frame
-from maps.receptive import frames
+from maps.receptive import frames_like
 from models.backbone import Backbone
 from utils.checkpoint import hash_weights, tensors_of
 from utils.errors import UserError
@@ -83,7 +83,6 @@ class Explained(nn.Module):
             parts.append(nn.Sequential(*before, body))
             pools.append(pool)
         self.parts, self.pools, self.heads = nn.ModuleList(parts), nn.ModuleList(pools), nn.ModuleList(heads)
-        self._frames: dict[tuple[int, ...], list[Frame | str]] = {}
         self.requires_grad_(False)
         self.eval()
 
@@ -100,16 +99,11 @@ class Explained(nn.Module):
     def frame(self, layer: int, size: Sequence[int], *, pooled: bool = False) -> Frame:
         """Where the cells of activations at a cut are in images of height and width, or those of the pool behind them.
 
-        It is measured once for each size.
-
         Raises:
             UserError: they are not spaced evenly, or look everywhere.
         """
-        height, width = key = tuple(size)
-        if key not in self._frames:
-            own = frames(lambda images: self._all(images[:, : self.channels]), height, width, self.device)
-            self._frames[key] = own
-        found = self._frames[key][2 * range(len(self.cuts))[layer] + pooled]
+        every = frames_like(self, lambda images: self._all(images[:, : self.channels]), size, self.device)
+        found = every[2 * range(len(self.cuts))[layer] + pooled]
         if isinstance(found, str):
             raise UserError(found, where=f"b{self.cuts[layer]}", hint=STRETCH)
         return found

@@ -24,6 +24,9 @@ NARROW = (16, 64)  # pixels across, the first that its windows fit in, else as t
 TOGETHER = 4  # layers that are asked about in one pass
 NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells are not spaced evenly"
 CELLS = (0, 1, 3)  # from the middle on; their centres must be spaced evenly
+OF_ALL = vars(nn.Module()).keys()  # attributes of every module: weights, parts, hooks, mode
+UNNAMED = " at 0x"  # in the text of what is known by its address only, which another may have later
+MEASURED: dict[tuple[str, int, int], list[Frame | str]] = {}  # structure, height, width
 
 
 def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu") -> list[Frame | str]:
@@ -41,6 +44,32 @@ def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu"
         rows = along(run, height, width, device)
         columns = along(lambda images: [own.mT for own in run(images.mT.contiguous())], width, height, device)
     return [agreed(one, other) for one, other in zip(rows, columns, strict=True)]
+
+
+def frames_like(
+    network: nn.Module, run: Run, size: Sequence[int], device: torch.device | str = "cpu"
+) -> list[Frame | str]:
+    """`frames` of a network, measured once for all networks of this process that differ in their weights only.
+
+    Args:
+        size: height and width of the images.
+    """
+    height, width = size
+    key = (structure(network), height, width)
+    if UNNAMED in key[0]:
+        return frames(run, height, width, device)
+    if key not in MEASURED:
+        MEASURED[key] = frames(run, height, width, device)
+    return MEASURED[key]
+
+
+def structure(network: nn.Module) -> str:
+    """What of a network is not learnt: its modules, and what each was told."""
+    lines = []
+    for name, module in network.named_modules():
+        told = {key: own for key, own in vars(module).items() if key not in OF_ALL and not isinstance(own, Tensor)}
+        lines.append(f"{name} {type(module).__module__}.{type(module).__qualname__} {told}")
+    return "\n".join(lines)
 
 
 def agreed(rows: Frame | str, columns: Frame | str) -> Frame | str:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 CODE = re.compile(r"`([^`]+)`")
-PLAIN = " :;,=/'+"  # what of a drawing is itself in an address between double quotes
+PLAIN = " :;,=/+"  # what of a drawing is itself in an address, and in an attribute that holds one
 
 
 def data_uri(content: bytes, kind: str) -> str:

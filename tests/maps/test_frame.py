@@ -5,7 +5,7 @@ from torch.nn.functional import grid_sample
 
 from maps.evidence import resized
 from maps.frame import Frame
-from maps.receptive import frames
+from maps.receptive import frames, frames_like
 from models.backbones import make_backbone
 
 
@@ -113,3 +113,35 @@ def test_windows_that_are_not_square() -> None:
     assert frames(lambda images: [nn.Conv2d(3, 3, (3, 5))(images)], 64, 64) == [
         "its rows are at 1·j +1, its columns at 1·j +2"
     ]
+
+
+class Thinned(nn.Module):
+    """Keeps each so many-th row and column, as no line of its text says."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self.every = every
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :: self.every, :: self.every]
+
+
+def test_networks_of_one_structure_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[nn.Module] = []
+
+    def like(network: nn.Module) -> list[Frame | str]:
+        def run(images: Tensor) -> list[Tensor]:
+            asked.append(network)
+            return [network(images)]
+
+        return frames_like(network, run, (64, 64))
+
+    def made(stride: int, every: int = 1) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 4, 3, stride, 1), nn.BatchNorm2d(4), Thinned(every)).eval()
+
+    monkeypatch.setattr("maps.receptive.MEASURED", {})
+    first, other, coarser, thinner, bound = made(1), made(1), made(2), made(1, 2), made(1)
+    bound[2].forward = made(1, 2)[2].forward
+    for network, stride in ((first, 1), (other, 1), (coarser, 2), (thinner, 2), (bound, 2)):
+        assert like(network) == [measured(network)] == [Frame(stride, 0)]
+    assert {id(own) for own in asked} == {id(own) for own in (first, coarser, thinner, bound)}
