@@ -70,7 +70,7 @@ def main() -> None:
         if browser := next(filter(None, map(shutil.which, BROWSERS)), None):
             for window in WINDOWS:
                 own, across = widths(page, window, browser)
-                show(f"{title}, pixels across in a window of {own}", across, own, browser, least=False)
+                show(f"{title}, pixels across in a window of {own}", across, own, Path(browser).name, least=False)
 
 
 if __name__ == "__main__":
