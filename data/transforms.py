@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from utils.boxes import box_iou
 from utils.config import Augment
 from utils.letterbox import FILL, IGNORED, letterboxed, scaled_to_fit
 
@@ -90,10 +92,40 @@ def train_transform(imgsz: int, augment: Augment) -> nn.Module:
 
 
 class Crop(v2.RandomIoUCrop):
-    """torchvision's, which divides by half of a pixel, which is none: pictures of one row or column stay whole."""
+    """torchvision's, draw for draw, but not on tensors of four numbers: it tries dozens of windows for a picture.
+
+    Pictures of one row or column stay whole: it divides by half of a pixel, which is none.
+    """
 
     def forward(self, *inputs: Any) -> Any:
         return inputs if min(inputs[0].shape[-2:]) == 1 else super().forward(*inputs)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        height, width = flat_inputs[0].shape[-2:]
+        boxes = next(own for own in flat_inputs if isinstance(own, tv_tensors.BoundingBoxes))
+        corners = F.convert_bounding_box_format(boxes, new_format="XYXY").as_subclass(Tensor).numpy()
+        middles = 0.5 * (corners[:, :2] + corners[:, 2:])
+        while (least := self.options[int(torch.randint(len(self.options), (1,)))]) < 1:
+            for _ in range(self.trials):
+                window = self.window(width, height)
+                if window is None:
+                    continue
+                inside = ((window[:2] < middles) & (middles < window[2:])).all(1)
+                if inside.any() and box_iou(window, corners[inside]).max() >= least:
+                    left, top, right, bottom = map(int, window)
+                    size = {"height": bottom - top, "width": right - left}
+                    return {"top": top, "left": left, **size, "is_within_crop_area": torch.from_numpy(inside)}
+        return {}
+
+    def window(self, width: int, height: int) -> np.ndarray | None:
+        """A window in pixels, x1 y1 x2 y2; None: its shape is not allowed. Single precision, as torchvision's."""
+        across, down = self.min_scale + (self.max_scale - self.min_scale) * torch.rand(2).numpy()
+        wide, high = int(width * across), int(height * down)
+        if not self.min_aspect_ratio <= wide / high <= self.max_aspect_ratio:
+            return None
+        right, below = torch.rand(2).numpy()
+        left, top = int((width - wide) * right), int((height - high) * below)
+        return np.array([left, top, left + wide, top + high], np.float32)
 
 
 class PCAColour(nn.Module):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from maps.binary import highest, region_size
+from utils.boxes import box_iou
 
 Rule = Callable[[np.ndarray], np.ndarray]
 
@@ -79,14 +80,6 @@ def boxes_from_maps(maps: np.ndarray, rule: Rule) -> list[np.ndarray | None]:
         if np.ptp(one) > 0:
             own[:] = rule(one)
     return largest_components(regions, maps)
-
-
-def box_iou(one: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """[n] IoU of a box with boxes [n, 4], on continuous areas."""
-    low, high = np.maximum(one[:2], boxes_xyxy[:, :2]), np.minimum(one[2:], boxes_xyxy[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(1)
-    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
-    return np.asarray(shared / (areas - shared))
 
 
 def best_ious(found: list[np.ndarray | None], truth: list[np.ndarray]) -> np.ndarray:

@@ -18,7 +18,6 @@ from torch.nn.functional import avg_pool2d
 from data.records import Record, make_record
 from evaluation.detection_figures import mean_or_none
 from evaluation.evaluate import coco_evaluation
-from maps.boxes_from_maps import box_iou
 from maps.cells import Cells
 from maps.frame import Frame
 from maps.kept import Arrays
@@ -26,7 +25,7 @@ from maps.networks import UNTRAINED, Named, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import sample
 from models.yolov1 import CellTruth, YOLOv1Loss, cell_truth, decode
-from utils.boxes import Detections, Truth
+from utils.boxes import Detections, Truth, box_iou
 from utils.console import progress
 from utils.device import side_by_side
 from utils.errors import UserError

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import box_convert
@@ -49,3 +50,11 @@ def shape_iou(sizes_a: Tensor, sizes_b: Tensor) -> Tensor:
     """IoU of boxes laid on one centre: [M, 2] and [K, 2] width × height → [M, K]."""
     overlap = torch.minimum(sizes_a[:, None], sizes_b[None]).prod(-1)
     return overlap / (sizes_a.prod(-1)[:, None] + sizes_b.prod(-1)[None] - overlap)
+
+
+def box_iou(one: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """[n] IoU of a box with boxes [n, 4], on continuous areas."""
+    low, high = np.maximum(one[:2], boxes_xyxy[:, :2]), np.minimum(one[2:], boxes_xyxy[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(1)
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
+    return np.asarray(shared / (areas - shared))

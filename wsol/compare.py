@@ -12,13 +12,14 @@ from torch import nn
 from data.loader import InOrder, make_loader
 from evaluation.accuracy import load_backbone_and_heads
 from evaluation.classification import classification_metrics
-from maps.boxes_from_maps import box_iou, gt_known_accuracy
+from maps.boxes_from_maps import gt_known_accuracy
 from maps.cases import Cases
 from maps.kinds import Explained
 from maps.networks import UNTRAINED, Named, new_layers, trained_networks, untrained_networks
 from maps.plan import Plan
 from maps.prepare import TRAINING_IMAGES, TUNED_ON, learning, sample
 from models.backbone import Backbone
+from utils.boxes import box_iou
 from utils.console import console, progress
 from utils.tables import Chosen
 from wsol.cost import milliseconds, peak_bytes

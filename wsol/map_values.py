@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from maps.boxes_from_maps import best_ious, box_iou
+from maps.boxes_from_maps import best_ious
 from maps.cases import Cases
+from utils.boxes import box_iou
 from wsol.acc_afp import Guess, guesses_of
 from wsol.box_accuracy import DELTAS, TAUS, BoxAccuracy, hits_by_tau, level_ious, pixel_average_precision
 from wsol.tight_loose import tight_and_loose

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from maps.boxes_from_maps import box_iou
+from utils.boxes import box_iou
 
 LEVELS = (20, 100, 110)  # of 255, in the released code (github.com/zhoubolei/CAM at c63f285, generate_bbox.m)
 SAME = 0.5  # IoU above which two boxes are one

@@ -8,13 +8,14 @@ import torch
 from conftest import write_yaml
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from data.description import load_description
 from data.formats import read_split
 from data.images import UnreadableError
 from data.loader import DetectionSet, EpochSampler, InOrder, make_loader
 from data.records import Box, Record, make_record
-from data.transforms import LabelledCrop, area, eval_transform, pretrain_transform, train_transform
+from data.transforms import Crop, LabelledCrop, area, eval_transform, pretrain_transform, train_transform
 from training.lost import Lost, blamed
 from utils.config import Augment
 from utils.letterbox import Letterbox
@@ -119,6 +120,28 @@ def test_crop_keeps_the_labels_of_what_it_shows() -> None:
         columns = max(0, min(40, window["left"] + window["width"]) - max(20, window["left"]))
         assert bool(area(moved)[0] > 0) == (rows * columns >= 200)
         assert shown.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_crops_are_torchvisions_draw_for_draw(count: int) -> None:
+    draw, kept = np.random.default_rng(count), 0
+    for seed in range(300):
+        size = draw.integers(2, 300, 2)
+        corners = np.sort(draw.uniform(0, 1, (count, 2, 2)), 1) * size
+        boxes = tv_tensors.BoundingBoxes(  # type: ignore[call-overload]
+            torch.tensor(corners.reshape(-1, 4), dtype=torch.float32), format="XYXY", canvas_size=tuple(size[::-1])
+        )
+        inputs = [tv_tensors.Image(torch.zeros(3, *size[::-1].tolist(), dtype=torch.uint8)), boxes]
+        found = []
+        for kind in (Crop, v2.RandomIoUCrop):
+            torch.manual_seed(seed)
+            found.append((kind(min_scale=0.5).make_params(inputs), torch.rand(1)))
+        (own, after), (theirs, same) = found
+        assert after == same, "as many draws"
+        assert own.keys() == theirs.keys()
+        assert all(np.array_equal(own[key], theirs[key]) for key in theirs)
+        kept += not own
+    assert kept == 300 if count == 0 else 0 < kept < 300
 
 
 def test_whole_images_where_the_crop_is_one() -> None:

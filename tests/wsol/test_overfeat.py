@@ -10,13 +10,13 @@ import torch
 from conftest import Script, Writer
 
 import val
-from maps.boxes_from_maps import box_iou
 from maps.cases import Cases
 from maps.explained import Explained
 from maps.overlap import box_mask
 from models.cnn6 import CNN6
 from models.heads import make_head
 from models.plan import make_plan
+from utils.boxes import box_iou
 from utils.errors import UserError
 from wsol.localiser import Subject, largest
 from wsol.overfeat import class_loss, foreign, lesson, only, overfeat, overlaps, pooled
