@@ -47,6 +47,13 @@ def test_what_is_around_a_picture_is_grey() -> None:
     assert (found == FILL).all((0, 2)).tolist() == [True] * 22 + [False] * 20 + [True] * 22
 
 
+def test_a_picture_of_that_size_stays_as_it_is_and_its_boxes_are_clipped() -> None:
+    picture = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    assert torch.equal(letterboxed(picture, 64), picture)
+    boxes = tv_tensors.BoundingBoxes([[-5.0, 10, 80, 90]], format="XYXY", canvas_size=(64, 64))  # type: ignore[call-overload]
+    assert letterboxed(boxes, 64).tolist() == [[0, 10, 64, 64]]
+
+
 def test_shapes_overlap_as_boxes_on_one_centre_do() -> None:
     one, other = torch.rand(5, 2, generator=torch.Generator().manual_seed(0)) * 9 + 1, torch.tensor([[3.0, 4], [8, 1]])
     boxes = [cxcywh_to_xyxy(torch.cat([torch.zeros_like(own), own], 1)) for own in (one, other)]
