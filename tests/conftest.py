@@ -35,6 +35,12 @@ DIGITS = list("0123456789")
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for processes of their own, or for what another prepares."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """Gives a folder that the first of all test processes fills: once("runs", fill)."""

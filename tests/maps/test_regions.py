@@ -36,7 +36,7 @@ def features(draw: np.random.Generator, own: Grid) -> list[Tensor]:
 def test_features_that_know_the_boxes_find_them() -> None:
     """Of a few hundred pictures: twenty passes over them would leave half of it unlearnt."""
     draw = np.random.default_rng(0)
-    train, test = grid(draw, 400), grid(draw, 200)
+    train, test = grid(draw, 200), grid(draw, 200)
     learnt, seen = features(draw, train), features(draw, test)
     nothing, known = fitted(NAMED, 0, lambda: [learnt, seen], train, test)["miou"]
     assert nothing < constant_box(train, test).miou < known - 0.3
