@@ -126,6 +126,17 @@ class Thinned(nn.Module):
         return x[..., :: self.every, :: self.every]
 
 
+class Patches(nn.Module):
+    """Windows side by side, as large as its kernel is."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.ones(4, 3, size, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.kernel, stride=len(self.kernel[0, 0]))
+
+
 def test_networks_of_one_structure_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[nn.Module] = []
 
@@ -142,6 +153,8 @@ def test_networks_of_one_structure_are_measured_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("maps.receptive.MEASURED", {})
     first, other, coarser, thinner, bound = made(1), made(1), made(2), made(1, 2), made(1)
     bound[2].forward = made(1, 2)[2].forward
-    for network, stride in ((first, 1), (other, 1), (coarser, 2), (thinner, 2), (bound, 2)):
-        assert like(network) == [measured(network)] == [Frame(stride, 0)]
-    assert {id(own) for own in asked} == {id(own) for own in (first, coarser, thinner, bound)}
+    small, large = Patches(2), Patches(4)
+    wanted = [Frame(1, 0), Frame(1, 0), Frame(2, 0), Frame(2, 0), Frame(2, 0), Frame(2, 0.5), Frame(4, 1.5)]
+    for network, frame in zip((first, other, coarser, thinner, bound, small, large), wanted, strict=True):
+        assert like(network) == [measured(network)] == [frame]
+    assert {id(own) for own in asked} == {id(own) for own in (first, coarser, thinner, bound, small, large)}
