@@ -207,10 +207,12 @@ def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
         )
         name_cuts(axis, own, room / 2, number)
     axis.plot([low - room, high + room], [low - room, high + room], color="0.6", linewidth=1, zorder=0)
-    axis.set(xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal", title=panel.title)
+    axis.set(
+        xlim=(low - room, high + room), ylim=(low - room, high + room), aspect="equal", anchor="N", title=panel.title
+    )
     axis.set(xlabel="end to end", ylabel="cascade")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)  # where no points are
     yield from found
 
 
@@ -234,7 +236,7 @@ def name_cuts(axis: "Axes", own: list[Point], near: float, number: int) -> None:
 
 def overview(content: OverviewYaml, results: Path) -> None:
     """Write overview.png and overview.csv."""
-    figure, axes = canvas(columns=len(content.panels), size=(4.2 * len(content.panels), 4.4))
+    figure, axes = canvas(columns=len(content.panels), size=(4.2 * len(content.panels), 5.2))
     found = [p for axis, panel in zip(axes[0], content.panels, strict=True) for p in draw(axis, panel, results)]
     write_figure(figure, results / "overview.png")
     rows = [{k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(p).items()} for p in found]
