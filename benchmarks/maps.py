@@ -46,7 +46,7 @@ from utils.parser import Parser
 LAYERS, CLASSES = 6, 10
 CASES = 2000  # that the time of the study is given for
 MODELS = ("cl6", "e2e")
-SLOWER = 3  # than its arithmetic at the speed of the widest convolution, at most
+SLOWER = 3  # times its arithmetic at the speed of the widest convolution, at most
 
 
 def network(width: float, imgsz: int) -> Explained:

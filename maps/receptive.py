@@ -7,6 +7,7 @@ windows have equal weights, activations and norms change nothing. What is left o
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ NOWHERE, UNEVEN = "its cells depend on no pixel", "its cells are not spaced even
 CELLS = (0, 1, 3)  # from the middle on; their centres must be spaced evenly
 OF_ALL = vars(nn.Module()).keys()  # attributes of every module: weights, parts, hooks, mode
 UNNAMED = " at 0x"  # in the text of what is known by its address only, which another may have later
-MEASURED: dict[tuple[str, int, int], list[Frame | str]] = {}  # structure, height, width
+MEASURED: dict[tuple[str, int, int], list[Frame | str]] = {}  # by structure, height and width
+OF_NETWORK: WeakKeyDictionary[nn.Module, dict[tuple[int, int], list[Frame | str]]] = WeakKeyDictionary()
 
 
 def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu") -> list[Frame | str]:
@@ -49,18 +51,19 @@ def frames(run: Run, height: int, width: int, device: torch.device | str = "cpu"
 def frames_like(
     network: nn.Module, run: Run, size: Sequence[int], device: torch.device | str = "cpu"
 ) -> list[Frame | str]:
-    """`frames` of a network, measured once for all networks of this process that differ in their weights only.
+    """`frames` of a network that stays as it is, once for all of this process that differ in their weights only.
 
     Args:
         size: height and width of the images.
     """
-    height, width = size
-    key = (structure(network), height, width)
-    if UNNAMED in key[0]:
-        return frames(run, height, width, device)
-    if key not in MEASURED:
-        MEASURED[key] = frames(run, height, width, device)
-    return MEASURED[key]
+    own, (height, width) = OF_NETWORK.setdefault(network, {}), size
+    if (height, width) not in own:
+        key = (structure(network), height, width)
+        found = MEASURED.get(key) or frames(run, height, width, device)
+        if UNNAMED not in key[0]:
+            MEASURED[key] = found
+        own[height, width] = found
+    return own[height, width]
 
 
 def structure(network: nn.Module) -> str:

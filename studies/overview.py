@@ -189,12 +189,12 @@ def of_maps(source: Source, path: Path, side: str) -> dict[str, tuple[float, flo
 
 def draw(axis: "Axes", panel: Panel, results: Path) -> Iterator[Point]:
     """A panel: points with their deviations, the diagonal, the same scale both ways."""
-    sides = [points(panel, source, results) for source in panel.sources]
-    found = [point for own in sides for point in own]
+    by_source = [points(panel, source, results) for source in panel.sources]
+    found = [point for own in by_source for point in own]
     ends = [end for p in found for end in (p.up - p.up_sd, p.up + p.up_sd, p.right - p.right_sd, p.right + p.right_sd)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     room = 0.08 * (high - low) or 0.05
-    for number, (source, own) in enumerate(zip(panel.sources, sides, strict=True)):
+    for number, (source, own) in enumerate(zip(panel.sources, by_source, strict=True)):
         axis.errorbar(
             [p.right for p in own],
             [p.up for p in own],

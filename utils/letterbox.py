@@ -60,7 +60,7 @@ def scaled_to_fit(part: T, imgsz: int) -> T:
 
 def letterboxed(part: T, imgsz: int) -> T:
     """An image [3, H, W], or the tv_tensor of its boxes or mask, in a square of imgsz."""
-    if F.get_size(part) == [imgsz, imgsz] and not isinstance(part, tv_tensors.BoundingBoxes):  # which it clips
+    if F.get_size(part) == [imgsz, imgsz] and not isinstance(part, tv_tensors.BoundingBoxes):  # padding clips these
         return part
     inner = scaled_to_fit(part, imgsz)
     height, width = F.get_size(inner)

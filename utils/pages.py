@@ -19,7 +19,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def svg_uri(text: str) -> str:
-    """A drawing as an address that holds it. Escaped text is a fifth shorter than base64."""
+    """A drawing as an address that holds it. Escaped text is shorter than base64."""
     return f"data:image/svg+xml,{quote(text, safe=PLAIN)}"
 
 

@@ -158,3 +158,6 @@ def test_networks_of_one_structure_are_measured_once(monkeypatch: pytest.MonkeyP
     for network, frame in zip((first, other, coarser, thinner, bound, small, large), wanted, strict=True):
         assert like(network) == [measured(network)] == [frame]
     assert {id(own) for own in asked} == {id(own) for own in (first, coarser, thinner, bound, small, large)}
+    asked.clear()
+    assert [like(network) for network in (first, bound)] == [[Frame(1, 0)], [Frame(2, 0)]]
+    assert not asked, "nor is one network measured twice, whatever it was told"
