@@ -1,4 +1,5 @@
 import shutil
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import ROOT, SHARED, write_yaml
 
 from data import dmri_phantom, sample
+from data.archives import Room
 from data.description import Description, load_description
 from data.formats import FORMATS
 from data.records import Problem, Split, make_record
@@ -63,6 +65,10 @@ def test_names_of_the_data_set_are_distinct(tmp_path: Path) -> None:
         describe(tmp_path, format="cifar", names=None)
 
 
+def without_pictures(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    return None if member.name.endswith(".JPEG") else tarfile.data_filter(member, folder)
+
+
 @pytest.mark.parametrize("yaml", sorted((ROOT / "data").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "\nscenes:" in yaml.read_text():  # made on first use: a few of them, elsewhere
@@ -72,6 +78,10 @@ def test_every_data_yaml_is_valid(yaml: Path, tmp_path: Path, monkeypatch: pytes
     if "\nphantom:" in yaml.read_text():
         monkeypatch.setattr(dmri_phantom, "write", lambda folder, _: folder.mkdir(parents=True))
         yaml = Path(shutil.copy(yaml, tmp_path))
+    if "\narchives:\n  - ../../shared" in (text := yaml.read_text()):  # of tens of thousands of pictures; not those
+        monkeypatch.setattr(Room, "__call__", lambda _, *member: without_pictures(*member))
+        yaml = tmp_path / yaml.name
+        yaml.write_text(text.replace("../../shared/data", str(SHARED)))
     try:
         load_description(yaml)
     except UserError as error:
