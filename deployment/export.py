@@ -27,6 +27,7 @@ from models.segmenter import Segmenter
 from models.test_time import Outputs
 from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
+from utils.checkpoint import TRAINED_ON, learnt_text
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
@@ -213,6 +214,7 @@ def metadata(detector: TrainedDetector) -> dict[str, Any]:
         "commit": detector.commit,
         "license": "AGPL-3.0",
         **({"levels": detector.levels.pair} if detector.levels else {}),
+        **({TRAINED_ON: learnt_text(detector.learnt)} if detector.learnt is not None else {}),
     }
 
 

@@ -17,6 +17,7 @@ from models.channels import RGB, check_channels
 from models.detector import Detector
 from models.yolov3 import STRIDES
 from utils.boxes import xyxy_to_cxcywh
+from utils.checkpoint import TRAINED_ON, learnt_from
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.limits import MODEL
@@ -111,6 +112,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         fixed,
         channels or RGB,
         levels=read_levels(properties, path),
+        learnt=read_learnt(properties),
     )
 
 
@@ -199,6 +201,13 @@ def read_levels(properties: dict[str, str], path: Path) -> Levels | None:
     """
     with contextlib.suppress(ValueError, SyntaxError, TypeError, KeyError):
         return Levels.stored({"levels": ast.literal_eval(properties["levels"])}, path)
+    return None
+
+
+def read_learnt(properties: dict[str, str]) -> frozenset[int] | None:
+    """Numbers of the pictures that the detector has learnt from; None where the metadata do not say."""
+    with contextlib.suppress(ValueError, KeyError):
+        return learnt_from(properties[TRAINED_ON])
     return None
 
 

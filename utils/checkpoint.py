@@ -4,6 +4,7 @@ They are zip archives, in which every tensor and the description have a CRC-32 o
 does not look at them; here they are looked at before anything is unpacked, in files of any age and origin.
 """
 
+import base64
 import hashlib
 import platform
 import struct
@@ -11,11 +12,12 @@ import subprocess
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -86,6 +88,20 @@ def load_tensors(path: Path) -> dict[str, Any]:
 def learnt_by(content: Mapping[str, Any]) -> frozenset[int] | None:
     """Numbers of the pictures (data/seen.py) that a network has learnt from, or None: an older file says nothing."""
     return None if content.get(TRAINED_ON) is None else frozenset(content[TRAINED_ON].tolist())
+
+
+def learnt_text(learnt: Set[int]) -> str:
+    """Such numbers as the metadata of an ONNX file hold them: ascending, int64 of little-endian bytes, in base64."""
+    return base64.b64encode(np.array(sorted(learnt), "<i8").tobytes()).decode()
+
+
+def learnt_from(text: str) -> frozenset[int]:
+    """What `learnt_text` wrote.
+
+    Raises:
+        ValueError: it did not write this.
+    """
+    return frozenset(np.frombuffer(base64.b64decode(text, validate=True), "<i8").tolist())
 
 
 def kind_of(path: Path) -> str:

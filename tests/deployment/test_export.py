@@ -35,6 +35,7 @@ from models.darknet import DarkNet
 from models.darknet_weights import write_darknet
 from models.trained import load_trained
 from models.yolov3 import YOLOv3
+from utils.checkpoint import TRAINED_ON, learnt_text
 from utils.errors import UserError
 
 
@@ -46,6 +47,20 @@ def test_valid_single_file_with_metadata(exported: Path) -> None:
     assert "'9'" in properties["names"]
     assert [output.name for output in model.graph.output] == ["output0"]
     assert not list(exported.parent.glob("*.data"))
+
+
+def test_it_says_what_it_has_learnt_from(exported: Path, overfitted: Path, tmp_path: Path) -> None:
+    trained = load_trained(overfitted / "train" / "exp" / "weights" / "best.pt")
+    assert load_detector(exported).learnt == trained.learnt
+    assert len(trained.learnt or ()) == 8
+    for text in ("of another program", learnt_text({-(2**63), 2**63 - 1})[:-4]):
+        model = onnx.load(str(exported))
+        kept = [item for item in model.metadata_props if item.key not in ("sha256", "decode", TRAINED_ON)]
+        del model.metadata_props[:]
+        model.metadata_props.extend(kept)
+        model.metadata_props.add(key=TRAINED_ON, value=text)
+        onnx.save(model, str(tmp_path / "other.onnx"))
+        assert load_detector(tmp_path / "other.onnx").learnt is None
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 128, 128), (3, 96, 160), (5, 64, 32)])
