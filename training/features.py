@@ -272,5 +272,5 @@ class Feeder:
                     raise Stopped(self.job.stop.asked)
                 yield module(batch.images if before is None else batch.features), batch.present
 
-        with self.job.stop.deferred():
+        with self.job.stop.deferred(), self.job.stop.readers(f"features of {name}"):
             cache.fill(batches())

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +26,6 @@ from utils.seed import mixed_seed, seed_draws
 from utils.stop import Stop
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
-MOMENT_S = 0.5
 BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
 
 
@@ -128,32 +127,13 @@ class Loop:
             UserError, Stopped: as in fit.
         """
         try:
-            while not self.position.over:
-                self._end_epoch(self._train_epoch())
+            with self.stop.readers(self.task.name):
+                while not self.position.over:
+                    self._end_epoch(self._train_epoch())
         except Stopped:
-            self.save()
+            if self.whole:  # else the end of a process that reads images has cut a step in two
+                self.save()
             raise
-        except (RuntimeError, ConnectionError, EOFError) as error:  # a dying worker may break its connection first
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
-                raise
-            self._without_worker(error)
-
-    def _without_worker(self, error: Exception) -> NoReturn:
-        """A process that reads images is gone, at any moment: by the signal that this one was sent too, or by itself.
-
-        Raises:
-            Stopped: by the signal; saved, unless a step was cut in two.
-            UserError: by itself.
-        """
-        if not self.stop.asked:
-            time.sleep(MOMENT_S)  # the workers may have heard of it first
-        if not self.stop.asked:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            what = f"a process that reads images died ({reason})"
-            raise UserError(what, where=self.task.name, hint="free memory, or give fewer --workers; then --resume")
-        if self.whole:
-            self.save()
-        raise Stopped(self.stop.asked) from error
 
     def save(self) -> None:
         """Hand over all that the task needs to continue as if never stopped."""

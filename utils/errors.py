@@ -33,6 +33,19 @@ class Stopped(BaseException):
         self.number = number
 
 
+def reader_died(error: Exception, where: str) -> UserError:
+    """What to say of an error that torch raises, in the midst of anything, once a process that reads images is gone.
+
+    Raises:
+        RuntimeError: the error itself, where it is of something else.
+    """
+    if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        raise error
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    what = f"a process that reads images died ({reason})"
+    return UserError(what, where=where, hint="free memory, or give fewer --workers; a training goes on with --resume")
+
+
 class Output:
     """Standard output or error of a command: nothing in a name can steer the terminal, and a full disk is reported."""
 
@@ -100,10 +113,13 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     from utils import version  # which few processes want
 
     try:
-        if sys.argv[1:] == [version.FLAG]:
-            print(version.named())
-        else:
-            main()
+        try:
+            if sys.argv[1:] == [version.FLAG]:
+                print(version.named())
+            else:
+                main()
+        except RuntimeError as error:
+            raise reader_died(error, "reading images") from error
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         leave(2)

@@ -5,15 +5,17 @@ While a network learns, signals only set a flag, however many come: a step is ne
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
-from utils.errors import Stopped
+from utils.errors import Stopped, reader_died
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 ONCE, ALWAYS = 1, 2  # how many signals are only noted
+MOMENT_S = 0.5
 
 
 class Stop:
@@ -49,6 +51,22 @@ class Stop:
         finally:
             self._patience = before
 
+    @contextmanager
+    def readers(self, where: str) -> Iterator[None]:
+        """Inside, processes read images; where one dies of the signal that this one was sent too, that is what counts.
+
+        Raises:
+            Stopped: by the signal.
+            UserError: one died by itself.
+        """
+        try:
+            yield
+        except (RuntimeError, ConnectionError, EOFError) as error:  # a dying one may break its connection first
+            died = reader_died(error, where)
+            if not self.asked:
+                time.sleep(MOMENT_S)  # it may have heard of the signal first
+            raise (Stopped(self.asked) if self.asked else died) from error
+
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._patience < (ONCE if not self.asked else ALWAYS):
             raise Stopped(number)
@@ -58,4 +76,4 @@ class Stop:
         # The signal may have gone to the workers too. torch raises an error in the midst of anything once one is gone;
         # now that this process is about to leave, its end shows early enough where the next batch is missing.
         if hasattr(signal, "SIGCHLD"):
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, lambda *_: None)  # no SIG_DFL: Python complains of one that is on its way

@@ -138,10 +138,7 @@ def test_a_signal_to_all_processes_saves_and_leaves(corners_yaml: Path, tmp_path
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     code, said = process.end(60), process.stderr.read_text()
-    # Torch takes SIGCHLD of its dying workers; where that meets Python halfway, Python says so, and nothing else may.
-    *before, told = said.strip().splitlines()
-    assert (code, told) == (128 + signal.SIGTERM, "stopped by SIGTERM"), said
-    assert before == [] or before[-1].endswith("ignored due to race condition"), said
+    assert (code, said.strip()) == (128 + signal.SIGTERM, "stopped by SIGTERM")
     assert torch.load(last, weights_only=True)["position"]["task"] == "stage1"
 
 
