@@ -53,7 +53,7 @@ def parse() -> argparse.Namespace:
         "and --localise [best.pt, or all backbone_*.pt of the newest run]",
     )
     parser.add_argument("--data", type=Path, help="data yaml [the run's]")
-    about = "split [test, else val, else what training holds out]"
+    about = "split [test, else val, else the tenth of train that training holds out by default]"
     parser.add_argument("--task", choices=("train", "val", "test"), help=about)
     parser.add_argument("--batch-size", type=positive, default=16, help="images per step [16]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (a GPU), mps [auto]")

@@ -137,7 +137,7 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
 
 
 def read_unseen(description: Description, split: str | None = None, *, strict: bool = False) -> Split:
-    """A split to report figures on [test, else val, else the images of train that training holds out].
+    """A split to report figures on [test, else val, else the tenth of train that training holds out by default].
 
     Raises:
         UserError: as in read_split.

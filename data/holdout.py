@@ -18,13 +18,20 @@ HOLDOUT_SHARE = 0.1
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """The split without a random fraction of its images, and that fraction; groups stay whole.
 
+    A group that is more than twice as large as what is still wanted is passed over: without it the fraction is closer
+    to what was asked for. Where all groups are, the smallest one is held out.
+
     Raises:
         UserError: nothing would be left on one of the sides.
     """
     count, apart = len(split.records), set[int]()
-    for members in shuffled_groups(split.records):
-        if len(apart) < round(count * share):
+    groups = shuffled_groups(split.records)
+    for members in groups:
+        wanted = round(count * share) - len(apart)
+        if 0 < len(members) <= 2 * wanted:
             apart |= set(members)
+    if not apart and round(count * share):
+        apart |= set(sorted(groups, key=len)[0])
     if not 0 < len(apart) < count:
         what = f"holds out {len(apart)} of {count} images"
         raise UserError(what, where="--pretrain-holdout", hint="give another share, or a `val:` in the data yaml")

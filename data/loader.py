@@ -48,7 +48,7 @@ class DetectionSet(Dataset[Item | tuple[str, str]]):
     Args:
         seed: of the transform's draws.
         classes: how many there are; 0 where nobody asks for `present`.
-        follow: an image's classes are those of the boxes that the transform has left; else of all its boxes.
+        follow: an image's classes are those of the boxes that the transform has left; else of all that are asked for.
             Classes that the data set itself states for the image always stay.
         mix: joins images with others of the set; `present` then counts for the first of them only.
     """
@@ -118,7 +118,7 @@ class DetectionSet(Dataset[Item | tuple[str, str]]):
         """[classes] 1 where the image holds the class."""
         present = torch.zeros(self.classes)
         if self.classes:
-            stated = record.labels if record.classes is None else record.classes
+            stated = record.labels[record.asked] if record.classes is None else record.classes
             present[visible if record.classes is None and self.follow else torch.from_numpy(stated)] = 1
         return present
 

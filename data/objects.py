@@ -142,19 +142,28 @@ def objects_of(split: Split) -> tuple[Split, str]:
     return replace(split, description=description, records=found, problems=[], notices=[]), told
 
 
-def told_by_border(objects: Split, context: float) -> str:
-    """A line on how well the grey outside the pictures tells objects from background; empty without background.
+def border_level(objects: Split, context: float) -> float:
+    """The fraction of objects and background that the best threshold on the grey outside the pictures gets right.
 
-    Background boxes are inside their pictures. Windows of large objects reach out, which a classifier may learn instead
-    of the objects.
+    Windows of large objects reach out of their pictures, and so do those of background where the objects are in the
+    middle: a classifier may learn the grey instead of the objects. 0 where there is no background.
     """
     if objects.description.names[1:] != [BACKGROUND]:
-        return ""
+        return 0.0
     shares = np.array([outside(own, Window(context)) for own in objects.records])
     real = np.array([int(own.labels[0]) == 0 for own in objects.records])
     order = np.argsort(-shares, kind="stable")
     gains = np.cumsum(np.where(real[order], 1, -1))[np.append(np.diff(shares[order]) != 0, True)]
-    right = (np.count_nonzero(~real) + max(0, int(gains.max()))) / len(real)
+    more_is_object = np.count_nonzero(~real) + max(0, int(gains.max()))
+    more_is_background = np.count_nonzero(real) - min(0, int(gains.min()))
+    return max(more_is_object, more_is_background) / len(real)
+
+
+def told_by_border(objects: Split, context: float) -> str:
+    """A line on how well the grey outside the pictures tells objects from background; empty without background."""
+    right = border_level(objects, context)
+    if not right:
+        return ""
     what = f"the grey outside the pictures alone tells {right:.0%} of objects and background apart"
     return f"{objects.name}: {what}; a classifier that learnt the objects is above that"
 

@@ -22,14 +22,19 @@ from utils.threads import each
 
 END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
 
+UNCOMPRESSED = frozenset({".bmp", ".dib", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"})
+
 
 def number(record: Record, end: int | None = END) -> int:
     """64 bits of a hash of a picture's content: length, first and last bytes of its file, or all of its pixels.
+
+    Files of uncompressed pixels count whole: those of one size with a plain margin have the same ends.
 
     Args:
         end: how many bytes at either end of the file count; None for all.
     """
     found = hashlib.sha256()
+    end = None if Path(record.image).suffix.lower() in UNCOMPRESSED else end
     try:
         with open(str(record.image), "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 from torchvision.transforms import v2
 
-from data.objects import CutOut, Window, no_object, objects_of, say_more
+from data.objects import CutOut, Window, border_level, no_object, objects_of, say_more
 from data.records import Split
 from data.transforms import eval_transform, last, pretrain_transform
 from utils.config import Augment, Pretrain, Recipe
@@ -61,6 +61,10 @@ class View:
             UserError: no object can be cut out.
         """
         return objects_of(split) if self.source == "objects" else (split, split.summary())
+
+    def border(self, shown: Split) -> float:
+        """What the grey outside the pictures alone says of what is shown: `border_level` of objects, else 0."""
+        return border_level(shown, self.context) if self.source == "objects" else 0.0
 
 
 def training_view(phase: Pretrain, augment: Augment) -> nn.Module:

@@ -18,7 +18,7 @@ from models.backbones import make_backbone
 from models.channels import RGB, wrong_channels
 from models.heads import HEADS, Shape, make_head
 from utils import checkpoint
-from utils.config import INIT, ROOT
+from utils.config import AUGMENTS, INIT, ROOT
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.recipes import LATER
@@ -50,7 +50,7 @@ class BackboneFile:
         view: what its classifiers learnt from, and are judged on.
         detector_imgsz: side of the detector's input in the same run.
         stages: figures of each classifier on the validation images of its training, as in evaluation.learnt.
-        trained: the recipe's section on pre-training.
+        trained: what of its recipe decides how it learnt (`decisive`).
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
@@ -87,7 +87,7 @@ class BackboneFile:
         """
         own = ("backbone", "width", "names", "method", "single_label", "detector_imgsz")
         try:
-            trained = content["recipe"]["pretrain"]
+            recipe = content["recipe"]
             return cls(
                 path,
                 **{key: content[key] for key in own},
@@ -97,9 +97,9 @@ class BackboneFile:
                 shapes=[(shape[0], shape[1], shape[2]) for shape in content["shapes"]],
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
-                trained=trained,
-                data=ROOT / (trained["data"] or content["recipe"]["data"]),
-                seed=content["recipe"]["seed"],
+                trained=decisive(recipe),
+                data=ROOT / (recipe["pretrain"]["data"] or recipe["data"]),
+                seed=recipe["seed"],
                 levels=Levels.stored(content, path),
                 init=content.get("init", {}).get("file", ""),
                 learnt=checkpoint.learnt_by(content),
@@ -163,6 +163,14 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
     return files
 
 
+def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What of a recipe, beside seed and data, decides how a backbone learns: key, as in `pretrain.lr`, and value."""
+    own = {key: recipe[key] for key in ("cl_splits", "balance", "cache_views")}
+    own |= {f"pretrain.{key}": value for key, value in recipe["pretrain"].items()}
+    own |= {f"augment.{key}": recipe["augment"][key] for key in AUGMENTS if key in recipe["augment"]}
+    return own | {"pretrain.epochs": recipe["pretrain"]["epochs"] or recipe["train"]["epochs"]}
+
+
 def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
     """Refuse two files of a line that do not differ in the seed alone: their spread would not be that of seeds."""
     if first.seed == second.seed:
@@ -172,10 +180,9 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
         what = f"{line} of {second.data.name}, but of {first.data.name} in {first.path}"
         raise UserError(what, where=second.path, hint="compare seeds of one data set")
     for key in sorted(first.trained.keys() | second.trained.keys()):
-        unsaid = LATER.get(f"pretrain.{key}")  # of files that are older than the key
-        own, other = (file.trained.get(key, unsaid) for file in (second, first))
+        own, other = (file.trained.get(key, LATER.get(key)) for file in (second, first))  # or older than the key
         if own != other:
-            what = f"{line} with pretrain.{key} {own}, but {other} in {first.path}"
+            what = f"{line} with {key} {own}, but {other} in {first.path}"
             raise UserError(what, where=second.path, hint="compare seeds of one recipe")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from data.seen import too_good
 from evaluation.accuracy_study import Row, Study
 from evaluation.classification import METRICS
-from evaluation.learnt import LEAST_GROUPS, Judged, doubtful, judged_by
+from evaluation.learnt import LEAST_GROUPS, Judged, compared, doubtful, judged_by
 from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
@@ -22,6 +22,7 @@ from utils.text import as_markdown, as_terminal
 
 MARKERS = "osD^vP"
 NOTHING = "–"
+BESIDE = ("low", "high", "chance", "majority", "border", "learnt")  # of a row, where they are there
 
 
 def measures(study: Study) -> list[str]:
@@ -36,8 +37,8 @@ def heading(study: Study) -> str:
     task = "single-label" if study.single_label else "multi-label"
     first = study.rows[0].beside  # the same for every classifier
     of = METRICS[judged_by(study.single_label)].title
-    beside = f"chance {first['chance']:.3f}, majority {first['majority']:.3f} of {of}"
-    return f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}; {beside}"
+    about = f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}"
+    return f"{about}; {compared(first)} of {of}"
 
 
 def doubts(study: Study) -> list[str]:
@@ -142,7 +143,7 @@ def as_json(study: Study, command: str) -> dict[str, Any]:
             "shape": list(row.shape),
             "metrics": row.metrics,
             "intervals": {name: list(interval) for name, interval in row.intervals.items()},
-            "beside": {name: row.beside[name] for name in ("low", "high", "chance", "majority", "learnt")},
+            "beside": {name: row.beside[name] for name in BESIDE if name in row.beside},
             **({"ms": row.ms} if timed else {}),
         }
         for row in study.rows

@@ -113,7 +113,7 @@ def run_study(
         for stage, (block, shape, own) in enumerate(progress(stages, f"{line}: intervals", len(file.cuts)), start=1):
             metrics = classification_metrics(own, targets, file.single_label)
             intervals = bootstrap(own, targets, file.single_label, resamples, SEED, groups=groups)
-            beside = figures(own, targets, file.single_label, groups)
+            beside = figures(own, targets, file.single_label, groups, file.view.border(split))
             curves = rate_curves(own, targets, file.single_label)
             place = (file.path, line, file.seed, stage, block, shape)
             rows.append(Row(*place, metrics, intervals, beside, curves, ms))

@@ -106,7 +106,7 @@ def evaluate_detector(
     """Average precision on held-out images, as `val.py --map` has it; keywords as in Options.
 
     Args:
-        task: `train`, `val` or `test` [test, else val, else what training holds out].
+        task: `train`, `val` or `test` [test, else val, else the tenth of train that training holds out by default].
 
     Returns:
         What `val.py --map --json` writes: fractions 0–1, None where no box allows one.

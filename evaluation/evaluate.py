@@ -18,13 +18,26 @@ LONG = 18  # digits of an id that new ones are counted from
 
 
 class Evaluation(COCOeval):  # type: ignore[misc]
-    """COCO's evaluation, in which also `difficult` boxes of VOC are neither demanded nor blamed."""
+    """COCO's evaluation, in which also `difficult` boxes of VOC are neither demanded nor blamed.
+
+    As in VOC's own evaluation, everything that is found on a difficult box is left out, not only the best of it.
+    """
 
     def _prepare(self) -> None:
         super()._prepare()
         for truths in self._gts.values():
             for truth in truths:
                 truth["ignore"] = truth["ignore"] or truth["difficult"]
+
+    def evaluateImg(self, imgId: int, catId: int, aRng: list[float], maxDet: int) -> dict[str, Any] | None:  # noqa: N802, N803
+        """COCO's matches of one class in one image; what is left unmatched on a difficult box is ignored."""
+        found: dict[str, Any] | None = super().evaluateImg(imgId, catId, aRng, maxDet)
+        difficult = [bool(truth["difficult"]) for truth in self._gts[imgId, catId]]
+        if found is not None and any(difficult) and found["dtIds"]:
+            most = self.ious[imgId, catId][: len(found["dtIds"]), difficult].max(1)
+            on_difficult = most >= self.params.iouThrs[:, None]
+            found["dtIgnore"] |= (found["dtMatches"] == 0) & on_difficult
+        return found
 
 
 def coco_evaluation(records: Sequence[Record], found: Sequence[Detections], names: list[str]) -> Evaluation:

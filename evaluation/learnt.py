@@ -30,18 +30,20 @@ def groups_of(records: Sequence[Record]) -> Array:
     return np.unique([record.group or str(record.image) for record in records], return_inverse=True)[1]
 
 
-def figures(scores: Array, targets: Array, single_label: bool, groups: Array) -> dict[str, float]:
+def figures(scores: Array, targets: Array, single_label: bool, groups: Array, border: float = 0.0) -> dict[str, float]:
     """The measures of evaluation.classification, and what they are to be compared with.
 
     `low` and `high` are the 95 % interval of the figure that decides, over resampled groups; `chance` is what guessing
     reaches, `majority` what naming the most frequent class for every image does: 0.5 both of the AUC, which a constant
-    answer cannot raise. `learnt` is 1 if `low` is above both, else 0. `few` is there, 1, where an interval over so few
-    groups says nothing; `learnt` is 0 then. Measures that nothing defines are 0.
+    answer cannot raise. `border` is there where the grey outside the pictures says anything. `learnt` is 1 if `low` is
+    above all of these, else 0. `few` is there, 1, where an interval over so few groups says nothing; `learnt` is 0
+    then. Measures that nothing defines are 0.
 
     Args:
         scores: [N, C] logits.
         targets: [N, C] 0 or 1.
         groups: [N] whole numbers.
+        border: the accuracy that this grey alone reaches (data.objects.border_level); 0 where there is none.
     """
     found = {"accuracy": 0.0, "auc": 0.0, "map": 0.0} | classification_metrics(scores, targets, single_label)
     name = judged_by(single_label)
@@ -49,9 +51,9 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array) ->
     chance = 1 / targets.shape[1] if single_label else 0.5
     majority = float(targets.mean(0).max()) if single_label else 0.5
     few = not enough(groups)
-    learnt = low > max(chance, majority) and not few
+    learnt = low > max(chance, majority, border) and not few
     found |= {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
-    return found | ({"few": 1.0} if few else {})
+    return found | ({"border": border} if border else {}) | ({"few": 1.0} if few else {})
 
 
 def told(own: Mapping[str, float], single_label: bool) -> str:
@@ -70,8 +72,13 @@ def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
-    beside = f"chance {own['chance']:.3f}, majority {own['majority']:.3f}"
-    return f"{outcome(own)}: {told(own, single_label)}{further}; {beside}"
+    return f"{outcome(own)}: {told(own, single_label)}{further}; {compared(own)}"
+
+
+def compared(own: Mapping[str, float]) -> str:
+    """What a figure has to be above: `chance 0.500, majority 0.560`, perhaps `grey border 0.720`."""
+    border = f", grey border {own['border']:.3f}" if "border" in own else ""
+    return f"chance {own['chance']:.3f}, majority {own['majority']:.3f}{border}"
 
 
 def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
@@ -81,6 +88,7 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     name = judged_by(single_label)
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
     beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
+    beside += f", grey border {own['border']:.2f}" if "border" in own else ""
     figure = f"({METRICS[name].short} {own.get(name, 0):.2f}{beside})"
     return (
         f"{TOO_FEW} whether the classifiers learnt {figure}" if own.get("few") else f"the classifiers {what} {figure}"

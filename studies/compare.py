@@ -27,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--task",
         choices=("train", "val", "test"),
-        help="split [test, else val, else what training holds out]",
+        help="split [test, else val, else the tenth of train that training holds out by default]",
     )
     parser.add_argument(
         "--images",

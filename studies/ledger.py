@@ -3,7 +3,6 @@
 `python -m studies.ledger configs/ledger.yaml --results results > results/ledger.md`
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +15,7 @@ from pydantic import Field, model_validator
 from evaluation.learnt import NOT_TESTED
 from studies.claims import BLIND, DIRECTION, NOT_SEEN, REPRODUCED, UNDECIDED, compared_seeds, counted
 from studies.gate import Lesson, reason
-from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell
+from studies.recipe import AGAIN, RUNS, StudyYaml, make_cell, run_rows
 from studies.table import interval, mean_and_spread, seeds_of
 from utils.config import ROOT, Section
 from utils.errors import UserError, run_cli
@@ -139,8 +138,7 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
     if unknown or settings.table is None or evidence.measure not in settings.table.measures:
         what = f"has no {evidence.measure} for {', '.join(unknown or evidence.methods)}"
         raise UserError(what, where=yaml, hint="correct the ledger's yaml")
-    path = results / evidence.study / RUNS
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    rows = run_rows(results / evidence.study / RUNS)
     values = {
         method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
         for method in evidence.methods

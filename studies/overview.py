@@ -3,7 +3,6 @@
 `python -m studies.overview configs/overview.yaml` writes results/overview.png and results/overview.csv.
 """
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +15,7 @@ from pydantic import Field
 from evaluation.learnt import NOT_TESTED
 from studies.claims import BLIND, blind_in, compared_seeds
 from studies.gate import Lesson, reason
-from studies.recipe import AGAIN, RUNS, StudyYaml
+from studies.recipe import AGAIN, RUNS, StudyYaml, run_rows
 from studies.runs import State
 from studies.table import seeds_of
 from utils.config import ROOT, Section
@@ -112,8 +111,7 @@ def file_of(source: Source, results: Path) -> Path:
 
 def why_none(source: Source, results: Path) -> str:
     """What a legend says of a source without points."""
-    path = results / source.study / RUNS
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    rows = run_rows(results / source.study / RUNS)
     if any(untaught(source, rows, side) for side in source.sides) or (source.map and file_of(source, results).exists()):
         return NOT_TESTED
     # A report is of runs that train the methods on both of its sides together.
@@ -123,7 +121,7 @@ def why_none(source: Source, results: Path) -> str:
 
 def of_table(source: Source, path: Path, side: str) -> dict[str, tuple[float, float]]:
     """Mean and deviation of a method's runs with the seeds that both sides have; nothing of fewer than two."""
-    rows = [row for row in csv.DictReader(path.read_text().splitlines()) if row["method"] == side]
+    rows = [row for row in run_rows(path) if row["method"] == side]
     if untaught(source, rows, side):
         return {}
     shared, _ = shared_seeds(source, path)
@@ -142,14 +140,14 @@ def untaught(source: Source, rows: list[dict[str, str]], method: str) -> bool:
 
 def shared_seeds(source: Source, path: Path) -> tuple[set[str], set[str]]:
     """The seeds with which both sides have the measure, and all seeds of the study."""
-    rows = list(csv.DictReader(path.read_text().splitlines()))
+    rows = run_rows(path)
     own = ({row["seed"] for row in rows if row["method"] == side and row[source.measure]} for side in source.sides)
     return set.intersection(*own), seeds_in(path)
 
 
 def seeds_in(runs: Path) -> set[str]:
     """The seeds of a study, by its runs.csv."""
-    return {row["seed"] for row in csv.DictReader(runs.read_text().splitlines())}
+    return {row["seed"] for row in run_rows(runs)}
 
 
 def unfinished(source: Source, path: Path, runs: Path) -> str:

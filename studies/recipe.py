@@ -33,6 +33,7 @@ PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views"
 ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
+WORDS = {"method", "seed", "state", "figure", "learnt", "recipe", "run", "log"}  # its columns that hold no figure
 AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 
@@ -214,14 +215,29 @@ def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
     Raises:
         UserError: it is no table of runs.
     """
-    rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+    named = {cell_name(row["method"], int(row["seed"])): row for row in run_rows(path) if row["state"] == "done"}
     wanted = digests(cells)
+    return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
+
+
+def run_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a runs.csv, of which every figure is a number or empty; none where there is no such file.
+
+    Raises:
+        UserError: it is no table of runs.
+    """
     try:
-        named = {cell_name(row["method"], int(row["seed"])): row for row in rows if row["state"] == "done"}
-    except (KeyError, ValueError) as error:
+        rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+        for row in rows:
+            int(row["seed"])
+            for figure in row.keys() - WORDS:
+                float(row[figure] or 0)
+            if missing := next((name for name in ("method", "state") if not row[name]), None):
+                raise KeyError(missing)
+    except (KeyError, ValueError, TypeError) as error:
         hint = "restore it, or publish into another folder"
         raise UserError(f"is no table of runs ({error})", where=path, hint=hint) from None
-    return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
+    return rows
 
 
 def digests(cells: Sequence[Cell]) -> dict[str, str]:

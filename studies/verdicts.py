@@ -28,9 +28,11 @@ def verdict_table(folders: list[Path]) -> str:
     heads = [head(folder, own) for folder, own in reports.items()]
     lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     columns = [judged_again(report) for report in reports.values()]
-    for figure, claim in columns[0].items():
-        cells = [f"**{own['verdict']}**: {own['found']}" for own in (column[figure] for column in columns)]
-        lines.append(f"| {figure} | {claim['claim']} | {' | '.join(cells)} |")
+    for figure in dict.fromkeys(figure for column in columns for figure in column):
+        found = [column.get(figure) for column in columns]
+        claim = next(own["claim"] for own in found if own)
+        cells = [f"**{own['verdict']}**: {own['found']}" if own else NOTHING for own in found]
+        lines.append(f"| {figure} | {claim} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

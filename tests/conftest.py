@@ -23,6 +23,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
+from utils.config import Recipe
 from utils.console import console
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,6 +182,11 @@ def traced_before(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 TAUGHT = {"auc": 0.9, "low": 0.8, "high": 0.95, "chance": 0.5, "majority": 0.5, "learnt": 1.0}  # says a stage
 
 
+def recipe_of(**values: Any) -> dict[str, Any]:
+    """A recipe as checkpoints hold it."""
+    return Recipe.model_validate(values).model_dump(mode="json")
+
+
 def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz: int, head: str) -> dict[str, Any]:
     """What a run of pre-training would leave, untrained."""
     torch.manual_seed(seed)
@@ -192,12 +198,7 @@ def content_of(data: Path, method: str, seed: int, backbone: str, k: int, imgsz:
         "backbone": backbone,
         "width": 0.125,
         "names": DIGITS,
-        "recipe": {
-            "data": str(data),
-            "seed": seed,
-            "imgsz": imgsz,
-            "pretrain": {"head": head, "lr": 0.1, "data": None},
-        },
+        "recipe": recipe_of(data=str(data), seed=seed, imgsz=imgsz, cl_splits=k, pretrain={"head": head}),
         "method": method,
         "splits": [[part.start, part.stop] for part in plan],
         "heads": [own.state_dict() for own in heads],

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from evaluation.accuracy import PROBED
-from evaluation.learnt import groups_of, judged_by, verdict
+from evaluation.learnt import judged_by, verdict
 from models.backbone import Backbone
 from models.backbones import make_backbone
 from models.cascade import Probes, Taps
@@ -19,6 +19,7 @@ from training.cascade import (
     classification_loss,
     fresh_head,
     judged,
+    judges,
     predictions,
     run_stage,
     save_backbone,
@@ -49,6 +50,7 @@ class ProbeTask:
     feed: Feed
     single_label: bool
     groups: np.ndarray
+    border: float
     fabric: Any
     stop: Stop
     fitness: str = "fitness"
@@ -220,8 +222,7 @@ def fit_probes(
         feeder.probes(name, cuts, list(probes.heads), seed),
         FixedPass(Taps(backbone, cuts), feeder.rows, job.fabric),
     )
-    groups, single = groups_of(job.pretrain_splits[1].records), job.lesson.single_label
-    task = ProbeTask(name, probes, cuts, taps, feed, single, groups, job.fabric, job.stop)
+    task = ProbeTask(name, probes, cuts, taps, feed, *judges(job), job.fabric, job.stop)
     # The heads share no weight: clipping their common gradient would let one of them slow the others down, and ending
     # with the first that is accurate would cut the others short.
     phase = job.recipe.stage.model_copy(update={"clip": float("inf"), "stop_accuracy": None})
@@ -232,7 +233,7 @@ def fit_probes(
     logs.amend(name, larger)
     figures |= larger
     for cut in cuts:
-        console.print(f"{name} b{cut}: {verdict(figures_at(cut, figures), single)}")
+        console.print(f"{name} b{cut}: {verdict(figures_at(cut, figures), task.single_label)}")
     return figures
 
 

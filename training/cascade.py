@@ -26,7 +26,7 @@ from utils import checkpoint
 from utils.config import Pretrain
 from utils.console import console, progress
 from utils.device import keep_memory, return_memory
-from utils.errors import Stopped
+from utils.errors import Stopped, UserError
 from utils.seed import seed_process
 from utils.stop import Stop
 
@@ -45,6 +45,7 @@ class StageTask:
     """Training of a sub-module, or of the whole network, as a classifier.
 
     Attributes:
+        single_label, groups, border: what its figures depend on beside its answers.
         auxiliary: weight of the losses of classifiers inside the network.
     """
 
@@ -53,6 +54,7 @@ class StageTask:
     feed: Feed
     single_label: bool
     groups: np.ndarray
+    border: float
     fabric: Any
     stop: Stop
     auxiliary: float = 0.0
@@ -112,10 +114,16 @@ def predictions(task: Any, model: nn.Module) -> tuple[list[Tensor], Tensor]:
 
 
 def judged(logits: Tensor, present: Tensor, task: Any) -> Metrics:
-    """The figures of one head of a task, and its loss."""
+    """The figures of one head of a task, and its loss.
+
+    Raises:
+        UserError: the logits are not finite.
+    """
+    if not logits.isfinite().all():
+        raise UserError("gives scores that are not finite", where=task.name, hint="give a lower --pretrain-lr")
     single = task.single_label
     loss = classification_loss(logits, present, single_label=single).item()
-    return figures(logits.numpy(), present.numpy(), single, task.groups) | {"loss": loss}
+    return figures(logits.numpy(), present.numpy(), single, task.groups, task.border) | {"loss": loss}
 
 
 @dataclass(frozen=True)
@@ -215,9 +223,7 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     seed = recipe.seed + stage.number
     return_memory()
     feed = feeder.stage(part, seed, drifting=drifting)
-    groups = groups_of(job.pretrain_splits[1].records)
-    about = (job.lesson.single_label, groups, job.fabric, job.stop, recipe.pretrain.auxiliary)
-    task = StageTask(stage.name, net, feed, *about)
+    task = StageTask(stage.name, net, feed, *judges(job), job.fabric, job.stop, recipe.pretrain.auxiliary)
     hold = begun(job, backbone, part)
     averaged, metrics = job.fit(task, phase, feed.train, logs, seed=seed, split=job.pretrain_splits[0], hold=hold)
     net.load_state_dict(averaged.state_dict())
@@ -228,6 +234,12 @@ def run_stage(job: Job, backbone: Backbone, stage: Stage, head: nn.Module, feede
     job.save(path, {"kind": "stage", "model": net.state_dict(), "metrics": metrics})
     job.fabric.barrier()
     return metrics
+
+
+def judges(job: Job) -> tuple[bool, np.ndarray, float]:
+    """What a classifier's figures depend on beside its answers: see evaluation.learnt.figures."""
+    judged_on = job.pretrain_splits[1]
+    return job.lesson.single_label, groups_of(judged_on.records), job.view.border(judged_on)
 
 
 def begun(job: Job, backbone: Backbone, part: SubModule) -> list[nn.Module]:

@@ -11,7 +11,7 @@ from models.heads import HEADS, make_head
 from models.plan import make_plan, plan_table, shapes_only
 from training.cache import NEW_VIEWS
 from training.update import layer_name, layer_of
-from utils.config import Loss, Pretrain, Recipe
+from utils.config import AUGMENTS, Augment, Loss, Phase, Pretrain, Recipe
 from utils.console import console
 from utils.errors import UserError
 from utils.flags import spelling
@@ -171,10 +171,22 @@ def unread_before(recipe: Recipe) -> list[str]:
     if not recipe.baselines:
         lines += passed_over(recipe, ["baseline_heads"], "a run without baselines")
     if recipe.pretrain_only:
-        lines += passed_over(recipe, ["reuse_upto", "freeze"], "a run without a detector")
+        lines += passed_over(recipe, of_the_detector(recipe), "a run without a detector")
+    if recipe.init_freeze:
+        keys = [f"pretrain.{key}" for key in ("epochs_step", "clip", "stop_accuracy", "bn_mode", "auxiliary")]
+        lines += passed_over(recipe, keys, "a run of classifiers on fixed weights")
     if HEADS.pick(recipe.pretrain.head).name != "author":
         lines += passed_over(recipe, ["pretrain.head_convs"], f"the head {recipe.pretrain.head}")
     return lines
+
+
+def of_the_detector(recipe: Recipe) -> list[str]:
+    """Keys that only what is trained on the backbone looks at; pre-training takes its epochs where it has none."""
+    phase = [key for key in Phase.model_fields if key != "epochs" or recipe.pretrain.epochs]
+    changes = [key for key in Augment.model_fields if key not in AUGMENTS]
+    sections = {"train": phase, "loss": list(Loss.model_fields), "augment": changes}
+    keys = ["detector", "fcn", "reuse_upto", "freeze", "multi_scale", "anchors"]
+    return keys + [f"{section}.{key}" for section, own in sections.items() for key in own]
 
 
 def passed_over(recipe: Recipe, keys: Sequence[str], who: str) -> list[str]:

@@ -91,7 +91,7 @@ class Run:
         """Average precision of the detector on held-out images: what `val.py --map --json` writes.
 
         Args:
-            task: `train`, `val` or `test` [test, else val, else what training holds out].
+            task: `train`, `val` or `test` [test, else val, else the tenth of train that training holds out by default].
             quiet: say nothing.
             options: conf_thres, iou_thres, max_det, imgsz, batch_size, augment, data, folder, download, strict: see
                 evaluation.average_precision.Options.

@@ -159,6 +159,9 @@ class Augment(Section):
     closing: Share = Field(0.1, description="last fraction of the detector's epochs without mosaic and mixup")
 
 
+AUGMENTS = ("fliplr", "photometric", "pca", "noise", "erasing")  # of these, what pre-training draws too
+
+
 class Recipe(Section):
     """Everything that decides the outcome of a training run."""
 
@@ -277,8 +280,7 @@ class Recipe(Section):
     def augments(self) -> bool:
         """Whether pre-training draws its images at random."""
         moves = self.pretrain.jitter > 0 if self.pretrain.source == "objects" else self.pretrain.crop < 1
-        own = self.augment
-        return moves or any(share > 0 for share in (own.fliplr, own.photometric, own.pca, own.noise, own.erasing))
+        return moves or any(getattr(self.augment, key) > 0 for key in AUGMENTS)
 
     @property
     def views(self) -> int:

@@ -40,6 +40,16 @@ def test_no_patient_on_both_sides(scenes_yaml: Path) -> None:
     assert 12 <= len(held.records) <= 14
 
 
+@pytest.mark.parametrize(
+    ("sizes", "most"), [([10, 10, 10, 10, 60], 10), ([800, 40, 40, 40, 40, 40], 120), ([50, 30], 30)]
+)
+def test_a_large_group_is_not_held_out_for_a_small_share(scenes_yaml: Path, sizes: list[int], most: int) -> None:
+    groups = [f"{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    kept, held = hold_out(split_of(scenes_yaml, groups), 0.1)
+    assert len(held.records) == most
+    assert len(kept.records) == sum(sizes) - most
+
+
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_an_empty_side_is_refused(scenes_yaml: Path, share: float) -> None:
     with pytest.raises(UserError, match="of 50 images"):

@@ -67,6 +67,11 @@ def test_only_boxes_that_count_are_learnt(records: list[Record]) -> None:
     assert marked.asked.tolist() == [False, False, *[True] * (count - 2)]
     (batch,) = make_loader(DetectionSet([marked], eval_transform(128), seed=0), InOrder(1), 1, 0)
     assert batch.truth.labels.tolist() == own.labels[2:].tolist()
+    labels = np.arange(count)
+    for follow in (True, False):
+        dataset = DetectionSet([replace(marked, labels=labels)], eval_transform(128), 0, classes=count, follow=follow)
+        (batch,) = make_loader(dataset, InOrder(1), 1, 0)
+        assert batch.present.tolist() == [[0, 0, *[1] * (count - 2)]], "the classes of a picture are theirs too"
 
 
 def test_truth_knows_its_image(records: list[Record]) -> None:

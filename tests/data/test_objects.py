@@ -18,6 +18,7 @@ from data.objects import (
     CutOut,
     Window,
     all_alike,
+    border_level,
     cut_ahead,
     objects_of,
     say_more,
@@ -161,6 +162,10 @@ def test_what_the_grey_outside_tells_of_objects(split: Split) -> None:
     assert told.endswith("4 objects of 4 images; 4 background boxes, as many as have room")
     assert "the grey outside the pictures alone tells 100% of objects" in told_by_border(found, 0.5)
     assert told_by_border(objects_of(split)[0], 0.5) == ""
+    middle = [make_record(Path(f"{n}.jpg"), (200, 200), [[60, 60, 140, 140]], [0]) for n in range(20)]
+    around, _ = objects_of(one_class(split, middle))
+    assert border_level(around, 0.5) > 0.7, "where objects are in the middle, it is background that reaches out"
+    assert border_level(around, 0.0) == 0.5, "nothing reaches out"
 
 
 def test_pictures_of_a_group_have_as_much_background_each_as_objects(split: Split) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import DIGITS, TAUGHT, Script, Writer, write_yaml
+from conftest import DIGITS, TAUGHT, Script, Writer, recipe_of, write_yaml
 from PIL import Image
 from torchvision import tv_tensors
 
@@ -112,7 +112,10 @@ def test_newest_run_without_weights(written: Writer, script: Script, tmp_path: P
     assert figures["rows"][0]["intervals"] == {}
 
 
-OTHER_RATE = {"data": "scenes.yaml", "seed": 1, "pretrain": {"head": "author", "lr": 0.2, "data": None}}
+def other(**values: Any) -> dict[str, Any]:
+    """The recipe of another seed that differs in more than that."""
+    own: dict[str, Any] = {"data": "scenes.yaml", "seed": 1, "cl_splits": 6}
+    return {"recipe": recipe_of(**own | values)}
 
 
 @pytest.mark.parametrize(
@@ -123,13 +126,22 @@ OTHER_RATE = {"data": "scenes.yaml", "seed": 1, "pretrain": {"head": "author", "
         ("e2e", 0, {"view": None}, "has no `view`: an older version wrote it"),
         ("cl6", 0, {}, "cl6 with seed 0, as"),
         ("e2e", 0, {"levels": [0, 4095]}, "levels are [0, 4095], but none in"),
-        ("cl6", 1, {"recipe": OTHER_RATE}, "cl6 with pretrain.lr 0.2, but 0.1 in"),
+        ("cl6", 1, other(pretrain={"lr": 0.2}), "cl6 with pretrain.lr 0.2, but 0.001 in"),
+        ("cl6", 1, other(train={"epochs": 7}), "cl6 with pretrain.epochs 7, but 100 in"),
+        ("cl6", 1, other(augment={"fliplr": 0}), "cl6 with augment.fliplr 0.0, but 0.5 in"),
+        ("cl6", 1, other(balance="flops"), "cl6 with balance flops, but stage in"),
+        ("cl6", 1, other(cache_views=3), "cl6 with cache_views 3, but 0 in"),
         ("cl6", 1, {"data": Path("elsewhere/other.yaml")}, "cl6 of other.yaml, but of scenes.yaml in"),
     ],
 )
 def test_what_cannot_be_compared(written: Writer, method: str, seed: int, changes: dict[str, Any], what: str) -> None:
     with pytest.raises(UserError, match=re.escape(what)):
         read_backbones([written("cl6"), written(method, seed=seed, **changes)])
+
+
+def test_what_the_detector_alone_looks_at_makes_no_other_seed(written: Writer) -> None:
+    same = other(train={"lr": 0.5}, augment={"mosaic": 0.5}, pretrain={"epochs": 100})
+    assert [file.seed for file in read_backbones([written("cl6"), written("cl6", seed=1, **same)])] == [0, 1]
 
 
 def test_trained_on_other_data(written: Writer, scenes: Path, tmp_path: Path) -> None:

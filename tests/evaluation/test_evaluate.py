@@ -67,6 +67,17 @@ def test_difficult_boxes_are_neither_demanded_nor_blamed() -> None:
         assert got["per_class"]["a"]["boxes"] == got["boxes"] == 1
 
 
+def test_all_that_is_found_on_a_difficult_box_is_left_out() -> None:
+    """Two detections on one difficult box, as far apart as non-maximum suppression leaves them, as in VOC's devkit."""
+    truth = record([[10.0, 10, 50, 60], [100, 100, 200, 200]], [0, 0], [False, True])
+    boxes = [[80.0, 100, 180, 200], [120, 100, 220, 200], [10, 10, 50, 60]]
+    got = metrics([truth], [found(boxes, [0.9, 0.8, 0.5], [0, 0, 0])], ["a"])
+    assert [got[key] for key in ("map50", "voc07_ap50", "voc_ap50")] == pytest.approx([1] * 3)
+    assert got["map75"] == pytest.approx(1 / 3), "at an IoU of 0.75 they are on nothing"
+    elsewhere = metrics([truth], [found([[300.0, 300, 400, 400], *boxes[2:]], [0.9, 0.5], [0, 0])], ["a"])
+    assert elsewhere["map50"] == pytest.approx(0.5)
+
+
 def test_the_best_confidence_is_one_of_the_best() -> None:
     """F1 is 2/3 above 0.6, where one of two boxes is found, and up to 0.2995, where both are among four detections."""
     own = Ranking(np.array([0.9, 0.6, 0.5, 0.2995]), np.array([True, False, False, True]), 2)

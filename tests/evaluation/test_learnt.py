@@ -40,6 +40,17 @@ def test_better_than_chance_is_not_enough_below_the_majority() -> None:
     assert (found["majority"], found["learnt"]) == (0.9, 0)
 
 
+def test_what_the_grey_border_tells_is_not_learnt() -> None:
+    labels = np.arange(400) % 2
+    answers = (*scored(labels, 0.5, 2), True, np.arange(400))
+    own, beside = figures(*answers), figures(*answers, 0.8)
+    assert own["learnt"] == 1
+    assert "border" not in own
+    assert beside == own | {"learnt": 0, "border": 0.8}
+    assert verdict(beside, True).endswith("chance 0.500, majority 0.500, grey border 0.800")
+    assert why_not(beside, True).endswith("majority class 0.50, grey border 0.80)")
+
+
 def test_several_labels_are_judged_by_the_auc() -> None:
     draw = np.random.default_rng(0)
     targets = (draw.random((300, 5)) < 0.7).astype(float)

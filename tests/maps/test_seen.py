@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from conftest import Writer
+from conftest import Writer, recipe_of
+from PIL import Image
 
 from data.description import load_description
 from data.formats import read_split
@@ -52,6 +54,19 @@ def test_a_copy_under_another_name_is_the_same_picture(scenes: Path, description
     assert number(replace(own, image=copy)) == number(own) != number(other)
     before = torch.tensor([5, number(own)])
     assert numbers_of([own, other, own], None, before).tolist() == sorted({5, number(own), number(other)})
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "ppm", "png"])
+def test_pictures_with_one_margin_are_not_one_picture(suffix: str, scenes: Path, description, tmp_path: Path) -> None:
+    """Uncompressed, they have the same length and the same ends."""
+    record, found = read_split(description, "train").records[0], []
+    for value in (60, 200):
+        pixels = np.full((256, 256, 3), 255, np.uint8)
+        pixels[20:-20, 20:-20] = value
+        path = tmp_path / f"{value}.{suffix}"
+        Image.fromarray(pixels).save(path)
+        found.append(number(replace(record, image=path)))
+    assert found[0] != found[1]
 
 
 def test_pictures_that_trained_a_network_are_left_out(written: Writer, description) -> None:
@@ -104,7 +119,7 @@ def test_older_files_learnt_what_their_yaml_says_today(written: Writer, descript
     assert names(found.split.records) == names(test.records)
     told = "the file does not record its training pictures; those of scenes.yaml as it is today are used"
     assert found.notes[0].endswith(told)
-    gone = written("e2e", recipe={"data": str(tmp_path / "gone.yaml"), "seed": 0, "pretrain": {"data": None}})
+    gone = written("e2e", recipe=recipe_of(data=str(tmp_path / "gone.yaml")))
     assert "cannot be read" in plan(gone, test).notes[0]
 
 

@@ -11,6 +11,7 @@ from studies.claims import TOO_NARROW
 from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
 from studies.verdicts import difference_table, verdict_table
 from utils.errors import UserError
+from utils.files import make_folder, write_text
 from utils.recipes import build, read_yaml
 
 STUDY = {
@@ -42,8 +43,8 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (results / "table").mkdir()
     rows = [("cl3", 0, "0.5"), ("cl3", 1, "0.52"), ("cl3", 2, "0.54"), ("e2e", 0, "0.4"), ("e2e", 1, "0.43"),
             ("e2e", 2, "0.45"), ("cl7", 0, "0.45"), ("cl7", 1, "")]  # fmt: skip
-    head = "method,seed,map,figure,pretrained,learnt\n"
-    text = head + "".join(f"{method},{seed},{value},auc,0.9,yes\n" for method, seed, value in rows)
+    head = "method,seed,state,map,figure,pretrained,learnt\n"
+    text = head + "".join(f"{method},{seed},done,{value},auc,0.9,yes\n" for method, seed, value in rows)
     (results / "table" / "runs.csv").write_text(text)
     studies.mkdir()
     (studies / "table.yaml").write_text(yaml.safe_dump(STUDY))
@@ -101,6 +102,16 @@ def test_damaged_or_older_results(folders: tuple[Path, Path]) -> None:
             verdict_table([path.parent])
 
 
+def test_claims_that_one_report_judges_and_another_does_not(folders: tuple[Path, Path]) -> None:
+    one = folders[0] / "maps" / "lungs"
+    other = make_folder(folders[0] / "maps" / "hearts")
+    write_text(other / "localise.json", json.dumps(MAPS | {"claims": [CLAIM | {"figure": "9"}]}))
+    for reports in ([one, other], [other, one]):
+        rows = [line.split(" | ") for line in verdict_table(reports).splitlines()[2:]]
+        assert sorted(row[0] for row in rows) == ["| 7", "| 9"]
+        assert all(sum(cell.strip(" |") == "–" for cell in row) == 1 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
@@ -119,7 +130,9 @@ def test_no_verdict_before_every_seed_is_done(folders: tuple[Path, Path]) -> Non
     results, studies = folders
     (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0, 1, 2, 3]}))
     runs = results / "table" / "runs.csv"
-    runs.write_text(runs.read_text() + "cl3,3,0.9,auc,0.9,yes\ncl3,7,0.9,auc,0.9,yes\ne2e,7,0.1,auc,0.9,yes\n")
+    runs.write_text(
+        runs.read_text() + "cl3,3,done,0.9,auc,0.9,yes\ncl3,7,done,0.9,auc,0.9,yes\ne2e,7,done,0.1,auc,0.9,yes\n"
+    )
     found = find(Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]}), *folders)
     assert found.verdict == "not finished (3 of 4 seeds)"
     assert found.ours == "cl3 0.520 ± 0.020, e2e 0.427 ± 0.025; difference +0.093 [+0.079, +0.108]"
@@ -148,9 +161,9 @@ def test_no_verdict_without_learning(folders: tuple[Path, Path]) -> None:
     runs = results / "table" / "runs.csv"
     evidence = Evidence.model_validate({"study": "table", "measure": "map", "methods": ["cl3", "e2e"]})
     assert find(evidence, results, studies).verdict == "reproduced"
-    runs.write_text(runs.read_text().replace("e2e,1,0.43,auc,0.9,yes", "e2e,1,0.43,auc,0.53,no"))
+    runs.write_text(runs.read_text().replace("e2e,1,done,0.43,auc,0.9,yes", "e2e,1,done,0.43,auc,0.53,no"))
     assert find(evidence, results, studies).verdict == "not tested: the classifiers learnt nothing (AUC 0.53)"
-    runs.write_text("method,seed,map\ncl3,0,0.5\ne2e,0,0.4\n")
+    runs.write_text("method,seed,state,map\ncl3,0,done,0.5\ne2e,0,done,0.4\n")
     assert find(evidence, results, studies).verdict.startswith("not tested: its classifiers were never compared")
     maps = results / "maps" / "lungs" / "localise.json"
     maps.write_text(json.dumps({key: value for key, value in MAPS.items() if key != "untaught"}))

@@ -26,11 +26,14 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     ]
     (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps({"lines": lines, "untaught": None}))
     (tmp_path / "maps" / "accuracy.json").write_text(json.dumps({"summary": SUMMARY}))
-    (tmp_path / "maps" / "runs.csv").write_text("method,seed\nboth,0\nboth,1\nboth,2\n")
+    (tmp_path / "maps" / "runs.csv").write_text(
+        "method,seed,state\n" + "".join(f"both,{seed},done\n" for seed in range(3))
+    )
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "runs.csv").write_text(
-        "method,seed,map,figure,pretrained,learnt\ncl2,0,0.5,auc,0.9,yes\ncl2,1,0.7,auc,0.9,yes\ncl2,2,0.9,auc,0.9,yes\n"
-        "e2e,0,0.4,auc,0.9,yes\ne2e,1,0.4,auc,0.9,yes\ne2e,2,,,,\n"
+        "method,seed,state,map,figure,pretrained,learnt\n"
+        "cl2,0,done,0.5,auc,0.9,yes\ncl2,1,done,0.7,auc,0.9,yes\ncl2,2,done,0.9,auc,0.9,yes\n"
+        "e2e,0,done,0.4,auc,0.9,yes\ne2e,1,done,0.4,auc,0.9,yes\ne2e,2,not run,,,,\n"
     )
     sides, about = ["cl2", "e2e"], {"study": "maps", "label": "x"}
     sources: list[dict[str, object]] = [
@@ -88,7 +91,7 @@ def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
     assert why_none(source, tmp_path) == "not run"
     (tmp_path / "a").mkdir()
     for state, told in (("not run", "not run"), ("done", "not finished")):
-        (tmp_path / "a" / "runs.csv").write_text(f"method,state,map\ncl2,{state},\ne2e,not run,\n")
+        (tmp_path / "a" / "runs.csv").write_text(f"method,seed,state,map\ncl2,0,{state},\ne2e,0,not run,\n")
         assert why_none(source, tmp_path) == told
     report = source.model_copy(update={"report": "maps", "map": "gradcam"})
     assert why_none(report, tmp_path) == "not finished"

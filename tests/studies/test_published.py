@@ -1,6 +1,7 @@
 """A study continues from what it published: on another machine nothing is run twice."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from test_studies import METHODS, write_study
 
 import study as script_module
 from studies.page import as_markdown, publish, write_page
-from studies.recipe import Study, read_study
+from studies.recipe import Study, read_study, run_rows
 from studies.runs import State, lacking, run_folder, state, values_file
 from studies.table import results
 from utils.errors import UserError
@@ -69,10 +70,15 @@ def test_a_damaged_table_of_runs_is_one_line(published: tuple[Path, Path], tmp_p
     path, folder = published
     table = folder / "ways" / "runs.csv"
     text = table.read_text()
-    for damaged in (text.replace("method,seed", "method,sead"), text.replace("cl2,1,done", "cl2,one,done")):
+    figure = re.sub(r"(cl2,1,done,)[^,]+", r"\g<1>0.5x", text)
+    for damaged in (text.replace("method,seed", "method,sead"), text.replace("cl2,1,done", "cl2,one,done"), figure):
+        assert damaged != text
         table.write_text(damaged)
         with pytest.raises(UserError, match=r"runs\.csv: is no table of runs"):
             read_study(path, tmp_path / "two", folder)
+    table.write_bytes(b"\xff\xfe" + text.encode())
+    with pytest.raises(UserError, match=r"runs\.csv: is no table of runs"):
+        run_rows(table)
 
 
 def test_weights_that_are_gone_are_made_again(published: tuple[Path, Path], tmp_path: Path) -> None:

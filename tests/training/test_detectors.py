@@ -199,6 +199,26 @@ def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> No
         ),
         ({"cl_splits": 0, "pretrain": {"holdout": 0.3}}, None),
         (
+            {
+                "pretrain_only": True,
+                "pretrain": {"source": "objects"},
+                "detector": "ssd",
+                "multi_scale": 0.5,
+                "train": {"epochs": 3, "lr": 1e-5},
+                "loss": {"box": 5},
+                "augment": {"fliplr": 0, "mosaic": 1},
+            },
+            "a run without a detector does not look at --detector, --multi-scale, --lr, --loss-box, --augment-mosaic",
+        ),
+        (
+            {"pretrain_only": True, "pretrain": {"source": "objects", "epochs": 2}, "train": {"epochs": 3}},
+            "a run without a detector does not look at --epochs",
+        ),
+        (
+            {"init": "timm", "init_freeze": True, "pretrain": {"source": "objects", "clip": 1, "epochs_step": 1}},
+            "a run of classifiers on fixed weights does not look at --pretrain-epochs-step, --pretrain-clip",
+        ),
+        (
             {"pretrain": {"source": "objects", "head": "gap", "head_convs": 0}},
             "the head gap does not look at --pretrain-head-convs",
         ),

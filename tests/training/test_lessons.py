@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from data.description import load_description
 from data.formats import read_split
 from models import load_detector
 from studies.compared import Compared, end_table
+from training.cascade import judged
 from training.reading import announce, common, groups_in_two, judging, shared
 from utils import checkpoint
 from utils.config import Augment, Pretrain, Recipe
@@ -235,6 +237,15 @@ def test_patients_in_two_splits_are_named(scenes_yaml: Path) -> None:
         split.records[:2] = [replace(own, group=name) for own, name in zip(split.records, groups, strict=False)]
     (line,) = groups_in_two([one, other])
     assert line.startswith("1 group of `train` (such as patients) is in `val` too: b; the figures would be too good")
+
+
+def test_scores_that_are_not_finite_are_one_line() -> None:
+    task = SimpleNamespace(name="stage2", single_label=True, groups=np.arange(8), border=0.0)
+    logits, present = torch.rand(8, 3), torch.eye(3).repeat(3, 1)[:8]
+    assert judged(logits, present, task)["loss"] > 0
+    logits[3, 1] = torch.nan
+    with pytest.raises(UserError, match="stage2: gives scores that are not finite"):
+        judged(logits, present, task)
 
 
 def test_views_that_are_all_alike_are_one() -> None:
