@@ -17,6 +17,15 @@ def several_ranks() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
+def for_each_rank(count: Tensor) -> Tensor:
+    """What a rank divides its own sum by: the mean over ranks is then the sum of all over the count of all, or 1."""
+    if not several_ranks():
+        return count.clamp(min=1)
+    total = count.double()
+    distributed.all_reduce(total)
+    return total.clamp(min=1) / distributed.get_world_size()
+
+
 def mean_over_ranks(x: Tensor) -> Tensor:
     """Mean of x over all processes; in place."""
     distributed.all_reduce(x)

@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.backbone import Backbone
 from models.heads import Shape
@@ -155,17 +156,16 @@ def block_costs(backbone: Backbone, imgsz: int) -> list[SubModule]:
     rows = []
     x = torch.empty(1, backbone.in_channels, imgsz, imgsz, device="meta")
     for start, block in enumerate(backbone.blocks):
-        outputs: list[tuple[int, int]] = []
         try:
-            x = measured(block, x, outputs)
+            x, macs, outputs = measured(block, x)
         except Exception as error:  # networks of one size refuse others in many ways
             reason = (str(error) or type(error).__name__).splitlines()[0]
             what = f"b{start + 1} cannot take images of {imgsz} px ({reason})"
             raise UserError(what, where="--imgsz, --pretrain-imgsz", hint="give the size of the network") from error
-        macs, activations = (sum(own[kind] for own in outputs) for kind in (0, 1))
         shape = (x.shape[1], x.shape[2], x.shape[3])
         stem = start == 0 and hasattr(block, "stem")
-        rows.append(SubModule(start, start + 1, len(outputs), parameter_count(block), macs, activations, shape, stem))
+        count = parameter_count(block)
+        rows.append(SubModule(start, start + 1, len(outputs), count, macs, sum(outputs), shape, stem))
     return rows
 
 
@@ -173,7 +173,7 @@ def shapes_at(backbone: Backbone, size_hw: tuple[int, int]) -> list[Shape]:
     """Channels, height, width of what each block makes of images of this size; what fails, fails as in the block."""
     shapes, x = [], torch.empty(1, backbone.in_channels, *size_hw, device="meta")
     for block in backbone.blocks:
-        x = measured(block, x, [])
+        x, _, _ = measured(block, x)
         shapes.append((x.shape[1], x.shape[2], x.shape[3]))
     return shapes
 
@@ -193,25 +193,24 @@ def joined(blocks: list[SubModule]) -> SubModule:
     )
 
 
-def measured(part: nn.Module, x: Tensor, outputs: list[tuple[int, int]]) -> Tensor:
+def measured(part: nn.Module, x: Tensor) -> tuple[Tensor, int, list[int]]:
     """Run part on the meta device: no arithmetic, only shapes.
 
-    Notes (MACs, activations) of each convolution and linear layer in outputs, for the x given.
+    Returns:
+        What comes out; multiply-accumulates of all convolutions and matrix products, those of attention too, as torch
+        counts them; values that each convolution and linear layer puts out.
     """
-
-    def note(module: nn.Module, _: object, output: Tensor) -> None:
-        assert isinstance(module, nn.Conv2d | nn.Linear)
-        outputs.append((output.numel() * module.weight[0].numel(), output.numel()))
-
+    outputs: list[int] = []
     tensors = {name: tensor.to("meta") for name, tensor in (*part.named_parameters(), *part.named_buffers())}
     layers = [module for module in part.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(note) for layer in layers]
+    hooks = [layer.register_forward_hook(lambda _, __, output: outputs.append(output.numel())) for layer in layers]
     try:
-        with torch.no_grad(), evaluating(part), shapes_only(part):
-            return torch.func.functional_call(part, tensors, (x,))
+        with torch.no_grad(), evaluating(part), shapes_only(part), FlopCounterMode(display=False) as counter:
+            x = torch.func.functional_call(part, tensors, (x,))
     finally:
         for hook in hooks:
             hook.remove()
+    return x, counter.get_total_flops() // 2, outputs
 
 
 @contextmanager
@@ -265,9 +264,8 @@ PASSING = {nn.BatchNorm2d: passed_by_norm, nn.LeakyReLU: passed, nn.ReLU: passed
 
 def head_macs(head: nn.Module, shape: Shape) -> int:
     """Multiply-accumulates of a head's convolutions and linear layers on one image's features of this shape."""
-    outputs: list[tuple[int, int]] = []
-    measured(head, torch.empty(1, *shape, device="meta"), outputs)
-    return sum(macs for macs, _ in outputs)
+    _, macs, _ = measured(head, torch.empty(1, *shape, device="meta"))
+    return macs
 
 
 def plan_table(plan: list[SubModule], taps: tuple[int, ...]) -> str:

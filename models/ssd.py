@@ -10,6 +10,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
 from models.backbone import Backbone
+from models.batchnorm import for_each_rank
 from models.network import DetectorNetwork, Predictions, RawDecoder
 from models.yolov3 import STRIDES, tapped
 from utils.boxes import Truth, cxcywh_to_xyxy
@@ -186,8 +187,8 @@ def against_others(logits: Tensor) -> Tensor:
 class SSDLoss(nn.Module):
     """Smooth L1 of the offsets of positives, cross-entropy of positives and of the hardest three times as many others.
 
-    Sums over the batch over the number of its positives (eq. 1). A default box is positive where it overlaps a true one
-    by half, and the one that each true box overlaps most; both by torchvision's matcher.
+    Sums over the batch over the number of its positives (eq. 1), that of all processes. A default box is positive where
+    it overlaps a true one by half, and the one that each true box overlaps most; both by torchvision's matcher.
     """
 
     def __init__(self, decoder: SSDDecoder) -> None:
@@ -215,7 +216,7 @@ class SSDLoss(nn.Module):
             wanted = self.coder.encode_single(boxes[matched[positive]], defaults[positive])
             box = box + smooth_l1_loss(flat[index, positive, :4], wanted, reduction="sum")
             target[index, positive] = labels[matched[positive]] + 1
-        count = (target > 0).sum().clamp(min=1)
+        count = for_each_rank((target > 0).sum())
         return {"box": box / count, "class": mined(flat[..., 4:], target) / count}
 
 

@@ -34,9 +34,11 @@ from utils.config import INIT, Baseline
 from utils.console import console
 from utils.seed import seed_process
 from utils.stop import Stop
+from utils.text import counted
 
 # The first seed of each baseline: no stage and no other baseline has it.
 NUMBERS: dict[Baseline, int] = {"e2e": 100, "e2e_compute": 200, "finetuned": 300, "probed": 400}
+UNEQUAL = 0.05  # a fraction of the FLOPs by which whole epochs may miss those of the cascade before it is said
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubMo
     if finetuned:
         last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
         head.load_state_dict(last["heads"][-1])
-    epochs = equal_compute(job, plan) if name == "e2e_compute" else longest(job)
+    epochs = longest(job) if name != "e2e_compute" else equal_compute(job, plan)
     stage = Stage(method, method, NUMBERS[name], whole, recipe.stage.model_copy(update={"epochs": epochs}))
     figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
     if name == "e2e_compute" and figures["epochs"] < epochs:
@@ -178,8 +180,14 @@ def equal_compute(job: Job, plan: list[SubModule]) -> int:
         else:
             total += figures["epochs"] * before
         before += part.macs
-    whole = joined(plan)
-    return max(1, round(total / (3 * stage_macs(job, whole))))
+    exact = total / (3 * stage_macs(job, joined(plan)))
+    epochs = max(1, round(exact))
+    doubt = "" if abs(epochs / exact - 1) <= UNEQUAL else ": not equal; more epochs a stage come closer"
+    told = (
+        f"e2e_compute: {counted(epochs, 'epochs')}, {epochs / exact:.2f} of the FLOPs of CL_{recipe.cl_splits}{doubt}"
+    )
+    console.print(told)
+    return epochs
 
 
 def run_probes(

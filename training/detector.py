@@ -1,6 +1,6 @@
 """Training of the detector, and reading one back."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from models.detectors import DETECTORS, Anchors, Settings
 from models.loss import YOLOLossConfig
 from models.network import DetectorNetwork
 from models.weights_files import Content
-from models.yolov3 import STRIDES, scaled_anchors
+from models.yolov3 import scaled_anchors
 from training.best import train_to_best
 from training.features import batch_images
 from training.job import Job
@@ -44,15 +44,14 @@ class DetectionTask:
     imgsz: int
     fabric: Any
     stop: Stop
-    multi_scale: float = 0.0
+    sides: Sequence[int] = ()
     name: str = "detector"
     fitness: str = "map"
 
     def inputs(self, batch: Batch) -> Tensor:
         """The images, in multi-scale training of another size; the boxes of the batch follow."""
-        if self.multi_scale:
-            sizes = multi_scale_sizes(self.imgsz, self.multi_scale)
-            resize(batch, sizes[int(torch.randint(len(sizes), ()))])
+        if self.sides:
+            resize(batch, self.sides[int(torch.randint(len(self.sides), ()))])
         return batch_images(batch)
 
     def watch(self, outputs: list[Tensor], batch: Batch) -> dict[str, Tensor]:
@@ -101,7 +100,8 @@ def train_detector(job: Job, model: DetectorNetwork, lesson: dict[str, Any]) -> 
     for line in warnings(job):
         console.print(line)
     criterion = entry.criterion(entry.decoder(settings), settings).to(job.fabric.device)
-    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, recipe.multi_scale)
+    sides = recipe.sides if recipe.multi_scale else ()
+    task = DetectionTask(model, criterion, job.val, recipe.imgsz, job.fabric, job.stop, sides)
     extra: dict[str, Any] = {"detector": entry.name, "decode": entry.decode, "imgsz": recipe.imgsz}
     if lesson:
         extra["lesson"] = lesson
@@ -165,13 +165,6 @@ def make_mix(recipe: Recipe) -> Mix | None:
     if not augment.mosaic and not augment.mixup:
         return None
     return Mix(augment.mosaic, augment.mixup, recipe.imgsz, until=round(epochs * (1 - augment.closing)))
-
-
-def multi_scale_sizes(imgsz: int, share: float) -> range:
-    """Sides of a batch: multiples of the largest stride within the share of imgsz."""
-    coarsest = STRIDES[-1]
-    smallest = max(coarsest, math.ceil(imgsz * (1 - share) / coarsest) * coarsest)
-    return range(smallest, math.floor(imgsz * (1 + share)) + 1, coarsest)
 
 
 def resize(batch: Batch, side: int) -> None:

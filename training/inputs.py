@@ -16,10 +16,11 @@ from models.backbones import make_backbone
 from models.detectors import DETECTORS
 from models.weights_files import Beginning
 from training.backbone import cuts_of, load_backbone
-from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, taps_of, unread_before
+from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, taps_of
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
+from training.unread import unread_before
 from utils import checkpoint
 from utils.checkpoint import TRAINED_ON
 from utils.config import Pretrain, Recipe

@@ -214,11 +214,10 @@ class Loop:
         at = self.position
         together, last = self._group()
         self.whole = False
-        seed_draws(mixed_seed(self.seed, at.epoch, at.batch, self.fabric.global_rank), self.fabric.device)
         batch = self.fabric.to_device(batch)
         with self.fabric.no_backward_sync(self.model, enabled=not last):
             with blamed(batch):
-                outputs = self.model(self.task.inputs(batch))
+                outputs = self.model(self._inputs(batch))
             terms = self.task.loss(outputs, batch)
             self.fabric.backward(torch.stack(list(terms.values())).sum() / together)
         if last:
@@ -234,10 +233,22 @@ class Loop:
             self.whole = True
             self._leave_or_save()
 
+    def _inputs(self, batch: Any) -> Any:
+        """What the network is given; from here on, each rank draws numbers of its own.
+
+        What is drawn for the batch, as its size is, is the same on every rank: BatchNorm counts on equal shares.
+        """
+        at, rank = self.position, self.fabric.global_rank
+        seed_draws(mixed_seed(self.seed, at.epoch, at.batch, 0), self.fabric.device)
+        found = self.task.inputs(batch)
+        if rank:
+            seed_draws(mixed_seed(self.seed, at.epoch, at.batch, rank), self.fabric.device)
+        return found
+
     def _group(self) -> tuple[int, bool]:
         """How many batches go into the update that the next one belongs to, and whether it is the last of them."""
         count, at = len(self.loader), self.position.batch
-        size = max(1, round((self.phase.nominal_batch or 0) / self.phase.batch_size))
+        size = self.phase.batches
         end = min(count, (at // size + 1) * size)
         return end - at // size * size, at + 1 == end
 

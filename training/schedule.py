@@ -38,10 +38,12 @@ def learning_rate(phase: Phase, step: int, steps: int, history: Sequence[float])
 def drops(history: Sequence[float], patience: int) -> int:
     """How often the rate has fallen: whenever the last five epochs are no better on average than the five before.
 
-    Judged once `patience` epochs have passed since the start or the last fall. The rule of Deep Cascade Learning
+    Judged once `patience` epochs have passed since the start or the last fall; epochs before the first that found
+    anything do not count. The rule of Deep Cascade Learning
     (Marquez et al., TNNLS 29(11), 2018) in its authors' code, patience 10 there.
     """
-    count = since = 0
+    begin = next((epoch for epoch, own in enumerate(history) if own > 0), len(history))
+    history, count, since = history[begin:], 0, 0
     for epoch in range(1, len(history) + 1):
         since += 1
         enough = since >= patience and epoch >= 2 * WINDOW

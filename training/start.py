@@ -10,13 +10,14 @@ from typing import Any
 from data.description import channels_of
 from models.backbones import make_backbone
 from training import inputs
-from training.check import check_names, check_processes, follows, show_cuts, unread
+from training.check import check_names, check_processes, follows, show_cuts
 from training.console_log import noted
 from training.fabric import first_speaks, make_fabric, settle
 from training.finished import Run
 from training.loggers import check_loggers
 from training.ranks import watched
 from training.run import carry_out, clear_finished
+from training.unread import unread
 from utils.config import PRESETS, SAMPLE_RECIPE, Recipe
 from utils.console import console, hushed
 from utils.errors import UserError
@@ -158,13 +159,22 @@ def show_plan(recipe: Recipe) -> None:
         show_cuts(recipe, backbone)
         stage, what = recipe.stage, {"auto": "objects or pictures"}.get(recipe.pretrain.source, recipe.pretrain.source)
         side = "" if recipe.pretrain.source == "auto" else f", {stage.imgsz} px"
-        console.print(f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {stage.epochs}")
+        console.print(
+            f"backbone: {what} of {(stage.data or recipe.data).name}{side}, epochs a stage {epochs_of(recipe)}"
+        )
         size = f"{recipe.data.name}, {recipe.imgsz} px"
         if kind := follows(recipe, backbone.taps):
             head = recipe.fcn if kind == "segmenter" else recipe.detector
             console.print(f"{kind}: {head}, {size}, epochs {recipe.train.epochs}")
     for line in [] if recipe.pretrain_only else unread(recipe):
         console.print(line)
+
+
+def epochs_of(recipe: Recipe) -> str:
+    """Of a stage: `50`, or those of the first and the last, `50–100`."""
+    stage = recipe.stage
+    first, last = stage.epochs or 0, (stage.epochs or 0) + stage.epochs_step * (recipe.cl_splits - 1)
+    return f"{first}" if last == first else f"{first}–{last}"
 
 
 def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:

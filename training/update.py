@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.cascade import Probes
 from utils.config import Phase
 
 BLOCK = re.compile(r"b[1-9][0-9]*\.")
@@ -53,7 +54,12 @@ def by_factor(model: nn.Module, rates: Mapping[str, float]) -> dict[float, list[
 
 
 def layer_name(model: nn.Module, name: str) -> str:
-    """What a parameter is called in `rates`: blocks of the backbone are b1, b2 and so on, whatever holds them."""
+    """What a parameter is called in `rates`: blocks of the backbone are b1, b2 and so on, whatever holds them.
+
+    Heads at several cuts are all `head`, as that of a stage is.
+    """
+    if isinstance(model, Probes):
+        return f"head.{name.split('.', 2)[2]}"
     first, _, rest = name.removeprefix("backbone.").partition(".")
     number, _, rest = rest.partition(".")
     if first not in ("blocks", "part", "prefix"):

@@ -1,7 +1,8 @@
 """The recipe of a training run: what is trained on what, and how. Unknown keys are errors."""
 
+import math
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -77,6 +78,11 @@ class Phase(Section):
     patience: int | None = Field(
         None, ge=1, description="stop after so many validations without a better one; plateau: epochs before a verdict"
     )
+
+    @property
+    def batches(self) -> int:
+        """How many go into an update: those whose images come closest to nominal_batch."""
+        return max(1, round((self.nominal_batch or 0) / self.batch_size))
 
     @model_validator(mode="after")
     def _plateau_has_patience(self) -> Self:
@@ -212,7 +218,10 @@ class Recipe(Section):
         0.0, description="the size of the detector's batches varies by up to this fraction of imgsz, at random"
     )
     anchors: Annotated[list[tuple[Positive, Positive]], Field(min_length=9, max_length=9)] | Literal["auto"] | None = (
-        Field(None, description="nine [width, height] in input pixels, or auto: from the data [COCO's, scaled]")
+        Field(
+            None,
+            description="nine [width, height] in input pixels, in any order, or auto: from the data [COCO's, scaled]",
+        )
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
     compile: bool = Field(
@@ -231,6 +240,12 @@ class Recipe(Section):
     train: Phase = Phase()
     loss: Loss = Loss()
     augment: Augment = Augment()
+
+    @field_validator("anchors")
+    @classmethod
+    def _small_to_large(cls, value: Any) -> Any:
+        """The first three anchors are those of the finest map, the last three of the coarsest."""
+        return sorted(value, key=lambda own: own[0] * own[1]) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -258,6 +273,13 @@ class Recipe(Section):
         half = max(32, self.imgsz // 2 // 32 * 32)  # an object cut out needs fewer pixels than the picture around it
         imgsz = self.pretrain.imgsz or (half if self.pretrain.source == "objects" else self.imgsz)
         return self.pretrain.model_copy(update={"epochs": self.pretrain.epochs or self.train.epochs, "imgsz": imgsz})
+
+    @property
+    def sides(self) -> range:
+        """Sides of the detector's batches in pixels: multiples of 32 within multi_scale of imgsz."""
+        share = self.multi_scale
+        smallest = max(32, math.ceil(self.imgsz * (1 - share) / 32) * 32)
+        return range(smallest, math.floor(self.imgsz * (1 + share)) + 1, 32)
 
     @property
     def pretrains(self) -> bool:

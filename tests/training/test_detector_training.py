@@ -6,16 +6,20 @@ import torch
 
 from data.loader import Batch
 from data.records import Record, Split, make_record
-from training.detector import balanced_weights, make_mix, multi_scale_sizes, resize, warnings
+from training.detector import balanced_weights, make_mix, resize, warnings
 from utils.boxes import Truth
 from utils.config import Recipe
 
 
 def test_sizes_of_multi_scale_training() -> None:
     """As in darknet's random=1 at 416: 320 to 608 would be ±0.23 to 0.46; here the share is even."""
-    assert list(multi_scale_sizes(416, 0.25)) == [320, 352, 384, 416, 448, 480, 512]
-    assert list(multi_scale_sizes(64, 0.9)) == [32, 64, 96]
-    assert list(multi_scale_sizes(96, 0.1)) == [96]
+
+    def sides(imgsz: int, share: float) -> list[int]:
+        return list(Recipe(imgsz=imgsz, multi_scale=share).sides)
+
+    assert sides(416, 0.25) == [320, 352, 384, 416, 448, 480, 512]
+    assert sides(64, 0.9) == [32, 64, 96]
+    assert sides(96, 0.1) == [96]
 
 
 def test_boxes_follow_their_image() -> None:

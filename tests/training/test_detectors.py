@@ -20,9 +20,10 @@ from maps.detector_study import run_detectors
 from models import load_detector
 from models.detectors import DETECTORS
 from models.trained import load_trained
-from training.check import check_sizes, unread, unread_before
+from training.check import check_sizes
 from training.loop import Loop
 from training.start import show_plan
+from training.unread import unread, unread_before
 from utils.config import Recipe
 from utils.errors import UserError
 
@@ -158,6 +159,12 @@ def test_what_is_not_looked_at_is_said(capsys: pytest.CaptureFixture[str]) -> No
     assert unread(recipe) == ["ssd does not look at --loss-anchor-iou, --anchors"]
     assert unread(recipe.model_copy(update={"detector": "yolov3"})) == []
     assert unread(Recipe.model_validate({"fcn": "fcn32s"})) == ["yolov3 does not look at --fcn"]
+    narrow = Recipe.model_validate({"multi_scale": 0.05, "train": {"batch_size": 48, "nominal_batch": 64}})
+    assert unread(narrow) == [
+        "--multi-scale 0.05 of 416 px reaches no other multiple of 32",
+        "--nominal-batch 64: an update is of 48 images, whole batches of 48",
+    ]
+    assert unread(Recipe.model_validate({"multi_scale": 0.1, "train": {"nominal_batch": 64}})) == []
     both = recipe.model_copy(update={"task": "segment", "fcn": "fcn32s", "multi_scale": 0.5})
     wanted = "a segmenter does not look at --loss-anchor-iou, --anchors, --detector, --multi-scale"
     assert unread(both) == [wanted]

@@ -228,6 +228,7 @@ def test_detector_of_two_processes_is_that_of_one(
     scenes_yaml: Path, tmp_path: Path, script: Script, dying: Dying
 ) -> None:
     flags = ["--data", scenes_yaml, "--project", tmp_path, *DETECTOR, "--optimizer", "sgd", "--lr", 1e-4]
+    flags += ["--multi-scale", 0.25, "--imgsz", 128]
     script(train, *flags, "--name", "one")
     ended = dying("step", 10**6, *ranks(*flags), "--name", "two")
     assert ended.returncode == 0, ended.stderr

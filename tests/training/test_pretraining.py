@@ -151,7 +151,9 @@ def test_heads_that_learn_together_are_judged_as_stages_are(
 METHODS = ("e2e", "e2e_compute", "cl3_finetuned", "e2e_probed", "e2e_compute_probed", "cl3_finetuned_probed")
 
 
-def test_equal_compute_counts_all_that_the_cascade_did(corners_yaml: Path, tmp_path: Path, script: Script) -> None:
+def test_equal_compute_counts_all_that_the_cascade_did(
+    corners_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Linear heads cost nothing to speak of: with cache the cascade costs E2E's epochs, plus a third of one."""
     flags = ["--baselines", "e2e_compute", "--pretrain-head", "gap", "--pretrain-epochs", 3, "--pretrain-val-every", 3]
     for cache in ("ram", "off"):
@@ -165,6 +167,9 @@ def test_equal_compute_counts_all_that_the_cascade_did(corners_yaml: Path, tmp_p
     assert cached == 3
     # Without cache the 78 % of the first stage run forward in the second, 88 % in the third: 3 · (1 + 1.66 / 3).
     assert plain == 5
+    told = capsys.readouterr().out
+    assert "e2e_compute: 3 epochs, 0.91 of the FLOPs of CL_3: not equal; more epochs a stage come closer" in told
+    assert "e2e_compute: 5 epochs, 1.07 of the FLOPs of CL_3: not equal" in told
 
 
 def test_drifting_batchnorm_drifts_and_the_frozen_one_does_not(

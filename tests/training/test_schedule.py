@@ -64,6 +64,9 @@ def test_early_stopping_waits_for_the_first_find() -> None:
     assert not exhausted(phase, [0.0] * 30 + [0.1, 0.0])
     assert exhausted(phase, [0.0] * 30 + [0.1, 0.0, 0.1])
     assert not exhausted(PLATEAU, [0.0] * 100)
+    late = [0.0] * 100 + [0.02]
+    assert (drops(late, 10), exhausted(PLATEAU, late)) == (0, False), "a late first match is no plateau's end"
+    assert drops(late + [0.02] * 9, 10) == 1
 
 
 def test_plateau_needs_patience() -> None:

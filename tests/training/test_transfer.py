@@ -19,7 +19,7 @@ from data.formats import read_split
 from data.loader import DetectionSet
 from data.transforms import PCAColour, pretrain_transform
 from models.backbones import make_backbone
-from models.cascade import StageNet
+from models.cascade import Probes, StageNet
 from models.fcn import FCN, FCNS
 from models.heads import make_head
 from models.weights_files import read_weights, whole_backbone
@@ -27,7 +27,7 @@ from training import init
 from training.backbone import reuse_backbone
 from training.held import Held
 from training.schedule import set_rate
-from training.update import layer_name, layer_of, make_optimizer
+from training.update import by_factor, layer_name, layer_of, make_optimizer
 from utils import checkpoint
 from utils.config import Augment, Phase, Recipe
 from utils.errors import UserError
@@ -137,6 +137,11 @@ def test_names_of_layers() -> None:
     backbone = make_backbone("cnn6", 0.125)
     stage = StageNet(backbone, 2, 4, make_head("gap", (32, 4, 4), 3))
     assert {layer_name(stage, name).partition(".")[0] for name, _ in stage.named_parameters()} == {"b3", "b4", "head"}
+    probes = Probes([make_head("gap", (32, 4, 4), 3), make_head("author", (32, 4, 4), 3)])
+    wanted = {f"head.{name}" for name, _ in probes.heads[1].named_parameters()}
+    assert wanted <= {layer_name(probes, name) for name, _ in probes.named_parameters()}
+    factors = by_factor(probes, {"head": 0.1})
+    assert (len(factors[1.0]), len(factors[0.1])) == (0, len(list(probes.parameters())))
     assert layer_of("b1.conv.weight", ["b10", "backbone", "b1"]) == "b1"
     assert layer_of("b10.conv.weight", ["b1", "backbone"]) == "backbone"
     assert layer_of("neck.top.weight", ["backbone", "b1"]) is None

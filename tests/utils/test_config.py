@@ -118,3 +118,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
 def test_recipe_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe().seed = 3  # type: ignore[misc]
+
+
+def test_anchors_are_sorted_as_the_maps_take_them() -> None:
+    """Small ones belong to the finest map, in whatever order they are given."""
+    anchors = [(8.0 * number, 9.0 * number) for number in range(1, 10)]
+    assert Recipe(anchors=anchors[::-1]).anchors == anchors
+    assert Recipe(anchors="auto").anchors == "auto"
