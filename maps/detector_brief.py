@@ -21,21 +21,23 @@ def brief_table(content: dict[str, Any]) -> list[list[str]]:
     table = [["map", "no influence", *(f"{title}: {name}" for title in MEASURES.values() for name in names)]]
     for kind in kinds:
         own = {line["line"]: line for line in lines if line["map"] == kind}
-        for place, cut in enumerate(own[names[0]]["cuts"]):
-            shares = [f"{own[name]['measures']['no_influence']['mean'][place]:.0%}" for name in names]
+        for cut in sorted({cut for line in own.values() for cut in line["cuts"]}):
+            shares = [cell(own.get(name), "no_influence", cut, ".0%") for name in names]
             shares = shares[:1] if len(set(shares)) == 1 else shares
-            cells = [cell(own[name], measure, place) for measure in MEASURES for name in names]
+            cells = [cell(own.get(name), measure, cut) for measure in MEASURES for name in names]
             table.append([f"{title_of(kind)}, {f'b{cut}' if cut else 'image'}", ", ".join(shares), *cells])
     for line in lines:
         if line["map"] == BASELINE:
-            cells = [cell(line, measure, 0) for measure in MEASURES for _ in names]
+            cells = [cell(line, measure, line["cuts"][0]) for measure in MEASURES for _ in names]
             table.append([line["line"], NOTHING, *cells])
     return table
 
 
-def cell(line: dict[str, Any], measure: str, place: int) -> str:
-    """The mean of a measure at one cut."""
-    return as_number(line["measures"][measure]["mean"][place], ".3f")
+def cell(line: dict[str, Any] | None, measure: str, cut: int, form: str = ".3f") -> str:
+    """The mean of a measure at one cut; `–` of a line, or at a cut, that has none."""
+    if line is None or cut not in line["cuts"]:
+        return NOTHING
+    return as_number(line["measures"][measure]["mean"][line["cuts"].index(cut)], form)
 
 
 def read_report(path: Path) -> dict[str, Any]:

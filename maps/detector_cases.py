@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 from torchvision.ops import box_iou
 
 from data.loader import Batch, DetectionSet, InOrder, make_loader
@@ -23,11 +24,49 @@ TOUCH = 0.1  # IoU below which a detection has nothing to do with a true box (Bo
 
 
 @dataclass(frozen=True)
-class Scene:
-    """All true boxes of an image: boxes_xyxy [m, 4] pixels of the input, labels [m]."""
+class Ignored:
+    """Boxes of an image that are neither demanded nor blamed: difficult ones, and crowds.
+
+    Attributes:
+        boxes_xyxy: [m, 4] pixels of the input.
+        labels: [m].
+        crowd: [m] bool.
+    """
 
     boxes_xyxy: Tensor
     labels: Tensor
+    crowd: Tensor
+
+    @classmethod
+    def of(cls, record: Record, view: View) -> "Ignored | None":
+        """Those of a picture, as it is shown; None where there are none, which is nearly always so."""
+        left = ~record.asked
+        if not left.any():
+            return None
+        blank = tv_tensors.Image(torch.zeros(1, *record.size_hw, dtype=torch.uint8).expand(3, -1, -1))
+        boxes = tv_tensors.BoundingBoxes(record.boxes_xyxy[left], format="XYXY", canvas_size=record.size_hw)  # type: ignore[call-overload]
+        _, shown = view.transform()(blank, boxes)
+        crowd = np.zeros(len(left), bool) if record.crowd is None else record.crowd
+        labels = torch.from_numpy(record.labels[left])
+        return cls(shown.as_subclass(Tensor), labels, torch.from_numpy(crowd[left]))
+
+    def holds(self, box_xyxy: Tensor, label: int) -> bool:
+        """Whether a detection is on one of its class: by an IoU of OVERLAP, or so much of itself in a crowd."""
+        mine = self.labels == label
+        others, crowd = self.boxes_xyxy[mine].to(box_xyxy), self.crowd[mine].to(box_xyxy.device)
+        inner = torch.minimum(others[:, 2:], box_xyxy[2:]) - torch.maximum(others[:, :2], box_xyxy[:2])
+        within = inner.clamp(min=0).prod(1) / (box_xyxy[2:] - box_xyxy[:2]).prod()
+        share = torch.where(crowd, within, box_iou(box_xyxy[None], others)[0])
+        return bool((share >= OVERLAP).any())
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All true boxes of an image that are asked for: boxes_xyxy [m, 4] pixels of the input, labels [m]; and others."""
+
+    boxes_xyxy: Tensor
+    labels: Tensor
+    ignored: Ignored | None = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +127,8 @@ def detector_cases(
     dataset = DetectionSet(records, view.transform(), seed=0)
     loader = make_loader(dataset, InOrder(len(dataset)), batch_size, workers=0)
     for batch in progress(loader, title, len(loader)):
-        cases, part = boxes_of(batch, by_box), list[int]()
+        ignored = [Ignored.of(records[index], view) for index in batch.index.tolist()]
+        cases, part = boxes_of(batch, by_box, ignored), list[int]()
         for rows in cases.by_image():
             if part and len(part) + len(rows) > batch_size:
                 yield cases.at(part)
@@ -98,13 +138,13 @@ def detector_cases(
             yield cases.at(part)
 
 
-def boxes_of(batch: Batch, by_box: bool) -> BoxCases:
-    """The cases of a batch."""
+def boxes_of(batch: Batch, by_box: bool, ignored: Sequence[Ignored | None]) -> BoxCases:
+    """The cases of a batch, whose images have such boxes besides."""
     truth, (height, width) = batch.truth, batch.images.shape[2:]
     samples, scenes, own = [], [], []
     for sample in range(len(batch.images)):
         mine = truth.sample == sample
-        scene = Scene(truth.boxes_xyxy[mine], truth.labels[mine])
+        scene = Scene(truth.boxes_xyxy[mine], truth.labels[mine], ignored[sample])
         groups = range(len(scene.labels)) if by_box else torch.unique(scene.labels).tolist()
         for group in groups:
             wanted = np.array([group]) if by_box else (scene.labels == group).nonzero()[:, 0].numpy()
@@ -177,7 +217,8 @@ def outcomes(answers: Answers, row: int, scene: Scene, thresholds: Thresholds) -
 
     As in COCO's matching each takes, the surest first, the true box of its class that it overlaps most and that is not
     taken yet, by OVERLAP or more. Of the others a `duplicate` has a taken one, a `wrong class` one of another
-    class; what overlaps one of its class by TOUCH or more is `poorly placed`, all else `background`.
+    class; what overlaps one of its class by TOUCH or more is `poorly placed`, all else `background`. What hits nothing
+    and is on a difficult box, or in a crowd, of its class is left out.
     """
     boxes, scores = answers.boxes_xyxy[row], answers.scores[row]
     index, labels = kept(xyxy_to_cxcywh(boxes), scores, thresholds)
@@ -186,6 +227,8 @@ def outcomes(answers: Answers, row: int, scene: Scene, thresholds: Thresholds) -
     found = []
     for place, (prediction, label) in enumerate(zip(index.tolist(), labels.tolist(), strict=True)):
         kind, truth = named(overlap[place], scene.labels == label, taken)
+        if kind != "hit" and scene.ignored and scene.ignored.holds(boxes[prediction], label):
+            continue
         taken |= {truth} if kind == "hit" else set()
         own = float(overlap[place, truth]) if truth >= 0 else 0.0
         score = float(scores[prediction, label])

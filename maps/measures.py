@@ -208,12 +208,13 @@ MEASURES = Table(
         ),
         MeasureEntry(
             "coarseness", "granulometry: mean surviving pixels", lambda own: coarseness(own.survivors),
-            broken=None, digits=0, higher=None, places=("table", "chart", "values", "compared", "differences"),
-            about="Pixels of the region that survive openings by disks, a mean over their radii: more is coarser.",
+            broken=np.nan, digits=0, higher=None, places=("table", "chart", "values", "compared", "differences"),
+            about="Pixels of the region that survive openings by disks, a mean over their radii: more is coarser. "
+            "Not of empty maps.",
         ),
         MeasureEntry(
             "mean_size", "granulometry: mean radius", lambda own: mean_size(own.survivors, own.radii),
-            broken=None, higher=None, places=(),
+            broken=np.nan, higher=None, places=(),
             about="Mean radius of the disks that a region's pixels survive, in pixels.",
         ),
         MeasureEntry(
@@ -248,7 +249,8 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], 
     `iou` is that of the rule's percentile, `iou_5` … of the others; `box_iou` is that of a box made from the map
     (a fifth of the way from its minimum to its maximum) with the best of an image's true boxes [n, 4]; `rank` and
     `mass` are the accuracies of Arras et al.; `degenerate` is 1 for a map that is the same all over or not finite: it
-    counts as all wrong. What is absent is not measured, NaN, but counted: `no_influence`, `not_found`.
+    counts as all wrong, and has no granulometry, NaN. What is absent is not measured, NaN, but counted:
+    `no_influence`, `not_found`.
 
     Raises:
         ValueError: a measure gives no number for each map.
@@ -259,7 +261,7 @@ def measure(evidence: Evidence, truth: np.ndarray, boxes: Sequence[np.ndarray], 
         if entry.maps:
             found = a_number_each(entry, own, len(truth))
             values[entry.name] = found if entry.broken is None else np.where(own.broken, entry.broken, found)
-    values["survivors"] = own.survivors
+    values["survivors"] = np.where(own.broken[:, None], np.nan, own.survivors)  # a region of nothing is drawn at random
     return values if evidence.absent is None else without_absent(values, own, evidence.absent)
 
 

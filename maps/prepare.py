@@ -129,7 +129,7 @@ def things(names: Sequence[str]) -> list[int]:
 
 
 def aimed_at(split: Split, labels: Sequence[int]) -> Split:
-    """The images with the boxes of some classes only; no class means all."""
+    """The images with the boxes of some classes only, but all of their classes; no class means all."""
     if not labels:
         return split
     kept = [np.isin(record.labels, labels) for record in split.records]
@@ -139,6 +139,7 @@ def aimed_at(split: Split, labels: Sequence[int]) -> Split:
             boxes_xyxy=record.boxes_xyxy[own],
             labels=record.labels[own],
             difficult=~record.asked[own],
+            classes=np.unique(record.labels[record.asked]) if record.classes is None else record.classes,
             crowd=None,
             areas=None,
         )

@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from data.captions import words
 from data.questions import Question, Questions, accuracy, read_questions
+from data.seen import count_learnt, too_good
 from evaluation.accuracy import BackboneFile
 from maps.kinds import Explained
 from maps.networks import load_explained
@@ -245,6 +246,8 @@ def main() -> None:
     network = load_explained(file, plan)
     if (why := kind.obstacle(network.heads[-1])) is not None:
         raise UserError(f"`{kind.name}` {why}", where="--feature", hint="take average")
+    for line in too_good(count_learnt(plan.split, file.learnt), len(plan.split.records)):
+        print(line)
     features = described(network, training, training.split.records, "training", kind)
     held_out = described(network, plan, plan.split.records, "test", kind)
     commonest = Counter(own.answer for own in known.questions).most_common(1)[0][0]

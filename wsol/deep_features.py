@@ -234,6 +234,8 @@ def main() -> None:
     plan = prepare(files, split, images=arguments.images)
     known = learning(plan, 0) if description.boxed else whole_images(read_training(description, split.name)).records
     plan = replace(plan, training=learning_from(known, arguments.training))
+    for note in plan.notes:
+        print(note)
     rows, lost = [], unlearned_labels(plan)
     if lost:
         print(f"not learned, because no training image has it: {', '.join(lost)}; their images count as wrong")
@@ -245,7 +247,12 @@ def main() -> None:
             save_boxes(plan, network, own.whole, arguments.pictures)
     print_rows(rows)
     if arguments.json:
-        about = {"data": arguments.data.name, "training": len(plan.training), "not_learned": lost}
+        about = {
+            "data": arguments.data.name,
+            "training": len(plan.training),
+            "test": len(plan.split.records),
+            "not_learned": lost,
+        }
         write_text(arguments.json, json_text({**about, "rows": rows}, indent=1))
 
 

@@ -133,7 +133,7 @@ def evidence_of(
 
 def classes_of(record: Record) -> np.ndarray:
     """What the data set says of an image, else what its boxes do."""
-    return record.labels if record.classes is None else record.classes
+    return record.labels[record.asked] if record.classes is None else record.classes
 
 
 def around(record: Record, labels: np.ndarray = ONE_BOX) -> Record:

@@ -164,7 +164,7 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
         found |= {f"{BY_CLASS}/{names[one]}": Column(ious > CORLOC, 1.0 * (labels == one)) for one in present}
     plain = {"gt_known": correct(own), "iou": ious}
     networks = [network for network in comparison.networks if network.line == line]
-    if networks and comparison.plan.files[0].single_label and not comparison.plan.foreign:
+    if networks and has_guesses(comparison):
         plain |= errors(own, networks, GUESSES if len(names) > GUESSES else 1)
     if all(trial.maps for trial in own):
         if chosen := [trial.maps.v2 for trial in own if trial.maps and trial.maps.v2 is not None]:
@@ -172,6 +172,13 @@ def measured(comparison: Comparison, key: tuple[str, str], trials: Trials) -> di
         found |= findings(comparison, own)
     found |= {name: Column(values, everything) for name, values in plain.items()}
     return found | differences(key, networks[0].untrained if networks else None, trials)
+
+
+def has_guesses(comparison: Comparison) -> bool:
+    """Whether a guess is right or wrong: each image is of one class, its own, which excludes the others."""
+    plan, images = comparison.plan, comparison.cases[:, 0]
+    own = plan.explain is None and not plan.foreign and len(np.unique(images)) == len(images)
+    return own and plan.files[0].single_label
 
 
 def begins_as(method: str) -> str:

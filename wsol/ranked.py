@@ -135,9 +135,17 @@ def network_of(comparison: Comparison, trial: Trial) -> Network | None:
 
 
 def ranked_table(found: Sequence[Ranked]) -> list[list[str]]:
-    """Table 2 of the paper: a row for each IoU and method, a column a class, `accuracy-false positives`."""
-    labels = list(dict.fromkeys(own.label for own in found))
-    values = {(own.iou, own.method, own.line, own.label): f"{own.accuracy:.2f}-{own.afp:.2f}" for own in found}
+    """Table 2 of the paper: a row for each IoU and method, a column a class, `accuracy-false positives`.
+
+    Raises:
+        UserError: two of them are on one IoU, method, network and class, and differ.
+    """
+    labels, values = list(dict.fromkeys(own.label for own in found)), dict[tuple[float, str, str, str], str]()
+    for own in found:
+        key, value = (own.iou, own.method, own.line, own.label), f"{own.accuracy:.2f}-{own.afp:.2f}"
+        if values.setdefault(key, value) != value:
+            what = f"{own.method} of {own.line} at {own.iou:g} is {values[key]} and {value} for {own.label}"
+            raise UserError(what, where="table 2", hint="give files of different sizes, or one of them")
     table = [["T(IoU)", "method", "features", *labels]]
     for iou in sorted({own.iou for own in found}):
         for method, line in dict.fromkeys((own.method, own.line) for own in found):

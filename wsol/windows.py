@@ -40,9 +40,14 @@ def offsets(cells: int, window: int) -> list[int]:
 def windows(network: Explained, cut: int, images: Tensor) -> Iterator[Windows]:
     """Scale after scale: the enlarged images' features at a cut (its place), and the windows in them.
 
-    A window has as many cells as the features of an image at its own size: enlarged k times, it shows a k-th of it.
+    A window has as many cells as the features of an image at its own size: enlarged k times, it shows a k-th of it. It
+    begins where its first cell does, or, where maps are stretched, at that cell's share of the image.
+
+    Raises:
+        UserError: the cells are not spaced evenly.
     """
     height, width = network.features(images)[cut].shape[2:]
+    stride = network.frame(cut, images.shape[2:], pooled=True).stride if network.aligned else None
     for scale in SCALES:
         size = [round(side * scale) for side in images.shape[2:]]
         larger = images if scale == 1 else interpolate(images, size, mode="bilinear", antialias=False)
@@ -50,8 +55,12 @@ def windows(network: Explained, cut: int, images: Tensor) -> Iterator[Windows]:
         rows, columns = found.shape[2:]
         places = [(y, x) for y in offsets(rows, height) for x in offsets(columns, width)]
         parts = torch.stack([found[:, :, y : y + height, x : x + width] for y, x in places], 1)
-        boxes = [(x / columns, y / rows, (x + width) / columns, (y + height) / rows) for y, x in places]
-        yield Windows(parts, np.array(boxes))
+        corners = np.array([(x, y) for y, x in places])
+        if stride is None:
+            low, sides = corners / (columns, rows), np.array([width / columns, height / rows])
+        else:
+            low, sides = corners * stride / size[::-1], np.array(images.shape[:1:-1]) / size[::-1]
+        yield Windows(parts, np.concatenate([low, np.minimum(low + sides, 1)], 1))
 
 
 def distances(boxes: np.ndarray) -> np.ndarray:

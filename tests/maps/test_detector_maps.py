@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +10,11 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torchcam.methods import LayerCAM as TorchLayerCAM
 
+from data.records import Record
+from data.views import View
 from maps.detector_cases import (
     BoxCases,
+    Ignored,
     Scene,
     Targets,
     best_assigned,
@@ -201,3 +207,21 @@ def test_each_detection_is_named() -> None:
     assert [own.kind for own in outcomes(answers, 0, Scene(torch.zeros(0, 4), torch.zeros(0)), Thresholds(0.8))] == [
         "background"
     ]
+
+
+def test_what_is_on_a_difficult_box_or_in_a_crowd_is_left_out() -> None:
+    """Boxes of a picture of 100 × 50 pixels, shown at twice that, 50 pixels from the top."""
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 90, 50]], np.float32)
+    flags = np.array([False, True, False]), np.array([False, False, True])
+    record = Record(Path("x.png"), (50, 100), boxes, np.array([0, 0, 1]), flags[0], crowd=flags[1])
+    record = replace(record, difficult=flags[0], crowd=flags[1])
+    ignored = Ignored.of(record, View("pictures", 200))
+    assert ignored is not None
+    assert ignored.boxes_xyxy.tolist() == [[40, 50, 60, 70], [80, 50, 180, 150]]
+    assert Ignored.of(replace(record, difficult=flags[0] & False, crowd=None), View("pictures", 200)) is None
+    found = [[0.0, 50, 20, 70], [40, 50, 60, 70], [45, 50, 65, 70], [100, 80, 110, 90], [100, 80, 110, 90]]
+    answers = logits_of(found, [[0.9, 0], [0.8, 0], [0.7, 0], [0, 0.6], [0.5, 0]])
+    scene = Scene(torch.tensor([[0.0, 50, 20, 70]]), torch.tensor([0]), ignored)
+    thresholds = Thresholds(0.25, 0.9, multi_label=False)
+    assert [own.kind for own in outcomes(answers, 0, scene, thresholds)] == ["hit", "background"]
+    assert len(outcomes(answers, 0, replace(scene, ignored=None), thresholds)) == 5

@@ -194,6 +194,18 @@ def test_a_report_in_one_table(report: tuple[Path, str], tmp_path: Path) -> None
                         for line in ("cl3", "untrained"))]  # fmt: skip
     assert [row[0] for row in table[1:5]] == ["LayerCAM, b11", "LayerCAM, b19", "LayerCAM, b23", "D-RISE, image"]
     assert "mean box" in [row[0] for row in table]
+    content = read_report(report[0] / "localise.json")
+    for line in content["lines"]:
+        if (line["line"], line["map"]) == ("untrained", "layercam"):
+            line["cuts"] = [7, 11, 16]  # of another backbone
+    other = {row[0]: row[1:] for row in brief_table(content)}
+    before = {row[0]: row[1:] for row in table}
+    assert list(other)[1:6] == [f"LayerCAM, b{cut}" for cut in (7, 11, 16, 19, 23)]
+    first = before["LayerCAM, b11"]
+    assert other["LayerCAM, b7"][0] == f"–, {first[0].split(', ')[-1]}"
+    assert other["LayerCAM, b7"][1:] == ["–", first[2], "–", first[4]]
+    assert other["LayerCAM, b11"][1] == before["LayerCAM, b11"][1]
+    assert other["LayerCAM, b11"][2] == before["LayerCAM, b19"][2]
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(UserError, match="no report on detectors"):
         read_report(tmp_path / "other.json")

@@ -371,6 +371,10 @@ def test_maps_that_say_nothing_are_wrong_and_counted() -> None:
     for name in ("iou", "iou_50", "box_iou", "coverage", "pointing", "mass", "rank"):
         assert (values[name][:3] == 0).all()
         assert 0 < values[name][3] <= 1 or name == "pointing"
+    for name in ("coarseness", "mean_size", "survivors"):
+        assert np.isnan(values[name]).reshape(4, -1).all(1).tolist() == [True, True, True, False], (
+            "no region, no grains"
+        )
     alone = measured(maps, [[2, 2, 12, 12]], by=sweep)
     assert list(alone) == list(SWEEP)
     assert all(np.array_equal(own, values[name]) for name, own in alone.items())

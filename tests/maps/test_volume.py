@@ -95,11 +95,11 @@ def test_heat_goes_back_into_the_volume(
     run: Path, script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = run / "weights" / "backbone_cl1.pt"
-    flags = ["--weights", weights, "--subject", "s01", "--maps", "gradcam", "cam", "--device", "cpu"]
+    flags = ["--weights", weights, "--subject", "s01", "--maps", "gradcam", "cam", "saliency", "--device", "cpu"]
     script(volume, *flags, "--layers", "all", "--project", tmp_path)
     folder = tmp_path / "volume" / "exp"
     names = {path.name.removeprefix("x_FA_cl1_seed0_") for path in folder.glob("*.nii.gz")}
-    assert names == {f"gradcam_b{block}.nii.gz" for block in range(1, 7)} | {"cam_b6.nii.gz"}
+    assert names == {f"gradcam_b{block}.nii.gz" for block in range(1, 7)} | {"cam_b6.nii.gz", "saliency_b6.nii.gz"}
     heat = nibabel.load(folder / "x_FA_cl1_seed0_cam_b6.nii.gz")
     np.testing.assert_array_equal(heat.affine, AFFINE)
     values = heat.get_fdata()

@@ -3,6 +3,8 @@ import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,13 +20,13 @@ from evaluation.accuracy import load_backbone_and_heads, read_backbones
 from maps.kinds import explanations
 from maps.networks import load_explained
 from maps.plan import Plan
-from maps.prepare import prepare
+from maps.prepare import aimed_at, prepare
 from utils.errors import UserError
 from wsol import localiser as localisers
 from wsol.compare import Comparison, Network, Trial, compare
 from wsol.cost import peak_bytes
 from wsol.everywhere import boxes_elsewhere, chances
-from wsol.judge import Row, Value, begins_as, class_weights, is_control, judge
+from wsol.judge import Row, Value, begins_as, class_weights, has_guesses, is_control, judge
 from wsol.localiser import Localiser, Subject, by_threshold, largest
 from wsol.map_values import MapValues
 from wsol.methods import BASELINES, METHODS, Method, layer_of
@@ -302,6 +304,26 @@ def test_maps_of_an_earlier_cut(plan: Plan) -> None:
     other = replace(plan, files=[plan.files[0], replace(plan.files[1], cuts=[2, 4, 6])])
     with pytest.raises(UserError, match="cam:cut=2 counts the cuts of a network, and these networks have others"):
         wanted(other, ["cam:cut=2"])
+
+
+def test_classes_stay_where_boxes_are_aimed_at(plan: Plan) -> None:
+    several = [own for own in plan.split.records if len(set(own.labels.tolist())) > 1]
+    one = int(several[0].labels[0])
+    for before, own in zip(several, aimed_at(replace(plan.split, records=several), [one]).records, strict=True):
+        assert set(own.labels.tolist()) <= {one}
+        assert own.classes is not None
+        assert set(own.classes.tolist()) == set(before.labels.tolist())
+
+
+def test_class_errors_are_of_one_class_an_image(plan: Plan) -> None:
+    def asked(explain: int | None, cases: list[list[int]]) -> bool:
+        files = [SimpleNamespace(single_label=True)]
+        about = SimpleNamespace(explain=explain, foreign=False, files=files)
+        return has_guesses(cast(Comparison, SimpleNamespace(plan=about, cases=np.array(cases))))
+
+    assert asked(None, [[0, 3], [1, 2]])
+    assert not asked(3, [[0, 3], [1, 3]])
+    assert not asked(None, [[0, 3], [0, 2]])
 
 
 def test_methods_count_once_and_mining_has_its_beginning_beside_it(plan: Plan) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Script, Writer
+from torch.nn.functional import interpolate
 
 import val
 from maps.cases import Cases
@@ -69,8 +70,22 @@ def test_windows_are_what_the_classifier_is_given(subject: Subject) -> None:
         assert scale.features.shape[1] == len(scale.boxes)
         assert scale.boxes[:, :2].min() == 0
         assert scale.boxes[:, 2:].max() == 1
-    sides = [float(scale.boxes[0, 2]) for scale in found]
-    assert sides == sorted(sides, reverse=True)
+    for k, scale in zip(SCALES, found, strict=True):
+        size = round(SIDE * k)
+        assert scale.boxes[0].tolist() == pytest.approx([0, 0, SIDE / size, SIDE / size]), "a k-th of the image"
+
+
+def test_a_window_sees_what_its_box_holds(subject: Subject) -> None:
+    """Its features are those of the crop, but for the cells that see the zeros around the crop."""
+    side = 96
+    images = torch.rand(1, 3, side, side)
+    scale = list(windows(subject.network, 0, images))[-1]
+    larger = interpolate(images, [3 * side] * 2, mode="bilinear", antialias=False)
+    middle = len(scale.boxes) // 2
+    x1, y1, x2, y2 = (round(3 * side * float(own)) for own in scale.boxes[middle])
+    own = subject.network.features(larger[:, :, y1:y2, x1:x2])[0]
+    same = torch.isclose(own, scale.features[:, middle], atol=1e-5).all(1)
+    assert same.float().mean() > 0.2
 
 
 def test_greedy_merging() -> None:

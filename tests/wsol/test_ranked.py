@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from utils import checkpoint
 from utils.errors import UserError
 from wsol import mining_tables
 from wsol.acc_afp import Guess
-from wsol.ranked import Published, read_published, walk, walk_everywhere
+from wsol.ranked import Published, Ranked, ranked_table, read_published, walk, walk_everywhere
 
 FINDINGS = ["Effusion", "Mass"]
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID\n"
@@ -163,6 +164,14 @@ def test_what_fits_nothing(script: Script, tmp_path: Path) -> None:
         boxes.write_text(content)
         with pytest.raises(UserError, match=what):
             read_published(boxes, FINDINGS)
+
+
+def test_two_sizes_in_one_table() -> None:
+    one = Ranked("cam", "cl3", "Mass", 0.1, 0.2, 0.3)
+    other = replace(one, accuracy=0.8)
+    assert ranked_table([one, one])[1] == ["0.1", "cam", "cl3", "0.20-0.30"]
+    with pytest.raises(UserError, match=r"cam of cl3 at 0\.1 is 0\.20-0\.30 and 0\.80-0\.30 for Mass"):
+        ranked_table([one, other])
 
 
 def test_published_reference() -> None:
