@@ -92,7 +92,7 @@ def coco_names(root: Path, train: str) -> list[str]:
     content = read_instances(path, keep=True)
     ordered = sorted(content.categories, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
     used = used_categories(content)
-    return [entry["name"] for entry in ordered if entry["id"] in used or not is_root(entry, content)]
+    return [entry["name"] for entry in ordered if str(entry["id"]) in used or not is_root(entry, content)]
 
 
 def coco_numbers(description: Description, split: str) -> list[Id | None]:
@@ -115,7 +115,7 @@ def part_numbers(path: Path, names: Sequence[str]) -> list[Id | None]:
     content = read_instances(path)
     used = used_categories(content)
     of_name = {
-        own["name"].casefold(): own["id"] for own in sorted(content.categories, key=lambda own: own["id"] in used)
+        own["name"].casefold(): own["id"] for own in sorted(content.categories, key=lambda own: str(own["id"]) in used)
     }
     return [of_name.get(name.casefold()) for name in names]
 
@@ -126,16 +126,16 @@ def is_root(entry: Entry, content: Instances) -> bool:
     return any(entry["name"] in (other["name"], other.get("supercategory")) for other in others)
 
 
-def used_categories(content: Instances) -> set[Id]:
-    """Ids of the categories that boxes use."""
-    return set(content.annotations.categories)
+def used_categories(content: Instances) -> set[str]:
+    """Ids of the categories that boxes use, as text: "7" is 7 in either place."""
+    return set(map(str, content.annotations.categories))
 
 
 def unused(content: Instances, names: Sequence[str]) -> list[str]:
     """Categories without box that are no class of their own."""
     used = used_categories(content)
     twice = {name for name, count in Counter(entry["name"] for entry in content.categories).items() if count > 1}
-    spare = (entry for entry in content.categories if entry["id"] not in used)
+    spare = (entry for entry in content.categories if str(entry["id"]) not in used)
     return [
         f"{entry['name']} ({entry['id']})" for entry in spare if entry["name"] not in names or entry["name"] in twice
     ]
@@ -158,7 +158,7 @@ def category_indices(content: Instances, names: list[str], path: Path) -> dict[I
     return {
         entry["id"]: class_index(entry["name"], names, f"{path}, category {entry['id']}")
         for entry in content.categories
-        if entry["id"] in used or str(entry["id"]) in used
+        if str(entry["id"]) in used
     }
 
 

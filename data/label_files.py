@@ -1,5 +1,6 @@
 """Which label file belongs to which image, and which belong to none."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from data.images import images_below
 from data.listing import Folders, alike, files_below
+from data.lists import other_split
 from data.records import Description, Notice
 from utils.errors import UserError
 from utils.paths import kind_of
@@ -34,7 +36,7 @@ def match(
     """Find the label file of each image.
 
     It is in one of its places, in any capitals; or it is the only one below the roots that has the image's name, where
-    no other image has that name.
+    no other image has that name, and its folders are not those of another split. That is said.
 
     Args:
         is_label: whether a file that belongs to no image is one of labels.
@@ -56,7 +58,7 @@ def match(
         taken = {image: first_there(folders, places(image)) for image in others}
         spare -= {path for path in taken.values() if path is not None}
         others = [image for image, path in taken.items() if path is None]
-    by_name(images, files, others, spare)
+    elsewhere = by_name(images, files, others, spare)
     if not any(files) and any(kind_of(image) for image in images):
         tried = ", ".join(str(path) for image in images[:TRIED] for path in places(image)[:1])
         hint = "put them there, or name their folder with `labels:`"
@@ -65,7 +67,7 @@ def match(
         raise UserError(f"no labels for `{split}`, looked for {tried}", where=description.yaml, hint=hint)
     known = {alike(image.stem) for image in (*images, *others)}
     lost = sorted(path for path in spare if not {alike(name) for name in stems(path)} & known and is_label(path))
-    return Matched(files, said(images, files, lost, places))
+    return Matched(files, said(images, files, lost, elsewhere, places))
 
 
 def first_there(folders: Folders, paths: list[Path]) -> Path | None:
@@ -83,24 +85,37 @@ def stems(path: Path) -> tuple[str, str]:
     return path.stem, Path(path.stem).stem
 
 
-def by_name(images: list[Path], files: list[Path | None], others: list[Path], spare: set[Path]) -> None:
-    """Give images without labels the spare file of their name, where both are the only ones; in place."""
+def by_name(images: list[Path], files: list[Path | None], others: list[Path], spare: set[Path]) -> list[Path]:
+    """Give images without labels the spare file of their name, where both are the only ones; in place.
+
+    Returns:
+        The files that were given.
+    """
     without = [index for index, path in enumerate(files) if path is None]
     if not without or not spare:
-        return
+        return []
     wanting = Counter(alike(image.stem) for image in (*others, *(images[index] for index in without)))
     offered: dict[str, list[Path]] = {}
     for path in spare:
         offered.setdefault(alike(path.stem), []).append(path)
+    given = []
     for index in without:
         key = alike(images[index].stem)
-        if wanting[key] == 1 and len(offered.get(key, ())) == 1:
-            files[index] = offered[key][0]
-            spare.discard(offered[key][0])
+        if wanting[key] != 1 or len(offered.get(key, ())) != 1:
+            continue
+        (found,) = offered[key]
+        above = len(Path(os.path.commonpath([images[index], found])).parts)
+        if not other_split(images[index].parent.parts[above:], found.parent.parts[above:]):
+            files[index] = found
+            spare.discard(found)
+            given.append(found)
+    return given
 
 
-def said(images: list[Path], files: list[Path | None], lost: list[Path], places: Places) -> list[Notice]:
-    """What is to be said: images without labels, labels without image, labels of several images."""
+def said(
+    images: list[Path], files: list[Path | None], lost: list[Path], elsewhere: list[Path], places: Places
+) -> list[Notice]:
+    """What is to be said: images without labels, labels without image, in other folders, or of several images."""
     without = [image for image, path in zip(images, files, strict=True) if path is None]
     shared = [
         path for path, count in Counter(dict(zip(images, files, strict=True)).values()).items() if path and count > 1
@@ -110,6 +125,7 @@ def said(images: list[Path], files: list[Path | None], lost: list[Path], places:
     notices = [
         Notice(nothing, [str(path) for path in without], looked),
         Notice("label files belong to no image", [str(path) for path in lost]),
+        Notice("label files are in other folders than expected, and were found by their names", [*map(str, elsewhere)]),
         Notice("label files belong to several images", [str(path) for path in shared]),
     ]
     return [notice for notice in notices if notice.places]

@@ -18,6 +18,7 @@ PRIMARY KEY (folder, name)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT);"""
 WAIT_S = 30.0  # for another process that writes
 Size = tuple[int, int]
+NOT_KEPT = (sqlite3.Error, UnicodeEncodeError)  # no place, a damaged file; a name that is no UTF-8
 
 
 def stamp(status: os.stat_result | None) -> str:
@@ -28,7 +29,7 @@ def stamp(status: os.stat_result | None) -> str:
 def known(stamps: Mapping[Path, str]) -> dict[Path, Size]:
     """Height and width of those images that are noted under the same stamp."""
     found: dict[Path, Size] = {}
-    with contextlib.suppress(sqlite3.Error), opened() as base:
+    with contextlib.suppress(*NOT_KEPT), opened() as base:
         noted: dict[str, dict[str, tuple[str, int, int]]] = {}
         for path, own in stamps.items():
             folder, _, name = str(path).rpartition(os.sep)
@@ -43,11 +44,11 @@ def known(stamps: Mapping[Path, str]) -> dict[Path, Size]:
 
 def remembered(question: str, answer: Callable[[], list[str]]) -> list[str]:
     """The answer to a question that was asked before, or else the answer, which is noted."""
-    with contextlib.suppress(sqlite3.Error), opened() as base:
+    with contextlib.suppress(*NOT_KEPT), opened() as base:
         if row := base.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone():
             return list(json.loads(row[0]))
     found = answer()
-    with contextlib.suppress(sqlite3.Error), opened() as base, base:
+    with contextlib.suppress(*NOT_KEPT), opened() as base, base:
         base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (question, json.dumps(found)))
     return found
 
@@ -55,7 +56,7 @@ def remembered(question: str, answer: Callable[[], list[str]]) -> list[str]:
 def note(sizes: Iterable[tuple[Path, str, Size]]) -> None:
     """Keep sizes for the next time; where that cannot be done they are decoded again."""
     rows = ((str(path.parent), path.name, own, *size) for path, own, size in sizes)
-    with contextlib.suppress(sqlite3.Error, UnicodeEncodeError), opened() as base, base:
+    with contextlib.suppress(*NOT_KEPT), opened() as base, base:
         base.executemany("INSERT OR REPLACE INTO sizes VALUES (?, ?, ?, ?, ?)", rows)
 
 

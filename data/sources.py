@@ -50,9 +50,11 @@ class Frame:
 
     @property
     def stem(self) -> str:
-        """Name for files about it, without suffix."""
+        """Name for files about it, without the suffix of a picture or video: `1.2.840` of a DICOM file has none."""
         address = split_address(self.where)
-        return Path(address.path if address.netloc else self.where).stem or "stream"
+        path = Path(address.path if address.netloc else self.where)
+        whole = not address.netloc and path.suffix.lower() not in SUFFIXES | VIDEOS
+        return (path.name if whole else path.stem) or "stream"
 
 
 def split_address(source: str) -> SplitResult:
@@ -89,7 +91,7 @@ def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -
     elif source.endswith(".streams"):
         yield from read_streams(Path(source), stride)
     elif address.netloc or source.isdecimal() or source == "screen":
-        yield from numbered(stream(source, stride, TOGETHER), redacted(source))
+        yield from numbered(stream(source, stride, TOGETHER), redacted(source), stride)
     else:
         yield from read_files(find_files(source), stride, levels)
 
@@ -106,7 +108,7 @@ def find_files(source: str) -> list[Path]:
     places = [path] if is_folder(path) else map(Path, glob.glob(as_glob(path), recursive=True))
     closed: list[Path] = []
     found = []
-    for file in sorted(all_files(places, closed)):
+    for file in sorted({*all_files(places, closed)}):
         if why := why_left_out(file):
             print(f"left out {file}: {why}")
         else:
@@ -171,7 +173,7 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
     for path in moving:
         before = read
         with contextlib.suppress(UserError):
-            for frames in numbered(stream(str(path), stride, TOGETHER), str(path)):
+            for frames in numbered(stream(str(path), stride, TOGETHER), str(path), stride):
                 read += len(frames)
                 yield frames
         if read == before:
@@ -198,15 +200,18 @@ def read_image(path: Path, levels: Levels | None = None) -> Frame | None:
     return Frame(image, str(path))
 
 
-def numbered(groups: Iterable[list[Shot]], where: str) -> Iterator[list[Frame]]:
-    """Frames of one video or stream, counted from 1.
+def numbered(groups: Iterable[list[Shot]], where: str, stride: int = 1) -> Iterator[list[Frame]]:
+    """Every so many frames of one video or stream, with their numbers in it, from 1.
 
     Raises:
         UserError: it cannot be opened.
     """
     count = 0
     for group in groups:
-        yield [Frame(own.image, where, number, own.fps, own.seconds) for number, own in enumerate(group, count + 1)]
+        numbers = range(stride * (count + 1), stride * (count + len(group)) + 1, stride)
+        yield [
+            Frame(own.image, where, number, own.fps, own.seconds) for number, own in zip(numbers, group, strict=True)
+        ]
         count += len(group)
 
 
@@ -307,7 +312,7 @@ def opened_streams(path: Path, stride: int) -> Iterator[tuple[str, Iterator[list
         where = redacted(address)
         taken[where] += 1
         name = where if taken[where] == 1 else f"{where} ({taken[where]})"
-        yield name, numbered(stream(address, stride, 1, live=True), name)
+        yield name, numbered(stream(address, stride, 1, live=True), name, stride)
 
 
 def address_in(path: Path, line: str) -> str:

@@ -52,6 +52,8 @@ def places(image: Path, description: Description) -> list[Path]:
     within = image.relative_to(home) if image.is_relative_to(home) else Path(image.name)
     if description.labels is not None:
         stems = [description.labels / within]
+        if within.parts[0].lower() == "images" and len(within.parts) > 1:
+            stems.append(description.labels / within.relative_to(within.parts[0]))
     else:
         stems = [mirrored(image, root), image, root / "labels" / within]
     stems = list(dict.fromkeys([*stems, image]))

@@ -16,6 +16,7 @@ from models.trained import TrainedDetector, load_trained
 from models.yolov3 import YOLOv3
 from utils.console import console
 from utils.errors import UserError
+from utils.paths import kind_of
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "darknet": ".weights"}
 TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
@@ -84,7 +85,7 @@ def export_detector(
     wish = Wish(format, layout, Thresholds(conf_thres, iou_thres, max_det) if nms else None, precision)
     own = load_trained(detector.path if isinstance(detector, Detector) else Path(detector))
     path = own.path.with_suffix(SUFFIXES[format]) if file is None else Path(file)
-    refuse_itself(path, own.path)
+    refuse_loss(path, own.path, SUFFIXES[format])
     if format == "darknet":
         write_weights(own, path)
     else:
@@ -138,14 +139,20 @@ def write_and_compare(
         say("nothing was found on these pictures, so suppression was not compared: give others with --pictures")
 
 
-def refuse_itself(path: Path, own: Path) -> None:
-    """Refuse to write over what is to be exported.
+def refuse_loss(path: Path, own: Path, ending: str) -> None:
+    """Refuse to write over what is to be exported, or over a file of another kind.
+
+    Args:
+        ending: of the kind that is written, as in `.onnx`.
 
     Raises:
-        UserError: both are one file.
+        UserError: the file would be lost.
     """
     if path.resolve() == own.resolve():
         raise UserError("is the file that is to be exported", where=path, hint="give another name with --file")
+    if path.suffix.lower() != ending and kind_of(path) is not None:
+        hint = f"give a name that ends in {ending} with --file"
+        raise UserError("is there already, and would be lost", where=path, hint=hint)
 
 
 def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:

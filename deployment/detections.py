@@ -218,11 +218,10 @@ def free_name(key: str, text: str, names: Names, *, moves: bool = False) -> str:
         moves: the key is a video or stream.
     """
     if key not in names.given:
-        number, own = 1, as_name(text)
-        name, between = own, "_" if before_number(own) else ""
+        number, name, own = 1, as_name(text), as_name(text)
         while names.clash(name.lower(), moves=moves):
             number += 1
-            name = f"{own}{between}{number}"
+            name = f"{own}_{number}"
         names.given[key] = name
         names.note(name.lower(), moves=moves)
     return names.given[key]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from data.masks import mask_names
 from data.records import Record
-from deployment.delivery import refuse_apart, refuse_itself, say
+from deployment.delivery import refuse_apart, refuse_loss, say
 from deployment.export import export_somehow, pictures_for, real_batch, save_described
 from models.segmenter import Segmenter, load_segmenter
 from utils.errors import UserError
@@ -50,7 +50,7 @@ def export_segmenter(path: Path, file: Path | None, *, format: str, data: Path |
         raise UserError(f"a segmenter is not written as {format}", where="--format", hint=hint)
     own = load_segmenter(path)
     target = file or path.with_suffix(SUFFIXES[format])
-    refuse_itself(target, path)
+    refuse_loss(target, path, SUFFIXES[format])
     records = pictures_for(own, data, pictures)
     network = Probabilities(own.model).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     make_folder(target.parent)

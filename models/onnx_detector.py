@@ -60,8 +60,11 @@ class OnnxDetector(Detector):
         given = self.session.get_inputs()[0]
         kind = np.float16 if "float16" in given.type else np.float32
         pixels = images.cpu().contiguous().numpy().astype(kind)
-        parts = [pixels] if self.batch in (None, len(pixels)) else np.array_split(pixels, len(pixels))
-        found = np.concatenate([self.session.run(None, {given.name: part})[0] for part in parts])
+        step = self.batch or len(pixels)
+        lacking = -len(pixels) % step  # a fixed batch is filled up
+        full = np.concatenate([pixels, *[pixels[-1:]] * lacking])
+        parts = (full[start : start + step] for start in range(0, len(full), step))
+        found = np.concatenate([self.session.run(None, {given.name: part})[0] for part in parts])[: len(pixels)]
         return boxes_and_scores(torch.from_numpy(found.astype(np.float32)), self.layout, len(self.names))
 
 
@@ -99,6 +102,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
     fixed = (height, width) if height and width else None
     layout = properties.get("layout") or ("nms" if properties.get("end2end") == "True" else "default")
     names = read_names(properties, outputs[0].shape, layout, path)
+    check_classes(properties, outputs[0].shape, layout, names, path)
     imgsz = max(fixed) if fixed else read_size(properties, path)
     return OnnxDetector(
         path,
@@ -191,6 +195,20 @@ def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: 
     if count is None or not isinstance(count[0], int) or count[0] <= count[1]:
         raise UserError("does not say its classes", where=path, hint=ANOTHER)
     return [str(index) for index in range(count[0] - count[1])]
+
+
+def check_classes(properties: dict[str, str], shape: list[Any], layout: str, names: list[str], path: Path) -> None:
+    """Refuse an output with more than boxes and classes in it, as points of a body or angles.
+
+    Raises:
+        UserError: it has, or the file says that it does something else.
+    """
+    if (task := properties.get("task", "detect")) != "detect":
+        raise UserError(f"no detector: its task is {task[:40]}", where=path, hint=ANOTHER)
+    width, beside = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout, (None, 0))
+    if isinstance(width, int) and width - beside != len(names):
+        what = f"{width - beside} numbers for each box beside its place, and {len(names)} names"
+        raise UserError(what, where=path, hint=ANOTHER)
 
 
 def read_levels(properties: dict[str, str], path: Path) -> Levels | None:

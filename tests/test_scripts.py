@@ -195,12 +195,12 @@ def test_detect_on_pictures_of_one_name_loses_none(
     picture = scenes / "JPEGImages" / "train_00000.jpg"
     for suffix in ("bmp", "jpg", "png"):
         Image.open(picture).save(tmp_path / f"a.{suffix}")
-    for flags, names in ((("--nosave",), ["labels"]), ((), ["a.jpg", "a2.jpg", "a3.jpg", "labels"])):
+    for flags, names in ((("--nosave",), ["labels"]), ((), ["a.jpg", "a_2.jpg", "a_3.jpg", "labels"])):
         shared = ("--project", overfitted, "--source", tmp_path, "--save-txt", "--name", "same")
         script(detect, *shared, *flags)
         folder = max((overfitted / "detect").glob("same*"), key=lambda path: path.stat().st_mtime_ns)
         assert sorted(path.name for path in folder.iterdir()) == names
-        assert {path.name for path in (folder / "labels").iterdir()} == {"a.txt", "a2.txt", "a3.txt"}
+        assert {path.name for path in (folder / "labels").iterdir()} == {"a.txt", "a_2.txt", "a_3.txt"}
 
 
 def test_detect_that_keeps_nothing_says_so(

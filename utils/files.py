@@ -67,9 +67,9 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole; control characters in it are spelt out."""
+    """Write a text file whole; control characters, and bytes of names that are no UTF-8, are spelt out."""
     with written_whole(path) as temporary:
-        temporary.write_text(harmless(text))
+        temporary.write_text(harmless(text), encoding="utf-8", errors="backslashreplace")
 
 
 def sha256_of(path: Path) -> str:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -147,6 +148,21 @@ def is_deep(path: Path) -> bool:
         return False
 
 
+def decoded_head(file: BinaryIO, path: Path) -> Image.Image:
+    """A file, its pixels not read yet.
+
+    Raises:
+        OSError, ValueError: no image, or a TIFF that is not read.
+    """
+    try:
+        return Image.open(file)
+    except Image.UnidentifiedImageError as error:
+        file.seek(0)
+        if file.read(2) in (b"II", b"MM"):
+            raise ValueError("a TIFF of an unusual type; save it with 8 or 16 bits, or 32-bit floats") from error
+        raise Image.UnidentifiedImageError(f"cannot identify image file {str(path)!r}") from None
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """A file whose head is read.
@@ -155,14 +171,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         OSError, ValueError: missing, no image, of more pixels than are read without being asked, of several pages or
             frames.
     """
-    try:
-        image = Image.open(path)
-    except Image.UnidentifiedImageError as error:
-        with path.open("rb") as file:
-            if file.read(2) in (b"II", b"MM"):
-                raise ValueError("a TIFF of an unusual type; save it with 8 or 16 bits, or 32-bit floats") from error
-        raise
-    with image:
+    with path.open("rb") as file, decoded_head(file, path) as image:  # by name, Pillow maps turned grey TIFFs wrongly
         if what := PICTURE.too_much(image.width * image.height / 1e6):
             raise ValueError(what)
         if image.format == "TIFF" and (pages := count_pages(image)) > 1:

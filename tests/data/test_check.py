@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,24 @@ def test_counts_names_and_draws(scenes: Path, scenes_yaml: Path, tmp_path: Path,
     assert {path.name for path in folder.iterdir()} == {"train.jpg", "val.jpg", "test.jpg", "problems.txt"}
     with Image.open(folder / "train.jpg") as page:
         assert page.width > 1000
+
+
+def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
+    """As old archives and network drives have them."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"this file system takes no such name: {error}")
+    for name in ("a", "b"):
+        Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(folder / f"{name}.png")
+    (folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    yaml = write_yaml(folder / "d.yaml", path=".", train=".", val=None, test=None, names=["a"], format="yolo")
+    words = [sys.executable, "-m", "data.check", yaml, "--project", tmp_path / "runs"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"2 images, 1 box" in ended.stdout
+    assert "caf\\udce9" in (tmp_path / "runs" / "check" / "exp" / "problems.txt").read_text()
 
 
 def test_pictures_without_a_number(tmp_path: Path) -> None:

@@ -226,6 +226,20 @@ def test_texts_where_numbers_belong(root: Path) -> None:
     assert (record.areas.tolist(), record.crowd.tolist()) == ([14, 12], [True, False])  # type: ignore[union-attr]
 
 
+def test_ids_of_categories_as_text_in_either_place(root: Path) -> None:
+    for own, named in (("text", "number"), ("number", "text")):
+        kinds = {"text": str, "number": int}
+        categories = [
+            {"id": kinds[own](1), "name": "animal"},
+            {"id": kinds[own](2), "name": "dog", "supercategory": "animal"},
+        ]
+        boxes = [annotation(6 + label, label, 1, 5, 5, category_id=kinds[named](label)) for label in (1, 2)]
+        write(root, [image(1)], boxes, categories=categories)
+        found = read_split(describe(root), "train", strict=True)
+        assert found.description.names == ["animal", "dog"]
+        assert found.records[0].labels.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("width", "shown"), [(-1, "-1×30"), ("wide", "wide×30"), (10**400, "1" + "0" * 19 + "×30"), ([], None)]
 )

@@ -58,7 +58,9 @@ def test_where_labels_may_be(tmp_path: Path, image: str, label: str) -> None:
     put(tmp_path / label, BOX)
     found = read_split(describe(tmp_path), "train", strict=True)
     assert [len(record.labels) for record in found.records] == [1]
-    assert not found.notices
+    by_name = label in ("labels/a.txt", "labels/deep/a.txt")
+    told = "label files are in other folders than expected, and were found by their names"
+    assert [own.what for own in found.notices] == ([told] if by_name else [])
 
 
 def test_what_fits_nothing_is_counted_and_named(tmp_path: Path) -> None:
@@ -90,6 +92,20 @@ def test_labels_of_another_split_are_not_lost_and_not_borrowed(tmp_path: Path) -
     assert list(told(found)) == [
         "of 2 images have no label file and, if they can be read, count as images without boxes"
     ]
+
+
+def test_a_lost_label_of_another_split_is_given_to_no_picture_of_its_name(tmp_path: Path) -> None:
+    for name in ("train/cam1/001", "train/cam1/002", "train/cam1/003"):
+        put(tmp_path / f"images/{name}.jpg")
+    put(tmp_path / "labels/train/cam1/002.txt", BOX)
+    put(tmp_path / "labels/val/cam2/001.txt", BOX)  # whose picture was deleted
+    put(tmp_path / "labels/train/cam9/003.txt", BOX)
+    found = read_split(describe(tmp_path, "train: images/train\n"), "train")
+    assert labelled(found) == {"001.jpg": 0, "002.jpg": 1, "003.jpg": 1}
+    assert told(found) == {
+        "of 3 images have no label file and, if they can be read, count as images without boxes": ["001.jpg"],
+        "label files are in other folders than expected, and were found by their names": ["003.txt"],
+    }
 
 
 def test_a_bare_name_that_two_images_have_is_given_to_neither(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -70,9 +71,23 @@ def test_folder_of_pictures_and_videos(folder: Path, capsys: pytest.CaptureFixtu
     assert frames[0].image.shape == (48, 64, 3)
 
 
+def test_a_glob_of_all_depths_has_each_picture_once(folder: Path) -> None:
+    (folder / "deep" / "er").mkdir(parents=True)
+    shutil.copyfile(folder / "a.png", folder / "deep" / "er" / "d.png")
+    assert [path.name for path in find_files(f"{folder}/**")] == ["a.png", "b.jpg", "c.mp4", "d.png"]
+
+
+def test_names_for_files_about_a_picture() -> None:
+    names = ("a.b.png", "1.2.840.99.1", "x.dcm", "rtsp://camera/live.sdp", "0")
+    assert [Frame(np.zeros((1, 1, 3), np.uint8), where).stem for where in names] == [
+        "a.b", "1.2.840.99.1", "x", "live", "0",
+    ]  # fmt: skip
+
+
 def test_every_second_frame(folder: Path) -> None:
     frames = everything(folder / "c.mp4", stride=2)
     assert [frame.fps for frame in frames] == [5.0] * len(frames)
+    assert [frame.number for frame in frames] == [2, 4], "their numbers in the video"
     assert [near(frame, colour) for frame, colour in zip(frames, (COLOURS[1], COLOURS[3]), strict=True)] == [True] * 2
 
 

@@ -117,6 +117,10 @@ def test_labels_beside_the_images_or_in_a_folder_of_any_name(tmp_path: Path) -> 
     (tmp_path / "labels").rename(tmp_path / "notes")
     changes: dict[str, object] = {"images": "pictures", "labels": "notes", "train": "pictures/train"}
     assert len(read_split(describe(tmp_path, **changes), "train", strict=True).records[0].labels) == 1
+    usual = describe(tmp_path, labels="notes", images=None, train="images/train")
+    (tmp_path / "pictures").rename(tmp_path / "images")
+    assert len(read_split(usual, "train", strict=True).records[0].labels) == 1, "labels/train beside images/train"
+    (tmp_path / "images").rename(tmp_path / "pictures")
     (tmp_path / "notes/train/one.txt").rename(tmp_path / "pictures/train/one.txt")
     assert len(read_split(describe(tmp_path, train="pictures/train"), "train", strict=True).records[0].labels) == 1
 

@@ -15,7 +15,7 @@ import export
 from benchmarks.accidents import mutated
 from data.description import load_description
 from data.formats import read_split
-from deployment.delivery import refuse_apart, refuse_itself
+from deployment.delivery import refuse_apart, refuse_loss
 from deployment.export import (
     Difference,
     Exported,
@@ -125,7 +125,11 @@ def test_a_difference_is_a_failure(
             refuse_apart(tmp_path / "x.torchscript", off, 1e-3)
     assert not (tmp_path / "x.torchscript").exists(), "nobody is to use it"
     with pytest.raises(UserError, match="is the file that is to be exported"):
-        refuse_itself(tmp_path / "a.onnx", tmp_path / "." / "a.onnx")
+        refuse_loss(tmp_path / "a.onnx", tmp_path / "." / "a.onnx", ".onnx")
+    (tmp_path / "data.yaml").write_text("names: [a]")
+    with pytest.raises(UserError, match=r"data\.yaml: is there already, and would be lost — give a name that ends in"):
+        refuse_loss(tmp_path / "data.yaml", tmp_path / "best.pt", ".onnx")
+    refuse_loss(tmp_path / "new.name", tmp_path / "best.pt", ".onnx")
 
 
 def test_differences_after_suppression() -> None:
@@ -317,6 +321,34 @@ def test_files_of_others_without_metadata(exported: Path, tmp_path: Path) -> Non
     assert len(detector.predict([np.zeros((50, 60, 3), np.uint8)] * 3)) == 3
     with pytest.raises(UserError, match="takes images of 96×96 only"):
         detector.predict([np.zeros((50, 60, 3), np.uint8)], imgsz=128)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, str(tmp_path / "four.onnx"))
+    images = torch.rand(6, 3, 96, 96)
+    for count in (1, 4, 6):
+        pairs = (load_detector(tmp_path / f"{name}.onnx").outputs(images[:count]) for name in ("four", "fixed"))
+        for own, wanted in zip(*pairs, strict=True):
+            torch.testing.assert_close(own, wanted)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("names", "{0: 'person'}", "10 numbers for each box beside its place, and 1 names"),
+        ("task", "pose", "no detector: its task is pose"),
+    ],
+)
+def test_boxes_with_something_else_in_them_are_refused(
+    exported: Path, tmp_path: Path, key: str, value: str, what: str
+) -> None:
+    """Points of a body, or angles, would be taken for scores."""
+    model = onnx.load(str(exported))
+    kept = [item for item in model.metadata_props if item.key not in ("sha256", "decode", key)]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(tmp_path / "pose.onnx"))
+    with pytest.raises(UserError, match=what):
+        load_detector(tmp_path / "pose.onnx")
 
 
 def test_damaged_files(exported: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from utils.errors import UserError
+from utils.images import image_size, read_rgb
 from utils.pictures import pixels_of
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
@@ -44,6 +45,19 @@ def test_a_picture_that_was_held_sideways_is_upright(tmp_path: Path) -> None:
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as opened:
         np.testing.assert_array_equal(pixels_of(opened), np.rot90(PIXELS, -1))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_uncompressed_grey_tiffs_that_were_held_sideways(tmp_path: Path, deep: bool) -> None:
+    """Pillow maps such a file into memory with width and height exchanged, if it is opened by its name."""
+    pixels = GREY.astype(np.uint16) * 257 if deep else GREY
+    for turned in range(1, 9):
+        found = []
+        for name, compression in (("plain.tif", None), ("lzw.tif", "tiff_lzw")):
+            Image.fromarray(pixels).save(tmp_path / name, tiffinfo={0x0112: turned}, compression=compression)
+            found.append(read_rgb(tmp_path / name))
+        np.testing.assert_array_equal(*found)
+        assert found[0].shape[:2] == image_size(tmp_path / "plain.tif")[:2]
 
 
 @pytest.mark.parametrize(
