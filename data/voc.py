@@ -115,7 +115,7 @@ def read_annotation(
             continue
         boxes.append(box)
         labels.append(label)
-        difficult.append((item.findtext("difficult") or "0").strip() == "1")
+        difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
     return make_record(image, size_hw, boxes, labels, difficult)
 
 

@@ -132,16 +132,18 @@ def kept(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> tuple[
         boxes_cxcywh: [N, 4] pixels.
         scores: [N, classes] in 0–1.
     """
+    wanted = torch.ones_like(scores[0])
     if thresholds.classes is not None:
-        wanted = torch.zeros_like(scores[0]).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
-        scores = scores * wanted
+        wanted = torch.zeros_like(wanted).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
     if thresholds.multi_label:
+        scores = scores * wanted
         rows = (scores.amax(1) > thresholds.conf_thres).nonzero().squeeze(1)  # few boxes have any score to speak of
         within, labels = (scores[rows] > thresholds.conf_thres).nonzero(as_tuple=True)
         index = rows[within]
         best = scores[index, labels]
     else:
         best, labels = scores.max(1)
+        best = best * wanted[labels]  # a box whose best class is another is not one of the next best
         index = (best > thresholds.conf_thres).nonzero().squeeze(1)
         best, labels = best[index], labels[index]
     best, order = best.sort(descending=True, stable=True)

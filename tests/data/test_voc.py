@@ -21,7 +21,7 @@ def xml(*objects: str) -> str:
     return "<annotation>{}</annotation>".format("\n".join(objects))
 
 
-def thing(*box: object, name: str = "3", difficult: int = 0) -> str:
+def thing(*box: object, name: str = "3", difficult: object = 0) -> str:
     return OBJECT.format(*box, name=name, difficult=difficult)
 
 
@@ -49,7 +49,7 @@ def describe(folder: Path) -> Description:
 
 
 def test_boxes_become_half_open_from_zero(folder: Path) -> None:
-    add(folder, "more", xml(thing("5.0", 6, 40, 30, name="7", difficult=1), thing(-3, 2, 60, 9)))
+    add(folder, "more", xml(thing("5.0", 6, 40, 30, name="7", difficult="True "), thing(-3, 2, 60, 9)))
     record = read_split(describe(folder), "train", strict=True).records[1]
     assert record.boxes_xyxy.tolist() == [[4, 5, 40, 30], [0, 1, 40, 9]]
     assert record.labels.tolist() == [7, 3]

@@ -71,8 +71,10 @@ def test_only_the_classes_that_are_asked_for() -> None:
         torch.tensor([[0.9, 0.2, 0.6], [0.1, 0.8, 0.7]]),
     )
     found = suppress(boxes, scores, Thresholds(0.25, 0.45, multi_label=False, classes=(1, 2)))
-    assert found.labels.tolist() == [1, 2]
-    assert found.scores.tolist() == pytest.approx([0.8, 0.6])
+    assert found.labels.tolist() == [1], "the best class of the other box is not asked for"
+    assert found.scores.tolist() == pytest.approx([0.8])
+    every = suppress(boxes, scores, Thresholds(0.25, 0.45, classes=(1, 2)))
+    assert every.labels.tolist() == [1, 2, 2]
 
 
 def test_agnostic_suppression_looks_across_classes() -> None:
