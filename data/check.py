@@ -96,7 +96,7 @@ def histogram(split: Split) -> list[str]:
     boxes: Counter[int] = Counter(label for record in split.records for label in record.labels.tolist())
     images: Counter[int] = Counter()
     for record in split.records:
-        images.update(set((record.labels if record.classes is None else record.classes).tolist()))
+        images.update(set(record.stated.tolist()))
     wide = max(map(len, names))
     rows = [f"  {name:<{wide}}  {boxes[index]:>9,}  {images[index]:>9,}" for index, name in enumerate(names)]
     return [f"  {'class':<{wide}}  {'boxes':>9}  {'images':>9}", *rows]

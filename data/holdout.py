@@ -28,10 +28,11 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     groups = shuffled_groups(split.records)
     for members in groups:
         wanted = round(count * share) - len(apart)
-        if 0 < len(members) <= 2 * wanted:
+        if len(members) <= 2 * wanted:
             apart |= set(members)
     if not apart and round(count * share):
-        apart |= set(sorted(groups, key=len)[0])
+        smallest = min(groups, key=len)
+        apart |= set(smallest)
     if not 0 < len(apart) < count:
         what = f"holds out {len(apart)} of {count} images"
         raise UserError(what, where="--pretrain-holdout", hint="give another share, or a `val:` in the data yaml")

@@ -118,8 +118,7 @@ class DetectionSet(Dataset[Item | tuple[str, str]]):
         """[classes] 1 where the image holds the class."""
         present = torch.zeros(self.classes)
         if self.classes:
-            stated = record.labels[record.asked] if record.classes is None else record.classes
-            present[visible if record.classes is None and self.follow else torch.from_numpy(stated)] = 1
+            present[visible if record.classes is None and self.follow else torch.from_numpy(record.stated)] = 1
         return present
 
 

@@ -210,6 +210,11 @@ class Record:
         """
         return ~self.difficult if self.crowd is None else ~(self.difficult | self.crowd)
 
+    @property
+    def stated(self) -> np.ndarray:
+        """Classes of the picture as a whole: those that the data set states, else those of the boxes that count."""
+        return self.labels[self.asked] if self.classes is None else self.classes
+
 
 def make_record(
     image: Path,

@@ -5,7 +5,7 @@ Names would not do: one picture may be listed by two data yamls, copied or renam
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,10 @@ UNCOMPRESSED = frozenset({".bmp", ".dib", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"
 def number(record: Record, end: int | None = END) -> int:
     """64 bits of a hash of a picture's content: length, first and last bytes of its file, or all of its pixels.
 
-    Files of uncompressed pixels count whole: those of one size with a plain margin have the same ends.
-
     Args:
         end: how many bytes at either end of the file count; None for all.
     """
     found = hashlib.sha256()
-    end = None if Path(record.image).suffix.lower() in UNCOMPRESSED else end
     try:
         with open(str(record.image), "rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
@@ -49,12 +46,31 @@ def number(record: Record, end: int | None = END) -> int:
     return int.from_bytes(found.digest()[:8], "little", signed=True)
 
 
-def numbers(records: Iterable[Record], end: int | None = END) -> list[int]:
-    """`number` of each record; one that shows an object has that of its picture."""
+def certain(record: Record) -> int:
+    """`number`, of all bytes of a file of uncompressed pixels: with one size and margin, many have the same ends."""
+    return number(record, None if is_uncompressed(record) else END)
+
+
+def is_uncompressed(record: Record) -> bool:
+    """Whether the pixels of a picture's file are, by its suffix."""
+    return Path(record.image).suffix.lower() in UNCOMPRESSED
+
+
+def numbers(records: Iterable[Record], of: Callable[[Record], int] = certain) -> list[int]:
+    """The number of each record; one that shows an object has that of its picture."""
     shown = list(records)
     once = {record.image: record for record in shown}  # many objects may be of one picture
-    found = dict(zip(once, each(lambda own: number(own, end), once.values()), strict=True))
+    found = dict(zip(once, each(of, once.values()), strict=True))
     return [found[record.image] for record in shown]
+
+
+def is_seen(records: Sequence[Record], seen: Set[int]) -> list[bool]:
+    """Whether each record is of a picture of these numbers; older checkpoints have those of the ends of any file."""
+    known = [own in seen for own in numbers(records)]
+    doubt = [row for row, own in enumerate(known) if not own and is_uncompressed(records[row])]
+    for row, older in zip(doubt, numbers((records[row] for row in doubt), number), strict=True):
+        known[row] = older in seen
+    return known
 
 
 def numbers_of(records: Iterable[Record], *before: Tensor | None) -> Tensor:
@@ -84,7 +100,7 @@ def unseen(split: Split, seen: Set[int]) -> tuple[Split, list[Record]]:
     """The split without the pictures of these numbers, and those that were left out."""
     if not seen:
         return split, []
-    known = [own in seen for own in numbers(split.records)]
+    known = is_seen(split.records, seen)
     left = [record for record, own in zip(split.records, known, strict=True) if not own]
     return replace(split, records=left), [r for r, own in zip(split.records, known, strict=True) if own]
 

@@ -50,7 +50,8 @@ class BackboneFile:
         view: what its classifiers learnt from, and are judged on.
         detector_imgsz: side of the detector's input in the same run.
         stages: figures of each classifier on the validation images of its training, as in evaluation.learnt.
-        trained: what of its recipe decides how it learnt (`decisive`).
+        trained: the recipe's section on pre-training.
+        decisive: what of the recipe decides how it learnt, as seeds of one recipe have it in common.
         data: the data yaml that it was trained on.
         init: name of the file that its weights began with; empty for random ones.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
@@ -71,6 +72,7 @@ class BackboneFile:
     detector_imgsz: int
     stages: list[dict[str, float]]
     trained: dict[str, Any]
+    decisive: dict[str, Any]
     data: Path
     seed: int
     levels: Levels | None = None
@@ -97,7 +99,8 @@ class BackboneFile:
                 shapes=[(shape[0], shape[1], shape[2]) for shape in content["shapes"]],
                 head=content["head"]["name"],
                 convs=content["head"]["convs"],
-                trained=decisive(recipe),
+                trained=recipe["pretrain"],
+                decisive=decisive(recipe, content["method"]),
                 data=ROOT / (recipe["pretrain"]["data"] or recipe["data"]),
                 seed=recipe["seed"],
                 levels=Levels.stored(content, path),
@@ -163,9 +166,11 @@ def read_backbones(paths: Sequence[Path]) -> list[BackboneFile]:
     return files
 
 
-def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+def decisive(recipe: dict[str, Any], method: str) -> dict[str, Any]:
     """What of a recipe, beside seed and data, decides how a backbone learns: key, as in `pretrain.lr`, and value."""
     own = {key: recipe[key] for key in ("cl_splits", "balance", "cache_views")}
+    if method.removesuffix(PROBED) == "e2e":
+        del own["cache_views"]  # of stages, and of what costs as much as they
     own |= {f"pretrain.{key}": value for key, value in recipe["pretrain"].items()}
     own |= {f"augment.{key}": recipe["augment"][key] for key in AUGMENTS if key in recipe["augment"]}
     return own | {"pretrain.epochs": recipe["pretrain"]["epochs"] or recipe["train"]["epochs"]}
@@ -179,8 +184,8 @@ def check_seeds(line: str, first: BackboneFile, second: BackboneFile) -> None:
     if first.data.name != second.data.name:  # folders differ where runs were made on several machines
         what = f"{line} of {second.data.name}, but of {first.data.name} in {first.path}"
         raise UserError(what, where=second.path, hint="compare seeds of one data set")
-    for key in sorted(first.trained.keys() | second.trained.keys()):
-        own, other = (file.trained.get(key, LATER.get(key)) for file in (second, first))  # or older than the key
+    for key in sorted(first.decisive.keys() | second.decisive.keys()):
+        own, other = (file.decisive.get(key, LATER.get(key)) for file in (second, first))  # or older than the key
         if own != other:
             what = f"{line} with {key} {own}, but {other} in {first.path}"
             raise UserError(what, where=second.path, hint="compare seeds of one recipe")

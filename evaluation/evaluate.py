@@ -20,7 +20,7 @@ LONG = 18  # digits of an id that new ones are counted from
 class Evaluation(COCOeval):  # type: ignore[misc]
     """COCO's evaluation, in which also `difficult` boxes of VOC are neither demanded nor blamed.
 
-    As in VOC's own evaluation, everything that is found on a difficult box is left out, not only the best of it.
+    As in VOC's own evaluation, all detections that overlap a difficult box most are left out, not only the best one.
     """
 
     def _prepare(self) -> None:
@@ -30,12 +30,12 @@ class Evaluation(COCOeval):  # type: ignore[misc]
                 truth["ignore"] = truth["ignore"] or truth["difficult"]
 
     def evaluateImg(self, imgId: int, catId: int, aRng: list[float], maxDet: int) -> dict[str, Any] | None:  # noqa: N802, N803
-        """COCO's matches of one class in one image; what is left unmatched on a difficult box is ignored."""
+        """COCO's matches of one class in one image; what is unmatched and overlaps a difficult box most is ignored."""
         found: dict[str, Any] | None = super().evaluateImg(imgId, catId, aRng, maxDet)
-        difficult = [bool(truth["difficult"]) for truth in self._gts[imgId, catId]]
-        if found is not None and any(difficult) and found["dtIds"]:
-            most = self.ious[imgId, catId][: len(found["dtIds"]), difficult].max(1)
-            on_difficult = most >= self.params.iouThrs[:, None]
+        difficult = np.array([bool(truth["difficult"]) for truth in self._gts[imgId, catId]])
+        if found is not None and difficult.any() and found["dtIds"]:
+            overlap = self.ious[imgId, catId][: len(found["dtIds"])]
+            on_difficult = difficult[overlap.argmax(1)] & (overlap.max(1) >= self.params.iouThrs[:, None])
             found["dtIgnore"] |= (found["dtMatches"] == 0) & on_difficult
         return found
 

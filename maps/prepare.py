@@ -138,9 +138,9 @@ def aimed_at(split: Split, labels: Sequence[int]) -> Split:
             record,
             boxes_xyxy=record.boxes_xyxy[own],
             labels=record.labels[own],
-            difficult=~record.asked[own],
-            classes=np.unique(record.labels[record.asked]) if record.classes is None else record.classes,
-            crowd=None,
+            difficult=record.difficult[own],
+            classes=np.unique(record.stated),
+            crowd=None if record.crowd is None else record.crowd[own],
             areas=None,
         )
         for record, own in zip(split.records, kept, strict=True)

@@ -21,7 +21,7 @@ from data.dmri import once, pictures, readable, subjects_of, volumes_of
 from data.loader import DetectionSet, InOrder, make_loader
 from data.parsing import class_index
 from data.records import Description, Problem, Record
-from data.seen import numbers, too_good
+from data.seen import is_seen, too_good
 from data.slices import Slice, as_stored, upright
 from data.volumes import Volume, mask_of, stem_of
 from evaluation.accuracy import (
@@ -85,8 +85,8 @@ def explained(file: BackboneFile, images: Tensor, asked: Asked) -> Maps:
     backbone, heads = load_backbone_and_heads(file)
     network = Explained(backbone, file.cuts, heads, single_label=file.single_label).to(asked.device)
     names = [f"b{cut}" for cut in file.cuts]
-    once = [kind for kind in asked.kinds if MAPS[kind].mapped or not MAPS[kind].layered]
-    at_cuts = asked.kinds if asked.layers == "cuts" else once
+    unlayered = [kind for kind in asked.kinds if MAPS[kind].mapped or not MAPS[kind].layered]
+    at_cuts = asked.kinds if asked.layers == "cuts" else unlayered
     found = maps_of(network, names, at_cuts, images, asked)
     if asked.layers == "all":
         found = {key: own for key, own in found.items() if key[1] == names[-1]}
@@ -262,7 +262,7 @@ def main() -> None:
         label = class_index(arguments.explain, description.names, "--explain")
     records = [record for seen in volumes for record in seen.records]
     learnt = frozenset[int]().union(*(file.learnt for file in files if file.learnt))
-    for line in too_good(sum(own in learnt for own in numbers(records)), len(records)):
+    for line in too_good(sum(is_seen(records, learnt)), len(records)):
         print(line)
     asked = Asked(arguments.maps, label, arguments.layers, pick_device(arguments.device))
     with new_run(arguments.project, "volume", arguments.name) as folder:

@@ -17,7 +17,7 @@ def several_ranks() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def for_each_rank(count: Tensor) -> Tensor:
+def divisor_of(count: Tensor) -> Tensor:
     """What a rank divides its own sum by: the mean over ranks is then the sum of all over the count of all, or 1."""
     if not several_ranks():
         return count.clamp(min=1)

@@ -132,7 +132,7 @@ def kept(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> tuple[
         boxes_cxcywh: [N, 4] pixels.
         scores: [N, classes] in 0–1.
     """
-    wanted = torch.ones_like(scores[0])
+    wanted = scores.new_ones(scores.shape[1])
     if thresholds.classes is not None:
         wanted = torch.zeros_like(wanted).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
     if thresholds.multi_label:

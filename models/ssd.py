@@ -10,7 +10,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
 from models.backbone import Backbone
-from models.batchnorm import for_each_rank
+from models.batchnorm import divisor_of
 from models.network import DetectorNetwork, Predictions, RawDecoder
 from models.yolov3 import STRIDES, tapped
 from utils.boxes import Truth, cxcywh_to_xyxy
@@ -216,7 +216,7 @@ class SSDLoss(nn.Module):
             wanted = self.coder.encode_single(boxes[matched[positive]], defaults[positive])
             box = box + smooth_l1_loss(flat[index, positive, :4], wanted, reduction="sum")
             target[index, positive] = labels[matched[positive]] + 1
-        count = for_each_rank((target > 0).sum())
+        count = divisor_of((target > 0).sum())
         return {"box": box / count, "class": mined(flat[..., 4:], target) / count}
 
 

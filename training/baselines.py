@@ -118,7 +118,7 @@ def train_baseline(job: Job, cascade: Backbone, name: Baseline, plan: list[SubMo
     if finetuned:
         last = checkpoint.load(job.weights / f"backbone_cl{recipe.cl_splits}.pt", "backbone")
         head.load_state_dict(last["heads"][-1])
-    epochs = longest(job) if name != "e2e_compute" else equal_compute(job, plan)
+    epochs = recipe.longest if name != "e2e_compute" else equal_compute(job, plan)
     stage = Stage(method, method, NUMBERS[name], whole, recipe.stage.model_copy(update={"epochs": epochs}))
     figures = run_stage(job, backbone, stage, head, Feeder(job, backbone), logs)
     if name == "e2e_compute" and figures["epochs"] < epochs:
@@ -154,12 +154,6 @@ def probe_beginning(job: Job, backbone: Backbone) -> Path:
         plan,
         *run_probes(job, backbone, plan, INIT, Logs(job.folder, "pretrain.csv", job.services)),
     )
-
-
-def longest(job: Job) -> int:
-    """Epochs of the last stage, which has most."""
-    phase = job.recipe.stage
-    return (phase.epochs or 0) + phase.epochs_step * (job.recipe.cl_splits - 1)
 
 
 def equal_compute(job: Job, plan: list[SubModule]) -> int:

@@ -104,7 +104,8 @@ def check_fixed(recipe: Recipe) -> None:
     Raises:
         UserError: the recipe does.
     """
-    for flag, phase in (("--freeze-epochs", recipe.train), ("--pretrain-freeze-epochs", recipe.stage)):
+    before, after = ("--pretrain-freeze-epochs", recipe.stage), ("--freeze-epochs", recipe.train)
+    for flag, phase in (before,) if recipe.pretrain_only else (after, before):
         if 0 < phase.freeze_epochs < 1 and phase.epochs == 1:
             what = f"{phase.freeze_epochs:g} of a single epoch is no number of epochs"
             raise UserError(what, where=flag, hint="give 0 or 1, or more epochs")
@@ -159,7 +160,7 @@ def check_processes(recipe: Recipe, processes: int) -> None:
     """
     if processes > recipe.num_nodes and recipe.caching and recipe.cache == "ram":
         raise UserError("several processes cannot share it", where="--cache ram", hint="use --cache disk")
-    sizes = {"--batch-size": recipe.train.batch_size}
+    sizes = {} if recipe.pretrain_only else {"--batch-size": recipe.train.batch_size}
     if recipe.pretrains:
         sizes["--pretrain-batch-size"] = recipe.stage.batch_size
     for flag, size in sizes.items():
@@ -179,7 +180,7 @@ def check_sizes(recipe: Recipe, images: int | None = None, learnt: int | None = 
             names the block. Or the detector is not made for it, or for this backbone.
     """
     stage = recipe.stage
-    sizes = {"--imgsz": (recipe.imgsz, recipe.train.batch_size, images)}
+    sizes = {} if recipe.pretrain_only else {"--imgsz": (recipe.imgsz, recipe.train.batch_size, images)}
     if recipe.pretrains:
         sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size, learnt)
     for flag, (side, most, there) in sizes.items():

@@ -154,7 +154,7 @@ def refuse_classless(train: Split) -> None:
     Raises:
         UserError: none has.
     """
-    if not any(len(record.labels if record.classes is None else record.classes) for record in train.records):
+    if not any(len(record.stated) for record in train.records):
         what = f"none of the {len(train.records)} images of `{train.name}` has a class: there is nothing to learn"
         raise UserError(
             what, where=train.description.yaml, hint="`python -m data.check` names what is wrong with the labels"

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from data.records import Record, Split
-from data.seen import END, numbers
+from data.seen import END, number, numbers
 from utils.errors import UserError
 from utils.threads import each
 
@@ -55,7 +56,7 @@ def bytes_of(path: Path) -> int:
 def contents(records: Sequence[Record]) -> Iterator[bytes]:
     """What is in each picture: of files that are more than WHOLE together, what is at their ends."""
     whole = sum(map(bytes_of, {record.image for record in records})) <= WHOLE
-    yield from (b"%d" % own for own in numbers(records, None if whole else END))
+    yield from (b"%d" % own for own in numbers(records, partial(number, end=None if whole else END)))
 
 
 def masks_of(records: Sequence[Record]) -> list[bytes]:

@@ -38,9 +38,9 @@ def learning_rate(phase: Phase, step: int, steps: int, history: Sequence[float])
 def drops(history: Sequence[float], patience: int) -> int:
     """How often the rate has fallen: whenever the last five epochs are no better on average than the five before.
 
-    Judged once `patience` epochs have passed since the start or the last fall; epochs before the first that found
-    anything do not count. The rule of Deep Cascade Learning
-    (Marquez et al., TNNLS 29(11), 2018) in its authors' code, patience 10 there.
+    Judged once `patience` epochs have passed since the start or the last fall. This is the rule of Deep Cascade
+    Learning (Marquez et al., TNNLS 29(11), 2018) in its authors' code, patience 10 there. Epochs before the first that
+    found anything do not count here: a detector may need a while for its first match.
     """
     begin = next((epoch for epoch, own in enumerate(history) if own > 0), len(history))
     history, count, since = history[begin:], 0, 0

@@ -15,7 +15,7 @@ from data.records import Split
 from data.transforms import segment_transform
 from evaluation.segmentation import count_all, overall, segment_split
 from models.backbones import make_backbone
-from models.batchnorm import for_each_rank
+from models.batchnorm import divisor_of
 from models.fcn import FCN, FCNS
 from models.segmenter import KIND
 from training.backbone import begin_detector, reuse_backbone
@@ -53,7 +53,7 @@ class SegmentationTask:
     def loss(self, outputs: Tensor, batch: MaskBatch) -> dict[str, Tensor]:
         """Cross-entropy, mean over the pixels of all processes that count; 0 where none does."""
         total = cross_entropy(outputs.float(), batch.masks, ignore_index=IGNORED, reduction="sum")
-        return {"loss": total / for_each_rank((batch.masks != IGNORED).sum())}
+        return {"loss": total / divisor_of((batch.masks != IGNORED).sum())}
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
         """Figures of evaluation.segmentation on the validation images, in their own pixels."""

@@ -172,9 +172,8 @@ def show_plan(recipe: Recipe) -> None:
 
 def epochs_of(recipe: Recipe) -> str:
     """Of a stage: `50`, or those of the first and the last, `50–100`."""
-    stage = recipe.stage
-    first, last = stage.epochs or 0, (stage.epochs or 0) + stage.epochs_step * (recipe.cl_splits - 1)
-    return f"{first}" if last == first else f"{first}–{last}"
+    first, last = recipe.stage.epochs, recipe.longest
+    return f"{first}" if last == first or recipe.init_freeze else f"{first}–{last}"
 
 
 def begin(begun: Begun, *, project: Path, name: str, download: bool) -> Path:

@@ -275,6 +275,11 @@ class Recipe(Section):
         return self.pretrain.model_copy(update={"epochs": self.pretrain.epochs or self.train.epochs, "imgsz": imgsz})
 
     @property
+    def longest(self) -> int:
+        """Epochs of the last stage, which has most."""
+        return (self.stage.epochs or 0) + self.pretrain.epochs_step * (self.cl_splits - 1)
+
+    @property
     def sides(self) -> range:
         """Sides of the detector's batches in pixels: multiples of 32 within multi_scale of imgsz."""
         share = self.multi_scale

@@ -38,7 +38,6 @@ from wsol.features import (
     add_outputs,
     add_training,
     around,
-    classes_of,
     evidence_of,
     files_of,
     learning_from,
@@ -101,7 +100,7 @@ def whole_images(split: Split) -> Split:
     """The same, each image's classes with a box around all of it, where the data set has no boxes."""
     if split.description.boxed:
         return split
-    return replace(split, records=[around(record, classes_of(record)) for record in split.records])
+    return replace(split, records=[around(record, record.stated) for record in split.records])
 
 
 def noted(pictures: Iterator[Cases], records: list[np.ndarray]) -> Iterator[Cases]:

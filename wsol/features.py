@@ -131,11 +131,6 @@ def evidence_of(
     return np.asarray(found.at(*size).maps.cpu().numpy())
 
 
-def classes_of(record: Record) -> np.ndarray:
-    """What the data set says of an image, else what its boxes do."""
-    return record.labels[record.asked] if record.classes is None else record.classes
-
-
 def around(record: Record, labels: np.ndarray = ONE_BOX) -> Record:
     """The image with a box around all of it for each label, in place of its own."""
     boxes = np.tile(np.array([0, 0, *record.size_hw[::-1]], np.float32), (len(labels), 1))
@@ -147,7 +142,7 @@ def tagged(records: Sequence[Record], count: int) -> np.ndarray:
     """[N, count] bool: which images have which classes."""
     found = np.zeros((len(records), count), bool)
     for row, record in enumerate(records):
-        found[row, classes_of(record)] = True
+        found[row, record.stated] = True
     return found
 
 

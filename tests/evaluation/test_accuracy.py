@@ -142,6 +142,7 @@ def test_what_cannot_be_compared(written: Writer, method: str, seed: int, change
 def test_what_the_detector_alone_looks_at_makes_no_other_seed(written: Writer) -> None:
     same = other(train={"lr": 0.5}, augment={"mosaic": 0.5}, pretrain={"epochs": 100})
     assert [file.seed for file in read_backbones([written("cl6"), written("cl6", seed=1, **same)])] == [0, 1]
+    assert len(read_backbones([written("e2e"), written("e2e", seed=1, **other(cache_views=3))])) == 2
 
 
 def test_trained_on_other_data(written: Writer, scenes: Path, tmp_path: Path) -> None:

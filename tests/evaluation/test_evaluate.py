@@ -74,6 +74,10 @@ def test_all_that_is_found_on_a_difficult_box_is_left_out() -> None:
     got = metrics([truth], [found(boxes, [0.9, 0.8, 0.5], [0, 0, 0])], ["a"])
     assert [got[key] for key in ("map50", "voc07_ap50", "voc_ap50")] == pytest.approx([1] * 3)
     assert got["map75"] == pytest.approx(1 / 3), "at an IoU of 0.75 they are on nothing"
+    near = record([[100.0, 100, 200, 200], [100, 100, 200, 165], [300, 300, 400, 400]], [0] * 3, [False, True, False])
+    three = [[100.0, 100, 200, 200]] * 3 + [[300, 300, 400, 400]]
+    beside = metrics([near], [found(three, [0.9, 0.8, 0.7, 0.6], [0] * 4)], ["a"])
+    assert beside["map50"] < 0.9, "a third box on the same object is on no difficult one, and wrong"
     elsewhere = metrics([truth], [found([[300.0, 300, 400, 400], *boxes[2:]], [0.9, 0.5], [0, 0])], ["a"])
     assert elsewhere["map50"] == pytest.approx(0.5)
 

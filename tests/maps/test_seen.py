@@ -14,8 +14,9 @@ from PIL import Image
 
 from data.description import load_description
 from data.formats import read_split
+from data.holdout import hold_out
 from data.records import Record, Split
-from data.seen import number, numbers, numbers_of
+from data.seen import certain, is_seen, number, numbers, numbers_of
 from evaluation.accuracy import read_backbones
 from maps.plan import Plan
 from maps.prepare import NO_MEAN_BOX, prepare
@@ -65,8 +66,11 @@ def test_pictures_with_one_margin_are_not_one_picture(suffix: str, scenes: Path,
         pixels[20:-20, 20:-20] = value
         path = tmp_path / f"{value}.{suffix}"
         Image.fromarray(pixels).save(path)
-        found.append(number(replace(record, image=path)))
-    assert found[0] != found[1]
+        found.append(replace(record, image=path))
+        assert is_seen([found[-1]], {number(found[-1])}) == [True], "older checkpoints have numbers of the ends"
+    assert certain(found[0]) != certain(found[1])
+    learnt = set(numbers_of(found[:1]).tolist())
+    assert is_seen(found, learnt) == [True, False]
 
 
 def test_pictures_that_trained_a_network_are_left_out(written: Writer, description) -> None:
@@ -119,6 +123,9 @@ def test_older_files_learnt_what_their_yaml_says_today(written: Writer, descript
     assert names(found.split.records) == names(test.records)
     told = "the file does not record its training pictures; those of scenes.yaml as it is today are used"
     assert found.notes[0].endswith(told)
+    half = written("e2e_compute", recipe=recipe_of(data=str(description.yaml), cl_splits=6, pretrain={"holdout": 0.5}))
+    (file,) = read_backbones([half])
+    assert sorted(seen_by([file]).numbers) == sorted(set(numbers(hold_out(train, 0.5)[0].records)))
     gone = written("e2e", recipe=recipe_of(data=str(tmp_path / "gone.yaml")))
     assert "cannot be read" in plan(gone, test).notes[0]
 
@@ -127,8 +134,7 @@ def test_every_kind_of_training_has_its_note(scenes_yaml: Path) -> None:
     """Files of one data yaml, of which one held images out of its training."""
 
     def file(name: str, holdout: float) -> SimpleNamespace:
-        trained = {"pretrain": {"holdout": holdout}, "seed": 0}
-        return SimpleNamespace(path=Path(name), learnt=None, data=scenes_yaml, trained=trained)
+        return SimpleNamespace(path=Path(name), learnt=None, data=scenes_yaml, trained={"holdout": holdout})
 
     notes = seen_by([file("a.pt", 0.0), file("b.pt", 0.5), file("c.pt", 0.0)]).notes
     assert [note.partition(":")[0] for note in notes] == ["a.pt, c.pt", "b.pt"]

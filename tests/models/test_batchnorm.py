@@ -7,7 +7,7 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, distributed, nn
 from warm import warm_up
 
-from models.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d, for_each_rank, globalise
+from models.batchnorm import GlobalBatchNorm1d, GlobalBatchNorm2d, divisor_of, globalise
 from models.cascade import StageNet
 from models.darknet import DarkNet, DarkNetConfig
 from models.heads import make_head
@@ -56,7 +56,7 @@ def of_a_rank(rank: int, folder: Path) -> None:
     results["evaluation"] = {"y": norm.eval()(x).detach()}
     results["acting"] = {"y": globalise(BatchNormAct2d(CHANNELS))(x).detach()}
     results["recomputed"] = recomputed_gradients(x)
-    results["counts"] = {name: for_each_rank(torch.tensor(own[rank])) for name, own in COUNTS.items()}
+    results["counts"] = {name: divisor_of(torch.tensor(own[rank])) for name, own in COUNTS.items()}
     torch.save(results, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
@@ -103,7 +103,7 @@ def test_sums_of_ranks_over_the_count_of_all(ranks: list[dict[str, Figures]]) ->
     for name, counts in COUNTS.items():
         mean = sum(count / float(rank["counts"][name]) for count, rank in zip(counts, ranks, strict=True)) / RANKS
         assert mean == sum(counts) / max(1, sum(counts))
-    assert [int(for_each_rank(torch.tensor(count))) for count in (0, 5)] == [1, 5]
+    assert [int(divisor_of(torch.tensor(count))) for count in (0, 5)] == [1, 5]
 
 
 def test_bf16_in_and_out_with_statistics_in_float32(ranks: list[dict[str, Figures]]) -> None:

@@ -61,8 +61,9 @@ def test_multi_label_reports_a_box_for_each_class() -> None:
 
 
 def test_nothing_above_the_threshold() -> None:
-    found = suppress(torch.rand(5, 4), torch.zeros(5, 3), Thresholds(0.1, 0.5, 10))
-    assert found.boxes_xyxy.shape == (0, 4)
+    for count, multi_label in ((5, True), (0, True), (0, False)):
+        found = suppress(torch.rand(count, 4), torch.zeros(count, 3), Thresholds(0.1, 0.5, 10, multi_label))
+        assert found.boxes_xyxy.shape == (0, 4)
 
 
 def test_only_the_classes_that_are_asked_for() -> None:

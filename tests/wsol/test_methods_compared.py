@@ -315,6 +315,14 @@ def test_classes_stay_where_boxes_are_aimed_at(plan: Plan) -> None:
         assert set(own.classes.tolist()) == set(before.labels.tolist())
 
 
+def test_crowds_stay_crowds_where_boxes_are_aimed_at(plan: Plan) -> None:
+    own = plan.split.records[0]
+    crowd = np.arange(len(own.labels)) == 0
+    (found,) = aimed_at(replace(plan.split, records=[replace(own, crowd=crowd)]), [int(own.labels[0])]).records
+    assert found.crowd is not None
+    assert (bool(found.crowd[0]), bool(found.difficult.any())) == (True, False)
+
+
 def test_class_errors_are_of_one_class_an_image(plan: Plan) -> None:
     def asked(explain: int | None, cases: list[list[int]]) -> bool:
         files = [SimpleNamespace(single_label=True)]
