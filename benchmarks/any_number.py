@@ -35,6 +35,7 @@ from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
 from utils.checkpoint import TRAINED_ON
+from utils.config import Pretrain, Recipe
 from utils.console import console
 from utils.errors import run_cli
 from utils.parser import Parser
@@ -165,7 +166,7 @@ def network_file(data: Path, names: list[str], backbone: Any, heads: list[Any]) 
     head = make_head("gap", shape, len(names), convs=0)
     return {
         "kind": "backbone", "backbone": "cnn6", "width": 0.125, "names": names, "method": "e2e", "splits": [[0, 6]],
-        "recipe": {"data": str(data), "seed": 0, "imgsz": SIDE, "pretrain": {"head": "gap", "data": None}},
+        "recipe": Recipe(data=data, imgsz=SIDE, pretrain=Pretrain(head="gap")).model_dump(mode="json"),
         "heads": [head.state_dict()], "head": {"name": "gap", "convs": 0}, "shapes": [list(shape)],
         "single_label": False, "view": {"source": "pictures", "imgsz": SIDE, "fit": "letterbox", "context": 0.0},
         "detector_imgsz": SIDE, TRAINED_ON: torch.zeros(0, dtype=torch.int64), "metrics": [{}],

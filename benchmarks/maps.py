@@ -40,6 +40,7 @@ from models.backbones import make_backbone
 from models.heads import make_head
 from models.plan import make_plan
 from utils import checkpoint
+from utils.config import Recipe
 from utils.errors import run_cli
 from utils.parser import Parser
 
@@ -190,7 +191,7 @@ def backbone_file(folder: Path, data: Path, method: str, width: float, imgsz: in
         "splits": [[part.start, part.stop] for part in plan], "shapes": [list(part.shape) for part in plan],
         "head": {"name": "author", "convs": 0}, "single_label": False, "view": asdict(View("pictures", imgsz)),
         "detector_imgsz": imgsz, "metrics": [{"learnt": 1.0} for _ in plan], "model": backbone.state_dict(),
-        "recipe": {"data": str(data), "seed": 0, "pretrain": {"data": None}},
+        "recipe": Recipe(data=data, imgsz=imgsz).model_dump(mode="json"),
     }  # fmt: skip
     checkpoint.save(path, content)
     return path

@@ -44,7 +44,8 @@ def same(first: Study, second: Study) -> None:
     own = {(column.line, column.seed, column.kind): column.values for column in second.columns}
     for column in first.columns:
         for name, values in column.values.items():
-            assert np.array_equal(values, own[column.line, column.seed, column.kind][name]), (column.line, name)
+            again = own[column.line, column.seed, column.kind][name]
+            np.testing.assert_array_equal(values, again, f"{column.line}, {name}")  # NaN is NaN
 
 
 def test_what_is_kept_is_what_was_measured(written: Writer, plan_of: Callable[..., Plan]) -> None:
