@@ -21,7 +21,6 @@ from utils.text import counted
 from utils.threads import each
 
 END = 2**13  # bytes at either end of a file that, with its length, distinguish it from others
-
 UNCOMPRESSED = frozenset({".bmp", ".dib", ".pbm", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff"})
 
 

@@ -16,7 +16,7 @@ from models.trained import TrainedDetector, load_trained
 from models.yolov3 import YOLOv3
 from utils.console import console
 from utils.errors import UserError
-from utils.paths import kind_of
+from utils.flags import refuse_other_kind
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".torchscript", "darknet": ".weights"}
 TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2}
@@ -150,9 +150,7 @@ def refuse_loss(path: Path, own: Path, ending: str) -> None:
     """
     if path.resolve() == own.resolve():
         raise UserError("is the file that is to be exported", where=path, hint="give another name with --file")
-    if path.suffix.lower() != ending and kind_of(path) is not None:
-        hint = f"give a name that ends in {ending} with --file"
-        raise UserError("is there already, and would be lost", where=path, hint=hint)
+    refuse_other_kind(path, ending)
 
 
 def refuse_apart(path: Path, off: Sequence[float], allowed: float) -> None:

@@ -132,18 +132,20 @@ def kept(boxes_cxcywh: Tensor, scores: Tensor, thresholds: Thresholds) -> tuple[
         boxes_cxcywh: [N, 4] pixels.
         scores: [N, classes] in 0–1.
     """
-    wanted = scores.new_ones(scores.shape[1])
+    wanted = None
     if thresholds.classes is not None:
-        wanted = torch.zeros_like(wanted).index_fill(0, torch.tensor(thresholds.classes, device=scores.device), 1)
+        asked = torch.tensor(thresholds.classes, device=scores.device)
+        wanted = scores.new_zeros(scores.shape[1]).index_fill(0, asked, 1)
     if thresholds.multi_label:
-        scores = scores * wanted
+        scores = scores if wanted is None else scores * wanted
         rows = (scores.amax(1) > thresholds.conf_thres).nonzero().squeeze(1)  # few boxes have any score to speak of
         within, labels = (scores[rows] > thresholds.conf_thres).nonzero(as_tuple=True)
         index = rows[within]
         best = scores[index, labels]
     else:
         best, labels = scores.max(1)
-        best = best * wanted[labels]  # a box whose best class is another is not one of the next best
+        if wanted is not None:
+            best = best * wanted[labels]  # a box whose best class is another is not one of the next best
         index = (best > thresholds.conf_thres).nonzero().squeeze(1)
         best, labels = best[index], labels[index]
     best, order = best.sort(descending=True, stable=True)

@@ -191,10 +191,15 @@ def read_names(properties: dict[str, str], shape: list[Any], layout: str, path: 
     with contextlib.suppress(ValueError, SyntaxError, AttributeError, TypeError, KeyError):
         names = ast.literal_eval(properties["names"])
         return [str(names[index]) for index in range(len(names))]
-    count = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout)
-    if count is None or not isinstance(count[0], int) or count[0] <= count[1]:
+    if not (count := class_count(shape, layout)) or count < 0:
         raise UserError("does not say its classes", where=path, hint=ANOTHER)
-    return [str(index) for index in range(count[0] - count[1])]
+    return [str(index) for index in range(count)]
+
+
+def class_count(shape: list[Any], layout: str) -> int | None:
+    """Numbers for each box in an output beside its place, and its objectness; None where the shape does not say."""
+    width, beside = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout, (None, 0))
+    return width - beside if isinstance(width, int) else None
 
 
 def check_classes(properties: dict[str, str], shape: list[Any], layout: str, names: list[str], path: Path) -> None:
@@ -205,9 +210,9 @@ def check_classes(properties: dict[str, str], shape: list[Any], layout: str, nam
     """
     if (task := properties.get("task", "detect")) != "detect":
         raise UserError(f"no detector: its task is {task[:40]}", where=path, hint=ANOTHER)
-    width, beside = {"default": (shape[1], 4), "v5": (shape[2], 5)}.get(layout, (None, 0))
-    if isinstance(width, int) and width - beside != len(names):
-        what = f"{width - beside} numbers for each box beside its place, and {len(names)} names"
+    count = class_count(shape, layout)
+    if count is not None and count != len(names):
+        what = f"{count} numbers for each box beside its place, and {len(names)} names"
         raise UserError(what, where=path, hint=ANOTHER)
 
 

@@ -213,14 +213,20 @@ def written_as(ending: str) -> Callable[[str], Path]:
     """
 
     def path_of(text: str) -> Path:
-        path = Path(text)
-        if path.suffix.lower() != ending and kind_of(path) is not None:
-            raise UserError(
-                "is there already, and would be lost", where=path, hint=f"give a name that ends in {ending}"
-            )
+        refuse_other_kind(path := Path(text), ending)
         return path
 
     return path_of
+
+
+def refuse_other_kind(path: Path, ending: str) -> None:
+    """Refuse to write over a file of another kind.
+
+    Raises:
+        UserError: the file is there, and its name does not end so.
+    """
+    if path.suffix.lower() != ending and kind_of(path) is not None:
+        raise UserError("is there already, and would be lost", where=path, hint=f"give a name that ends in {ending}")
 
 
 def resamples(text: str) -> int:

@@ -39,6 +39,17 @@ from utils.checkpoint import TRAINED_ON, learnt_text
 from utils.errors import UserError
 
 
+def saying(exported: Path, path: Path, key: str, value: str) -> Path:
+    """The file as another program would write it, with one entry of its metadata changed."""
+    model = onnx.load(str(exported))
+    kept = [item for item in model.metadata_props if item.key not in ("sha256", "decode", key)]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(path))
+    return path
+
+
 def test_valid_single_file_with_metadata(exported: Path) -> None:
     model = onnx.load(str(exported), load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
@@ -54,13 +65,7 @@ def test_it_says_what_it_has_learnt_from(exported: Path, overfitted: Path, tmp_p
     assert load_detector(exported).learnt == trained.learnt
     assert len(trained.learnt or ()) == 8
     for text in ("of another program", learnt_text({-(2**63), 2**63 - 1})[:-4]):
-        model = onnx.load(str(exported))
-        kept = [item for item in model.metadata_props if item.key not in ("sha256", "decode", TRAINED_ON)]
-        del model.metadata_props[:]
-        model.metadata_props.extend(kept)
-        model.metadata_props.add(key=TRAINED_ON, value=text)
-        onnx.save(model, str(tmp_path / "other.onnx"))
-        assert load_detector(tmp_path / "other.onnx").learnt is None
+        assert load_detector(saying(exported, tmp_path / "other.onnx", TRAINED_ON, text)).learnt is None
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 128, 128), (3, 96, 160), (5, 64, 32)])
@@ -341,14 +346,9 @@ def test_boxes_with_something_else_in_them_are_refused(
     exported: Path, tmp_path: Path, key: str, value: str, what: str
 ) -> None:
     """Points of a body, or angles, would be taken for scores."""
-    model = onnx.load(str(exported))
-    kept = [item for item in model.metadata_props if item.key not in ("sha256", "decode", key)]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
-    model.metadata_props.add(key=key, value=value)
-    onnx.save(model, str(tmp_path / "pose.onnx"))
+    pose = saying(exported, tmp_path / "pose.onnx", key, value)
     with pytest.raises(UserError, match=what):
-        load_detector(tmp_path / "pose.onnx")
+        load_detector(pose)
 
 
 def test_damaged_files(exported: Path, tmp_path: Path) -> None:
