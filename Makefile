@@ -22,11 +22,11 @@ demo: $(VENV)/.installed
 
 # As many test processes as cores, of one thread each.
 test: $(VENV)/.installed-dev check docs
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist worksteal
 
 # Every command of the guides on small data: a quarter of an hour or more.
 guides: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal -m guides tests/test_guides.py
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist worksteal -m guides tests/test_guides.py
 
 check: $(VENV)/.installed-dev
 	$(RUN) -m compileall -q train.py val.py detect.py export.py models data training evaluation deployment maps wsol studies study.py utils benchmarks tests

@@ -73,7 +73,7 @@ class Residual(nn.Module):
 
 def init_leaky(module: nn.Module) -> None:
     """He initialisation for leaky ReLU 0.1 (arXiv 1502.01852, eq. 15), fan-in."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:  # without values torch takes longest to draw them
         nn.init.kaiming_normal_(module.weight, a=0.1, mode="fan_in", nonlinearity="leaky_relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

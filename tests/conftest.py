@@ -1,6 +1,7 @@
 """Shared material: small data sets, and one detector trained by the real script."""
 
 import fcntl
+import gc
 import os
 import shutil
 import sys
@@ -36,10 +37,14 @@ DIGITS = list("0123456789")
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait for processes of their own, or for what another prepares."""
-    return (os.cpu_count() or 1) + 1
+def pytest_collection_finish() -> None:
+    """The half million objects of imported libraries are no garbage: to look at them takes a quarter of a second."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Libraries that count their own objects complain at the end of those that stayed."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

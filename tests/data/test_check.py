@@ -1,12 +1,11 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, SHARED, Script, write_yaml
 from PIL import Image
+from warm import Warm
 
 from data import check
 from data.description import load_description
@@ -40,10 +39,11 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
         Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(folder / f"{name}.png")
     (folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
     yaml = write_yaml(folder / "d.yaml", path=".", train=".", val=None, test=None, names=["a"], format="yolo")
-    words = [sys.executable, "-m", "data.check", yaml, "--project", tmp_path / "runs"]
-    ended = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-    assert b"2 images, 1 box" in ended.stdout
+    said, errors = tmp_path / "said", tmp_path / "errors"
+    command = [ROOT / "data" / "check.py", yaml, "--project", tmp_path / "runs"]
+    ended = Warm(*command, environment=os.environ, stdout=said, stderr=errors).end()
+    assert (ended, errors.read_bytes()) == (0, b"")
+    assert b"2 images, 1 box" in said.read_bytes()
     assert "caf\\udce9" in (tmp_path / "runs" / "check" / "exp" / "problems.txt").read_text()
 
 

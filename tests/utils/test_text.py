@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import Warm
 
 from utils.errors import UserError
 from utils.files import csv_text, json_text
@@ -111,11 +113,11 @@ def test_standard_output_is_full_or_closed(more: str) -> None:
 
 
 def test_scripts_say_so_too(tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "detect.py", "--weights", tmp_path / "\x1b[2J.pt"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "\x1b" not in done.stderr
-    assert "\\x1b[2J.pt: no such checkpoint" in done.stderr
+    command = [ROOT / "detect.py", "--weights", tmp_path / "\x1b[2J.pt"]
+    errors = tmp_path / "errors"
+    assert Warm(*command, environment=os.environ, stdout=Path(os.devnull), stderr=errors).end() == 2
+    assert "\x1b" not in errors.read_text()
+    assert "\\x1b[2J.pt: no such checkpoint" in errors.read_text()
 
 
 @pytest.mark.parametrize(
