@@ -65,10 +65,12 @@ def main() -> None:
     number, of = arguments.cells
     cells = study.share(number, of, arguments.methods)
     study.check_names("report", arguments.reports or (), study.settings.reports)
+    from studies.page import check_kept
     from studies.runs import check_made
 
     for cell in study.cells:
         check_made(study, cell)
+    check_kept(study)
     if arguments.dry_run:
         from studies.estimate import plan_table
 
@@ -79,30 +81,27 @@ def main() -> None:
     if arguments.reports:
         failed = write_reports(study, arguments.reports)
     else:
-        failed = [] if arguments.as_is else run_all(study, cells, arguments.publish)
-    print(f"\n{write(study, arguments.publish)}\nthis page: {study.folder / 'README.md'}")
+        failed = [] if arguments.as_is else run_all(study, cells)
+    print(f"\n{write(study)}\nthis page: {study.folder / 'README.md'}")
     if failed:
         what, where = f"{len(failed)} failed: {', '.join(failed)}", study.folder / "logs"
         raise UserError(what, where=where, hint="read their logs, correct it, and start the study again")
 
 
-def write(study: "Study", folder: Path | None) -> str:
-    """Write the page of what is done so far, with a copy in a folder to publish, if there is one; gives its text."""
+def write(study: "Study") -> str:
+    """Write the page of what is done so far, with a copy where the study is published, if it is; gives its text."""
     from studies.page import publish, write_page
 
-    text = write_page(study)
-    if folder:
-        publish(study, folder)
-    return text
+    return publish(study) if study.results else write_page(study)
 
 
-def run_all(study: "Study", cells: "list[Cell]", folder: Path | None) -> list[str]:
+def run_all(study: "Study", cells: "list[Cell]") -> list[str]:
     """The cells, then the reports; gives the names of those that failed."""
     check_data(study)
-    return [*run_cells(study, cells, folder), *reports_on_all(study)]
+    return [*run_cells(study, cells), *reports_on_all(study)]
 
 
-def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -> list[str]:
+def run_cells(study: "Study", cells: "list[Cell]") -> list[str]:
     """Train and judge what is left of the cells, and publish after each; gives the names of those that failed."""
     from studies.execute import run_cell
     from studies.runs import State, lacking, log_file, state
@@ -119,14 +118,14 @@ def run_cells(study: "Study", cells: "list[Cell]", folder: Path | None = None) -
         if not run_cell(study, cell):
             failed.append(cell.name)
             print(f"{title}: failed", flush=True)
-        if folder:
-            write(study, folder)
+        if study.results:
+            write(study)
     return failed
 
 
 def reports_on_all(study: "Study") -> list[str]:
     """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
-    from studies.runs import State, state
+    from studies.runs import State, is_published, state
 
     states = [state(study, cell) for cell in study.cells]
     left = sum(own not in (State.DONE, State.FAILED) for own in states)
@@ -135,7 +134,10 @@ def reports_on_all(study: "Study") -> list[str]:
     if left:
         print(f"reports: wait for {left} runs", flush=True)
         return []
-    return write_reports(study, list(study.settings.reports))
+    there = [name for name in study.settings.reports if is_published(study, name)]
+    for name in there:
+        print(f"report {name}: published before; not all networks of its runs are here", flush=True)
+    return write_reports(study, [name for name in study.settings.reports if name not in there])
 
 
 def write_reports(study: "Study", names: list[str]) -> list[str]:

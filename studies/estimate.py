@@ -18,7 +18,7 @@ from models.heads import make_head
 from models.plan import SubModule, joined, make_plan
 from models.yolov3 import scaled_anchors
 from studies.recipe import Cell, Study
-from studies.runs import State, state
+from studies.runs import State, lacking, state
 from training.check import follows
 from training.fabric import make_fabric, settle
 from training.features import kept_pools
@@ -34,13 +34,19 @@ STEPS, LONG = 6, 4  # how many are timed, if they take less than so many seconds
 
 
 def plan_table(study: Study, cells: list[Cell]) -> str:
-    """A line a run: how far it is and the hours it takes; their sum over what is left to train."""
+    """A line a run: how far it is and the hours it takes; their sum over what is left to train.
+
+    Runs whose weights others need are trained first, where they are neither here nor asked for.
+    """
+    open_ones = [cell for cell in cells if state(study, cell) not in (State.DONE, State.TRAINED)]
+    needed = {own.name: own for cell in open_ones if (own := lacking(study, cell)) and own not in open_ones}
     lines, left = [], 0.0
-    for cell in cells:
+    for cell in [*needed.values(), *(cell for cell in cells if cell.name not in needed)]:
         now, hours = state(study, cell), seconds_of(cell.recipe) / HOUR
-        left += 0 if now in (State.DONE, State.TRAINED) else hours
-        lines.append(f"{cell.name:<32} {now:<12} {hours:6.2f} h")
-    return "\n".join([*lines, f"{len(cells)} runs, about {left:.1f} hours left on this machine, reports not counted"])
+        left += hours if cell in open_ones or cell.name in needed else 0
+        again = ", its weights are not here" if cell.name in needed and now is State.DONE else ""
+        lines.append(f"{cell.name:<32} {now:<12} {hours:6.2f} h{again}")
+    return "\n".join([*lines, f"{len(lines)} runs, about {left:.1f} hours left on this machine, reports not counted"])
 
 
 def seconds_of(recipe: Recipe) -> float:

@@ -1,19 +1,34 @@
 """The page of a study: README.md in its folder, with all that it links, and a copy to publish."""
 
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from studies.figure import save_figure
 from studies.gallery import save_gallery
-from studies.recipe import RUNS, Study
-from studies.runs import State, commands, in_report, page_file, report_command, reported
+from studies.recipe import RUNS, Study, done_rows
+from studies.runs import (
+    State,
+    commands,
+    here_or_published,
+    in_report,
+    is_published,
+    page_file,
+    report_command,
+    reported,
+    state,
+)
 from studies.sections import shown
-from studies.table import Result, as_csv, difference_tables, main_table, results
+from studies.table import Result, as_csv, difference_tables, machines, main_table, results
 from studies.tasks import tasks_table
+from utils.claim import claimed
 from utils.config import ROOT
+from utils.errors import UserError
 from utils.files import make_folder, write_text
 
+LOCK, PATIENCE = ".lock", 60  # of who publishes, and the seconds for which others wait for it
 PAGE, FIGURE, GALLERY, COMMANDS = "README.md", "figure.png", "gallery.jpg", "commands.txt"
 LESSON = "what the last classifier on the blocks that were taken over reached on images kept from it, mean"
 TEXTS = {".md", ".csv", ".txt", ".json", ".html"}
@@ -56,9 +71,9 @@ def as_markdown(study: Study, found: list[Result]) -> str:
         if differences := difference_tables(study, table, found):
             text += ["Differences, seed by seed, with 95 % intervals (Student's t):", *differences]
         text.append(f"![{settings.title}]({FIGURE})")
-        if (study.folder / GALLERY).exists() and table.gallery and table.gallery.published:
+        if here_or_published(study, study.folder / GALLERY).exists() and table.gallery and table.gallery.published:
             text.append(f"![{', '.join(table.gallery.methods)} on the same images]({GALLERY})")
-    text += [report_line(study, name) for name in settings.reports]
+    text += [line for line in (machines(found), *(report_line(study, name) for name in settings.reports)) if line]
     text.append(f"[Every run]({RUNS}), [every command]({COMMANDS}), [logs](logs), [recipe](/{yaml}).")
     return "\n\n".join(text) + "\n"
 
@@ -71,6 +86,8 @@ def seeds_done(study: Study, found: list[Result]) -> str:
 
 def report_line(study: Study, name: str) -> str:
     """A link to a report, and on how many runs it is where some are lacking; or that it is not there."""
+    if is_published(study, name):
+        return next(line for line in published_lines(study, PAGE) if line.startswith((f"[{name}](", f"{name}:")))
     if not page_file(study, name).exists():
         return f"{name}: not written"
     own, wanted = len(reported(study, name)), len(in_report(study, name))
@@ -84,24 +101,76 @@ def all_commands(study: Study) -> str:
         words = commands(study, cell)
         lines += [f"# {cell.name}", *(" ".join(words[step]) for step in ("train", "judge") if step in words)]
     for name in study.settings.reports:
-        lines += [f"# {name}", " ".join(report_command(study, name))]
+        own, there = " ".join(report_command(study, name)), published_lines(study, COMMANDS)
+        lines += [f"# {name}", there[there.index(f"# {name}") + 1] if is_published(study, name) else own]
     return "\n".join(lines) + "\n"
 
 
-def publish(study: Study, folder: Path) -> Path:
-    """Copy the page and all that it links into a folder of the study's name; paths of this machine become relative.
+def published_lines(study: Study, name: str) -> list[str]:
+    """Of a text that is published with the study; none where it is not."""
+    if study.results is None or not (study.results / name).exists():
+        return []
+    return (study.results / name).read_text().splitlines()
 
-    No pictures of the data, unless the study says that they may be shown.
+
+def publish(study: Study) -> str:
+    """Write the page and copy it and all that it links into the folder of the study's results; gives the page.
+
+    Paths of this machine become relative. There are no pictures of the data, unless the study says that they may be
+    shown. What other machines have published meanwhile is part of the page; they wait until it is written.
+
+    Raises:
+        UserError: finished runs are published there that this page would not have.
     """
-    target = make_folder(folder / study.yaml.stem)
-    for path in published(study):
-        copy = target / path.relative_to(study.folder)
-        make_folder(copy.parent)
-        if path.suffix in TEXTS:
-            write_text(copy, path.read_text().replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../"))
-        else:
-            shutil.copyfile(path, copy)
-    return target / PAGE
+    assert study.results
+    with alone(make_folder(study.results)):
+        now = study.as_published()
+        check_kept(now)
+        text = write_page(now)
+        for path in published(now):
+            copy_published(path, study.results / path.relative_to(study.folder))
+    return text
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time publishes in a folder.
+
+    Raises:
+        UserError: another one takes long.
+    """
+    for _ in range(PATIENCE):
+        with claimed(folder / LOCK) as holder:
+            if not holder:
+                yield
+                return
+        time.sleep(1)
+    raise UserError(f"{holder} publishes there", where=folder, hint="start the study again when it is done")
+
+
+def check_kept(study: Study) -> None:
+    """Refuse to publish a page without runs that are finished in what is published.
+
+    Raises:
+        UserError: there are some, of another recipe or of methods that the study does not have any more.
+    """
+    if study.results is None:
+        return
+    here = {cell.name for cell in study.cells if state(study, cell) is State.DONE}
+    if lost := [name for name in done_rows(study.results / RUNS) if name not in here]:
+        names = ", ".join(lost[:3]) + ", …" * (len(lost) > 3)
+        what = f"{len(lost)} finished runs are there that this page would not have: {names}"
+        hint = "they are of another recipe or method; restore it, move them away, or publish into another folder"
+        raise UserError(what, where=study.results / RUNS, hint=hint)
+
+
+def copy_published(path: Path, copy: Path) -> None:
+    """Copy a file; in texts, paths of this machine become relative."""
+    make_folder(copy.parent)
+    if path.suffix in TEXTS:
+        write_text(copy, path.read_text().replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../"))
+    else:
+        shutil.copyfile(path, copy)
 
 
 def published(study: Study) -> Iterator[Path]:

@@ -9,7 +9,7 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -33,7 +33,7 @@ PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views"
 ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
-WORDS = {"method", "seed", "state", "figure", "learnt", "recipe", "run", "log"}  # its columns that hold no figure
+WORDS = {"method", "seed", "state", "figure", "learnt", "recipe", "on", "run", "log"}  # its columns that hold no figure
 AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 
@@ -114,19 +114,35 @@ class Study:
 
     Attributes:
         folder: where runs and tables go.
-        published: rows of the runs.csv that an earlier start of the study published, by run; those of the same recipe.
+        results: the folder in which it is published; None for none.
+        published: rows of the runs.csv there, by run; those of the same recipe.
     """
 
     yaml: Path
     folder: Path
     settings: StudyYaml
     cells: list[Cell]
+    results: Path | None = None
     published: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def first(self) -> int:
         """The first of the seeds, for pictures of single runs."""
         return self.settings.seeds[0]
+
+    @property
+    def split(self) -> str | None:
+        """What single runs are judged on; None where they are not."""
+        return self.settings.table.split if self.settings.table else None
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Columns of the table of single runs."""
+        return self.settings.table.measures if self.settings.table else ()
+
+    def as_published(self) -> Self:
+        """The study with the rows that are published by now."""
+        return replace(self, published=read_published(self.results / RUNS, self)) if self.results else self
 
     def share(self, number: int = 1, of: int = 1, methods: Sequence[str] | None = None) -> list[Cell]:
         """The cells of one of several machines; those that build on each other stay together.
@@ -191,7 +207,7 @@ def read_study(path: Path, project: Path, results: Path | None = None, imports: 
     check_asked(settings, path)
     cells = list(ordered(made, path))
     check_sources(cells, path)
-    return Study(path, folder, settings, cells, read_published(results / path.stem / RUNS, cells) if results else {})
+    return Study(path, folder, settings, cells, results / path.stem if results else None).as_published()
 
 
 def check_asked(settings: StudyYaml, path: Path) -> None:
@@ -209,15 +225,23 @@ def check_asked(settings: StudyYaml, path: Path) -> None:
             METHODS.choose(method, f"{path}, report {name}")
 
 
-def read_published(path: Path, cells: list[Cell]) -> dict[str, dict[str, str]]:
+def read_published(path: Path, study: Study) -> dict[str, dict[str, str]]:
     """Rows of a runs.csv whose run was finished under the recipe that it has now, by the name of the run.
 
     Raises:
         UserError: it is no table of runs.
     """
-    named = {cell_name(row["method"], int(row["seed"])): row for row in run_rows(path) if row["state"] == "done"}
-    wanted = digests(cells)
-    return {name: row for name, row in named.items() if row.get("recipe") == wanted.get(name, "")}
+    wanted = digests(study.cells, study.split)
+    return {name: row for name, row in done_rows(path).items() if row.get("recipe") == wanted.get(name, "")}
+
+
+def done_rows(path: Path) -> dict[str, dict[str, str]]:
+    """Rows of a runs.csv whose run was finished, by the name of the run.
+
+    Raises:
+        UserError: it is no table of runs.
+    """
+    return {cell_name(row["method"], int(row["seed"])): row for row in run_rows(path) if row["state"] == "done"}
 
 
 def run_rows(path: Path) -> list[dict[str, str]]:
@@ -240,16 +264,24 @@ def run_rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def digests(cells: Sequence[Cell]) -> dict[str, str]:
-    """Of each cell's recipe and of its source's, by name: the same on every machine; cells after their sources."""
+def digests(cells: Sequence[Cell], split: str | None) -> dict[str, str]:
+    """Of each cell's recipe and of its source's, by name: the same on every machine; cells after their sources.
+
+    Args:
+        split: what they are judged on; the digests of `test` are those of before it was part of them.
+    """
+    judged = {} if split in (None, "test") else {"split": split}
     found: dict[str, str] = {}
     for cell in cells:
         unused = None if cell.recipe.pretrains else PRETRAINING
         left_out = ELSEWHERE | (unused or set())
-        values = cell.recipe.model_dump(mode="json", exclude=left_out) | {"source": found.get(cell.source or "")}
+        values = cell.recipe.model_dump(mode="json", exclude=left_out) | judged
+        values["source"] = found.get(cell.source or "")
         without_later(values)
         if cell.source and cell.recipe.weights:
             values["weights"] = cell.recipe.weights.name
+        if values.get("init"):  # of another study: wherever its folder is
+            values["init"] = str(values["init"]).rpartition("/studies/")[2]
         text = json.dumps(values, sort_keys=True).replace(f"{ROOT}/", "").replace(f"{ROOT.parent}/", "../")
         found[cell.name] = hashlib.sha256(text.encode()).hexdigest()[:12]
     return found

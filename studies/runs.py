@@ -6,8 +6,9 @@ from pathlib import Path
 
 from studies.recipe import Cell, Study
 from studies.sections import shown
-from utils.config import Recipe
+from utils.config import ROOT, Recipe
 from utils.errors import UserError
+from utils.files import read_json, sha256_of
 from utils.plugins import FLAG
 from utils.recipes import differences, load_recipe
 from utils.runs import BEST, FINISHED
@@ -55,6 +56,11 @@ def figures_file(study: Study, name: str) -> Path:
     return study.folder / f"{name}.json"
 
 
+def here_or_published(study: Study, path: Path) -> Path:
+    """A file of the study's folder, or its published copy where it is not on this machine."""
+    return path if path.exists() or study.results is None else study.results / path.relative_to(study.folder)
+
+
 def record_file(study: Study, name: str) -> Path:
     """The command that a report was written by, once it is."""
     return study.folder / "reports" / f"{name}.txt"
@@ -83,13 +89,21 @@ def is_judged(study: Study, cell: Cell) -> bool:
     return study.settings.table is not None and not cell.recipe.pretrain_only
 
 
+def figures(study: Study, cell: Cell) -> dict[str, float | None]:
+    """The measures of a cell, as published or as judged here on the study's split; None where one is not defined."""
+    path, row = values_file(study, cell), study.published.get(cell.name, {})
+    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
+    here = content if content.get("split", study.split) == study.split else {}
+    there = {name: float(row[name]) if row[name] else None for name in study.measures if name in row}
+    return there | {name: here[name] for name in study.measures if name in here}
+
+
 def state(study: Study, cell: Cell) -> State:
     """How far a cell is, by its files, or by what was published of it."""
-    if cell.name in study.published:
-        return State.DONE
-    folder = run_folder(study, cell)
+    folder, found, judged = run_folder(study, cell), figures(study, cell), is_judged(study, cell)
     trained = (folder / FINISHED).exists()
-    if values_file(study, cell).exists() or (trained and not is_judged(study, cell)):
+    known = cell.name in study.published or (bool(found) if judged else trained)
+    if known and not (trained and judged and len(found) < len(study.measures)):
         return State.DONE
     if trained:
         return State.TRAINED
@@ -112,13 +126,14 @@ def check_made(study: Study, cell: Cell) -> None:
         UserError: the cell's run, or its figures where the run is gone, were made under another recipe; says which
             fields.
     """
+    check_weights(study, cell)
     folder, values = run_folder(study, cell), values_file(study, cell)
     path = folder / "recipe.yaml"
     if not path.exists():
         path = recipe_file(study, cell)
         if not (values.exists() and path.exists()):
             return
-    made = load_recipe(path, {})
+    made = moved(load_recipe(path, {}), cell.recipe)
     free = {key for key in Recipe.model_fields if getattr(cell.recipe, key) == AUTO} | {
         "devices",
         "num_nodes",
@@ -134,20 +149,62 @@ def check_made(study: Study, cell: Cell) -> None:
         raise UserError("; ".join(fields), where=path, hint=hint)
 
 
+def moved(made: Recipe, wanted: Recipe) -> Recipe:
+    """A recipe with the data yamls of another where they are the same ones of this project, whose folder was moved."""
+
+    def own(old: Path | None, new: Path | None) -> Path | None:
+        inside = new.relative_to(ROOT).parts if new and new.is_relative_to(ROOT) else ()
+        return new if old and inside and old.parts[-len(inside) :] == inside else old
+
+    pretrain = made.pretrain.model_copy(update={"data": own(made.pretrain.data, wanted.pretrain.data)})
+    return made.model_copy(update={"data": own(made.data, wanted.data), "pretrain": pretrain})
+
+
+def check_weights(study: Study, cell: Cell) -> None:
+    """Refuse a run that was trained on weights that another method has made anew since.
+
+    Raises:
+        UserError: the file that it took differs from the one that is there.
+    """
+    path, weights = run_folder(study, cell) / FINISHED, cell.recipe.weights
+    if cell.source is None or weights is None or not (path.exists() and weights.exists()):
+        return
+    took = read_json(path, "train it again").get("reused")
+    if took and took["sha256"] != sha256_of(weights):
+        what = f"{cell.name} was trained on other weights than {cell.source} has now"
+        left = f"{run_folder(study, cell)} and {values_file(study, cell)}"
+        raise UserError(what, where=weights, hint=f"move {left} away, so that it is trained again")
+
+
 def commands(study: Study, cell: Cell) -> dict[str, list[str]]:
     """What trains and judges a cell, as one would type it in the project's folder; `resume` continues with it."""
     folder = run_folder(study, cell)
     recipe, values = recipe_file(study, cell), values_file(study, cell)
     found: dict[str, list[str | Path]] = {
         "train": ["python", "train.py", "--recipe", recipe, "--project", study.folder, "--name", cell.name],
-        "resume": ["python", "train.py", "--resume", folder],
+        "resume": ["python", "train.py", "--resume", folder, *places(cell.recipe)],
     }
     if (table := study.settings.table) and is_judged(study, cell):
-        judged = ["--task", table.split, "--json", values, "--project", study.folder]
+        judged: list[str | Path] = [
+            "--data",
+            cell.recipe.data,
+            "--task",
+            table.split,
+            "--json",
+            values,
+            "--project",
+            study.folder,
+        ]
         mode = "--segment" if cell.recipe.task == "segment" else "--map"
         imports: list[str | Path] = [FLAG, *cell.recipe.imports] if cell.recipe.imports else []
         found["judge"] = ["python", "val.py", mode, "--weights", folder / BEST, *judged, *imports]
     return {name: [shown(word) for word in words] for name, words in found.items()}
+
+
+def places(recipe: Recipe) -> list[str | Path]:
+    """Where the data of a run are now: what it wrote down is of before its project was moved."""
+    found = {"--data": recipe.data, "--pretrain-data": recipe.pretrain.data}
+    return [word for flag, path in found.items() if path for word in (flag, path)]
 
 
 def report_weights(study: Study, name: str) -> list[Path]:
@@ -157,14 +214,23 @@ def report_weights(study: Study, name: str) -> list[Path]:
     return [path for folder in folders for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
+def is_published(study: Study, name: str) -> bool:
+    """Whether a report is published and cannot be made anew here: networks of some of its runs are elsewhere."""
+    there = study.results is not None and (study.results / page_file(study, name).name).exists()
+    return there and len({path.parent for path in report_weights(study, name)}) < len(in_report(study, name))
+
+
 def report_command(study: Study, name: str) -> list[str]:
     """What writes a report on those of its runs that are trained."""
     report, wanted = study.settings.reports[name], in_report(study, name)
     flags, weights = report.flags(study.yaml.parent), report_weights(study, name)
+    backbones = all(name.startswith("backbone") for name in report.files)
+    data = {(backbones and cell.recipe.pretrain.data) or cell.recipe.data for cell in wanted}
+    if report.data is None and len(data) == 1:
+        flags += ["--data", *map(shown, data)]
     words = [*flags, "--weights", *weights, "--report", page_file(study, name)]
     if report.kind == "accuracy" or name in tabled(study):
         words += ["--json", figures_file(study, name)]
-    backbones = all(name.startswith("backbone") for name in report.files)
     if report.kind == "localise" and backbones and not report.method:
         words += ["--keep", study.folder / "measured"]
     if imports := dict.fromkeys(path for cell in wanted for path in cell.recipe.imports):

@@ -1,5 +1,6 @@
 """What the runs of a study reached: a table with differences, and a row for each run."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,39 +9,58 @@ from scipy import stats
 from evaluation.learnt import NOT_TESTED
 from studies.gate import UNKNOWN, Lesson, lesson_of, maker_of, reason, told
 from studies.recipe import Cell, Study, digests
-from studies.runs import State, is_judged, log_file, run_folder, state, values_file
+from studies.runs import State, figures, is_judged, log_file, run_folder, state
 from studies.sections import Table
 from utils.files import csv_text, read_json
+from utils.recipes import load_recipe
 
 NOTHING = "–"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A cell, how far it is, its measures, where it has them, and what its backbone had learnt, if that is known."""
+    """A cell, how far it is, its measures, where it has them, and what its backbone had learnt, if that is known.
+
+    Attributes:
+        on: device and precision that it was trained with, `cpu fp32`; empty where nobody can say any more.
+    """
 
     cell: Cell
     state: State
     values: dict[str, float]
     lesson: Lesson | None
+    on: str = ""
 
 
 def results(study: Study) -> list[Result]:
     """Of every cell, method after method."""
     methods = list(study.settings.methods)
     cells = sorted(study.cells, key=lambda cell: (methods.index(cell.method), cell.seed))
-    return [Result(cell, state(study, cell), values_of(study, cell), known_lesson(study, cell)) for cell in cells]
+    return [
+        Result(cell, state(study, cell), values_of(study, cell), known_lesson(study, cell), trained_on(study, cell))
+        for cell in cells
+    ]
+
+
+def trained_on(study: Study, cell: Cell) -> str:
+    """Device and precision of a run, as it wrote them down or as published; empty where nobody can say any more."""
+    path = run_folder(study, cell) / "recipe.yaml"
+    if not path.exists():
+        return study.published.get(cell.name, {}).get("on") or ""
+    made = load_recipe(path, {})
+    return f"{made.device} {made.precision}"
+
+
+def machines(found: list[Result]) -> str:
+    """A line where finished runs were trained on several devices or in several precisions, else an empty one."""
+    counts = Counter(own.on for own in found if own.state is State.DONE and own.on)
+    each = ", ".join(f"{count} on {name}" for name, count in counts.most_common())
+    return f"Not all runs are alike: {each}. Their figures differ by that too." if len(counts) > 1 else ""
 
 
 def values_of(study: Study, cell: Cell) -> dict[str, float]:
     """The study's measures of a cell, as published or as judged here; nothing of one that is not judged."""
-    if study.settings.table is None:
-        return {}
-    path, measures = values_file(study, cell), study.settings.table.measures
-    if row := study.published.get(cell.name):
-        return {name: float(row[name]) for name in measures if row.get(name)}
-    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
-    return {name: content[name] for name in measures if content.get(name) is not None}
+    return {name: value for name, value in figures(study, cell).items() if value is not None}
 
 
 def known_lesson(study: Study, cell: Cell) -> Lesson | None:
@@ -144,14 +164,14 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def as_csv(study: Study, found: list[Result]) -> str:
     """A row for each run."""
-    measures = study.settings.table.measures if study.settings.table else ()
-    known, rows = digests(study.cells), []
+    known, rows = digests(study.cells, study.split), []
     for result in found:
         cell = result.cell
         values = {name: f"{own:.6f}" for name, own in result.values.items()}
         lesson = dict(zip(Lesson.COLUMNS, result.lesson.cells(), strict=True)) if result.lesson else {}
         files = {"run": run_folder(study, cell), "log": log_file(study, cell)}
         places = {name: str(path.relative_to(study.folder)) for name, path in files.items()}
-        about = {"method": cell.method, "seed": cell.seed, "state": str(result.state), "recipe": known[cell.name]}
-        rows.append({**about, **values, **lesson, **places})
-    return csv_text(rows, ["method", "seed", "state", *measures, *Lesson.COLUMNS, "recipe", "run", "log"])
+        about = {"method": cell.method, "seed": cell.seed, "state": str(result.state)}
+        made = {"recipe": known[cell.name], "on": result.on}
+        rows.append({**about, **values, **lesson, **made, **places})
+    return csv_text(rows, ["method", "seed", "state", *study.measures, *Lesson.COLUMNS, "recipe", "on", "run", "log"])

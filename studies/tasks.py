@@ -3,7 +3,7 @@
 from evaluation.learnt import NOT_TESTED
 from studies.gate import reason
 from studies.recipe import Study
-from studies.runs import figures_file
+from studies.runs import figures_file, here_or_published
 from studies.sections import TaskRow, Tasks
 from studies.table import Result, mean_and_spread, paired
 from utils.files import read_json
@@ -50,7 +50,7 @@ def columns(study: Study, tasks: Tasks, row: TaskRow, found: list[Result]) -> di
 
 def reported(study: Study, row: TaskRow) -> dict[str, BySeed]:
     """Line → seed → measure, of a report on boxes; nothing of one that is not written yet, or of maps too coarse."""
-    path = figures_file(study, str(row.report))
+    path = here_or_published(study, figures_file(study, str(row.report)))
     content = read_json(path, "delete it, so that the report is made again") if path.exists() else {"rows": []}
     return {
         own["line"]: {int(seed): values[row.measure] for seed, values in own["by_seed"].items()}

@@ -119,8 +119,13 @@ class Job:
             **self.train.description.told_levels,
             **({"init": self.begins.identity} if self.begins else {}),
             "data_identity": self.data_identity,
-            **({"reused": self.reused} if self.reused else {}),
+            **self.told_reused,
         }
+
+    @property
+    def told_reused(self) -> dict[str, Any]:
+        """What checkpoints and figures say of the file whose weights the detector's backbone took."""
+        return {"reused": self.reused} if self.reused else {}
 
     def save(self, path: Path, content: dict[str, Any]) -> None:
         """Write a checkpoint of this run, on the first rank."""

@@ -195,7 +195,7 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run continues from is of no use any more, unless it is the detector or segmenter as it ended.
     """
-    told = {"split": "val", **job.train.description.told_levels, **metrics, "seconds": seconds}
+    told = {"split": "val", **job.train.description.told_levels, **metrics, **job.told_reused, "seconds": seconds}
     if "map" not in metrics and metrics.get("task") != "segment":
         job.last.unlink(missing_ok=True)
     write_text(job.folder / FINISHED, json_text(told, 2))

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from evaluation.classification import bootstrap, resamples
+from evaluation.intervals import share_bounds
 from evaluation.learnt import figures, groups_of, lesson_in, taken, verdict, why_not
 from studies.gate import Lesson, reason, told
 
@@ -71,6 +73,18 @@ def test_few_pictures_prove_nothing() -> None:
         "fewer than 5 images or patients cannot show whether the classifiers learnt (top-1 1.00, majority class 0.25)"
     )
     assert why_not(few, True) == what
+
+
+@pytest.mark.parametrize(("images", "learnt"), [(5, 0), (10, 0), (20, 1)])
+def test_all_right_is_no_proof_where_naming_the_majority_would_be_right_as_well(images: int, learnt: int) -> None:
+    """Who names the majority, 0.8 of all, is right on each of five or ten images in 33 % and 11 % of the cases."""
+    labels = np.where(np.arange(images) % 5 == 0, 1, 0)
+    found = figures(*scored(labels, 1.0, 2), True, np.arange(images))
+    assert (found["accuracy"], found["majority"], found["high"], found["learnt"]) == (1, 0.8, 1, learnt)
+    exact = binomtest(images, images).proportion_ci(0.95, "exact")
+    assert found["low"] == pytest.approx(exact.low)
+    (none,) = share_bounds(np.zeros(1), np.zeros((50, 1)), np.zeros((images, 1)), images).T
+    assert none.tolist() == pytest.approx([0, 1 - exact.low])
 
 
 def test_objects_of_one_picture_are_drawn_together() -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ from studies.runs import (
     values_file,
 )
 from studies.table import Result, as_csv, results
+from training.init import reused
 from utils import plugins
 from utils.config import Recipe
 from utils.errors import UserError
@@ -209,6 +211,46 @@ def test_figures_of_another_recipe_are_refused_where_the_run_is_gone(scenes_yaml
     values.unlink()
     check_made(changed, changed.cells[0])
     assert state(changed, changed.cells[0]) is State.OPEN
+
+
+def test_a_moved_project_goes_on_with_its_data(tmp_path: Path) -> None:
+    """The data yamls of the project are those in its folder as it is now; others are where they were."""
+    data, before = ROOT / "data" / "sample.yaml", Path("/before/project")
+    study = read_study(write_study(tmp_path, data, changes={"pretrain": {"data": str(data)}}), tmp_path)
+    cell = next(own for own in study.cells if own.method == "cl2")
+    old, other = before / "data" / "sample.yaml", before / "data" / "elsewhere.yaml"
+    for own in (old, other):
+        pretrain = cell.recipe.pretrain.model_copy(update={"data": old})
+        made = cell.recipe.model_copy(update={"data": own, "pretrain": pretrain})
+        save_recipe(made, make_folder(run_folder(study, cell)) / "recipe.yaml")
+        if own == old:
+            check_made(study, cell)
+        else:
+            with pytest.raises(UserError, match=f"data is {other}, not "):
+                check_made(study, cell)
+    words = commands(study, cell)
+    assert words["resume"][4:] == ["--data", "data/sample.yaml", "--pretrain-data", "data/sample.yaml"]
+    assert words["judge"][5:7] == ["--data", "data/sample.yaml"]
+
+
+def test_weights_that_were_made_anew_are_not_those_that_a_run_took(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    cell = next(own for own in study.cells if own.method == "cl2_frozen")
+    weights = cell.recipe.weights
+    assert weights
+    make_folder(weights.parent)
+    weights.write_text("once")
+    record = make_folder(run_folder(study, cell)) / FINISHED
+    record.write_text(json.dumps({"reused": reused(cell.recipe)}))
+    check_made(study, cell)
+    weights.write_text("again")
+    what = (
+        f"cl2_frozen_seed0 was trained on other weights than cl2_seed0 has now .* move {re.escape(str(record.parent))}"
+    )
+    with pytest.raises(UserError, match=f"{what} .* move {re.escape(str(record.parent))}"):
+        check_made(study, cell)
+    weights.unlink()  # of another machine
+    check_made(study, cell)
 
 
 def test_a_run_that_begins_anew_removes_reports_on_its_predecessor(scenes_yaml: Path, tmp_path: Path) -> None:
@@ -457,6 +499,20 @@ def test_hours_that_are_left(scenes_yaml: Path, tmp_path: Path, monkeypatch: pyt
     (make_folder(run_folder(study, study.cells[0])) / FINISHED).write_text("{}")
     assert state(study, study.cells[0]) is State.TRAINED
     assert "6 runs, about 7.5 hours left on this machine, reports not counted" in plan_table(study, study.cells)
+
+
+def test_hours_of_weights_that_have_to_be_made_again(
+    scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.estimate.seconds_of", lambda recipe: 3600 if recipe.weights else 36_000)
+    study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
+    asked = study.share(methods=["cl2_frozen"])
+    assert "4 runs, about 22.0 hours left" in plan_table(study, asked)
+    published = {cell.name: {"state": "done", "map": "0.5"} for cell in study.cells if cell.method == "cl2"}
+    known = replace(study, published=published)
+    assert re.search(r"cl2_seed0 +done +10.00 h, its weights are not here\n", plan_table(known, known.cells))
+    assert "6 runs, about 42.0 hours left" in plan_table(known, known.cells)
+    assert "2 runs, about 0.0 hours left" in plan_table(known, known.share(methods=["cl2"]))
 
 
 def test_hours_are_of_the_cuts_that_are_trained(scenes_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
