@@ -177,12 +177,14 @@ def rehearse(study: "Study") -> None:
     from training.start import rehearse as rehearsed
 
     seen = set()
-    for cell in study.cells:
-        read = cell.recipe.data, cell.recipe.pretrain.data, cell.recipe.task, cell.recipe.init, cell.recipe.weights
-        if cell.source is None and read not in seen:
+    for cell in sorted(study.cells, key=lambda cell: not cell.recipe.pretrains):  # they read what the others read too
+        own = cell.recipe
+        read = own.data, own.task, own.init, own.weights
+        learns = (own.pretrain.data, own.pretrain.source) if own.pretrains else None
+        if cell.source is None and (*read, learns) not in seen:
             print(f"{cell.name}:")
             rehearsed(Begun(cell.recipe, None), download=False)
-            seen.add(read)
+            seen |= {(*read, learns), (*read, None)}
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def border_level(objects: Split, context: float) -> float:
     gains = np.cumsum(np.where(real[order], 1, -1))[np.append(np.diff(shares[order]) != 0, True)]
     more_is_object = np.count_nonzero(~real) + max(0, int(gains.max()))
     more_is_background = np.count_nonzero(real) - min(0, int(gains.min()))
-    return max(more_is_object, more_is_background) / len(real)
+    return float(max(more_is_object, more_is_background)) / len(real)
 
 
 def told_by_border(objects: Split, context: float) -> str:
@@ -203,7 +203,7 @@ def objects_in(record: Record, left_out: Counter[str]) -> Iterator[Record]:
     longer = (record.boxes_xyxy[:, 2:] - record.boxes_xyxy[:, :2]).max(1, initial=0)
     for index in range(len(record.labels)):
         if crowd[index]:
-            left_out["crowds"] += 1
+            left_out["around crowds"] += 1
         elif record.difficult[index]:
             left_out["difficult"] += 1
         elif longer[index] < LEAST_PIXELS:

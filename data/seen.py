@@ -110,6 +110,6 @@ def count_learnt(split: Split, *learnt: Set[int] | None) -> int | None:
     return len(unseen(split, frozenset[int]().union(*known))[1]) if known else None
 
 
-def too_good(count: int | None, images: int) -> list[str]:
+def too_good(count: int | None, images: int, kind: str = "images") -> list[str]:
     """A line on images that a network has learnt from, of all; none where there are none."""
-    return [counted(count, f"of {images} images were used to train a network: figures are too good")] if count else []
+    return [counted(count, f"of {images} {kind} were used to train a network: figures are too good")] if count else []

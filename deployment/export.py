@@ -1,5 +1,6 @@
 """Writing a detector for other programs, and comparing what was written with PyTorch."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from models.segmenter import Segmenter
 from models.test_time import Outputs
 from models.trained import TrainedDetector
 from models.yolov3 import STRIDES
-from utils.checkpoint import TRAINED_ON, learnt_text
+from utils.checkpoint import LESSON, TRAINED_ON, learnt_text
 from utils.errors import UserError
 from utils.files import make_folder, written_whole
 
@@ -215,6 +216,7 @@ def metadata(detector: TrainedDetector) -> dict[str, Any]:
         "license": "AGPL-3.0",
         **({"levels": detector.levels.pair} if detector.levels else {}),
         **({TRAINED_ON: learnt_text(detector.learnt)} if detector.learnt is not None else {}),
+        **({LESSON: json.dumps(dict(detector.lesson))} if detector.lesson else {}),
     }
 
 

@@ -171,7 +171,7 @@ def decisive(recipe: dict[str, Any], method: str) -> dict[str, Any]:
     own = {key: recipe[key] for key in ("cl_splits", "balance", "cache_views")}
     if method.removesuffix(PROBED) == "e2e":
         del own["cache_views"]  # of stages, and of what costs as much as they
-    own |= {f"pretrain.{key}": value for key, value in recipe["pretrain"].items()}
+    own |= {f"pretrain.{key}": value for key, value in recipe["pretrain"].items() if key != "data"}
     own |= {f"augment.{key}": recipe["augment"][key] for key in AUGMENTS if key in recipe["augment"]}
     return own | {"pretrain.epochs": recipe["pretrain"]["epochs"] or recipe["train"]["epochs"]}
 

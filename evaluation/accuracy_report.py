@@ -37,14 +37,14 @@ def heading(study: Study) -> str:
     task = "single-label" if study.single_label else "multi-label"
     first = study.rows[0].beside  # the same for every classifier
     of = METRICS[judged_by(study.single_label)].title
-    about = f"{study.data} `{study.split}`, {study.images} images, {study.classes} classes, {task}"
+    about = f"{study.data} `{study.split}`, {study.images} {study.kind}, {study.classes} classes, {task}"
     return f"{about}; {compared(first)} of {of}"
 
 
 def doubts(study: Study) -> list[str]:
     """A line on images that a network has learnt from, and one for each network whose classifiers learnt nothing."""
     classifiers = (Judged(row.line, row.seed, row.block, row.beside) for row in study.rows)
-    return too_good(study.learnt, study.images) + doubtful(classifiers, study.single_label)
+    return too_good(study.learnt, study.images, study.kind) + doubtful(classifiers, study.single_label)
 
 
 def spread(rows: Sequence[Row], name: str) -> tuple[float, float | None] | None:

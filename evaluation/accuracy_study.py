@@ -59,6 +59,7 @@ class Study:
     Attributes:
         draws: resamples behind the intervals.
         learnt: how many of the images a network has learnt from; None where no file says.
+        kind: of what is counted, `images` or `objects`.
     """
 
     rows: list[Row]
@@ -69,6 +70,7 @@ class Study:
     single_label: bool
     draws: int
     learnt: int | None = None
+    kind: str = "images"
 
     @property
     def lines(self) -> dict[str, dict[int, list[Row]]]:
@@ -120,7 +122,8 @@ def run_study(
     if not any(row.metrics for row in rows):
         raise UserError(f"no image of `{split.name}` has a class", where=description.yaml, hint="give another --task")
     about = (description.yaml.name, split.name, len(split.records), len(description.names), description.single_label)
-    return Study(rows, *about, draws, count_learnt(split, *(file.learnt for file in files)))
+    kind = "objects" if files[0].view.source == "objects" else "images"
+    return Study(rows, *about, draws, count_learnt(split, *(file.learnt for file in files)), kind)
 
 
 def classify(

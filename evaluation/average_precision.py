@@ -12,7 +12,7 @@ from data.seen import count_learnt, too_good
 from evaluation.detection_figures import FIGURES, detection_metrics
 from evaluation.evaluate import Evaluation, Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
 from evaluation.held_out import Wanted, read_held_out
-from evaluation.learnt import groups_of
+from evaluation.learnt import backbone_line, groups_of
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from evaluation.resampled import Sampled
@@ -140,7 +140,8 @@ def judge(detector: Detector, split: Split, finding: Finding, folder: Path | Non
         draws: resamples of the images behind intervals; 0: none.
 
     Returns:
-        The `split`, detection_metrics, `intervals` if they are asked for, how many of the images it was `trained_on`
+        The `split`, detection_metrics, `intervals` if they are asked for, the `lesson` of the backbone, if its file has
+        one, how many of the images it was `trained_on`
         (None where its file does not say), the `seconds` that finding and matching took, and of each phase the
         milliseconds an image.
     """
@@ -174,6 +175,7 @@ def judged(detector: Detector, split: Split, finding: Finding) -> Judgement:
     )
     evaluation = coco_evaluation(split.records, found, detector.names)
     metrics = {"split": split.name, **detection_metrics(evaluation, split.records, found, detector.names)}
+    metrics |= {"lesson": dict(detector.lesson)} if detector.lesson else {}
     metrics["trained_on"] = count_learnt(split, detector.learnt)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
@@ -222,6 +224,7 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
     lines += [f"  found with {other}" for other in [unusual(metrics["found_with"])] if other]
+    lines += [f"  {line}" for line in [backbone_line(detector.lesson)] if line]
     lines += [f"  {doubt}" for doubt in too_good(metrics["trained_on"], metrics["images"])]
     lines.append("")
     within = metrics.get("intervals", {})

@@ -37,7 +37,7 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array, bo
     reaches, `majority` what naming the most frequent class for every image does: 0.5 both of the AUC, which a constant
     answer cannot raise. `border` is there where the grey outside the pictures says anything. `learnt` is 1 if `low` is
     above all of these, else 0. `few` is there, 1, where an interval over so few groups says nothing; `learnt` is 0
-    then. Measures that nothing defines are 0.
+    then. Measures that nothing defines are 0; `undefined` is there, 1, where the one that decides is such.
 
     Args:
         scores: [N, C] logits.
@@ -45,20 +45,25 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array, bo
         groups: [N] whole numbers.
         border: the accuracy that this grey alone reaches (data.objects.border_level); 0 where there is none.
     """
-    found = {"accuracy": 0.0, "auc": 0.0, "map": 0.0} | classification_metrics(scores, targets, single_label)
+    measured = classification_metrics(scores, targets, single_label)
+    found = {"accuracy": 0.0, "auc": 0.0, "map": 0.0} | measured
     name = judged_by(single_label)
     low, high = bootstrap(scores, targets, single_label, DRAWS, SEED, (name,), groups).get(name, (0.0, 0.0))
     chance = 1 / targets.shape[1] if single_label else 0.5
     majority = float(targets.mean(0).max()) if single_label else 0.5
     few = not enough(groups)
     learnt = low > max(chance, majority, border) and not few
+    undefined = name not in measured
     found |= {"low": low, "high": high, "chance": chance, "majority": majority, "learnt": float(learnt)}
-    return found | ({"border": border} if border else {}) | ({"few": 1.0} if few else {})
+    further = {"border": border, "few": float(few), "undefined": float(undefined)}
+    return found | {key: value for key, value in further.items() if value}
 
 
 def told(own: Mapping[str, float], single_label: bool) -> str:
     """The figure that decides with its interval, where there is one: `top-1 0.910 [0.880, 0.930]`."""
     name = judged_by(single_label)
+    if own.get("undefined"):
+        return f"{METRICS[name].short} not defined, as no class is in some images and not in others"
     bounds = f" [{own['low']:.3f}, {own['high']:.3f}]" if "low" in own else ""
     return f"{METRICS[name].short} {own.get(name, 0):.3f}{bounds}"
 
@@ -89,7 +94,8 @@ def why_not(own: Mapping[str, float], single_label: bool) -> str | None:
     what = "learnt nothing" if "learnt" in own else "were never compared with chance"
     beside = f", majority class {own['majority']:.2f}" if single_label and "majority" in own else ""
     beside += f", grey border {own['border']:.2f}" if "border" in own else ""
-    figure = f"({METRICS[name].short} {own.get(name, 0):.2f}{beside})"
+    value = "not defined" if own.get("undefined") else f"{own.get(name, 0):.2f}"
+    figure = f"({METRICS[name].short} {value}{beside})"
     return (
         f"{TOO_FEW} whether the classifiers learnt {figure}" if own.get("few") else f"the classifiers {what} {figure}"
     )
@@ -143,6 +149,14 @@ def lesson_in(content: Mapping[str, Any], upto: str | None) -> dict[str, Any]:
         about = {"method": content["method"], "judged_by": judged_by(content["single_label"])}
         return about | taken(stages, upto)[-1]
     return dict(content.get("lesson", {}))
+
+
+def backbone_line(lesson: Mapping[str, Any]) -> str:
+    """What a report says of the backbone under a detector or a segmenter; empty where its file says nothing."""
+    if not lesson:
+        return ""
+    single_label = lesson["judged_by"] == judged_by(True)
+    return f"its backbone: {why_not(lesson, single_label) or verdict(lesson, single_label)}"
 
 
 def nothing_learnt(*lessons: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from data.masks import mask_names, mask_pixels
 from data.records import Split
 from data.seen import count_learnt, too_good
 from evaluation.average_precision import bounds, share, write_metrics
-from evaluation.learnt import groups_of
+from evaluation.learnt import backbone_line, groups_of
 from evaluation.predict import Clock
 from evaluation.segmentation import count_all, segment_split, segmentation_metrics
 from models.segmenter import Segmenter
@@ -39,8 +39,9 @@ def judge_segmenter(
         draws: resamples of the images behind intervals; 0: none.
 
     Returns:
-        The `split`, evaluation.segmentation's figures, how many of the images it was `trained_on` (None where its file
-        does not say), the `seconds` that it took, and milliseconds an image by phase.
+        The `split`, evaluation.segmentation's figures, the `lesson` of the backbone, if its file has one, how many of
+        the images it was `trained_on` (None where its file does not say), the `seconds` that it took, and milliseconds
+        an image by phase.
     """
     began, clock, records = time.monotonic(), Clock(segmenter.device), split.records
     classes = len(segmenter.names) + 1
@@ -53,6 +54,7 @@ def judge_segmenter(
     stacked = np.stack(matrices)
     metrics: dict[str, Any] = {"split": split.name, "task": "segment"}
     metrics |= segmentation_metrics(stacked, segmenter.names, draws, groups_of(records) if draws else None)
+    metrics |= {"lesson": dict(segmenter.lesson)} if segmenter.lesson else {}
     metrics["trained_on"] = count_learnt(split, segmenter.learnt)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(records) for name, own in clock.seconds.items()}
@@ -93,6 +95,7 @@ def summary(metrics: dict[str, Any], split: Split, segmenter: Segmenter, folder:
     counts = f"{metrics['images']} images, {metrics['pixels']:,} pixels, {metrics['seconds']:.1f} s"
     within = metrics.get("intervals", {})
     lines = [f"{segmenter.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
+    lines += [f"  {line}" for line in [backbone_line(segmenter.lesson)] if line]
     lines += [*(f"  {doubt}" for doubt in too_good(metrics["trained_on"], metrics["images"])), ""]
     lines += [f"  {title:<24}{share(metrics[key])}{bounds(within.get(key))}" for key, title in TITLES.items()]
     lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]

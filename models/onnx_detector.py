@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from models.channels import RGB, check_channels
 from models.detector import Detector
 from models.yolov3 import STRIDES
 from utils.boxes import xyxy_to_cxcywh
-from utils.checkpoint import TRAINED_ON, learnt_from
+from utils.checkpoint import LESSON, TRAINED_ON, learnt_from
+from utils.contents import Lesson, check_field
 from utils.errors import UserError
 from utils.levels import Levels
 from utils.limits import MODEL
@@ -116,6 +118,7 @@ def load_onnx(path: Path, device: torch.device | str = "cpu") -> OnnxDetector:
         fixed,
         channels or RGB,
         levels=read_levels(properties, path),
+        lesson=read_lesson(properties, path),
         learnt=read_learnt(properties),
     )
 
@@ -232,6 +235,21 @@ def read_learnt(properties: dict[str, str]) -> frozenset[int] | None:
     with contextlib.suppress(ValueError, KeyError):
         return learnt_from(properties[TRAINED_ON])
     return None
+
+
+def read_lesson(properties: dict[str, str], path: Path) -> dict[str, Any]:
+    """What the backbone of the detector had learnt (evaluation/learnt.py); empty where the metadata do not say.
+
+    Raises:
+        UserError: they say it in another way than this project does.
+    """
+    if LESSON not in properties:
+        return {}
+    with contextlib.suppress(ValueError):
+        found = json.loads(properties[LESSON])
+        check_field(LESSON, found, Lesson, path)
+        return dict(found)
+    raise UserError(f"its `{LESSON}` is no JSON", where=path, hint=ANOTHER)
 
 
 def read_size(properties: dict[str, str], path: Path) -> int:

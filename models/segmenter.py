@@ -1,6 +1,6 @@
 """What finds the class of every pixel: `load_segmenter("best.pt").predict("photo.jpg")`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ class Segmenter:
         recipe, commit: of the run that trained it.
         head: as in --fcn.
         learnt: numbers of the pictures that it has learnt from (data/seen.py); None where the file does not say.
+        lesson: figures of the last classifier on its backbone (evaluation/learnt.py); empty where the file has none.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Segmenter:
     head: str
     levels: Levels | None = None
     learnt: frozenset[int] | None = field(default=None, repr=False)
+    lesson: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def predict(self, picture: Picture) -> Segmented:
         """The class of every pixel of a picture: a file, a PIL image, an array or a tensor.
@@ -133,5 +135,6 @@ def load_segmenter(path: str | Path, device: torch.device | str = "cpu", *, quic
         content["fcn"],
         Levels.stored(content, path),
         checkpoint.learnt_by(content),
+        content.get("lesson", {}),
     )
     return replace(own, model=for_inference(model)) if quick else own

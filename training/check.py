@@ -183,6 +183,8 @@ def check_sizes(recipe: Recipe, images: int | None = None, learnt: int | None = 
     sizes = {} if recipe.pretrain_only else {"--imgsz": (recipe.imgsz, recipe.train.batch_size, images)}
     if recipe.pretrains:
         sizes["--pretrain-imgsz"] = (stage.imgsz or recipe.imgsz, stage.batch_size, learnt)
+    if recipe.pretrain_only and recipe.pretrains and not HEADS.pick(stage.head).one_size:
+        sizes["--imgsz"] = (recipe.imgsz, 2, 2)  # each stage is judged at this size too
     for flag, (side, most, there) in sizes.items():
         batch = min(most, there or most)
         detector = recipe.detector if flag == "--imgsz" and detects(recipe) else None

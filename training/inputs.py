@@ -16,7 +16,7 @@ from models.backbones import make_backbone
 from models.detectors import DETECTORS
 from models.weights_files import Beginning
 from training.backbone import cuts_of, load_backbone
-from training.check import check_cache, check_reused, check_sizes, follows, show_cuts, taps_of
+from training.check import check_cache, check_processes, check_reused, check_sizes, follows, show_cuts, taps_of
 from training.init import beginning, reused, will_fetch
 from training.reading import Pair, announce, lessons, masked, read_pair, read_pairs, settle_source
 from training.same_data import Identity, identity, refuse_changed
@@ -75,6 +75,7 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     announce(pairs)
     before, recipe = recipe, settle_source(recipe, pairs)
     check_cache(recipe)
+    check_processes(recipe, recipe.devices * recipe.num_nodes)  # whether a cache is kept depends on the source
     for line in unread_before(recipe):
         console.print(line)
     if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.description import load_description
-from data.doubles import common, files, in_two_splits
+from data.doubles import in_both, in_two_splits
 from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
@@ -107,7 +107,7 @@ def shared(learnt_from: Iterable[Split], others: Iterable[Split]) -> list[str]:
     lines = []
     for own in learnt_from:
         for other in others:
-            if found := common(files(own), files(other)):
+            if found := in_both(own, other):
                 harmless = own.name != "train" or other.name == "train"
                 doubt = "" if harmless else "the backbone may have learnt what the detector is judged on"
                 place, elsewhere = (f"`{split.name}` of {split.description.yaml.name}" for split in (own, other))
@@ -169,12 +169,13 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
     Raises:
         UserError: nothing is left on one of the sides, or no object can be cut out.
     """
-    train, val = parted(recipe, pair)
+    train, val = own = parted(recipe, pair)
+    twice = [] if own is pair else in_two_splits(own)
     view = View.of(recipe.stage)
     if view.source == "pictures":
         refuse_classless(train)
-        return (train, val), []
+        return own, twice
     (train, one), (val, other) = view.shown(train), view.shown(val)
     name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
     further = (told_by_border(val, view.context), all_alike(train))
-    return (train, val), [name + one, name + other, *filter(None, further)]
+    return (train, val), [*twice, name + one, name + other, *filter(None, further)]

@@ -31,6 +31,7 @@ from utils.paths import is_file
 
 FORMAT = 1
 TRAINED_ON = "trained_on"  # numbers of the pictures that it has learnt from, as data/seen.py makes them
+LESSON = "lesson"  # what the backbone had learnt, as evaluation/learnt.py has it
 OBJECTS = 64  # bytes of memory that a byte of a description may become
 USUAL = 2**20  # bytes of a description
 UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
@@ -41,7 +42,9 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
     Raises:
         UserError: the disk is full, or the folder cannot be written; an older file of the name stays as it was.
+        TypeError: numpy's values are in it, which nobody could read again.
     """
+    refuse_numpy(content)
     with written_whole(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save({"format": FORMAT, **content, **provenance()}, file)
@@ -49,6 +52,22 @@ def save(path: Path, content: dict[str, Any]) -> None:
             if isinstance(error.__context__, OSError):  # torch closes its archive, and stumbles over what is missing
                 raise error.__context__ from None
             raise
+
+
+def refuse_numpy(value: object, key: str = "") -> None:
+    """Refuse what passes for a number here, and for code where it is read.
+
+    Raises:
+        TypeError: there is such a value; names its key.
+    """
+    if isinstance(value, Mapping):
+        for name, own in value.items():
+            refuse_numpy(own, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, own in enumerate(value):
+            refuse_numpy(own, f"{key}[{index}]")
+    elif type(value).__module__ == "numpy":
+        raise TypeError(f"{key} is of {type(value)}")
 
 
 def load(path: Path, *kinds: str) -> dict[str, Any]:

@@ -54,6 +54,13 @@ class HeadKind(BaseModel):
     convs: Annotated[int, Field(ge=0)]
 
 
+class Lesson(BaseModel):
+    """Of what a detector or a segmenter was put on: evaluation/learnt.py."""
+
+    model_config = STRICT
+    judged_by: Literal["accuracy", "auc"]
+
+
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, lt=1e6)]
@@ -70,6 +77,7 @@ COMMON: dict[str, Any] = {
     "model": Weights,
     "commit": str,
     "trained_on": Tensor,
+    "lesson": Lesson,
     "data_identity": dict[str, dict[str, str]],
 }
 DETECTOR: dict[str, Any] = {

@@ -70,7 +70,7 @@ def test_what_cannot_be_cut_out_is_counted(split: Split) -> None:
     )
     found, told = objects_of(replace(split, records=[record]))
     assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[20, 20, 28, 22]]
-    assert "left out: 1 crowds, 1 difficult, 1 smaller than 8 pixels" in told
+    assert "left out: 1 around crowds, 1 difficult, 1 smaller than 8 pixels" in told
     assert re.search(r"no object of 0, 2, 3, 4, 5, 6, 7, 8, 9$", told)
     with pytest.raises(UserError, match=r"no box of `train` can be cut out, left out: 1 smaller than 8 pixels"):
         objects_of(replace(split, records=[make_record(Path("a.jpg"), (64, 64), [tiny], [1])]))
@@ -255,5 +255,5 @@ def test_a_crowd_of_coco_is_no_object(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text("path: .\nformat: coco\nimages: .\ntrain: a.json\n")
     found, told = objects_of(read_split(load_description(tmp_path / "data.yaml"), "train"))
     assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[0, 0, 30, 30]]
-    assert "left out: 1 crowds" in told
+    assert "left out: 1 around crowds;" in told
     assert "no object of dog" in told

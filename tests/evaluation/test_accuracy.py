@@ -97,6 +97,18 @@ def test_scores_are_those_of_prefix_and_head(
         assert set(np.flatnonzero(truth)) == set(record.labels)
 
 
+def test_seeds_whose_backbones_learnt_from_a_project_that_was_moved(written: Writer) -> None:
+    """Or from another place on another machine: the name of the data yaml counts."""
+    recipes = [recipe_of(data="d.yaml", seed=seed, imgsz=64, cl_splits=6,
+                         pretrain={"head": "author", "data": f"/{place}/other.yaml"})
+               for seed, place in enumerate(("here", "there"))]  # fmt: skip
+    files = [written("cl6", seed=seed, recipe=recipe) for seed, recipe in enumerate(recipes)]
+    assert [file.data.name for file in read_backbones(files)] == ["other.yaml"] * 2
+    elsewhere = recipes[1] | {"pretrain": recipes[1]["pretrain"] | {"data": "/there/third.yaml"}}
+    with pytest.raises(UserError, match=r"cl6 of third\.yaml, but of other\.yaml"):
+        read_backbones([files[0], written("cl6", seed=1, recipe=elsewhere)])
+
+
 def test_newest_run_without_weights(written: Writer, script: Script, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "train" / "exp"
     (run / "weights").mkdir(parents=True)

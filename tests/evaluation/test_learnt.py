@@ -60,7 +60,9 @@ def test_several_labels_are_judged_by_the_auc() -> None:
         found = figures(weight * targets + draw.normal(size=targets.shape), targets, False, np.arange(300))
         assert (found["chance"], found["majority"], found["learnt"]) == (0.5, 0.5, learnt)
     alike = figures(np.zeros((300, 5)), np.ones((300, 5)), False, np.arange(300))
-    assert (alike["auc"], alike["learnt"]) == (0, 0)
+    assert (alike["auc"], alike["learnt"], alike["undefined"]) == (0, 0, 1)
+    assert verdict(alike, False).startswith("learnt nothing: AUC not defined, as no class is in some images and not in")
+    assert why_not(alike, False) == "the classifiers learnt nothing (AUC not defined)"
 
 
 def test_few_pictures_prove_nothing() -> None:

@@ -15,14 +15,18 @@ import yaml
 from conftest import NO_DRAWS, ROOT, Script, same_weights, write_yaml
 from PIL import Image
 
+import export
 import train
 import val
 from data.description import load_description
+from data.doubles import common, in_two_splits
 from data.formats import read_split
+from data.records import make_record
 from models import load_detector
 from studies.compared import Compared, end_table
 from training.cascade import judged
-from training.reading import announce, common, groups_in_two, judging, shared
+from training.inputs import gather
+from training.reading import announce, groups_in_two, judging, shared
 from utils import checkpoint
 from utils.config import Augment, Pretrain, Recipe
 from utils.errors import Stopped, UserError
@@ -74,6 +78,19 @@ def test_a_detector_says_what_its_backbone_had_learnt(taught: Path, script: Scri
     assert run.metrics["lesson"] == {"method": "cl2", "judged_by": "accuracy", **own["pretrain"]["cl2"][0]}
     assert load_detector(run.folder / "weights" / "best.pt").lesson == run.metrics["lesson"]
     assert end_table([run])[1][-2].startswith("cl2 top-1 0.")
+
+
+@pytest.mark.usefixtures("older_exporter", "unpictured")
+def test_val_says_what_the_backbone_had_learnt(taught: Path, script: Script, tmp_path: Path) -> None:
+    """Of a checkpoint, and of the ONNX file that was made of it."""
+    lesson = json.loads((taught / "metrics.json").read_text())["lesson"]
+    script(export, "--weights", taught / "weights" / "best.pt", "--file", tmp_path / "a.onnx")
+    for number, file in enumerate((taught / "weights" / "best.pt", tmp_path / "a.onnx")):
+        script(val, "--map", "--weights", file, "--data", load_recipe(taught / "recipe.yaml", {}).data,
+               "--project", tmp_path, "--name", f"run{number}", "--device", "cpu")  # fmt: skip
+        folder = tmp_path / "val" / f"run{number}"
+        assert json.loads((folder / "metrics.json").read_text())["lesson"] == lesson
+        assert "\n  its backbone: fewer than 5 images or patients" in (folder / "summary.txt").read_text()
 
 
 def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +193,82 @@ def test_pictures_in_two_splits_of_either_data_set_are_named(
 
 def picture_of(folder: Path, split: str) -> Path:
     return folder / split / "digit" / f"{split}.png"
+
+
+def test_one_class_is_trained_to_the_end(tmp_path: Path, script: Script) -> None:
+    """With what the grey outside the pictures says, in figures and files."""
+    draws, names = np.random.default_rng(0), [f"{number}.png" for number in range(12)]
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    for name in names:
+        Image.fromarray(draws.integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "images" / name)
+        (tmp_path / "labels" / name).with_suffix(".txt").write_text("0 0.2 0.2 0.3 0.3\n")
+    text = "path: .\nformat: yolo\nimages: images\nlabels: labels\ntrain: 0.7\nval: 0.3\nnames: [cat]\n"
+    (tmp_path / "one.yaml").write_text(text)
+    script(train, *SMALL, "--data", tmp_path / "one.yaml", "--project", tmp_path, "--baselines", "e2e")
+    run = tmp_path / "train" / "exp"
+    figures = json.loads((run / "metrics.json").read_text())
+    assert 0.5 < figures["pretrain"]["cl2"][-1]["border"] <= 1
+    for name in ("cl2", "e2e"):
+        stages = checkpoint.load(run / "weights" / f"backbone_{name}.pt", "backbone")["metrics"]
+        assert [own["border"] for own in stages] == [own["border"] for own in figures["pretrain"][name]]
+    assert load_detector(run / "weights" / "best.pt").lesson["border"] == figures["lesson"]["border"]
+
+
+def test_pictures_that_are_no_files_are_compared_by_their_pixels(scenes_yaml: Path) -> None:
+    """As slices of volumes and pictures of archives; those of one colour are like no others."""
+    split = read_split(load_description(scenes_yaml), "train")
+    pixels = [np.full((8, 8, 3), value, np.uint8) for value in (1, 2, 3)]
+    for own in pixels[:2]:
+        own[0, 0] = 0
+    mine, theirs = (
+        replace(split, name=name, records=[make_record(Path(f"{name} {n}"), (8, 8), pixels=own) for n, own in each])
+        for name, each in (("train", enumerate(pixels)), ("val", enumerate([pixels[1].copy(), pixels[2].copy()])))
+    )
+    other = replace(theirs, description=replace(theirs.description, yaml=Path("other.yaml")))
+    (line,) = shared([mine], [other])
+    assert line.startswith("1 picture of `train` of scenes.yaml is in `val` of other.yaml too, byte for byte: train 1")
+    assert in_two_splits([mine, theirs])[0].startswith("1 picture of `train` is in `val` too")
+
+
+def test_copies_on_both_sides_of_what_is_held_out_are_named(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draws = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.fromarray(draws.integers(0, 255, (48, 48, 3), np.uint8)).save(tmp_path / split / label / "0.png")
+    for number in range(1, 8):
+        for label in ("cat", "dog"):
+            shutil.copy(tmp_path / "train" / label / "0.png", tmp_path / "train" / label / f"{number}.png")
+    (tmp_path / "d.yaml").write_text("path: .\nformat: folder\ntrain: train\nval: val\n")
+    flags = ("--data", tmp_path / "d.yaml", "--project", tmp_path, *SMALL, "--pretrain-only", "--dry-run")
+    script(train, *flags, "--pretrain-holdout", 0.25)
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "pictures of `train` are in `held out of train` too, byte for byte" in said
+    script(train, *flags)
+    assert "held out of train" not in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_the_size_at_which_stages_are_judged_too_is_checked_before(
+    scenes_yaml: Path, tmp_path: Path, script: Script
+) -> None:
+    flags = ("--data", scenes_yaml, "--project", tmp_path, *SMALL, "--pretrain-only")
+    sizes = ("--backbone", "nin_imagenet", "--width", 0.0625, "--imgsz", 32, "--pretrain-imgsz", 224)
+    with pytest.raises(UserError, match="nin_imagenet cannot take 2 images of 32 pixels a step"):
+        script(train, *flags, *sizes, "--pretrain-head", "gap")
+    assert not list(tmp_path.glob("train/*"))
+
+
+def test_processes_share_no_cache_in_memory_that_the_source_leads_to(scenes_yaml: Path) -> None:
+    """Objects move in their windows: whether their features are kept is known once it is known that they are learnt."""
+    still = {"augment": {"fliplr": 0, "photometric": 0}, "pretrain": {"jitter": 0, "head_convs": 0, "batch_size": 16}}
+    known = {"data": scenes_yaml, "width": 0.125, "imgsz": 64, "device": "cpu", "precision": "fp32", "workers": 0}
+    recipe = Recipe.model_validate({**known, **still, "cl_splits": 1, "baselines": ["probed"], "cache": "ram"})
+    gather(recipe, download=False)
+    with pytest.raises(UserError, match="--cache ram: several processes cannot share it"):
+        gather(recipe.model_copy(update={"devices": 2}), download=False)
 
 
 def test_bad_input_stops_before_a_folder_is_made(tmp_path: Path, script: Script) -> None:

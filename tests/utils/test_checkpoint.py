@@ -7,6 +7,7 @@ from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -229,3 +230,10 @@ def test_the_commit_is_that_of_the_project_not_of_what_it_lies_in(tmp_path: Path
     (tmp_path / "unpacked").mkdir()
     assert checkpoint.commit_of(tmp_path) == git(["git", "rev-parse", "HEAD"]).stdout.strip()
     assert not checkpoint.commit_of(tmp_path / "unpacked")
+
+
+def test_values_of_numpy_are_refused_before_they_are_written(tmp_path: Path) -> None:
+    """They pass for numbers, and torch reads them again as code only."""
+    with pytest.raises(TypeError, match=r"\.metrics\[1\]\.auc is of <class 'numpy.float64'>"):
+        checkpoint.save(tmp_path / "a.pt", {"metrics": [{"auc": 0.5}, {"auc": np.float64(0.5)}]})
+    assert not list(tmp_path.iterdir())
