@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from data import dmri_phantom, sample
 from data.archives import Archive, present, unpack
@@ -25,10 +25,20 @@ FOREIGN = frozenset(  # other projects' keys
 )
 Share = Annotated[float, Field(gt=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def named(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Parts of a split, none of which is empty: that would be the whole folder."""
+    if not all(part.strip() for part in parts):
+        raise ValueError("give a folder, a list of pictures, or a share")
+    return parts
+
+
 Parts = Annotated[
     tuple[str, ...],
     Field(min_length=1),
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    AfterValidator(named),
 ]
 
 
@@ -95,10 +105,10 @@ class DataYaml(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _own(cls, values: object) -> object:
-        """Without the keys that other projects add for themselves."""
-        return (
-            {key: value for key, value in values.items() if key not in FOREIGN} if isinstance(values, dict) else values
-        )
+        """Without the keys that other projects add for themselves, and without splits that are left empty."""
+        if not isinstance(values, dict):
+            return values
+        return {k: own for k, own in values.items() if not (k in FOREIGN or (k in ("val", "test") and own == ""))}
 
     @field_validator("format")
     @classmethod
@@ -115,6 +125,8 @@ class DataYaml(BaseModel):
             if sorted(names, key=str) != sorted(range(len(names)), key=str):
                 raise ValueError("count the classes from 0 without a gap")
             names = [names[index] for index in range(len(names))]
+        if isinstance(names, set):
+            raise ValueError("give them in an order, as in [cat, dog]")
         if isinstance(names, list) and any(isinstance(name, bool | int | float | date | None) for name in names):
             raise ValueError(
                 'put names in quotes, as in ["yes", "no"] or ["0", "1"]: yaml takes these for other things'

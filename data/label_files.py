@@ -120,12 +120,12 @@ def said(
     shared = [
         path for path, count in Counter(dict(zip(images, files, strict=True)).values()).items() if path and count > 1
     ]
-    nothing = f"of {len(images)} images have no label file and, if they can be read, count as images without boxes"
+    nothing = f"of {len(images)} images have no label file and count, if they can be read, as images without boxes"
     looked = f"looked for {', '.join(map(str, places(without[0])))}" if without else ""
     notices = [
         Notice(nothing, [str(path) for path in without], looked),
         Notice("label files belong to no image", [str(path) for path in lost]),
-        Notice("label files are in other folders than expected, and were found by their names", [*map(str, elsewhere)]),
+        Notice("label files were found by their names, in other folders than expected", [*map(str, elsewhere)]),
         Notice("label files belong to several images", [str(path) for path in shared]),
     ]
     return [notice for notice in notices if notice.places]

@@ -187,6 +187,9 @@ def on_list(
     hint = f"correct `{split}:` in {description.yaml}: a folder of images, a list of them, or a share such as 0.8"
     looked = search(description, first, listing=listing)
     lines = read_lines(listing, hint)
+    if lines and lines[0].startswith(("{", "[")):
+        hint = "write `format: coco` if boxes are in it"
+        raise UserError(f"`{split}:` is JSON, not a list of pictures", where=listing, hint=hint)
     beside = [listing.parent, *looked.roots]
     wanted = [(names_on(line, numbered), beside if line.startswith("./") else looked.roots) for line in lines]
     images, lost = [], []

@@ -76,7 +76,8 @@ def class_index(name: str, names: list[str], where: str) -> int:
     same = [index for index, own in enumerate(names) if alike(own) == alike(name)]
     if len(same) != 1:
         what = f"label `{name[:80]}` is not in `names`"
-        raise UserError(what, where=where, hint=f"add it to the data yaml: {', '.join(names)}")
+        hint = "give one of" if where.startswith("--") else "add it to the data yaml:"
+        raise UserError(what, where=where, hint=f"{hint} {', '.join(names)}")
     return same[0]
 
 

@@ -13,6 +13,7 @@ from utils.levels import Levels
 from utils.tables import Entry
 from utils.text import counted
 
+LONGEST = 300  # characters of a file, a line or a name that a notice shows
 LISTED = 20  # problems that a summary names one by one
 NAMED = 3  # files that a notice names
 EVERYTHING = "*"  # in place of a split's list: all images, to be shared out
@@ -274,7 +275,8 @@ class Notice:
 
     def line(self) -> str:
         """How many there are, the first of them, and what else there is to say."""
-        shown = ", ".join(self.places[:NAMED]) + (" and others" if len(self.places) > NAMED else "")
+        shown = ", ".join(own if len(own) <= LONGEST else f"{own[:LONGEST]}…" for own in self.places[:NAMED])
+        shown += " and others" if len(self.places) > NAMED else ""
         return f"{counted(len(self.places), self.what)}: {shown}" + (f"; {self.more}" if self.more else "")
 
 

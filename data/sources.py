@@ -85,7 +85,7 @@ def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -
     address = split_address(source)
     if address.scheme in ("http", "https") and Path(address.path).suffix.lower() in SUFFIXES | VIDEOS:
         with tempfile.TemporaryDirectory() as folder:
-            path = fetch(source, Path(folder) / Path(address.path).name)
+            path = fetch(source, Path(folder) / Path(address.path).name, hint="try again, or save it and give the file")
             for frames in read_files([path], stride, levels):
                 yield [replace(frame, where=redacted(source)) for frame in frames]
     elif source.endswith(".streams"):
@@ -177,7 +177,8 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
                 read += len(frames)
                 yield frames
         if read == before:
-            console.print(f"left out {path}: no frame can be read")
+            fewer = f", or it has fewer than the {stride} of --vid-stride" if stride > 1 else ""
+            console.print(f"left out {path}: no frame can be read{fewer}")
     if not read:
         raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
 

@@ -1,5 +1,6 @@
 """What is written about pictures that a detector, a segmenter or a classifier has looked through."""
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data.sources import Frame
+from data.sources import Frame, split_address
 from models import Found
 from models.classified import Classified
 from models.segmented import Segmented
@@ -18,7 +19,7 @@ from utils.boxes import xyxy_to_cxcywh
 from utils.draw import save_image
 from utils.errors import UserError
 from utils.files import csv_text, first_free, json_text, make_folder, write_text
-from utils.names import as_name
+from utils.names import MOST_BYTES, as_name
 
 FREE = "free the disk, or use --nosave"
 LEAST_FREE = 4 * 2**20  # bytes of disk that a video needs for its index, which is written at its end
@@ -168,7 +169,7 @@ class Sink:
 
     def stem(self, frame: Frame) -> str:
         """What the files about a place are called."""
-        return free_name(frame.where, frame.stem, self.stems, moves=frame.number is not None)
+        return free_name(frame.where, name_about(frame), self.stems, moves=frame.number is not None)
 
     def film(self, frame: Frame) -> Film:
         """The video that a frame goes into: one for each place, and a new one where the size changes."""
@@ -188,7 +189,7 @@ class Sink:
             x2, y2 = box[2:].ceil().long().tolist()
             cut = frame.image[y1 : min(y2, height), x1 : min(x2, width)]
             if cut.size:
-                folder = make_folder(self.folder / "crops" / free_name(label, label, self.classes))
+                folder = make_folder(self.folder / "crops" / free_name(label, as_name(label), self.classes))
                 save_image(cut, folder / f"{name}_{number}.jpg")
 
     def close(self) -> None:
@@ -212,19 +213,29 @@ class Sink:
 
 
 def free_name(key: str, text: str, names: Names, *, moves: bool = False) -> str:
-    """The name that a key has among others, or gets: like a text, with a number where another key has that name.
+    """The name that a key has among others, or gets: a text, with a number where another key has that name.
 
     Args:
         moves: the key is a video or stream.
     """
     if key not in names.given:
-        number, name, own = 1, as_name(text), as_name(text)
+        number, name = 1, text
         while names.clash(name.lower(), moves=moves):
             number += 1
-            name = f"{own}_{number}"
+            name = f"{text}_{number}"
         names.given[key] = name
         names.note(name.lower(), moves=moves)
     return names.given[key]
+
+
+def name_about(frame: Frame) -> str:
+    """What files about a picture or video are called: like it, so that labels belong to it.
+
+    Addresses, names that steer a terminal and very long ones follow the rule of utils/names.py.
+    """
+    stem = frame.stem
+    fits = stem.isprintable() and 0 < len(os.fsencode(stem)) <= MOST_BYTES
+    return stem if fits and not split_address(frame.where).netloc else as_name(stem)
 
 
 def before_number(name: str) -> str | None:

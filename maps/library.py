@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from utils.errors import UserError
 from utils.files import write_text
 from utils.plain_yaml import in_short
 from utils.plots import canvas, write_figure
-from utils.text import as_terminal
+from utils.text import NOTHING, as_terminal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,12 +101,12 @@ class Values:
     def rows(self) -> list[dict[str, str | float]]:
         """A row for each kind and layer: the means."""
         return [
-            {"map": kind, "layer": layer, **{name: float(np.nanmean(own)) for name, own in values.items()}}
+            {"map": kind, "layer": layer, **{name: mean_of(own) for name, own in values.items()}}
             for (kind, layer), values in self.by_image.items()
         ]
 
     def __str__(self) -> str:
-        rows = [[f"{own:.3f}" if isinstance(own, float) else own for own in row.values()] for row in self.rows]
+        rows = [[number(own) if isinstance(own, float) else own for own in row.values()] for row in self.rows]
         table = [list(self.rows[0]), *rows]
         return as_terminal(table)
 
@@ -117,6 +118,17 @@ class Values:
             columns = zip(*(values[name] for name in names), strict=True)
             lines += [",".join([kind, layer, str(row), *map("{:.6g}".format, own)]) for row, own in enumerate(columns)]
         write_text(Path(path), "\n".join(lines) + "\n")
+
+
+def mean_of(values: np.ndarray) -> float:
+    """Over the images that have a value; NaN where none has, as where all maps are empty."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def number(value: float) -> str:
+    """With three digits; a dash for NaN."""
+    return NOTHING if math.isnan(value) else f"{value:.3f}"
 
 
 @torch.inference_mode(mode=False)

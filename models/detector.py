@@ -1,5 +1,6 @@
 """What finds boxes: `load_detector("best.pt").predict("photo.jpg")`."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from utils.flags import input_size
 from utils.letterbox import Letterbox, letterboxed
 from utils.levels import Levels
 from utils.pictures import Picture, pixels_of
+from utils.tables import near
 
 
 class Options(TypedDict, total=False):
@@ -112,6 +114,10 @@ class Detector(ABC):
         Raises:
             UserError: as in predict; options are checked before the first picture is asked for.
         """
+        known = list(inspect.signature(self._settled).parameters)
+        if unknown := [name for name in options if name not in known]:
+            hint = f"{near(unknown[0], known)}give some of {', '.join(known)}"
+            raise UserError("there is no such keyword", where=unknown[0], hint=hint)
         thresholds, imgsz, batch_size = self._settled(**options)
         return self._found(iter(pictures), thresholds, imgsz, batch_size)
 

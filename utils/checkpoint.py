@@ -147,6 +147,9 @@ def check_archive(path: Path) -> None:
         raise UserError("truncated checkpoint", where=path, hint=ANOTHER)
     try:
         with zipfile.ZipFile(path) as archive:
+            if any("/code/" in name for name in archive.namelist()):
+                hint = "it is for other programs; give the .pt or .onnx of the same detector"
+                raise UserError("TorchScript, which is not read here", where=path, hint=hint)
             if what := bloated(archive.infolist(), path.stat().st_size):
                 raise UserError(f"unpacks to {what}", where=path, hint="do so only if you trust it")
             damaged = archive.testzip()

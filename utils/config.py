@@ -16,7 +16,14 @@ SOURCES = ("timm", "torchvision")  # whose own weights a run may begin with
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Baseline = Literal["e2e", "e2e_compute", "finetuned", "probed"]
-Listed = BeforeValidator(lambda value: (value.split(",") if value else ()) if isinstance(value, str) else value)
+
+
+def words(text: str) -> list[str]:
+    """What commas are between, without the blanks around it; none of an empty text."""
+    return [word.strip() for word in text.split(",")] if text else []
+
+
+Listed = BeforeValidator(lambda value: words(value) if isinstance(value, str) else value)
 Baselines = Annotated[tuple[Baseline, ...], Listed]
 
 
@@ -225,7 +232,7 @@ class Recipe(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
     compile: bool = Field(
-        False, description="torch.compile the detector; its minutes come back in runs of many thousand steps"
+        False, description="torch.compile the detector; it takes minutes and pays in runs of many thousand steps"
     )
     device: str = Field("auto", description="auto takes a GPU where there is one; cpu, cuda, mps")
     devices: int = Field(1, ge=1, description="processes on each machine, one for each GPU; torchrun's number wins")

@@ -12,7 +12,7 @@ from utils.text import redacted
 TIMEOUT, TRIES, CHUNK = 30, 3, 2**20  # seconds without a byte, tries, bytes at a time
 
 
-def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
+def fetch(url: str, path: Path, sha256: str | None = None, *, hint: str | None = None) -> Path:
     """Download a file; it takes its name when it is whole, and what was published.
 
     What came is kept beside it until then, and the next try, of this call or of another one, continues from there.
@@ -22,7 +22,7 @@ def fetch(url: str, path: Path, sha256: str | None = None) -> Path:
     """
     console.print(f"fetching {redacted(url)} to {path}")
     part = path.with_name(f".{path.name}.part")
-    hint = f"try again, or fetch it yourself to {path}"
+    hint = hint or f"try again, or fetch it yourself to {path}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in reversed(range(TRIES)):

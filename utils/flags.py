@@ -269,6 +269,7 @@ def parsed_for(
         if action.dest not in arguments.given:
             setattr(arguments, action.dest, action.default)
         elif mode != asked and action.dest not in shared.get(asked, ()):
-            what = f"is for --{mode}, and this is --{asked}"
-            raise UserError(what, where=action.option_strings[0], hint=f"leave it out, or say --{mode}")
+            modes = [mode, *(other for other, names in shared.items() if action.dest in names)]
+            what = f"is for --{' and --'.join(modes)}, and this is --{asked}"
+            raise UserError(what, where=action.option_strings[0], hint=f"leave it out, or say --{' or --'.join(modes)}")
     return arguments

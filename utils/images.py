@@ -36,6 +36,10 @@ MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # kinds of which one picture may have m
 GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
 
 
+class NotReadError(ValueError):
+    """A whole file of a kind, or of a size, that is not read; says what to do about it."""
+
+
 def read_rgb(path: str | Path, levels: Levels | None = None) -> np.ndarray:
     """[H, W, 3] uint8, upright by its EXIF tag; transparency is left out.
 
@@ -159,7 +163,7 @@ def decoded_head(file: BinaryIO, path: Path) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         file.seek(0)
         if file.read(2) in (b"II", b"MM"):
-            raise ValueError("a TIFF of an unusual type; save it with 8 or 16 bits, or 32-bit floats") from error
+            raise NotReadError("a TIFF of an unusual type; save it with 8 or 16 bits, or 32-bit floats") from error
         raise Image.UnidentifiedImageError(f"cannot identify image file {str(path)!r}") from None
 
 
@@ -173,11 +177,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """
     with path.open("rb") as file, decoded_head(file, path) as image:  # by name, Pillow maps turned grey TIFFs wrongly
         if what := PICTURE.too_much(image.width * image.height / 1e6):
-            raise ValueError(what)
+            raise NotReadError(what)
         if image.format == "TIFF" and (pages := count_pages(image)) > 1:
-            raise ValueError(f"TIFF of {pages} pages; save each page as a file of its own")
+            raise NotReadError(f"TIFF of {pages} pages; save each page as a file of its own")
         if image.format in MOVING and getattr(image, "is_animated", False):
-            raise ValueError("it moves; save each frame as a file of its own, or all of them as MP4")
+            raise NotReadError("it moves; save each frame as a file of its own, or all of them as MP4")
         yield image
 
 
@@ -216,7 +220,7 @@ def deep_values(image: Image.Image, path: Path) -> np.ndarray:
     planar = image.format == "TIFF" and image.tag_v2.get(PLANES, 1) != 1  # type: ignore[attr-defined]
     values = None if planar or turn else cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3 or values.shape[2] < 3:
-        raise ValueError("colours of more than 8 bits that are not read; save it with 8 bits")
+        raise NotReadError("colours of more than 8 bits that are not read; save it with 8 bits")
     return np.ascontiguousarray(values[..., 2::-1])
 
 

@@ -43,9 +43,9 @@ class Limit:
 
 
 PICTURE = Limit("--max-megapixels", 100, "megapixels", "largest picture that is read")
-UNPACKED = Limit("--max-unpacked", 4, "GiB", "most that an archive of a small part of that may hold")
+UNPACKED = Limit("--max-unpacked", 4, "GiB", "largest size, unpacked, of an archive that is much smaller")
 MODEL = Limit("--max-model", 2, "GiB", "largest ONNX file that is read")
-CHECKPOINT = Limit("--max-checkpoint", 1, "GiB", "most that a checkpoint of a smaller size may become in memory")
+CHECKPOINT = Limit("--max-checkpoint", 1, "GiB", "largest size in memory of a checkpoint whose file is smaller")
 LIMITS = (PICTURE, UNPACKED, MODEL, CHECKPOINT)
 
 

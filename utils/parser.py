@@ -4,9 +4,11 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import Any, NoReturn
 
 from utils.errors import UserError
+from utils.paths import is_file
 from utils.tables import near
 
 OF_FLAG = re.compile(r"argument (?:-\w/)?(?P<flag>[^\s/:]+)\S*: (?P<what>.*)", re.DOTALL)
@@ -36,7 +38,8 @@ class Parser(argparse.ArgumentParser):
             flag = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
             what = "there is no such flag" if flag.startswith("-") else "belongs to no flag"
             known = [name for name in self._option_string_actions if name.startswith("--")]
-            raise UserError(what, where=flag, hint=f"{near(flag, known)}{HELP}")
+            several = "put a pattern with * in quotes; " if is_file(Path(flag)) else ""
+            raise UserError(what, where=flag, hint=f"{near(flag, known)}{several}{HELP}")
         return found
 
     def error(self, message: str) -> NoReturn:

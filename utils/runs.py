@@ -153,7 +153,7 @@ def located(path: Path, project: Path) -> Path:
     try:
         found = newest_run(project, holding=f"{WEIGHTS}/{path}") / WEIGHTS / path
     except UserError:
-        what = f"no such file, and no finished run in {project / 'train'} has one of this name"
-        raise UserError(what, where=path, hint="check the name, or give the path") from None
+        what = f"no such file, and no finished run in {project / 'train'} has a weight file of this name"
+        raise UserError(what, where=path, hint=f"give a path, as {project / 'train' / 'RUN' / BEST}") from None
     print(f"{path}: {found}")
     return found

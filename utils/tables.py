@@ -204,7 +204,7 @@ class Table(dict[str, E], Generic[E]):
         return Chosen(text, entry, options)
 
     def __str__(self) -> str:
-        return f"there is {', '.join(self.spellings)}"
+        return f"there are {', '.join(self.spellings)}"
 
 
 def near(name: str, names: Iterable[str]) -> str:

@@ -126,7 +126,8 @@ def stream(source: str, stride: int, together: int, *, live: bool = False) -> It
             loader = load(source, batch=together, vid_stride=stride, buffer=waits)
     except (OSError, ImportError, NotImplementedError, cv2.error) as error:
         what = f"cannot be opened ({' '.join(str(error).split())[:200]})"
-        hint = "pip install mss" if source == "screen" else "check the address, or that the camera is free"
+        lacks = "mss" if source == "screen" else getattr(error, "name", None)
+        hint = f"pip install {lacks}" if lacks else "check the address, or that the camera is free"
         raise UserError(what, where=source, hint=hint) from error
     began, misses = time.monotonic(), address and not waits
     try:

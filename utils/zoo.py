@@ -77,7 +77,7 @@ def entry(name: str) -> Shipped:
         UserError: there is no such name.
     """
     if name not in zoo():
-        hint = near(name, zoo()) or f"there is {', '.join(zoo())}"
+        hint = near(name, zoo()) or f"there are {', '.join(zoo())}"
         raise UserError(f"no weights `{name[:60]}`", where=f"{PREFIX}{name[:60]}", hint=hint)
     return zoo()[name]
 

@@ -44,7 +44,7 @@ def test_the_description_says_it(tmp_path: Path) -> None:
 
 
 def test_unknown_format(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`format` is 'yoga' — there is voc, yolo"):
+    with pytest.raises(UserError, match=r"`format` is 'yoga' — there are voc, yolo"):
         describe(tmp_path, format="yoga")
 
 
@@ -113,3 +113,18 @@ def test_keys_that_do_not_go_together(tmp_path: Path) -> None:
         UserError, match="keys are missing or contradict each other — fractions are for voc, yolo, coco"
     ):
         load_description(write_yaml(tmp_path / "d.yaml", path=str(tmp_path), names=["a"], format="voc", **shares))
+
+
+def test_a_split_that_is_left_empty_is_none(tmp_path: Path) -> None:
+    """As `test: ""`, which other tools write: it is not the whole folder."""
+    assert describe(tmp_path, val="", test="").splits == {"train": ("train",)}
+    with pytest.raises(UserError, match=r"`train` .*give a folder, a list of pictures, or a share"):
+        describe(tmp_path, train="")
+    with pytest.raises(UserError, match=r"`val` .*give a folder, a list of pictures, or a share"):
+        describe(tmp_path, val=["val", " "])
+
+
+def test_names_have_an_order(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("format: voc\ntrain: train\nnames: !!set {cat, dog}\n")
+    with pytest.raises(UserError, match=r"give them in an order, as in \[cat, dog\]"):
+        load_description(tmp_path / "d.yaml")

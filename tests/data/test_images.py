@@ -234,3 +234,11 @@ def test_a_truncated_png_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2] + content[len(content) // 2 + 9 :])
     with pytest.raises((OSError, ValueError, SyntaxError)):
         read_rgb(tmp_path / "cut.png")
+
+
+def test_whole_pictures_that_are_not_read_are_not_called_damaged(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    found = check_image(tmp_path / "a.gif")
+    assert isinstance(found, Problem)
+    assert found.what == "is not read: it moves; save each frame as a file of its own, or all of them as MP4"

@@ -59,7 +59,7 @@ def test_where_labels_may_be(tmp_path: Path, image: str, label: str) -> None:
     found = read_split(describe(tmp_path), "train", strict=True)
     assert [len(record.labels) for record in found.records] == [1]
     by_name = label in ("labels/a.txt", "labels/deep/a.txt")
-    told = "label files are in other folders than expected, and were found by their names"
+    told = "label files were found by their names, in other folders than expected"
     assert [own.what for own in found.notices] == ([told] if by_name else [])
 
 
@@ -71,7 +71,7 @@ def test_what_fits_nothing_is_counted_and_named(tmp_path: Path) -> None:
     put(tmp_path / "pictures/classes.txt", "a\nb\n")
     found = read_split(describe(tmp_path), "train", strict=True)
     assert told(found) == {
-        "of 3 images have no label file and, if they can be read, count as images without boxes": [
+        "of 3 images have no label file and count, if they can be read, as images without boxes": [
             "three.jpg",
             "two.jpg",
         ],
@@ -90,7 +90,7 @@ def test_labels_of_another_split_are_not_lost_and_not_borrowed(tmp_path: Path) -
     found = read_split(describe(tmp_path, "train: images/train\n"), "train")
     assert labelled(found) == {"1.jpg": 0, "2.jpg": 1}
     assert list(told(found)) == [
-        "of 2 images have no label file and, if they can be read, count as images without boxes"
+        "of 2 images have no label file and count, if they can be read, as images without boxes"
     ]
 
 
@@ -103,8 +103,8 @@ def test_a_lost_label_of_another_split_is_given_to_no_picture_of_its_name(tmp_pa
     found = read_split(describe(tmp_path, "train: images/train\n"), "train")
     assert labelled(found) == {"001.jpg": 0, "002.jpg": 1, "003.jpg": 1}
     assert told(found) == {
-        "of 3 images have no label file and, if they can be read, count as images without boxes": ["001.jpg"],
-        "label files are in other folders than expected, and were found by their names": ["003.txt"],
+        "of 3 images have no label file and count, if they can be read, as images without boxes": ["001.jpg"],
+        "label files were found by their names, in other folders than expected": ["003.txt"],
     }
 
 

@@ -259,3 +259,13 @@ def test_poses_are_told_from_polygons_once(tmp_path: Path) -> None:
         description = own.description
     assert found["train"] == [[[12, 6, 28, 14]]] * 2
     assert found["val"] == found["train"][1:]
+
+
+@pytest.mark.parametrize("content", ['{"images": []}', "\n [1, 2]"])
+def test_json_is_no_list(tmp_path: Path, content: str) -> None:
+    """One line that does not repeat the file, however long it is."""
+    (tmp_path / "a.json").write_text(content + " " * 100_000)
+    yaml = write_yaml(tmp_path / "d.yaml", path=".", train="a.json", val=None, test=None, format="yolo", names=["cat"])
+    with pytest.raises(UserError, match=r"a\.json: `train:` is JSON, not a list of pictures — write `format: c") as e:
+        read_split(load_description(yaml), "train")
+    assert len(str(e.value)) < 400

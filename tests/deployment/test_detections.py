@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data.sources import Frame
 from deployment import detections
-from deployment.detections import Film, Names, free_name
+from deployment.detections import Film, Names, free_name, name_about
 from utils.errors import UserError
 
 
@@ -47,3 +48,17 @@ def test_no_picture_is_called_like_a_frame(first: str, number: int) -> None:
     assert given[first] == told[first]
     assert free_name("other", own, names) != given["picture"]
     assert free_name("picture", own, names) == given["picture"]
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        ("photos/IMG (0).jpg", "IMG (0)"),  # as a camera or a browser calls it: labels belong to the file of this name
+        ("photos/été, 2.png", "été, 2"),
+        ("rtsp://10.0.0.1/a b", "a_b"),
+        ("photos/a\x1b[2J.png", "a__2J"),
+        (f"photos/{'é' * 120}.png", "é" * 100),
+    ],
+)
+def test_files_about_a_picture_are_called_like_it(where: str, name: str) -> None:
+    assert name_about(Frame(np.zeros((1, 1, 3), np.uint8), where)) == name

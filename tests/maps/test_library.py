@@ -1,5 +1,6 @@
 """Maps of networks that were not made here."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from maps.evidence import Evidence
 from maps.explained import Network
 from maps.frame import Frame
 from maps.kinds import MAPS, MapEntry
+from maps.library import Values
 from maps.tapped import Tapped
 from utils.errors import UserError
 
@@ -246,3 +248,10 @@ def test_boxes_that_are_not_those_of_the_images(model: nn.Module, images: Tensor
         measure(maps, BOXES, measures=["iou", "precision"])
     with pytest.raises(UserError, match="percentile: 81"):
         measure(maps, BOXES, percentile=81)
+
+
+@pytest.mark.filterwarnings("error")
+def test_maps_that_are_all_empty_have_no_mean() -> None:
+    values = Values({("gradcam", "layer4"): {"iou": np.array([np.nan, np.nan]), "energy": np.array([np.nan, 0.5])}})
+    assert math.isnan(values.rows[0]["iou"])  # type: ignore[arg-type]
+    assert str(values).splitlines()[-1].split() == ["gradcam", "layer4", "–", "0.500"]

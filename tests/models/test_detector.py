@@ -178,3 +178,8 @@ def test_options_out_of_range_are_told(overfitted: Path, options: dict[str, Any]
 def test_a_device_that_is_not_there(device: str, overfitted: Path) -> None:
     with pytest.raises(UserError, match=f"device: no device `{device}`"):
         load_detector(best(overfitted), device)
+
+
+def test_keywords_that_there_are_not(overfitted: Path) -> None:
+    with pytest.raises(UserError, match="conf: there is no such keyword — give some of conf_thres, iou_thres"):
+        load_detector(best(overfitted)).predict(np.zeros((64, 64, 3), np.uint8), conf=0.5)  # type: ignore[call-overload]

@@ -125,3 +125,8 @@ def test_anchors_are_sorted_as_the_maps_take_them() -> None:
     anchors = [(8.0 * number, 9.0 * number) for number in range(1, 10)]
     assert Recipe(anchors=anchors[::-1]).anchors == anchors
     assert Recipe(anchors="auto").anchors == "auto"
+
+
+def test_lists_in_flags_may_have_blanks() -> None:
+    recipe = Recipe.model_validate({"baselines": "e2e, probed", "logger": "csv, tensorboard"})
+    assert recipe.baselines == ("e2e", "probed")

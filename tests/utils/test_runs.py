@@ -53,7 +53,7 @@ def test_bare_names_are_looked_up_in_the_newest_run(
     Path("best.onnx").touch()
     assert located(Path("best.onnx"), Path("runs")) == Path("best.onnx")
     assert located(Path("other/best.onnx"), Path("runs")) == Path("other/best.onnx")
-    with pytest.raises(UserError, match=r"^none\.onnx: no such file, and no finished run in runs/train has one"):
+    with pytest.raises(UserError, match=r"^none\.onnx: no such file, and no finished run in runs/train has a weight"):
         located(Path("none.onnx"), Path("runs"))
 
 
