@@ -25,7 +25,8 @@ def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> 
                 spread = float(np.std(own, ddof=1)) if len(own) > 1 else 0.0
                 axis.errorbar(np.mean(own), row, xerr=spread, fmt="s", color="C0", markersize=4, capsize=3)
             else:
-                axis.text(0.5, row, why_none(runs), transform=axis.get_yaxis_transform(), va="center", color="0.5")
+                how = {"transform": axis.get_yaxis_transform(), "ha": "center", "va": "center", "color": "0.5"}
+                axis.text(0.5, row, why_none(runs), **how)
         axis.set(title=measure)
         axis.locator_params("x", nbins=5)  # numbers of three digits side by side
         axis.grid(alpha=0.3)
