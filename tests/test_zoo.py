@@ -72,6 +72,7 @@ def test_commands_take_them_where_there_is_no_run(tmp_path: Path, capsys: pytest
     assert "weights that ship are used" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_detects_evaluates_and_explains(
     scenes: Path, scenes_yaml: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:

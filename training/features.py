@@ -27,7 +27,6 @@ from training.cache import (
     hash_split,
     unchanged,
 )
-from training.inputs import has_boxes
 from training.job import Job
 from training.ranks import agree
 from utils.checkpoint import hash_weights
@@ -183,10 +182,10 @@ class Feeder:
     def at_detector_size(self, start: int) -> Feed | None:
         """Validation images at the detector's size through so many fixed blocks; None if that is the size already.
 
-        Nor if the head takes one size, or if no detector can learn from the data.
+        Nor if the head takes one size.
         """
         side = self.job.recipe.imgsz
-        if side == self.job.view.imgsz or not has_boxes(self.job.train) or HEADS.pick(self.phase.head).one_size:
+        if side == self.job.view.imgsz or HEADS.pick(self.phase.head).one_size:
             return None
         loader = self._in_order(self._judged_as(replace(self.job.view, imgsz=side), self._records[1]))
         if start == 0:

@@ -80,6 +80,7 @@ def test_pictures_of_8_bits_have_no_levels(scenes_yaml: Path) -> None:
     assert {record.levels for record in split.records} == {None}
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_the_same_in_training_evaluation_and_export(xrays: Path, tmp_path: Path, script: Script) -> None:
     flags = ("--width", 0.125, "--imgsz", 64, "--device", "cpu", "--precision", "fp32", "--workers", 0)
     script(train, "--data", xrays, "--cl-splits", 0, "--epochs", 1, "--batch-size", 2, *flags, "--project", tmp_path)

@@ -33,6 +33,7 @@ def files(overfitted: Path, tmp_path: Path) -> list[Path]:
     return found
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_one_detector_with_intervals(overfitted: Path, script: Script, tmp_path: Path) -> None:
     weights = overfitted / "train" / "exp" / "weights" / "best.pt"
     script(val, "--map", "--weights", weights, "--project", tmp_path, "--bootstrap", 50, "--device", "cpu")
@@ -73,6 +74,7 @@ def test_detectors_are_compared_in_pairs(
         script(val, "--map", "--weights", files[0], files[2], *given)
 
 
+@pytest.mark.usefixtures("unpictured")
 def test_images_that_it_learnt_from_are_counted(
     files: list[Path], script: Script, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

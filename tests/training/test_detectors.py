@@ -30,7 +30,7 @@ from utils.errors import UserError
 COMMON = ("--recipe", ROOT / "configs" / "sample.yaml", "--cl-splits", 0, "--width", 0.0625, "--batch-size", 4,
           "--device", "cpu", "--precision", "fp32", "--workers", 0)  # fmt: skip
 LEARNS = {
-    "ssd": ("--imgsz", 64, "--epochs", 30, "--val-every", 30, "--lr", 1e-2),
+    "ssd": ("--imgsz", 64, "--epochs", 22, "--val-every", 22, "--lr", 1e-2),
     "yolov1": ("--imgsz", 224, "--epochs", 42, "--val-every", 42, "--lr", 3e-3),
 }
 NAMES = tuple(LEARNS)

@@ -126,7 +126,7 @@ def test_what_does_not_go_together(segmented: Path, scenes_yaml: Path, tmp_path:
         (export, ["--conf-thres", "0.5"], "--conf-thres: .* is a segmenter"),
         (export, ["--format", "darknet"], "a segmenter is not written as darknet"),
         (val, ["--map"], "holds `segmenter`, not `detector`"),
-        (val, ["--segment", "--conf-thres", "0.5"], "is for --map, and this is --segment"),
+        (val, ["--segment", "--conf-thres", "0.5"], "is for --map and --localise, and this is --segment"),
     ):
         with pytest.raises(UserError, match=what):
             script(module, "--weights", weights, *flags, *([] if module is export else ["--project", tmp_path]))
