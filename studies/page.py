@@ -87,7 +87,9 @@ def seeds_done(study: Study, found: list[Result]) -> str:
 def report_line(study: Study, name: str) -> str:
     """A link to a report, and on how many runs it is where some are lacking; or that it is not there."""
     if is_published(study, name):
-        return next(line for line in published_lines(study, PAGE) if line.startswith((f"[{name}](", f"{name}:")))
+        return next(
+            (line for line in published_lines(study, PAGE) if line.startswith(f"[{name}](")), f"[{name}]({name}.md)"
+        )
     if not page_file(study, name).exists():
         return f"{name}: not written"
     own, wanted = len(reported(study, name)), len(in_report(study, name))
@@ -101,8 +103,9 @@ def all_commands(study: Study) -> str:
         words = commands(study, cell)
         lines += [f"# {cell.name}", *(" ".join(words[step]) for step in ("train", "judge") if step in words)]
     for name in study.settings.reports:
-        own, there = " ".join(report_command(study, name)), published_lines(study, COMMANDS)
-        lines += [f"# {name}", there[there.index(f"# {name}") + 1] if is_published(study, name) else own]
+        own, there = " ".join(report_command(study, name)), [*published_lines(study, COMMANDS), ""]
+        kept = is_published(study, name) and f"# {name}" in there
+        lines += [f"# {name}", there[there.index(f"# {name}") + 1] if kept else own]
     return "\n".join(lines) + "\n"
 
 
