@@ -15,8 +15,8 @@ from data.listing import files_below, parted
 from data.records import Notice, Problem, Record
 from utils import dicom
 from utils.console import SLOW_S, said_if_slow
-from utils.errors import UserError
-from utils.images import NotReadError, image_size, read_rgb
+from utils.errors import NotReadError, UserError
+from utils.images import image_size, read_rgb
 from utils.paths import is_file, status_of
 from utils.threads import each
 
@@ -117,7 +117,7 @@ def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
     except Image.UnidentifiedImageError:
         what = "pictures of this kind are not read" if path.suffix.lower() in UNREAD else "not an image"
     except NotReadError as error:
-        return Problem(str(path), f"is not read: {error}", "do so, or take its name off the list")
+        what = f"is not read: {error}"
     except Exception as error:  # a decoder that meets garbage raises whatever it stumbles over
         what = f"damaged image ({error or type(error).__name__})"
     return Problem(str(path), what, "replace the file, or take its name off the list")

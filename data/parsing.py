@@ -76,8 +76,7 @@ def class_index(name: str, names: list[str], where: str) -> int:
     same = [index for index, own in enumerate(names) if alike(own) == alike(name)]
     if len(same) != 1:
         what = f"label `{name[:80]}` is not in `names`"
-        hint = "give one of" if where.startswith("--") else "add it to the data yaml:"
-        raise UserError(what, where=where, hint=f"{hint} {', '.join(names)}")
+        raise UserError(what, where=where, hint=f"give one of these, or add it to the data yaml: {', '.join(names)}")
     return same[0]
 
 

@@ -12,7 +12,7 @@ from data.seen import count_learnt, too_good
 from evaluation.detection_figures import FIGURES, detection_metrics
 from evaluation.evaluate import Evaluation, Numbers, coco_evaluation, guessed, instances, nothing, true_annotations
 from evaluation.held_out import Wanted, read_held_out
-from evaluation.learnt import backbone_line, groups_of
+from evaluation.learnt import groups_of, of_backbone
 from evaluation.pictures import save_pictures
 from evaluation.predict import Clock, predict_split
 from evaluation.resampled import Sampled
@@ -224,8 +224,8 @@ def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: P
     counts = f"{metrics['images']} images, {metrics['boxes']} boxes, {metrics['seconds']:.1f} s"
     lines = [f"{detector.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
     lines += [f"  found with {other}" for other in [unusual(metrics["found_with"])] if other]
-    lines += [f"  {line}" for line in [backbone_line(detector.lesson)] if line]
-    lines += [f"  {doubt}" for doubt in too_good(metrics["trained_on"], metrics["images"])]
+    doubts = too_good(metrics["trained_on"], metrics["images"])
+    lines += [f"  {line}" for line in (*of_backbone(detector.lesson), *doubts)]
     lines.append("")
     within = metrics.get("intervals", {})
     lines += [

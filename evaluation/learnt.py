@@ -151,12 +151,12 @@ def lesson_in(content: Mapping[str, Any], upto: str | None) -> dict[str, Any]:
     return dict(content.get("lesson", {}))
 
 
-def backbone_line(lesson: Mapping[str, Any]) -> str:
-    """What a report says of the backbone under a detector or a segmenter; empty where its file says nothing."""
+def of_backbone(lesson: Mapping[str, Any]) -> list[str]:
+    """A line on the backbone under a detector or a segmenter; none where its file says nothing."""
     if not lesson:
-        return ""
+        return []
     single_label = lesson["judged_by"] == judged_by(True)
-    return f"its backbone: {why_not(lesson, single_label) or verdict(lesson, single_label)}"
+    return [f"its backbone: {why_not(lesson, single_label) or verdict(lesson, single_label)}"]
 
 
 def nothing_learnt(*lessons: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from data.masks import mask_names, mask_pixels
 from data.records import Split
 from data.seen import count_learnt, too_good
 from evaluation.average_precision import bounds, share, write_metrics
-from evaluation.learnt import backbone_line, groups_of
+from evaluation.learnt import groups_of, of_backbone
 from evaluation.predict import Clock
 from evaluation.segmentation import count_all, segment_split, segmentation_metrics
 from models.segmenter import Segmenter
@@ -95,8 +95,8 @@ def summary(metrics: dict[str, Any], split: Split, segmenter: Segmenter, folder:
     counts = f"{metrics['images']} images, {metrics['pixels']:,} pixels, {metrics['seconds']:.1f} s"
     within = metrics.get("intervals", {})
     lines = [f"{segmenter.path} on {split.description.yaml.name} `{split.name}`: {counts}"]
-    lines += [f"  {line}" for line in [backbone_line(segmenter.lesson)] if line]
-    lines += [*(f"  {doubt}" for doubt in too_good(metrics["trained_on"], metrics["images"])), ""]
+    doubts = too_good(metrics["trained_on"], metrics["images"])
+    lines += [*(f"  {line}" for line in (*of_backbone(segmenter.lesson), *doubts)), ""]
     lines += [f"  {title:<24}{share(metrics[key])}{bounds(within.get(key))}" for key, title in TITLES.items()]
     lines += ["", "  ms per image: " + ", ".join(f"{name} {own:.1f}" for name, own in metrics["speed_ms"].items())]
     width = max(12, *(len(name) for name in metrics["per_class"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.errors import NotReadError
 from utils.levels import Levels
 from utils.limits import PICTURE
 
@@ -43,15 +44,15 @@ def read_dicom(path: Path, *, pixels: bool = True) -> Any:
 
     with path.open("rb") as file:
         if DEFLATED.search(file.read(HEAD)):
-            raise ValueError("deflated DICOM; write it in another transfer syntax")
+            raise NotReadError("deflated DICOM; write it in another transfer syntax")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     data = pydicom.dcmread(path, force=path.suffix.lower() in SUFFIXES, stop_before_pixels=not pixels)
     if not all(key in data for key in ("Rows", "Columns", "BitsStored", "PhotometricInterpretation")):
-        raise ValueError("DICOM without a picture")
+        raise NotReadError("DICOM without a picture")
     if (frames := int(data.get("NumberOfFrames") or 1)) > 1:
-        raise ValueError(f"DICOM of {frames} frames; write each frame to a file of its own")
+        raise NotReadError(f"DICOM of {frames} frames; write each frame to a file of its own")
     if what := PICTURE.too_much(data.Rows * data.Columns / 1e6):
-        raise ValueError(what)
+        raise NotReadError(what)
     return data
 
 
@@ -94,7 +95,7 @@ def dicom_values(path: Path) -> np.ndarray:
         return coloured if coloured.dtype == np.uint8 else (coloured >> 8).astype(np.uint8)
     if kind not in GREY:
         if pixels.ndim != 3:
-            raise ValueError(f"DICOM of the photometric interpretation {kind}")
+            raise NotReadError(f"DICOM of the photometric interpretation {kind}")
         return pixels if pixels.dtype == np.uint8 else Levels(0, 2**data.BitsStored - 1).apply(pixels)
     if is_plain(data):
         return (255 - pixels if kind == GREY[0] else pixels).astype(np.uint8)

@@ -25,6 +25,10 @@ class UserError(Exception):
         self.what, self.where = what, where
 
 
+class NotReadError(ValueError):
+    """A whole picture of a kind, or of a size, that is not read; says what to do about it."""
+
+
 class Stopped(BaseException):
     """The process was asked to leave, by the signal of that number; whatever it had to save is saved."""
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from utils import dicom
+from utils.errors import NotReadError
 from utils.levels import Levels, levels_of, occurring
 from utils.limits import PICTURE
 
@@ -34,10 +35,6 @@ BITS, PLANES, KIND_OF_PAGE, ZERO_IS, NO_DATA = 258, 284, 254, 262, 42113  # tags
 WHITE = 0  # of what zero is
 MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # kinds of which one picture may have many frames
 GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
-
-
-class NotReadError(ValueError):
-    """A whole file of a kind, or of a size, that is not read; says what to do about it."""
 
 
 def read_rgb(path: str | Path, levels: Levels | None = None) -> np.ndarray:
