@@ -10,17 +10,29 @@ MOST_LEFT_OUT = 500  # images or patients above which a statistic leans too litt
 def share_bounds(whole: np.ndarray, resampled: np.ndarray, left_out: np.ndarray, groups: int) -> np.ndarray:
     """[2, columns] 95 % bounds within 0 and 1 of statistics that are shares, as `bootstrap_bounds` makes them.
 
-    A share of exactly 1 or 0 is so in every resample too. Its bound is the exact one of as many groups that all
-    succeed, or all fail (Clopper and Pearson, 1934).
-
     Args:
         whole, resampled, left_out: as `bca_bounds` takes them; nothing left out of more than MOST_LEFT_OUT groups.
         groups: how many images, or patients, are resampled: two at least.
     """
     counts = np.full(len(whole), groups)
-    low, high = bootstrap_bounds(whole, resampled, left_out, LEVEL, counts).clip(0, 1)
-    all_alike = ((1 - LEVEL) / 2) ** (1 / groups)
-    return np.stack([np.where(whole == 1, all_alike, low), np.where(whole == 0, 1 - all_alike, high)])
+    return where_all_alike(bootstrap_bounds(whole, resampled, left_out, LEVEL, counts).clip(0, 1), whole, LEVEL, counts)
+
+
+def where_all_alike(bounds: np.ndarray, whole: np.ndarray, level: float, groups: np.ndarray) -> np.ndarray:
+    """[2, columns] bounds of shares, with the exact ones where a share is 1 or 0, as it then is in every resample too.
+
+    They are those of as many groups that all succeed, or all fail (Clopper and Pearson, 1934).
+
+    Args:
+        bounds: [2, columns] as resamples make them; NaN stays.
+        whole: [columns] the shares.
+        groups: [columns] how many images, or patients, there are.
+    """
+    low, high = bounds
+    all_alike = ((1 - level) / 2) ** (1 / groups)
+    known = np.isfinite(bounds).all(0)
+    exact = np.where(whole == 1, all_alike, low), np.where(whole == 0, 1 - all_alike, high)
+    return np.where(known, exact, bounds)
 
 
 def without_each(groups: np.ndarray) -> np.ndarray:

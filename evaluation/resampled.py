@@ -205,7 +205,7 @@ class Sampled:
         if known.any():
             parts = self.whole[known], self.drawn[:, known], self.left[:, known]
             bounds[:, known] = bootstrap_bounds(*parts, level, self.groups[known])
-        return bounds.clip(self.lowest, 1)
+        return _with_width(bounds.clip(self.lowest, 1))
 
 
 def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +227,12 @@ def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray
     of_seeds, of_images = (stats.t.ppf((1 + level) / 2, count - 1) for count in (len(runs), groups))
     half = np.sqrt(of_seeds**2 * by_seed + of_images**2 * by_image)
     bounds[:, known] = mean[known] - half, mean[known] + half
-    return mean, bounds.clip(runs[0].lowest, 1)
+    return mean, _with_width(bounds.clip(runs[0].lowest, 1))
+
+
+def _with_width(bounds: np.ndarray) -> np.ndarray:
+    """[2, columns] bounds, NaN where they are equal: what is 0 or 1 in every resample is not certain for that."""
+    return np.where(bounds[0] == bounds[1], np.nan, bounds)
 
 
 def figures(own: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ def of_same_cases(study: Study, parts: Sequence[tuple[Line, Line, str]], draws: 
     """Levels of lines that have the same cases."""
     sides = [(line.at_judged(name), rival_values(line, rival, name)) for line, rival, name in parts]
     apart = [mean_known(own)[None] - mean_known(other)[None] for own, other in sides]
-    found = bounds_together(study, apart, parts[0][0].chosen, draws)
+    found = bounds_together(study, apart, parts[0][0].chosen, draws, [True] * len(apart))
     for (line, rival, name), sides_of, one, bound in zip(parts, sides, apart, found, strict=True):
         yield Level(line.name, line.kind, name, rival.name, line.judged, widened(one[0], bound, sides_of))
 
@@ -184,7 +184,8 @@ def region_levels(study: Study, regions: Sequence[Region], draws: int) -> list[L
         for rival in (own for own in (beside, CONSTANT) if own in lines):
             sides = [np.stack([ious_at(regions, own, cut) for cut in cuts], 2) for own in (name, rival)]
             one = sides[0].mean(0) - sides[1].mean(0)
-            bound = Resamples(len(one), groups, draws=draws, seed=study.plan.rule.seed).interval(one[None])
+            resamples = Resamples(len(one), groups, draws=draws, seed=study.plan.rule.seed)
+            bound = resamples.interval(one[None], differences=True)
             found.append(Level(name, "regions", "miou", rival, tuple(judged), widened(one, bound, sides)[:, places]))
     return found
 

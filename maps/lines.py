@@ -94,16 +94,17 @@ def lines_of(columns: Sequence[Column]) -> list[Line]:
 
 
 def bounds_together(
-    study: Study, values: Sequence[np.ndarray], chosen: np.ndarray | None, draws: int
+    study: Study, values: Sequence[np.ndarray], chosen: np.ndarray | None, draws: int, differences: Sequence[bool]
 ) -> list[np.ndarray]:
     """[2, cuts] 95 % of each mean of values [seeds, cases, cuts], from one set of resamples.
 
     Args:
         chosen: which cases these are; None for all.
+        differences: which of the values are differences.
     """
     groups = np.array(study.groups)
     own = groups if chosen is None else groups[chosen]
     resamples = Resamples(len(own), own.tolist(), draws=draws, seed=study.plan.rule.seed)
-    both = resamples.interval(np.concatenate(list(values), 2))
-    ends = np.cumsum([part.shape[2] for part in values])[:-1]
-    return np.split(both, ends, axis=1)
+    cuts = [part.shape[2] for part in values]
+    both = resamples.interval(np.concatenate(list(values), 2), differences=np.repeat(differences, cuts))
+    return np.split(both, np.cumsum(cuts)[:-1], axis=1)

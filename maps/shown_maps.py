@@ -85,7 +85,8 @@ def row(
         return [*told, *[NOTHING] * 5]
     sides = [np.where(both, side, np.nan) for side in (iou, other_iou)]
     apart = sides[0] - sides[1]
-    found = compare(apart, resamples.interval(apart[:, :, None])[:, 0], resamples.cluster.tolist())
+    interval = resamples.interval(apart[:, :, None], differences=True)[:, 0]
+    found = compare(apart, interval, resamples.cluster.tolist())
     low, high = found.interval
     difference = f"{found.mean:+.4f}" + ("" if np.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
     means = [f"{mean_known(side, None):.3f}" for side in sides]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evaluation.intervals import bootstrap_bounds
+from evaluation.intervals import bootstrap_bounds, where_all_alike
 from evaluation.learnt import LEAST_GROUPS
 
 DRAWS = 10_000
@@ -29,16 +29,25 @@ class Resamples:
         self.count = int(self.cluster.max()) + 1
         self.draws, self.seed = draws, seed
 
-    def interval(self, values: np.ndarray, level: float = 0.95, *, weights: np.ndarray | None = None) -> np.ndarray:
+    def interval(
+        self,
+        values: np.ndarray,
+        level: float = 0.95,
+        *,
+        weights: np.ndarray | None = None,
+        differences: bool | np.ndarray = False,
+    ) -> np.ndarray:
         """[2, …] bounds of the mean of values [seeds, N, …] over seeds and images; NaN where nothing can be said.
 
         One seed: the wider of BCa (Efron, 1987) and Student's t over the images, which says nothing of how training
         varies. Several seeds: Student's t over the seeds' means and over the images' means, the two half-widths added
-        in quadrature; resampling three seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1. Values
-        that are NaN do not count; nothing is said of fewer than five images, or patients, with a value that counts.
+        in quadrature; resampling three seeds would cover 72 % instead of 95 %. Fractions have bounds within 0–1, and
+        the exact one where they are all 1 or all 0. Values that are NaN do not count; nothing is said of fewer than
+        five images, or patients, with a value that counts.
 
         Args:
             weights: [N, …] of each image in each mean; a resample whose images have none does not count. None: equal.
+            differences: whether, or where […], values are differences, which are no fractions even if all are in 0–1.
 
         Raises:
             ValueError: the values are not of these images.
@@ -56,7 +65,13 @@ class Resamples:
         bounds = np.full((2, flat.shape[2]), np.nan)
         if some.any():
             own = weights[:, some] if weights.shape[1] > 1 else weights
-            bounds[:, some] = self._bounds(flat[..., some], known[..., some], own, level)
+            columns, counted = flat[..., some], known[..., some]
+            found = self._bounds(columns, counted, own, level)
+            fractions = (np.nanmin(columns, (0, 1)) >= 0) & (np.nanmax(columns, (0, 1)) <= 1)
+            fractions &= ~np.broadcast_to(differences, rest).reshape(-1)[some]
+            alike = _all_alike(np.where(counted & (own > 0), columns, np.nan))
+            within = where_all_alike(found.clip(0, 1), alike, level, groups[some])
+            bounds[:, some] = np.where(fractions, within, found)
         return bounds.reshape(2, *rest)
 
     def _bounds(self, values: np.ndarray, known: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
@@ -64,9 +79,7 @@ class Resamples:
         each = weights[None] if known.all() else weights * known  # of each seed, where they differ
         sums = np.stack([self._of_clusters(own * weights) for own in np.where(known, values, 0)])
         sizes = np.stack([self._of_clusters(own) for own in each])
-        bounds = t_bounds(sums, sizes, level) if len(sums) > 1 else self._bootstrap(sums[0], sizes[0], level)
-        fractions = (np.nanmin(values, (0, 1)) >= 0) & (np.nanmax(values, (0, 1)) <= 1)
-        return np.where(fractions, np.clip(bounds, 0, 1), bounds)
+        return t_bounds(sums, sizes, level) if len(sums) > 1 else self._bootstrap(sums[0], sizes[0], level)
 
     def _bootstrap(self, sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:
         """[2, columns] bounds of sums [clusters, columns] over sizes [clusters, columns or 1]."""
@@ -91,6 +104,12 @@ class Resamples:
             with np.errstate(invalid="ignore"):
                 found[start : start + rows] = (weights @ sums) / (weights @ sizes)
         return found
+
+
+def _all_alike(values: np.ndarray) -> np.ndarray:
+    """[columns] the value that all known ones [seeds, N, columns] have; NaN where they differ."""
+    least = np.nanmin(values, (0, 1))
+    return np.where(least == np.nanmax(values, (0, 1)), least, np.nan)
 
 
 def t_bounds(sums: np.ndarray, sizes: np.ndarray, level: float) -> np.ndarray:

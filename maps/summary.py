@@ -221,7 +221,8 @@ def intervals(
             wanted[len(own), key].append((owner, measure, own))
     found: dict[object, dict[str, np.ndarray]] = defaultdict(dict)
     for (_, key), parts in wanted.items():
-        bounds = bounds_together(study, [values for *_, values in parts], chosen[key], draws)
+        differences = [isinstance(owner, tuple) for owner, *_ in parts]
+        bounds = bounds_together(study, [values for *_, values in parts], chosen[key], draws, differences)
         for (owner, measure, _), bound in zip(parts, bounds, strict=True):
             found[owner][measure] = bound
     return found

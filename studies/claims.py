@@ -267,7 +267,8 @@ def small_boxes(pair: Pair | None, summary: Summary) -> Claim:
     small, cut = summary.small, pair.cuts[-1]
     one, other = (own.values["iou"][:, small, own.cuts.index(cut)] for own in paired(pair.first, pair.second))
     groups = np.array(summary.study.groups)[small].tolist()
-    own = compare(one - other, Resamples(len(groups), groups, draws=summary.draws).interval(one - other), groups)
+    resamples = Resamples(len(groups), groups, draws=summary.draws)
+    own = compare(one - other, resamples.interval(one - other, differences=True), groups)
     means = f"mean IoU {mean_known(one, None):.3f} against {mean_known(other, None):.3f}"
     found = f"{means} after b{cut}, difference {bounded(own.mean, *own.interval)}, {sign_test_of(own.sign)}"
     return Claim("8", claim, rule, found, verdict(*own.interval, True))
@@ -309,5 +310,5 @@ def bounds_of_seeds(summary: Summary, sides: Sequence[np.ndarray]) -> tuple[floa
     """
     one, other = (own.mean(2) for own in sides)
     groups = groups_of(judged_on(summary.study.plan))[summary.regions[0].record].tolist()
-    low, high = Resamples(len(groups), groups, draws=summary.draws).interval(one - other)
+    low, high = Resamples(len(groups), groups, draws=summary.draws).interval(one - other, differences=True)
     return float(low), float(high)

@@ -38,17 +38,19 @@ class Column(NamedTuple):
     """Something of every case: values [seeds, cases], and weights [cases] of what it is the mean of.
 
     Attributes:
+        difference: whether they are differences.
         sides: [seeds, cases] of both sides of a difference whose seeds are no pairs; none of anything else.
     """
 
     values: np.ndarray
     weights: np.ndarray
+    difference: bool = False
     sides: tuple[np.ndarray, ...] = ()
 
     @classmethod
     def apart(cls, own: np.ndarray, other: np.ndarray) -> "Column":
         """A mean difference, case by case, of two sides [seeds, cases] that each have their own seeds."""
-        return cls((own.mean(0) - other.mean(0))[None], np.ones(own.shape[1]), (own, other))
+        return cls((own.mean(0) - other.mean(0))[None], np.ones(own.shape[1]), True, (own, other))
 
     @property
     def mean(self) -> float:
@@ -120,7 +122,9 @@ def valued(
     for seeds in {len(column.values) for *_, column in every}:
         wanted = [(key, name, column) for key, name, column in every if len(column.values) == seeds]
         values = np.stack([column.values for *_, column in wanted], 2)
-        bounds = resamples.interval(values, weights=np.stack([column.weights for *_, column in wanted], 1))
+        weights = np.stack([column.weights for *_, column in wanted], 1)
+        differences = np.array([column.difference for *_, column in wanted])
+        bounds = resamples.interval(values, weights=weights, differences=differences)
         for (key, name, column), own in zip(wanted, bounds.T, strict=True):
             if column.sides:
                 own = widened(column.values.T, own[:, None], [side[..., None] for side in column.sides])[:, 0]
@@ -219,7 +223,7 @@ def differences(key: tuple[str, str], untrained: str | None, trials: Trials) -> 
         found[OVER_UNTRAINED] = Column.apart(own, correct(like))
     for name, other in ((OVER_CAM, cam), (OVER_CONTROL, control)):
         if other:
-            found[name] = Column(own - correct(other), np.ones(own.shape[1]))
+            found[name] = Column(own - correct(other), np.ones(own.shape[1]), True)
     return found
 
 

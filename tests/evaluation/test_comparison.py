@@ -38,10 +38,11 @@ def test_one_detector_with_intervals(overfitted: Path, script: Script, tmp_path:
     weights = overfitted / "train" / "exp" / "weights" / "best.pt"
     script(val, "--map", "--weights", weights, "--project", tmp_path, "--bootstrap", 50, "--device", "cpu")
     metrics = json.loads((tmp_path / "val" / "exp" / "metrics.json").read_text())
-    low, high = metrics["intervals"]["map50"]
+    low, high = metrics["intervals"]["map"]
     assert metrics["intervals"]["draws"] == 50
-    assert low <= metrics["map50"] <= high
+    assert low <= metrics["map"] <= high
     assert f"[{low:.3f}, {high:.3f}]" in (tmp_path / "val" / "exp" / "summary.txt").read_text()
+    assert (metrics["map50"], metrics["intervals"]["map50"]) == (1, None), "all resamples agree, which is no certainty"
 
 
 def test_detectors_are_compared_in_pairs(
@@ -55,8 +56,8 @@ def test_detectors_are_compared_in_pairs(
     assert [(run["line"], run["seed"]) for run in content["runs"]] == [
         ("cl3", "0"), ("cl3", "1"), ("e2e", "0"), ("e2e", "1"),
     ]  # fmt: skip
-    apart = content["differences"]["e2e"]["map50"]
-    means = [content["lines"][name]["map50"]["mean"] for name in ("e2e", "cl3")]
+    apart = content["differences"]["e2e"]["map"]
+    means = [content["lines"][name]["map"]["mean"] for name in ("e2e", "cl3")]
     assert apart["mean"] == pytest.approx(means[0] - means[1])
     assert apart["low"] <= apart["mean"] <= apart["high"]
     assert "map50, minus cl3" in capsys.readouterr().out
@@ -199,8 +200,8 @@ def test_no_difference_where_a_backbone_had_learnt_nothing(tmp_path: Path) -> No
     ]
     why = "not tested: the classifiers learnt nothing (AUC 0.53)"
     assert [row[-1] for row in table(lines, ("map50",))[1:3]] == ["–", why]
-    assert [row[-1] for row in table(lines, ("map50",))[3:]] == [why, "+0.000 [+0.000, +0.000]"]
-    assert table(lines[1:3], ("map50",))[-1][-1] == "+0.000 [+0.000, +0.000]"
+    assert [row[-1] for row in table(lines, ("map50",))[3:]] == [why, "+0.000"]
+    assert table(lines[1:3], ("map50",))[-1][-1] == "+0.000"
     save_plot(lines[:2], tmp_path / "none.png")
     assert (tmp_path / "none.png").exists()
 
@@ -221,6 +222,15 @@ def test_fewer_than_five_patients_have_no_interval(count: int, known: bool) -> N
     for seeds in (1, 3):
         bounds = over_seeds(detectors(np.random.default_rng(0), groups, seeds, 2, 50))[1]
         assert np.isfinite(bounds).all() == np.isfinite(bounds).any() == known
+
+
+def test_what_all_resamples_agree_on_has_no_interval() -> None:
+    """Nothing found in twenty pictures is not nothing found in any."""
+    own = Sampled(("map",), np.zeros(1), np.zeros((50, 1)), np.zeros((20, 1)), np.array([20]))
+    assert np.isnan(own.interval()).all()
+    assert np.isnan(over_seeds([own, own])[1]).all()
+    some = replace(own, whole=np.array([0.1]), drawn=np.linspace(0, 0.2, 50)[:, None])
+    assert np.isfinite(over_seeds([own, some])[1]).all(), "one of two seeds varies"
 
 
 def test_a_single_resample_is_no_interval() -> None:

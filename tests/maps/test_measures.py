@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from scipy.stats import bootstrap, norm, ttest_1samp
+from scipy.stats import binomtest, bootstrap, norm, ttest_1samp
 from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 from sklearn.metrics import jaccard_score
@@ -476,5 +476,26 @@ def test_weighted_means_stay_among_their_values() -> None:
     assert (high[:2] <= 1).all()
     np.testing.assert_array_equal([low[0], high[0]], resamples.interval(hits)[:, 0])
     assert np.isnan([low[2], high[2]]).all(), "one patient says nothing of others"
-    ones = resamples.interval(np.ones_like(hits), weights=weights)
-    np.testing.assert_array_equal(ones[:, :2], np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fractions_that_are_all_one_or_all_zero_have_the_exact_bound(seeds: int) -> None:
+    """Of as many patients as count: all ten, and five of them. What does not count may be anything."""
+    values = np.stack([np.ones((seeds, 30)), np.ones((seeds, 30)), np.zeros((seeds, 30))], 2)
+    weights = np.ones((30, 3))
+    weights[15:, 1], values[:, 15:, 1] = 0, 0.5
+    resamples = Resamples(30, (np.arange(30) // 3).tolist(), draws=100)
+    all_ten, five = (binomtest(count, count).proportion_ci(0.95, "exact").low for count in (10, 5))
+    low, high = resamples.interval(values, weights=weights)
+    assert low.tolist() == pytest.approx([all_ten, five, 0])
+    assert high.tolist() == pytest.approx([1, 1, 1 - all_ten])
+    apart = resamples.interval(values, weights=weights, differences=np.array([False, False, True]))
+    np.testing.assert_array_equal(apart[:, :2], [low[:2], high[:2]])
+    assert apart[:, 2].tolist() == [0, 0]
+
+
+def test_differences_are_not_cut_off_at_zero() -> None:
+    values, resamples = np.array([[1.0, 0, 0, 0, 0, 0]]), Resamples(6, draws=500)
+    student = ttest_1samp(values[0], 0).confidence_interval()
+    assert resamples.interval(values, differences=True)[0] == pytest.approx(student.low, abs=0.05)
+    assert resamples.interval(values)[0] == 0
