@@ -140,14 +140,17 @@ def write_and_compare(
 
 
 def refuse_loss(path: Path, own: Path, ending: str) -> None:
-    """Refuse to write over what is to be exported, or over a file of another kind.
+    """Refuse to write over what is to be exported, or a file of another kind, and a name that says another format.
 
     Args:
         ending: of the kind that is written, as in `.onnx`.
 
     Raises:
-        UserError: the file would be lost.
+        UserError: the file would be lost, or be taken for another.
     """
+    if path.suffix in {".pt", *SUFFIXES.values()} - {ending}:
+        hint = f"end it in {ending}, or give another --format"
+        raise UserError(f"ends in {path.suffix}, which is another format", where=path, hint=hint)
     if path.resolve() == own.resolve():
         raise UserError("is the file that is to be exported", where=path, hint="give another name with --file")
     refuse_other_kind(path, ending)

@@ -190,7 +190,8 @@ class Table(dict[str, E], Generic[E]):
         options = {key: own.default for key, own in entry.options.items()}
         for word in words:
             options |= entry.sets.get(word, {})
-        given = dict(pair(word, entry) for word in words if word not in entry.sets) | ({SHARE: share} if at else {})
+        pairs = [pair(word, entry) for word in words if word not in entry.sets] + ([(SHARE, share)] if at else [])
+        given = dict(pairs)
         for key, value in given.items():
             if key not in entry.options:
                 known = ", ".join(spelt(entry)) or "none"
@@ -201,6 +202,8 @@ class Table(dict[str, E], Generic[E]):
                 options[key] = entry.options[key].read(value)
             except ValueError as error:
                 raise UserError(f"`{text[:60]}`", where=where or self.flag, hint=str(error)) from None
+        if twice := next((key for key in given if [own for own, _ in pairs].count(key) > 1), None):
+            raise UserError(f"`{text[:60]}`: `{twice}` twice", where=where or self.flag, hint="say it once")
         return Chosen(text, entry, options)
 
     def __str__(self) -> str:

@@ -135,6 +135,9 @@ def test_a_difference_is_a_failure(
     with pytest.raises(UserError, match=r"data\.yaml: is there already, and would be lost — give a name that ends in"):
         refuse_loss(tmp_path / "data.yaml", tmp_path / "best.pt", ".onnx")
     refuse_loss(tmp_path / "new.name", tmp_path / "best.pt", ".onnx")
+    for ending in (".pt", ".torchscript"):
+        with pytest.raises(UserError, match=rf"ends in \{ending}, which is another format — end it in \.onnx, or give"):
+            refuse_loss(tmp_path / f"new{ending}", tmp_path / "best.pt", ".onnx")
 
 
 def test_differences_after_suppression() -> None:

@@ -48,6 +48,7 @@ def test_names_with_options(text: str, options: dict[str, object]) -> None:
         ("saw:fit=adam", "give ridge or sgd"),
         ("hammer@0.5", "no option `share` — hammer has none"),
         ("hammer:", "no option ``"),
+        ("saw:sgd:fit=ridge", "`saw:sgd:fit=ridge`: `fit` twice — say it once"),
     ],
 )
 def test_wrong_names_are_one_line(text: str, message: str) -> None:
