@@ -143,8 +143,8 @@ def average_precision(arguments: argparse.Namespace) -> None:
 
             draws = draws_of(arguments)
             named = [(*lines[own.path], own) for own in (detector, *others)]
-            found, told = compare(named, split, finding, draws, resize=arguments.imgsz is None)
-            print(write_comparison(found, told, split, draws, folder, arguments.json))
+            found, runs = compare(named, split, finding, draws, resize=arguments.imgsz is None)
+            print(write_comparison(found, runs, split, draws, folder, arguments.json))
             print(f"\ncomparison.json, comparison.md and comparison.png in {folder}")
             return
         metrics = judge(detector, split, finding, folder, arguments.bootstrap or 0)

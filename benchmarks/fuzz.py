@@ -98,9 +98,9 @@ def main() -> None:
                 most = max(most, memory)
                 if said.partition(":")[0] in ("traceback", "wrong", "hang"):
                     faults.append(f"{seed}: {said}")
-        told = {"mutations": arguments.count, "gib": round(most, 3), "seconds": round(time.monotonic() - began)}
+        about = {"mutations": arguments.count, "gib": round(most, 3), "seconds": round(time.monotonic() - began)}
         title = f"{name}: tracebacks, hangs and damage taken for whole"
-        show(title, len(faults), 0, "–", least=False, **told, outcomes=dict(found), faults=faults[:20])
+        show(title, len(faults), 0, "–", least=False, **about, outcomes=dict(found), faults=faults[:20])
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def become(
         sys.argv = ["train.py", *map(str, flags)]
         if every_step:
             training.loop.SAVE_EVERY_S = -1
-        Loop._step = told(Loop._step, said)  # type: ignore[method-assign]
+        Loop._step = counted(Loop._step, said)  # type: ignore[method-assign]
         run_cli(train.main)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
@@ -149,7 +149,7 @@ def become(
         os._exit(code)
 
 
-def told(step: Callable[..., None], said: mmap.mmap) -> Callable[..., None]:
+def counted(step: Callable[..., None], said: mmap.mmap) -> Callable[..., None]:
     """The step, which says when it begins and ends."""
 
     def call(*arguments: Any) -> None:
@@ -280,8 +280,8 @@ def trial(place: Place, kind: str, seed: int) -> dict[str, Any]:
     differing = [name for name in {**place.whole, **found} if not same(found.get(name), place.whole.get(name))]
     if not differing and not any(codes[-1]):
         shutil.rmtree(run)
-    told = {"traceback": True} if "raceback" in log.read_text() else {}
-    return {"seed": seed, "hits": hits, "differing": differing, "codes": codes, "every_step": every_step, **told}
+    further = {"traceback": True} if "raceback" in log.read_text() else {}
+    return {"seed": seed, "hits": hits, "differing": differing, "codes": codes, "every_step": every_step, **further}
 
 
 def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Path) -> Iterator[dict[str, Any]]:
@@ -307,7 +307,7 @@ def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
     """Print what the trials of a scenario came to."""
     hit = [own for own in found if own["hits"]]
     equal = sum(not (own["differing"] or any(own["codes"][-1]) or "traceback" in own) for own in hit)
-    told: dict[str, Any] = {
+    about: dict[str, Any] = {
         "trials": len(found),
         "undisturbed": len(found) - len(hit),
         "disturbances": sum(own["hits"] for own in found),
@@ -315,7 +315,7 @@ def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
         "differing": [own["seed"] for own in found if own["differing"]],
     }
     title = f"{kind}, {name}: fraction of disturbed runs that end bit-equal, with no file left behind"
-    show(title, equal / max(1, len(hit)), 1, "the same run undisturbed", **told)
+    show(title, equal / max(1, len(hit)), 1, "the same run undisturbed", **about)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What stands around the network in training and evaluation: images, suppression, the measure; as JSON lines.
+"""What is around the network in training and evaluation: images, suppression, the measure; as JSON lines.
 
 Run by `python -m benchmarks.detector`.
 """
@@ -50,7 +50,7 @@ def waiting(data: Path | None, imgsz: int, width: float, images: int) -> None:
 
 
 def judged_outside(data: Path | None, images: int) -> None:
-    """Largest difference of COCO's twelve numbers to pycocotools on files; truth moved about stands for detections."""
+    """Largest difference of COCO's twelve numbers to pycocotools on files; detections are the truth, moved about."""
     with tempfile.TemporaryDirectory() as folder:
         if data is None:
             data = write_scenes(Path(folder) / "scenes", 4, 4, images)

@@ -74,9 +74,9 @@ def main() -> None:
         seconds = trained(head, arguments.recipe, project, device)
         figures = judged(head, project, device)
         mean[head] = figures["miou"]
-        told = {key: round(figures[key], 4) for key in ("accuracy", "class_accuracy", "weighted_iou")}
-        told |= {"interval": figures["intervals"]["miou"], "images": figures["images"], "cpu_seconds": seconds}
-        show(f"mean IoU of {head}", mean[head], TARGET if head == FIRST else 0, "built-in scenes, test", **told)
+        about = {key: round(figures[key], 4) for key in ("accuracy", "class_accuracy", "weighted_iou")}
+        about |= {"interval": figures["intervals"]["miou"], "images": figures["images"], "cpu_seconds": seconds}
+        show(f"mean IoU of {head}", mean[head], TARGET if head == FIRST else 0, "built-in scenes, test", **about)
         if seconds is not None and head == FIRST:
             show("seconds of processors, pre-training and FCN-8s", seconds, SECONDS, "two cores", least=False)
     show("mean IoU, FCN-8s minus FCN-16s", mean["fcn8s"] - mean["fcn16s"], 0, "built-in scenes, test")

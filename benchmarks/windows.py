@@ -2,7 +2,7 @@
 
 `python -m benchmarks.windows --json results/windows.json`: torchvision's AlexNet with random weights, 1,000 classes, a
 picture of 512 px, in seconds of the processor. Without padding each window has the scores of its crop; with padding, as
-AlexNet has it, a window sees its surroundings in the place of zeros, and the difference is given. Windows lie 32 pixels
+AlexNet has it, a window sees its surroundings in the place of zeros, and the difference is given. Windows are 32 pixels
 apart, as the features do.
 """
 

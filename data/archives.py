@@ -49,7 +49,7 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
     """Path of an archive that is there, or that was fetched.
 
     Raises:
-        UserError: it is not there and may not be fetched, or cannot, or would lie outside the yaml's folder.
+        UserError: it is not there and may not be fetched, or cannot, or would be outside the yaml's folder.
     """
     path = (yaml.parent / archive.file).resolve()
     if path.is_file():
@@ -61,7 +61,7 @@ def present(archive: Archive, yaml: Path, *, download: bool) -> Path:
         raise UserError(f"the archive {path} does not exist", where=yaml, hint=hint)
     if not path.is_relative_to(yaml.parent.resolve()):
         hint = "give `file:` a place beside the yaml or below it"
-        raise UserError(f"{path} lies outside the yaml's folder, where nothing is fetched to", where=yaml, hint=hint)
+        raise UserError(f"{path} is outside the yaml's folder, where nothing is fetched to", where=yaml, hint=hint)
     for part in path.relative_to(yaml.parent.resolve()).parts or ("",):
         checked_name(part, f"{yaml}: archives")
     return fetch(str(archive.url), path, archive.sha256)

@@ -87,5 +87,5 @@ def refuse_missing(paths: Sequence[Path], where: Path, what: str) -> None:
         UserError: some are; says how many and which is the first.
     """
     if missing := [path for path in dict.fromkeys(paths) if not path.is_file()]:
-        told = f"{what} of {len(missing)} pictures that do not exist, such as {missing[0]}"
-        raise UserError(told, where=where, hint="add the pictures, or give their folder")
+        absent = f"{what} of {len(missing)} pictures that do not exist, such as {missing[0]}"
+        raise UserError(absent, where=where, hint="add the pictures, or give their folder")

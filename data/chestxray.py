@@ -140,7 +140,7 @@ def read_boxes(root: Path) -> dict[str, list[Boxed]]:
 
 
 def find_images(root: Path, names: list[str]) -> list[Path]:
-    """Where each image lies; in images/ for those that lie nowhere."""
+    """Where each image is; in images/ for those that are nowhere."""
     folders = [root / "images", *sorted(root.glob("images_*/images"))]
     places = {path.name: path for folder in reversed(folders) for path in folder.glob("*")}
     return [places.get(name, folders[0] / name) for name in names]

@@ -63,9 +63,11 @@ def read_cifar(description: Description, split: str) -> Split:
     if part not in SPLITS:
         what, hint = f"CIFAR has no split `{part}`", f"correct `{split}:`; it has {' and '.join(SPLITS)}"
         raise UserError(what, where=description.yaml, hint=hint)
-    told = cifar_names(description.root, part)
+    listed = cifar_names(description.root, part)
     records = [
-        record for batch in batches(description.root, part) for record in batch_records(batch, told, description.names)
+        record
+        for batch in batches(description.root, part)
+        for record in batch_records(batch, listed, description.names)
     ]
     return Split(split, description, records)
 
@@ -105,7 +107,7 @@ def find_layout(root: Path) -> Layout:
     return found
 
 
-def batch_records(batch: Batch, told: list[str], names: list[str]) -> list[Record]:
+def batch_records(batch: Batch, listed: list[str], names: list[str]) -> list[Record]:
     """Records of one file, its labels translated from the order of its set to that of `names`.
 
     Raises:
@@ -118,11 +120,11 @@ def batch_records(batch: Batch, told: list[str], names: list[str]) -> list[Recor
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         what = f"{labels.dtype} labels {list(labels.shape)} for {len(images)} images"
         raise UserError(what, where=batch.file, hint=REPLACE)
-    strange = np.flatnonzero((labels < 0) | (labels >= len(told)))
+    strange = np.flatnonzero((labels < 0) | (labels >= len(listed)))
     if len(strange):
-        what = f"label {labels[strange[0]]} with {len(told)} classes"
+        what = f"label {labels[strange[0]]} with {len(listed)} classes"
         raise UserError(what, where=f"{batch.file}#{strange[0]}", hint=REPLACE)
-    index = {label: class_index(told[label], names, str(batch.file)) for label in np.unique(labels)}
+    index = {label: class_index(listed[label], names, str(batch.file)) for label in np.unique(labels)}
     height, width = images.shape[1:3]
     return [
         make_record(Path(f"{batch.file}#{row}"), (height, width), classes=[index[label]], pixels=image)

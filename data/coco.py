@@ -142,7 +142,7 @@ def unused(content: Instances, names: Sequence[str]) -> list[str]:
 
 
 def image_folder(root: Path, path: Path) -> Path:
-    """Where the images of `instances_<name>.json` lie: <name>, images/<name> or images; else beside the json."""
+    """Where the images of `instances_<name>.json` are: <name>, images/<name> or images; else beside the json."""
     name = path.stem.removeprefix("instances_")
     candidates = (root / name, root / "images" / name, root / "images")
     return next((folder for folder in candidates if folder.is_dir()), path.parent)
@@ -229,8 +229,8 @@ class Boxes:
 
     def _declared(self, key: str, actual: np.ndarray) -> np.ndarray:
         """[images] of what the json says; a json without sizes is taken to speak of the file as it is."""
-        told = [entry.get(key) for entry in self.chosen]
-        return np.array([side if not value else stated(value) for value, side in zip(told, actual, strict=True)])
+        given = [entry.get(key) for entry in self.chosen]
+        return np.array([side if not value else stated(value) for value, side in zip(given, actual, strict=True)])
 
     def records(self, paths: list[Path], groups: list[str | None], problems: list[Problem]) -> list[Record]:
         """The record of each image that can be read; appends to problems what is left out."""
@@ -312,8 +312,8 @@ class Boxes:
             return f"box of {str(self.annotations.odd[row])[:80]} instead of four numbers"
         declared_w, declared_h = self.declared_w[image], self.declared_h[image]
         if not (declared_w > 0 and declared_h > 0):
-            told = [str(self.chosen[image].get(key))[:20] for key in ("width", "height")]
-            return f"its image is said to be of {'×'.join(told)}"
+            sizes = [str(self.chosen[image].get(key))[:20] for key in ("width", "height")]
+            return f"its image is said to be of {'×'.join(sizes)}"
         height, width = self.sizes[image] or (0, 0)
         if height != width and (declared_h, declared_w) == (width, height):
             return f"the image of {width}×{height} was turned since its box was drawn on {height}×{width}"
@@ -326,11 +326,11 @@ class Boxes:
     def _areas(self, rows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """[n] areas in the file's pixels that annotations tell, where these fit into their box: else the box's."""
         whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        told = np.frombuffer(self.annotations.areas, np.float64)[rows]
+        areas = np.frombuffer(self.annotations.areas, np.float64)[rows]
         given = np.frombuffer(self.annotations.boxes, np.float64).reshape(-1, 4)[rows]
         with np.errstate(all="ignore"):
-            scaled = np.minimum(whole, told * whole / (given[:, 2] * given[:, 3]))
-        return np.where((told > 0) & np.isfinite(told), scaled, whole)
+            scaled = np.minimum(whole, areas * whole / (given[:, 2] * given[:, 3]))
+        return np.where((areas > 0) & np.isfinite(areas), scaled, whole)
 
 
 def stated(value: object) -> float:

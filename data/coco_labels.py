@@ -18,14 +18,14 @@ def read_coco_labels(description: Description, split: str) -> Split:
     path, part = json_of(description.root, description.split(split), split)
     entries = read_instances(path).images
     classes = {value: index for index, values in enumerate(description.classes.values()) for value in values}
-    told = [entry_value(entry, description.label) for entry in entries]
+    labels = [entry_value(entry, description.label) for entry in entries]
     for value in classes:
-        if value not in told:
+        if value not in labels:
             what = f"no image has `{value}` under `{description.label}`"
             raise UserError(what, where=path, hint=f"correct `classes:` in {description.yaml}")
     chosen = [
         (entry, classes[value])
-        for entry, value in zip(entries, told, strict=True)
+        for entry, value in zip(entries, labels, strict=True)
         if value in classes and (not part or entry.get("split") == part)
     ]
     paths, notices = image_paths(entries, [entry for entry, _ in chosen], description, path)

@@ -1,4 +1,4 @@
-"""The data yaml: where a data set lies, in which format, and what its classes are called."""
+"""The data yaml: where a data set is, in which format, and what its classes are called."""
 
 from collections import Counter
 from datetime import date

@@ -64,8 +64,8 @@ def share_out(everything: Split, shares: Mapping[str, float]) -> Split:
     if number == 0:
         return replace(everything, records=records)
     places = [own.where for own in everything.problems] + [at for own in everything.notices for at in own.places]
-    told = Notice(f"remarks on the images of all splits are with `{next(iter(shares))}`", places)
-    return replace(everything, records=records, problems=[], notices=[told] if places else [])
+    notice = Notice(f"remarks on the images of all splits are with `{next(iter(shares))}`", places)
+    return replace(everything, records=records, problems=[], notices=[notice] if places else [])
 
 
 def shuffled_groups(records: list[Record]) -> list[list[int]]:

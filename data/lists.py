@@ -23,7 +23,7 @@ class Match:
 
     Attributes:
         exact: it is called so; else a part of the name, its suffix or its capitals are others.
-        moved: it lies in other folders than the name says.
+        moved: it is in other folders than the name says.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class Search:
         return Match(found, exact=False, moved=True)
 
     def _home(self, path: Path) -> Path:
-        """The outermost folder of the search that an image lies in: what is above says nothing of its split."""
+        """The outermost folder of the search that an image is in: what is above says nothing of its split."""
         return min((own for own in (*self.roots, self.everywhere) if path.is_relative_to(own)), default=path.parent)
 
     def _named(self, path: Path) -> Path | None:
@@ -128,9 +128,9 @@ def known_suffix(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def other_split(told: Sequence[str], found: Sequence[str]) -> bool:
+def other_split(named: Sequence[str], found: Sequence[str]) -> bool:
     """Whether folders are those of another split: `val/…` is not `train/…`."""
-    own, other = ({match[1] for name in names if (match := SPLIT.match(name.lower()))} for names in (told, found))
+    own, other = ({match[1] for name in names if (match := SPLIT.match(name.lower()))} for names in (named, found))
     return bool(own and other) and own.isdisjoint(other)
 
 

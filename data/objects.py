@@ -1,6 +1,6 @@
 """Objects as pictures: each true box is one picture of its class, cut out square with some of its surroundings.
 
-Which classes stand somewhere in a whole picture is almost the same sentence for every picture of a detection set. What
+Which classes are somewhere in a whole picture is almost the same sentence for every picture of a detection set. What
 is inside one box is another matter: a classifier has something to learn from it.
 """
 
@@ -24,7 +24,7 @@ from utils.seed import mixed_seed
 from utils.threads import each
 
 BACKGROUND = "background"  # the second class of a data set that has one
-LEAST_PIXELS = 8  # longer side of a box, in pixels of its picture, below which nothing can be told
+LEAST_PIXELS = 8  # longer side of a box, in pixels of its picture, below which nothing can be seen
 TRIES = 60  # places that are tried for a background box; after each third its side is halved
 SEED = 0  # of the background boxes, not the run's: all methods and seeds learn from the same ones
 MOST_SHIFT = 0.45  # of a window's side: the middle of the box stays in it, and with it something of the picture
@@ -134,12 +134,12 @@ def objects_of(split: Split) -> tuple[Split, str]:
         names, background = [*names, BACKGROUND], with_background(split, found)
     form = replace(split.description.format, single_label=True)
     description = replace(split.description, format=form, names=names)
-    told = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
-    told += f"; {len(background)} background boxes, as many as have room" if background else ""
+    summary = f"{split.name}: {len(found)} objects of {len(split.records)} images" + said(left_out)
+    summary += f"; {len(background)} background boxes, as many as have room" if background else ""
     found += background
     missing = [name for label, name in enumerate(names) if not any(own.labels[0] == label for own in found)]
-    told += f"; no object of {listed(missing)}" if missing else ""
-    return replace(split, description=description, records=found, problems=[], notices=[]), told
+    summary += f"; no object of {listed(missing)}" if missing else ""
+    return replace(split, description=description, records=found, problems=[], notices=[]), summary
 
 
 def border_level(objects: Split, context: float) -> float:
@@ -159,7 +159,7 @@ def border_level(objects: Split, context: float) -> float:
     return float(max(more_is_object, more_is_background)) / len(real)
 
 
-def told_by_border(objects: Split, context: float) -> str:
+def said_by_border(objects: Split, context: float) -> str:
     """A line on how well the grey outside the pictures tells objects from background; empty without background."""
     right = border_level(objects, context)
     if not right:

@@ -126,12 +126,12 @@ class Description:
         return self.splits[name]
 
     @property
-    def told_levels(self) -> dict[str, list[float]]:
+    def levels_entry(self) -> dict[str, list[float]]:
         """The levels as checkpoints and metrics.json hold them; nothing where no picture has more than 8 bits."""
         return {"levels": self.levels.pair} if self.levels else {}
 
     @property
-    def told_channels(self) -> dict[str, int]:
+    def channels_entry(self) -> dict[str, int]:
         """How many channels the pictures have, as checkpoints hold it; nothing for the 3 of RGB."""
         return {} if self.format.channels == 3 else {"in_channels": self.format.channels}
 

@@ -269,7 +269,7 @@ class Asked:
     def _read(self) -> None:
         try:
             self.answers.put(next(self.frames, None))
-        except Exception as error:  # whoever wants the frame is told
+        except Exception as error:  # whoever wants the frame gets it
             self.answers.put(error)
 
     def answer(self) -> list[Frame] | None:

@@ -28,7 +28,7 @@ BOXES = ("Annotations/CLS-LOC", "ILSVRC/Annotations/CLS-LOC", "Annotation", "Ann
 
 @dataclass(frozen=True)
 class Tree:
-    """Where pictures and XML files lie."""
+    """Where pictures and XML files are."""
 
     images: Path
     boxes: Path
@@ -59,7 +59,7 @@ def read_synsets(description: Description, split: str) -> Split:
 
     A list names pictures from the split's folder on, or from that of all; a number behind a name is passed over.
 
-    A picture's class is the synset whose folder it lies in, or else that of its first box. A picture without XML file
+    A picture's class is the synset whose folder it is in, or else that of its first box. A picture without XML file
     has no box. Where the yaml has `classes`, pictures of other synsets are left out. A box whose name is no synset is
     of its picture's synset; one of a synset that is no class is left out and counted.
 

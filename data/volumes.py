@@ -32,7 +32,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume of a subject, and what lies beside it.
+    """A volume of a subject, and what is beside it.
 
     Attributes:
         affine: [4, 4] voxels → millimetres.
@@ -126,13 +126,13 @@ def of_three(path: Path, shape: Sequence[int], what: str) -> None:
         UserError: it has.
     """
     if len(shape) != 3:
-        told = "×".join(map(str, shape))
+        shown = "×".join(map(str, shape))
         hint = "give one volume a file; diffusion-weighted data have a name that does not end in FA or mask"
-        raise UserError(f"{len(shape)} dimensions ({told}), and {what} has 3", where=path, hint=hint)
+        raise UserError(f"{len(shape)} dimensions ({shown}), and {what} has 3", where=path, hint=hint)
 
 
 def check_mask(mask: Path, volume: Path, shape: Sequence[int], affine: np.ndarray) -> None:
-    """Refuse a mask that does not lie over its volume voxel by voxel.
+    """Refuse a mask that does not cover its volume voxel by voxel.
 
     Raises:
         UserError: it has other dimensions, or another affine.
@@ -215,8 +215,8 @@ def anisotropy(volume: Volume) -> np.ndarray:
 def identity(volume: Volume) -> str:
     """What changes with the files of a volume, and with DIPY."""
     files = (volume.path, *(volume.gradients or ()), *([volume.brain] if volume.brain else ()))
-    told = [f"{path.resolve()} {stamp(status_of(path))}" for path in files]
-    return hashlib.sha256("\n".join([version("dipy"), *told]).encode(errors="surrogateescape")).hexdigest()[:32]
+    files_now = [f"{path.resolve()} {stamp(status_of(path))}" for path in files]
+    return hashlib.sha256("\n".join([version("dipy"), *files_now]).encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def taken(volume: Volume) -> np.ndarray:

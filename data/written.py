@@ -1,7 +1,7 @@
 """A data set of printed words on photographs: class folders `text` and `other`, with the boxes of the words in a csv.
 
 Photographs: those of the built-in scenes. `python -m data.written` writes it to data/sets/written, which
-data/written.yaml describes: what a text detector learns from that is told which pictures have text, not where
+data/written.yaml describes: what a text detector learns from that is given which pictures have text, not where
 (Zhou et al., arXiv 1512.04150, figure 11).
 """
 

@@ -157,7 +157,7 @@ def reach(values: Values) -> Side:
 
 
 def in_picture(low: Point, high: Point) -> bool:
-    """Whether two corners are those of a box that has a size and lies in the picture, or nearly so."""
+    """Whether two corners are those of a box that has a size and is in the picture, or nearly so."""
     sized = all(end - start > 2 * NEAR for start, end in zip(low, high, strict=True))
     return sized and min(low) >= -2 * NEAR and max(high) <= 1 + 2 * NEAR
 

@@ -15,7 +15,7 @@ __all__ = ["read_line", "read_yolo"]
 
 LONGEST = 4 * 2**20  # bytes of the labels of one image
 HINT = "correct the line, or delete it"
-Lines = list[tuple[str, Line]]  # file:line and what stands there
+Lines = list[tuple[str, Line]]  # file:line and its content
 
 
 def read_yolo(description: Description, split: str) -> Split:

@@ -29,7 +29,7 @@ SURE = 0.25  # confidence above which a detection is drawn and counted in the co
 
 @dataclass(frozen=True)
 class Finding:
-    """How detections are made; `told` is what metrics.json says of it."""
+    """How detections are made; `settings` is what metrics.json says of it."""
 
     imgsz: int
     thresholds: Thresholds
@@ -39,7 +39,7 @@ class Finding:
     precision: str = "fp32"
 
     @property
-    def told(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """All of it that moves a figure."""
         own = self.thresholds
         given = {"conf_thres": own.conf_thres, "iou_thres": own.iou_thres, "max_det": own.max_det}
@@ -179,7 +179,7 @@ def judged(detector: Detector, split: Split, finding: Finding) -> Judgement:
     metrics["trained_on"] = count_learnt(split, detector.learnt)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(split.records) for name, own in clock.seconds.items()}
-    metrics["found_with"] = finding.told | {"data": split.digest} | split.description.told_levels
+    metrics["found_with"] = finding.settings | {"data": split.digest} | split.description.levels_entry
     return Judgement(metrics, found, evaluation)
 
 
@@ -213,10 +213,10 @@ def write_for_others(split: Split, found: list[Detections], folder: Path) -> Non
     )
 
 
-def unusual(told: dict[str, Any]) -> str:
+def unusual(settings: dict[str, Any]) -> str:
     """The thresholds that are not those of evaluation, as `conf_thres 0.25`; they lower what a detector reaches."""
     usual = {"conf_thres": Thresholds.conf_thres, "iou_thres": Thresholds.iou_thres, "max_det": Thresholds.max_det}
-    return ", ".join(f"{name} {told[name]:g}" for name, own in usual.items() if told[name] != own)
+    return ", ".join(f"{name} {settings[name]:g}" for name, own in usual.items() if settings[name] != own)
 
 
 def summary(metrics: dict[str, Any], split: Split, detector: Detector, folder: Path) -> str:

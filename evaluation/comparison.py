@@ -132,15 +132,15 @@ def compare(
         resize: each looks at images of the size that it was trained at.
     """
     lines: dict[str, Line] = {}
-    groups, told = groups_of(split.records), []
+    groups, runs = groups_of(split.records), []
     for name, seed, detector in detectors:
         own = judged(detector, split, replace(finding, imgsz=detector.imgsz) if resize else finding)
         console.print(f"{name} {seed}".strip() + f": mAP50 {share(own.metrics['map50']).strip()}")
         sampled = Sampled.of(own.evaluation, detector.names, groups, draws)
         line = lines.setdefault(name, Line(name, {}, {}))
         line.runs[seed], line.lessons[seed], line.learnt[seed] = sampled, detector.lesson, detector.learnt
-        told.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
-    return list(lines.values()), told
+        runs.append({"line": name, "seed": seed, "file": str(detector.path.name), **own.metrics})
+    return list(lines.values()), runs
 
 
 def entries(runs: Sequence[Sampled]) -> dict[str, Entry]:
@@ -180,14 +180,14 @@ def differences(line: Line, first: Line, names: Sequence[str]) -> list[str]:
 
 
 def write_comparison(
-    lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int, folder: Path, figures: Path | None
+    lines: Sequence[Line], runs: list[dict[str, Any]], split: Split, draws: int, folder: Path, figures: Path | None
 ) -> str:
     """Write comparison.json, comparison.md and comparison.png; gives the table for the terminal.
 
     Args:
         figures: a further place for the JSON.
     """
-    content = summed_up(lines, told, split, draws)
+    content = summed_up(lines, runs, split, draws)
     for path in filter(None, (folder / "comparison.json", figures)):
         write_text(path, json_text(content, 1))
     rows = table(lines, SHOWN)
@@ -209,7 +209,7 @@ def about(lines: Sequence[Line], split: Split, draws: int) -> str:
     return "\n".join([on, *too_good(known, len(split.records))])
 
 
-def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
+def summed_up(lines: Sequence[Line], runs: list[dict[str, Any]], split: Split, draws: int) -> dict[str, Any]:
     """What comparison.json holds: figures of each line, differences from the first, and the figures of each run."""
     first = lines[0]
     untested = {line.name: why for line in lines[1:] if (why := line.why_not(first))}
@@ -222,7 +222,7 @@ def summed_up(lines: Sequence[Line], told: list[dict[str, Any]], split: Split, d
         "minus": first.name,
         "differences": {line.name: plain(difference(line, first)) for line in lines[1:] if line.name not in untested},
         "untested": untested,
-        "runs": told,
+        "runs": runs,
     }
 
 
@@ -235,8 +235,8 @@ def save_plot(lines: Sequence[Line], path: Path) -> None:
     """Differences of mAP50 from the first line with their intervals; where none is given, its own mAP50."""
     first = lines[0]
     others = [line for line in lines[1:] if not line.why_not(first)] or lines[:1]
-    told = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]
-    own = [every["map50"] for every in told]
+    found = [entries(list(line.runs.values())) if line is first else difference(line, first) for line in others]
+    own = [every["map50"] for every in found]
     figure, [[axis]] = canvas(size=(7, 1.4 + 0.4 * len(own)))
     for place, entry in enumerate(own):
         reach = np.nan_to_num([[entry.mean - entry.low], [entry.high - entry.mean]])

@@ -16,7 +16,7 @@ def add_look_flags(group: argparse._ArgumentGroup) -> None:
 def add_find_flags(group: argparse._ArgumentGroup) -> None:
     """How a detector looks for boxes, and what is written about them."""
     group.add_argument("--imgsz", type=input_size, help="side of the network input, a multiple of 32 [the run's]")
-    add_threshold_flags(group, None, 0.6, told="0.001; with --localise 0.25")
+    add_threshold_flags(group, None, 0.6, default="0.001; with --localise 0.25")
     add_precision(group)
     group.add_argument("--augment", action="store_true", help="test-time augmentation: three scales, one mirrored")
     group.add_argument(

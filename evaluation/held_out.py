@@ -67,8 +67,8 @@ def read_held_out(
     split = read_unseen(description, wanted.task, strict=wanted.strict)
     console.print(split.summary())
     if view is not None and view.source == "objects":
-        split, told = view.shown(split)
-        console.print(told)
+        split, note = view.shown(split)
+        console.print(note)
     if names is not None and names != split.description.names:
         raise UserError(
             f"classes {names} are not those of {description.yaml}: {split.description.names}",

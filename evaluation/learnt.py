@@ -59,7 +59,7 @@ def figures(scores: Array, targets: Array, single_label: bool, groups: Array, bo
     return found | {key: value for key, value in further.items() if value}
 
 
-def told(own: Mapping[str, float], single_label: bool) -> str:
+def top_or_auc(own: Mapping[str, float], single_label: bool) -> str:
     """The figure that decides with its interval, where there is one: `top-1 0.910 [0.880, 0.930]`."""
     name = judged_by(single_label)
     if own.get("undefined"):
@@ -77,7 +77,7 @@ def verdict(own: Mapping[str, float], single_label: bool) -> str:
     """One line: the figure with its interval, chance and majority beside it, and whether anything was learnt."""
     name = judged_by(single_label)
     further = "".join(f", {value:.3f} at {key.partition('@')[2]} px" for key, value in own.items() if f"{name}@" in key)
-    return f"{outcome(own)}: {told(own, single_label)}{further}; {compared(own)}"
+    return f"{outcome(own)}: {top_or_auc(own, single_label)}{further}; {compared(own)}"
 
 
 def compared(own: Mapping[str, float]) -> str:

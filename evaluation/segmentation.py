@@ -38,7 +38,7 @@ def segment_split(
 
     Args:
         find: images [B, 3, S, S] → scores [B, classes, S, S].
-        clock: told how long images took to `load`, the `network`, and the scores' way `back` into the original image.
+        clock: counts the seconds of `load`, of the `network`, and of `back`: scores at the size of the original image.
     """
     clock = clock or Clock()
     loader = make_loader(DetectionSet(records, eval_transform(imgsz), seed=0), InOrder(len(records)), batch_size, 0)

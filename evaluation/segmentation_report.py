@@ -58,8 +58,8 @@ def judge_segmenter(
     metrics["trained_on"] = count_learnt(split, segmenter.learnt)
     metrics["seconds"] = time.monotonic() - began
     metrics["speed_ms"] = {name: 1000 * own / len(records) for name, own in clock.seconds.items()}
-    told = {"imgsz": imgsz, "fcn": segmenter.head, "data": split.digest}
-    metrics["found_with"] = {**told, **split.description.told_levels}
+    settings = {"imgsz": imgsz, "fcn": segmenter.head, "data": split.digest}
+    metrics["found_with"] = {**settings, **split.description.levels_entry}
     write_metrics(metrics, folder / "metrics.json")  # before any picture may fail
     write_text(folder / "summary.txt", summary(metrics, split, segmenter, folder))
     save_confusion(stacked.sum(0), mask_names(segmenter.names), folder / "confusion.png")

@@ -67,12 +67,12 @@ def frames_like(
 
 
 def structure(network: nn.Module) -> str:
-    """What of a network is not learnt: its modules, what each was told, and the shapes of its weights."""
+    """What of a network is not learnt: its modules, the settings of each, and the shapes of its weights."""
     lines = []
     for name, module in network.named_modules():
-        told = {key: own for key, own in vars(module).items() if key not in OF_ALL}
-        told |= dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-        shown = {key: tuple(own.shape) if isinstance(own, Tensor) else own for key, own in told.items()}
+        settings = {key: own for key, own in vars(module).items() if key not in OF_ALL}
+        settings |= dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        shown = {key: tuple(own.shape) if isinstance(own, Tensor) else own for key, own in settings.items()}
         lines.append(f"{name} {type(module).__module__}.{type(module).__qualname__} {shown}")
     return "\n".join(lines)
 

@@ -84,5 +84,5 @@ def explained_images(split: Split, seen: Seen) -> tuple[list[Record], tuple[str,
         hint = "explain images that they have not seen, or give --task train to explain these"
         what = f"all {whole} images of `{split.name}` were used to train a network"
         raise UserError(what, where=split.description.yaml, hint=hint)
-    told = Notice(f"of {whole} images were used to train a network and are left out", names).line()
-    return left.records, (*seen.notes, told)
+    left_out = Notice(f"of {whole} images were used to train a network and are left out", names).line()
+    return left.records, (*seen.notes, left_out)

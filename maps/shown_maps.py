@@ -77,12 +77,12 @@ def row(
 ) -> list[str]:
     """Of one cut; all arrays are [seeds, cases]."""
     both = (empty == 0) & (other_empty == 0)
-    told = [
+    cells = [
         cut,
         *(f"{own:.1%}" for own in (mean_known(empty, None), mean_known(other_empty, None), both.any(0).mean())),
     ]
     if not both.any():
-        return [*told, *[NOTHING] * 5]
+        return [*cells, *[NOTHING] * 5]
     sides = [np.where(both, side, np.nan) for side in (iou, other_iou)]
     apart = sides[0] - sides[1]
     interval = resamples.interval(apart[:, :, None], differences=True)[:, 0]
@@ -90,7 +90,7 @@ def row(
     low, high = found.interval
     difference = f"{found.mean:+.4f}" + ("" if np.isnan(low) else f" [{low:+.4f}, {high:+.4f}]")
     means = [f"{mean_known(side, None):.3f}" for side in sides]
-    return [*told, *means, difference, as_number(found.above, ".1%"), f"{found.ties:.1%}"]
+    return [*cells, *means, difference, as_number(found.above, ".1%"), f"{found.ties:.1%}"]
 
 
 def read_values(path: Path, kind: str) -> Values:

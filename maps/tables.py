@@ -237,13 +237,13 @@ def region_table(summary: Summary, measure: str) -> list[list[str]]:
     judged = {line: cuts if line == CONSTANT else judged_cuts(summary.regions, line) for line in runs}
     runs = {line: own if 0 not in own else dict.fromkeys(cuts, own[0]) for line, own in runs.items()}
 
-    def told(line: str, cut: int) -> str:
+    def entry(line: str, cut: int) -> str:
         if cut not in runs[line]:
             return NOTHING
         found = f"{np.mean(runs[line][cut]):.3f} ± {deviation(runs[line][cut]):.3f}"
         return found if cut in judged[line] else f"({found})"
 
-    rows = [[f"b{cut}", *(told(line, cut) for line in runs)] for cut in cuts]
+    rows = [[f"b{cut}", *(entry(line, cut) for line in runs)] for cut in cuts]
     return [[f"frozen features: {REGIONS[measure]}", *runs], *rows]
 
 

@@ -214,8 +214,8 @@ def written(file: BackboneFile, line: str, seen: Seen, asked: Asked, folder: Pat
         heat, covered = in_volume(seen, own)
         path = folder / f"{stem}_{network}_{kind}_{layer}.nii.gz"
         save_heat(heat, seen.volume, path)
-        told = {name: f"{value:.3f}" for name, value in inside(heat, covered, seen.volume).items()}
-        yield {"volume": stem, "network": f"{line}, seed {file.seed}", "map": kind, "layer": layer, **told}
+        figures = {name: f"{value:.3f}" for name, value in inside(heat, covered, seen.volume).items()}
+        yield {"volume": stem, "network": f"{line}, seed {file.seed}", "map": kind, "layer": layer, **figures}
     page(seen, maps, folder / f"{stem}_{network}.jpg")
 
 

@@ -31,7 +31,7 @@ class BackboneEntry(Entry):
         scales: whether it comes in other widths than 1.
         lender: the network, of width 1, whose first blocks it begins with, where it is given a file of that one.
         lent: how many blocks these are.
-        auxiliary: blocks, from 1, behind which auxiliary classifiers may stand in training.
+        auxiliary: blocks, from 1, behind which there may be auxiliary classifiers in training.
     """
 
     make: Callable[[float], Backbone]

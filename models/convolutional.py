@@ -34,7 +34,7 @@ def convolutionize(model: nn.Module, size: Side, channels: int = 3) -> fx.GraphM
     Args:
         model: images [B, 3, H, W] → [B, classes]; its features are flattened once.
         size: height and width of the images that it was made for.
-        channels: of what it is given, where it stands on features instead.
+        channels: of what it is given, where that is features instead.
 
     Raises:
         UserError: it cannot be traced, or does something else between features and scores; names the part.

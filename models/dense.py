@@ -1,7 +1,7 @@
 """Class maps of larger pictures: classifiers on a backbone in every window, the last reduction at every offset.
 
 OverFeat (Sermanet et al., arXiv 1312.6229, §3.3, figure 3): the last pool runs once for each offset within its stride,
-3 × 3 times there, so that windows lie as close as the cells before it. A network that reduces by strided convolutions
+3 × 3 times there, so that windows are as close as the cells before it. A network that reduces by strided convolutions
 has its last one run so. What comes before is computed once.
 """
 
@@ -22,12 +22,12 @@ from utils.errors import UserError
 class ClassMaps(Fixed):
     """Images [B, 3, H, W] of a size or larger → logits [B, classes, windows] of each classifier.
 
-    Windows come offset by offset, each row by row; all lie within the picture. Without padding in the network the
+    Windows come offset by offset, each row by row; all are within the picture. Without padding in the network the
     scores of a window are those of the picture cut out there; with padding it sees its surroundings in the place of
     zeros. Blocks that look at the whole picture, by squeeze-and-excitation or attention, look at all of the larger one.
 
     Args:
-        cuts: 1-based blocks after which the classifiers stand.
+        cuts: 1-based blocks after which the classifiers are.
         shapes: of the features of one window, behind each of these blocks.
         imgsz: side of a window, pixels.
 

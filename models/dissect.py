@@ -60,7 +60,7 @@ def extra(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> l
         signature = inspect.signature(module.forward)
         given = signature.bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
-        return ["arguments that cannot be told"]
+        return ["arguments that cannot be named"]
     names = list(given)[1:]
     defaults = {name: own.default for name, own in signature.parameters.items()}
     return [name for name in names if given[name] is not defaults[name] and not unfilled(given[name])]

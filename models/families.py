@@ -20,7 +20,7 @@ HEAD = ("avgpool", "classifier", "fc", "head", "heads")  # parts of torchvision'
 
 @cache
 def timm_names() -> list[str]:
-    """Networks of timm, and behind them those that stand for certain weights, as resnet18.a1_in1k."""
+    """Networks of timm, and behind them those that name certain weights, as resnet18.a1_in1k."""
     import timm
 
     return [*timm.list_models(), *timm.list_pretrained()]

@@ -1,4 +1,4 @@
-"""Classifiers that stand on a sub-module while it trains: features [B, C, H, W] → logits [B, classes]."""
+"""Classifiers on a sub-module while it trains: features [B, C, H, W] → logits [B, classes]."""
 
 import math
 from collections.abc import Callable
@@ -89,7 +89,7 @@ def fully_connected(shape: Shape, classes: int, *, grid: int, pool: bool = False
     """What AlexNet and VGG end in: a pool to grid × grid cells, two layers of 4,096 with dropout, and the linear one.
 
     Sizes as in torchvision, which pools to 6×6 for AlexNet and to 7×7 for VGG; at 224 pixels that changes nothing.
-    Dropout stands in front of both layers, as in torchvision's AlexNet; its VGG has it behind them.
+    Dropout is in front of both layers, as in torchvision's AlexNet; its VGG has it behind them.
 
     Args:
         pool: a max-pool of 3×3 at stride 2 comes first, which the backbone `alexnet` lacks.
@@ -155,7 +155,7 @@ def one_conv_two_linear(shape: Shape, classes: int, *, widest: int = 128) -> nn.
 
 @dataclass(frozen=True)
 class HeadEntry(Entry):
-    """A classifier that stands on a sub-module.
+    """A classifier on a sub-module.
 
     Attributes:
         make: shape of the features, classes, convolutions of the author head (others have their own) → a fresh head.
@@ -206,7 +206,7 @@ def make_head(name: str, shape: Shape, classes: int, *, convs: int = 1) -> nn.Mo
     """A freshly initialised head, one of HEADS.
 
     Args:
-        shape: channels, height, width of the features that it stands on.
+        shape: channels, height, width of the features that it is given.
         convs: convolutions in the author head; the others do not look at it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How networks lay out their features, and the maps [B, C, H, W] that stand between the blocks of a backbone."""
+"""How networks lay out their features, and the maps [B, C, H, W] between the blocks of a backbone."""
 
 import math
 from dataclasses import dataclass

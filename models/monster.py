@@ -1,4 +1,4 @@
-"""The small network of a lecture that stands on the first layer of another: AlexNet's, which was trained elsewhere."""
+"""The small network of a lecture, on the first layer of another: AlexNet's, which was trained elsewhere."""
 
 from torch import Tensor, nn
 

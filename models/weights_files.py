@@ -111,10 +111,10 @@ def of_darknet(path: Path, name: str, width: float) -> Content:
     """
     if path.suffix == ".weights":
         own = load_darknet(path)
-        told = {"anchors": own.settings.anchors, "imgsz": own.imgsz}
+        known = {"anchors": own.settings.anchors, "imgsz": own.imgsz}
         if own.names[0] != "0":  # else nobody knows them
-            told["names"] = own.names
-        return told | of_detector(own.model.state_dict(), "darknet53", 1.0, "darknet")
+            known["names"] = own.names
+        return known | of_detector(own.model.state_dict(), "darknet53", 1.0, "darknet")
     backbone: Backbone = DarkNet()
     read_darknet(path, backbone)
     return whole_backbone("darknet53", "darknet", backbone.state_dict())
@@ -140,8 +140,8 @@ def of_torch(path: Path, name: str, width: float) -> Content:
     if kind in ("detector", "segmenter", "backbone"):
         content = checked(content, kind, path)
     if kind in ("detector", "segmenter"):
-        told = {key: content[key] for key in ("names", "anchors", "imgsz", "lesson") if key in content}
-        return told | of_detector(content["model"], content["backbone"], content["width"], kind)
+        known = {key: content[key] for key in ("names", "anchors", "imgsz", "lesson") if key in content}
+        return known | of_detector(content["model"], content["backbone"], content["width"], kind)
     if kind != "backbone":
         raise UserError(f"holds `{kind}`, not `backbone`", where=path, hint="give a backbone or detector checkpoint")
     return content

@@ -145,5 +145,5 @@ def markdown(recipes: list[list[str]], ends: list[list[str]], judged: Judged | N
     parts = ["## What the recipes differ in", as_markdown(recipes) if recipes[1:] else "Nothing."]
     parts += ["## At the end of training, on the runs' own validation pictures", as_markdown(ends)]
     if judged:
-        parts += [f"## Detectors on the same pictures\n\n{judged.told}", as_markdown(judged.rows)]
+        parts += [f"## Detectors on the same pictures\n\n{judged.note}", as_markdown(judged.rows)]
     return "\n\n".join(parts) + "\n"

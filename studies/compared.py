@@ -56,14 +56,14 @@ class Judged:
     """Detectors of some runs on the same pictures.
 
     Attributes:
-        told: on what, and what the intervals are over.
+        note: on what, and what the intervals are over.
         lines: runs that differ in the seed alone.
         rows: figures and paired differences, header first.
         pictures: some of them; each with what is drawn on it by title, the true boxes first.
         content: all of it as JSON.
     """
 
-    told: str
+    note: str
     lines: "list[Line]"
     rows: list[list[str]]
     pictures: list[dict[str, Any]]
@@ -108,14 +108,14 @@ def end_table(runs: Sequence[Compared]) -> list[list[str]]:
 
 def backbones(metrics: Mapping[str, Any]) -> str:
     """The figure of each backbone's last classifier with its interval, as in `cl3 top-1 0.910 [0.880, 0.930]`."""
-    from evaluation.learnt import judged_by, outcome, told
+    from evaluation.learnt import judged_by, outcome, top_or_auc
 
     lesson = metrics.get("lesson", {})  # all that there is of weights from another run
     pretrained = metrics.get("pretrain") or ({lesson["method"]: [lesson]} if lesson else {})
     by, found = metrics.get("judged_by", lesson.get("judged_by", judged_by(True))), []
     for method, stages in pretrained.items():
         nothing = "" if stages[-1].get("learnt", 1) else f", {outcome(stages[-1])}"
-        found.append(f"{method} {told(stages[-1], by == judged_by(True))}{nothing}")
+        found.append(f"{method} {top_or_auc(stages[-1], by == judged_by(True))}{nothing}")
     return "; ".join(found) or "–"
 
 
@@ -147,13 +147,13 @@ def judge(runs: Sequence[Compared], arguments: "argparse.Namespace") -> "Judged 
     split = read_held_out(wanted, first.data, first.names, first.path, first.levels)
     finding = Finding(first.imgsz, Thresholds(), arguments.batch_size)
     named = [(*lines[own.path], own) for own in detectors]
-    found, told = compare(named, split, finding, arguments.bootstrap, resize=True)
+    found, of_runs = compare(named, split, finding, arguments.bootstrap, resize=True)
     return Judged(
         about(found, split, arguments.bootstrap),
         found,
         table(found, SHOWN),
         side_by_side(detectors, [" ".join(filter(None, lines[own.path])) for own in detectors], split, arguments),
-        summed_up(found, told, split, arguments.bootstrap),
+        summed_up(found, of_runs, split, arguments.bootstrap),
     )
 
 

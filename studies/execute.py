@@ -105,14 +105,14 @@ def write_report(study: Study, name: str) -> bool:
         Stopped: by a signal.
     """
     words, record = report_command(study, name), record_file(study, name)
-    told = " ".join(words)
-    if page_file(study, name).exists() and record.exists() and record.read_text() == told:
+    typed = " ".join(words)
+    if page_file(study, name).exists() and record.exists() and record.read_text() == typed:
         return True
     with claimed(study, name) as claim:
         if call(words, study.folder / "logs" / f"{name}.txt", claim):
             return False
         make_folder(record.parent)
-        write_text(record, told)
+        write_text(record, typed)
     return True
 
 

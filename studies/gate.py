@@ -99,7 +99,7 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
     return Lesson.at(stages[-1], content["judged_by"])
 
 
-def told(lessons: Sequence[Lesson | None]) -> str:
+def lesson_text(lessons: Sequence[Lesson | None]) -> str:
     """The figure of several runs for a table: `top-1 0.931`, and `learnt nothing` or too few images where one is so."""
     known = [own for own in lessons if own not in (None, UNKNOWN)]
     if not known:

@@ -42,7 +42,7 @@ class Evidence(Section):
 
     Attributes:
         study: name of its yaml and of its folder under results.
-        methods: each is to be above the next; a single one is only told.
+        methods: each is to be above the next; a single one is only shown.
     """
 
     study: PathName
@@ -140,7 +140,7 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
         raise UserError(what, where=yaml, hint="correct the ledger's yaml")
     rows = run_rows(results / evidence.study / RUNS)
     values = {
-        method: {row["seed"]: float(row[evidence.measure]) for row in rows if told(row, method, evidence.measure)}
+        method: {row["seed"]: float(row[evidence.measure]) for row in rows if has_value(row, method, evidence.measure)}
         for method in evidence.methods
     }
     seeds = [seed for seed in map(str, settings.seeds) if all(seed in own for own in values.values())]
@@ -169,7 +169,7 @@ def untaught(rows: list[dict[str, str]], methods: Sequence[str], least_auc: floa
     return reason([Lesson.of(row) for row in own], least_auc)
 
 
-def told(row: dict[str, str], method: str, measure: str) -> bool:
+def has_value(row: dict[str, str], method: str, measure: str) -> bool:
     """Whether a row is of this method, and has the measure."""
     return row["method"] == method and bool(row.get(measure))
 

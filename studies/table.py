@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from evaluation.learnt import NOT_TESTED
-from studies.gate import UNKNOWN, Lesson, lesson_of, maker_of, reason, told
+from studies.gate import UNKNOWN, Lesson, lesson_of, lesson_text, maker_of, reason
 from studies.recipe import Cell, Study, digests
 from studies.runs import State, figures, is_judged, log_file, run_folder, state
 from studies.sections import Table
@@ -86,7 +86,7 @@ def main_table(study: Study, table: Table, found: list[Result]) -> str:
     for method in judged_methods(study):
         own = [result for result in found if result.cell.method == method]
         cells = [mean_and_spread([r.values[name] for r in own if name in r.values]) for name in table.measures]
-        lines.append(f"| {method} | {told([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
+        lines.append(f"| {method} | {lesson_text([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
     for name, file in table.beside.items():
         path = study.yaml.parent / file
         content = read_json(path, f"correct `beside` of {study.yaml}") if path.exists() else {}

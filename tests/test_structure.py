@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-# A package may import itself and what stands right of it.
+# A package may import itself and what is right of it.
 BELOW = {
     "studies": {"studies", "wsol", "maps", "training", "evaluation", "models", "data", "utils"},
     "wsol": {"wsol", "maps", "evaluation", "models", "data", "utils"},

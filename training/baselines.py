@@ -177,10 +177,10 @@ def equal_compute(job: Job, plan: list[SubModule]) -> int:
     exact = total / (3 * stage_macs(job, joined(plan)))
     epochs = max(1, round(exact))
     doubt = "" if abs(epochs / exact - 1) <= UNEQUAL else ": not equal; more epochs a stage come closer"
-    told = (
+    line = (
         f"e2e_compute: {counted(epochs, 'epochs')}, {epochs / exact:.2f} of the FLOPs of CL_{recipe.cl_splits}{doubt}"
     )
-    console.print(told)
+    console.print(line)
     return epochs
 
 

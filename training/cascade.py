@@ -280,7 +280,7 @@ def save_backbone(
         "head": {"name": phase.head, "convs": phase.head_convs},
         "shapes": [list(part.shape) for part in plan],
         "names": job.lesson.names,
-        **job.lesson.told_levels,
+        **job.lesson.levels_entry,
         "single_label": job.lesson.single_label,
         "view": asdict(job.view),
         "detector_imgsz": recipe.imgsz,

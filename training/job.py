@@ -115,15 +115,15 @@ class Job:
             "width": recipe.width,
             "names": self.names,
             "recipe": recipe.model_dump(mode="json"),
-            **self.train.description.told_channels,
-            **self.train.description.told_levels,
+            **self.train.description.channels_entry,
+            **self.train.description.levels_entry,
             **({"init": self.begins.identity} if self.begins else {}),
             "data_identity": self.data_identity,
-            **self.told_reused,
+            **self.reused_entry,
         }
 
     @property
-    def told_reused(self) -> dict[str, Any]:
+    def reused_entry(self) -> dict[str, Any]:
         """What checkpoints and figures say of the file whose weights the detector's backbone took."""
         return {"reused": self.reused} if self.reused else {}
 
@@ -131,8 +131,8 @@ class Job:
         """Write a checkpoint of this run, on the first rank."""
         if self.fabric.is_global_zero:
             learnt = self.learnt.get(content["kind"])
-            told = {} if learnt is None else {TRAINED_ON: learnt}
-            checkpoint.save(path, {**self.identity(), **told, **content})
+            seen = {} if learnt is None else {TRAINED_ON: learnt}
+            checkpoint.save(path, {**self.identity(), **seen, **content})
 
     def fit(
         self,

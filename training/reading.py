@@ -11,7 +11,7 @@ from data.formats import read_split
 from data.holdout import HOLDOUT_SHARE, hold_out
 from data.image_cache import keep_images
 from data.masks import with_masks
-from data.objects import all_alike, told_by_border
+from data.objects import all_alike, said_by_border
 from data.records import Description, Notice, Split
 from data.views import View, settled
 from training.check import follows
@@ -177,5 +177,5 @@ def lessons(recipe: Recipe, pair: Pair) -> tuple[Pair, list[str]]:
         return own, twice
     (train, one), (val, other) = view.shown(train), view.shown(val)
     name = f"{recipe.pretrain.data.name} " if recipe.pretrain.data else ""
-    further = (told_by_border(val, view.context), all_alike(train))
+    further = (said_by_border(val, view.context), all_alike(train))
     return (train, val), [*twice, name + one, name + other, *filter(None, further)]

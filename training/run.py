@@ -195,10 +195,10 @@ def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
 
     What a run continues from is of no use any more, unless it is the detector or segmenter as it ended.
     """
-    told = {"split": "val", **job.train.description.told_levels, **metrics, **job.told_reused, "seconds": seconds}
+    summary = {"split": "val", **job.train.description.levels_entry, **metrics, **job.reused_entry, "seconds": seconds}
     if "map" not in metrics and metrics.get("task") != "segment":
         job.last.unlink(missing_ok=True)
-    write_text(job.folder / FINISHED, json_text(told, 2))
+    write_text(job.folder / FINISHED, json_text(summary, 2))
     figures, file = f"finished in {seconds:.0f} s", job.weights / "best.pt"
     if "map" in metrics:
         known = metrics["map"] is not None

@@ -212,7 +212,7 @@ def provenance() -> dict[str, Any]:
 
 
 def commit_of(folder: Path) -> str:
-    """The commit of a repository; nothing for a folder that is none, and only lies in one."""
+    """The commit of a repository; nothing for a folder that is none, and only is in one."""
     command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -132,8 +132,8 @@ def checked(content: Mapping[str, Any], kind: str, path: Path) -> Content:
         check_tensor(name, tensor, path)
     counts = {key: len(content[key]) for key in ("splits", "heads", "shapes", "metrics") if key in content}
     if kind == "backbone" and len(set(counts.values())) > 1:
-        told = ", ".join(f"{count} {key}" for key, count in counts.items())
-        raise UserError(f"holds {told}", where=path, hint=ANOTHER)
+        held = ", ".join(f"{count} {key}" for key, count in counts.items())
+        raise UserError(f"holds {held}", where=path, hint=ANOTHER)
     return Content(content, path)
 
 

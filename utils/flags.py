@@ -122,16 +122,16 @@ THRESHOLDS = ("conf_thres", "iou_thres", "max_det")
 
 
 def add_threshold_flags(
-    parser: argparse._ActionsContainer, conf: float | None, iou: float, when: str = "", *, told: str = ""
+    parser: argparse._ActionsContainer, conf: float | None, iou: float, when: str = "", *, default: str = ""
 ) -> None:
     """--conf-thres, --iou-thres and --max-det of the scripts that run or write a detector: THRESHOLDS.
 
     Args:
         conf, iou: defaults; no `conf` where it depends on what is done.
         when: what the help begins with.
-        told: what the help says of the default of --conf-thres, if it is not the number.
+        default: what the help says of the default of --conf-thres, if it is not the number.
     """
-    text = f"{when}score threshold: lowest score of a detection [{told or conf}]"
+    text = f"{when}score threshold: lowest score of a detection [{default or conf}]"
     parser.add_argument("--conf-thres", type=partial(share, "--conf-thres"), default=conf, help=text)
     text = f"{when}IoU above which NMS drops the weaker box [{iou:g}]"
     parser.add_argument("--iou-thres", type=partial(share, "--iou-thres"), default=iou, help=text)

@@ -8,7 +8,7 @@ from typing import Any
 from utils.console import console
 
 INSTALL = "install a font that has them, such as Noto Sans CJK, Thai or Arabic, to see them"
-told: list[str] = []  # the name that was said to have no font
+warned: list[str] = []  # the name that was said to have no font
 
 
 def legible(names: Sequence[str]) -> list[str]:
@@ -26,8 +26,8 @@ def shown(name: str, number: int) -> str:
     if font := covering(frozenset(name)):
         use_in_plots(font)
         return name
-    if not told:
-        told.append(name)
+    if not warned:
+        warned.append(name)
         what = f"no font here has {name}: such classes are shown as numbers in pictures, this one as {number}"
         console.print(f"{what}; {INSTALL}")
     return str(number)

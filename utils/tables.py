@@ -1,7 +1,7 @@
 """Tables of what there is of a kind, by name: help, checks, captions and the reference page are made from them.
 
 A name may be followed by options: a word after a colon, `key=value` after a colon, a number after @ for the option
-`share`, as in `sensitivity:sgd`, `mining:steps=2:keep=none`, `cam@0.2`. A word may stand for several options, as in
+`share`, as in `sensitivity:sgd`, `mining:steps=2:keep=none`, `cam@0.2`. A word may mean several options, as in
 `mining:cai`; those that are named beside it override it.
 """
 

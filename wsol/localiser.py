@@ -39,7 +39,7 @@ class Localiser:
     Attributes:
         maps: what it looks at.
         boxes: maps → boxes [B, 4] as fractions of the image; NaN where there is none.
-        source: where the maps are from, if boxes lie around what is high in them, so that measures of maps tell
+        source: where the maps are from, if boxes are around what is high in them, so that measures of maps say
             something of it: the same for every rule of cutting them off.
     """
 
@@ -57,8 +57,8 @@ class Subject:
 
     Attributes:
         network: its cuts with their classifiers.
-        training: gives the training images with their boxes, batch by batch, as often as it is asked; of all of them
-            so many, drawn at random, where it is told how many, and each of them for 0.
+        training: gives the training images with their boxes, batch by batch, as often as it is asked. It takes a
+            number of images, which are drawn at random; 0 or none: all.
         plan: with the images that are explained, whose classes may be known, but not their boxes.
         layers: gives the network once more, free to be trained, with its classifiers.
         seed: of the network, and of what learns on from it.

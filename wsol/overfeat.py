@@ -1,7 +1,7 @@
 """Boxes from frozen features by regression in windows (Sermanet et al., OverFeat, arXiv 1312.6229, §4–5).
 
 Two small networks look at the features of a window: one says which class is in it, or the background; the other where
-in the window the object's box lies. The backbone stays as it is.
+in the window the object's box is. The backbone stays as it is.
 """
 
 from dataclasses import dataclass, replace

@@ -88,8 +88,8 @@ class Informative:
 
     Attributes:
         frequency: share of all images of the scene, with or without objects, that have it.
-        overlapping: share of all images of the scene in which at least half of it lies in the map's high region.
-        covered: share of it that lies there, the mean over the images that have it.
+        overlapping: share of all images of the scene in which at least half of it is in the map's high region.
+        covered: share of it that is there, the mean over the images that have it.
     """
 
     name: int

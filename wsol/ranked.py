@@ -67,8 +67,8 @@ def read_published(path: Path | None, names: Sequence[str]) -> list[Published]:
             raise UserError(f"{row} instead of two names and three numbers", where=place, hint=hint)
         found.append(Published(cells["method"], cells["class"], *values))
     if not any(own.label in names for own in found):
-        told = ", ".join(sorted({own.label for own in found})) or "nothing"
-        raise UserError(f"has {told}, none of the classes", where=path, hint=f"name them {', '.join(names)}")
+        lines = ", ".join(sorted({own.label for own in found})) or "nothing"
+        raise UserError(f"has {lines}, none of the classes", where=path, hint=f"name them {', '.join(names)}")
     return found
 
 

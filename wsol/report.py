@@ -94,8 +94,8 @@ def compare_and_report(
     for page in filter(None, (folder / "localisers.md", published)):
         save_plot(rows, make_folder(page.parent) / f"{page.stem}.png")
         write_text(page, as_page(comparison, rows, command, f"{page.stem}.png", lists, over))
-    told = f"{as_terminal(table(rows))}\n\n{not_ahead(rows, comparison.plan.untaught())}"
-    return f"{heading(comparison)}\n\n{told}\n\n{'pictures, ' * pictures}plot and every box in {folder}"
+    printed = f"{as_terminal(table(rows))}\n\n{not_ahead(rows, comparison.plan.untaught())}"
+    return f"{heading(comparison)}\n\n{printed}\n\n{'pictures, ' * pictures}plot and every box in {folder}"
 
 
 def save_pictures(comparison: Comparison, folder: Path) -> None:
@@ -138,7 +138,7 @@ def wanted(plan: Plan, names: Sequence[str]) -> list[str]:
         raise UserError("no training images with boxes", where=plan.split.description.yaml, hint=hint)
     if asked == ["all"]:
         quick = [own for own in METHODS.values() if not (own.baseline or own.slow or own.named)]
-        asked = [own.name + options for own in quick for options in ("", *own.also) if not stands(plan, own.name)]
+        asked = [own.name + options for own in quick for options in ("", *own.also) if not obstacle(plan, own.name)]
         asked = [name for name in asked if plan.training or not wants_boxes(METHODS.choose(name))]
     for name in asked:
         check(plan, name)
@@ -159,14 +159,14 @@ def check(plan: Plan, name: str) -> None:
     if plan.foreign and not all_blind([name]):
         what = f"{name} asks for a class of the network, which has others than {yaml.name}"
         raise UserError(what, where=METHODS.flag, hint="take a method that asks for none, such as attention")
-    if (why := stands(plan, name)) is not None:
+    if (why := obstacle(plan, name)) is not None:
         raise UserError(f"{name} {why}", where=METHODS.flag, hint="leave it out, or change that")
     if not plan.training and wants_boxes(METHODS.choose(name)):
         what = f"{name} learns from boxes, and no training image of {yaml.name} has one"
         raise UserError(what, where=METHODS.flag, hint="say where maps are cut off, as in cam@0.2 or mining@0.5")
 
 
-def stands(plan: Plan, name: str) -> str | None:
+def obstacle(plan: Plan, name: str) -> str | None:
     """What is in the way of a method with its options."""
     chosen = METHODS.choose(name)
     return chosen.entry.obstacle(plan, chosen.options)
@@ -257,10 +257,10 @@ def not_ahead(rows: Sequence[Row], untaught: str | None = None) -> str:
 def cells(row: Row, measures: Sequence[str], bounds: Sequence[str], apart: Sequence[str]) -> list[str]:
     """One line of the table."""
     seeds = f"{row.line} ({row.seeds} seeds)" if row.seeds > 1 else row.line
-    values = [bracketed(told(row.values[name]), row.coarse) if name in row.values else NOTHING for name in measures]
+    values = [bracketed(bounded(row.values[name]), row.coarse) if name in row.values else NOTHING for name in measures]
     values += [f"{row.lowest[1]:.3f} ({row.lowest[0]})" if row.lowest else NOTHING]
     values += [f"{row.bounds[name]:.3f}" if name in row.bounds else NOTHING for name in bounds]
-    differences = [told(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
+    differences = [bounded(row.values[name], "+.3f") if name in row.values else NOTHING for name in apart]
     passes = f"{row.milliseconds / row.forward:.2f}" if row.forward else NOTHING
     costs = [f"{row.milliseconds:.1f}", passes, f"{row.megabytes:.1f}"]
     return [row.method, seeds, *values, *differences, f"{row.no_box:.1%}", *costs]
@@ -271,7 +271,7 @@ def bracketed(text: str, coarse: bool) -> str:
     return f"({text})" if coarse else text
 
 
-def told(value: Value, digits: str = ".3f") -> str:
+def bounded(value: Value, digits: str = ".3f") -> str:
     """`mean [low, high]`."""
     mean = format(value.mean, digits)
     return mean if np.isnan(value.low) else f"{mean} [{value.low:{digits}}, {value.high:{digits}}]"
@@ -329,7 +329,7 @@ def corloc_table(rows: Sequence[Row]) -> list[list[str]]:
     if not keys:
         return []
     header = ["method", "features", *(name.partition("/")[2] for name in keys)]
-    return [header, *([row.method, row.line, *(told(row.values[name]) for name in keys)] for row in rows)]
+    return [header, *([row.method, row.line, *(bounded(row.values[name]) for name in keys)] for row in rows)]
 
 
 def findings_table(rows: Sequence[Row]) -> list[list[str]]:
@@ -343,7 +343,7 @@ def findings_table(rows: Sequence[Row]) -> list[list[str]]:
     for row in own:
         for iou in ious:
             pairs = [[row.values[f"{key}/{name}/{iou}"] for key in (ACCURACY, FALSE)] for name in classes]
-            table.append([row.method, row.line, iou, *(f"{told(acc)} – {false.mean:.2f}" for acc, false in pairs)])
+            table.append([row.method, row.line, iou, *(f"{bounded(acc)} – {false.mean:.2f}" for acc, false in pairs)])
     return table
 
 

@@ -89,8 +89,8 @@ def main() -> None:
     found, page = {}, list[tuple[np.ndarray, str]]()
     for number, (record, own) in enumerate(zip(plan.split.records, classified(plan, arguments.top), strict=True)):
         found[str(record.image)] = {name: round(score, 4) for name, score, _ in own.columns}
-        told = ", ".join(f"{name} {value:.3f}" for name, value in found[str(record.image)].items())
-        print(f"{record.image}: {told}")
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in found[str(record.image)].items())
+        print(f"{record.image}: {scores}")
         if arguments.pictures and number < SHOWN:
             page += row_of(network, kind, next(plan.images([record], "pictures")).images[0], own)
     if arguments.pictures:

@@ -1,7 +1,7 @@
 """The units that weigh most for a class, and the patches of pictures that they fire on (arXiv 1512.04150, figure 13).
 
 `python -m wsol.units --weights FILE --data YAML --pictures units.jpg` draws, for each class and unit, the held-out
-images that the unit fires on most, dark outside of where it does. Where the data have boxes, it counts what lies there.
+images that the unit fires on most, dark outside of where it does. Where the data have boxes, it counts what is there.
 """
 
 from collections import Counter
@@ -61,7 +61,7 @@ def seen_by(network: Explained, plan: Plan, index: int, unit: int) -> tuple[Tens
 
 
 def objects_at(network: Explained, plan: Plan, unit: int, images: Sequence[int]) -> dict[str, int]:
-    """What lies at the highest point of a unit's map in images: the class of the smallest box there."""
+    """What is at the highest point of a unit's map in images: the class of the smallest box there."""
     names, found = plan.split.description.names, Counter[str]()
     for index in images:
         if not len(plan.split.records[index].labels):
@@ -118,8 +118,8 @@ def main() -> None:
     units = units_of(network, plan, asked)
     print(f"{'class':<24}{'unit':>6}{'weight':>9}  at its highest points")
     for own in units:
-        told = ", ".join(f"{name} {count}" for name, count in own.fires_on.items())
-        print(f"{own.of:<24}{own.unit:>6}{own.weight:>9.3f}  {told or '–'}")
+        counts = ", ".join(f"{name} {count}" for name, count in own.fires_on.items())
+        print(f"{own.of:<24}{own.unit:>6}{own.weight:>9.3f}  {counts or '–'}")
     if arguments.pictures:
         page, titles = drawn(network, plan, units)
         columns = min(COLUMNS, len(plan.split.records))

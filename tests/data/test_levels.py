@@ -76,7 +76,7 @@ def test_the_yaml_may_say_it(xrays: Path) -> None:
 def test_pictures_of_8_bits_have_no_levels(scenes_yaml: Path) -> None:
     split = read_split(load_description(scenes_yaml), "train")
     assert split.description.levels is None
-    assert split.description.told_levels == {}
+    assert split.description.levels_entry == {}
     assert {record.levels for record in split.records} == {None}
 
 

@@ -21,8 +21,8 @@ from data.objects import (
     border_level,
     cut_ahead,
     objects_of,
+    said_by_border,
     say_more,
-    told_by_border,
 )
 from data.records import Record, Split, make_record
 from data.views import View, settled, training_view
@@ -160,8 +160,8 @@ def test_what_the_grey_outside_tells_of_objects(split: Split) -> None:
     one = one_class(split, [make_record(Path(f"{n}.jpg"), (200, 200), [[0, 0, 60, 60]], [0]) for n in range(4)])
     found, told = objects_of(one)
     assert told.endswith("4 objects of 4 images; 4 background boxes, as many as have room")
-    assert "the grey outside the pictures alone tells 100% of objects" in told_by_border(found, 0.5)
-    assert told_by_border(objects_of(split)[0], 0.5) == ""
+    assert "the grey outside the pictures alone tells 100% of objects" in said_by_border(found, 0.5)
+    assert said_by_border(objects_of(split)[0], 0.5) == ""
     middle = [make_record(Path(f"{n}.jpg"), (200, 200), [[60, 60, 140, 140]], [0]) for n in range(20)]
     around, _ = objects_of(one_class(split, middle))
     assert border_level(around, 0.5) > 0.7, "where objects are in the middle, it is background that reaches out"

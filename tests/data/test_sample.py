@@ -54,7 +54,7 @@ def test_written_box_is_the_ink(scenes_yaml: Path) -> None:
         assert inside[0].max() > 30, "ink touches the box's edge"
         assert inside[-1].max() > 30
         image[max(0, y1 - 2) : y2 + 2, max(0, x1 - 2) : x2 + 2] = 0
-    assert image.max() < 60, "nothing but its halo lies outside the boxes"
+    assert image.max() < 60, "nothing but its halo is outside the boxes"
 
 
 def test_all_three_sizes_occur(scenes_yaml: Path) -> None:

@@ -60,7 +60,7 @@ def test_published_layout(published: Path) -> None:
 
 
 def test_classes_of_a_folder_that_the_yaml_names(published: Path) -> None:
-    """The pictures are elsewhere than published; what lies at the published place is not looked at."""
+    """The pictures are elsewhere than published; what is at the published place is not looked at."""
     (published / "Data").rename(published / "moved")
     (published / "Data" / "CLS-LOC" / "train" / BALL).mkdir(parents=True)
     found = describe(published, images="moved/CLS-LOC")

@@ -5,7 +5,7 @@ from scipy.stats import binomtest
 from evaluation.classification import bootstrap, resamples
 from evaluation.intervals import share_bounds
 from evaluation.learnt import figures, groups_of, lesson_in, taken, verdict, why_not
-from studies.gate import Lesson, reason, told
+from studies.gate import Lesson, lesson_text, reason
 
 
 def scored(labels: np.ndarray, right: float, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,9 +119,9 @@ def records_of_two_patients() -> list:
 
 def test_what_a_table_says_of_backbones() -> None:
     learnt, nothing = Lesson("accuracy", 0.93, True), Lesson("auc", 0.53, False)
-    assert told([learnt, learnt, None]) == "top-1 0.930"
-    assert told([nothing]) == "AUC 0.530, learnt nothing"
-    assert told([None]) == "–"
+    assert lesson_text([learnt, learnt, None]) == "top-1 0.930"
+    assert lesson_text([nothing]) == "AUC 0.530, learnt nothing"
+    assert lesson_text([None]) == "–"
     assert reason([None, learnt]) is None
     assert reason([learnt, nothing]) == "the classifiers learnt nothing (AUC 0.53)"
     row = dict(zip(Lesson.COLUMNS, nothing.cells(), strict=True))
@@ -131,7 +131,7 @@ def test_what_a_table_says_of_backbones() -> None:
     assert Lesson.of(dict(zip(Lesson.COLUMNS, few.cells(), strict=True))) == few
     what = "fewer than 5 images or patients cannot show"
     assert reason([learnt, few]) == f"{what} whether the classifiers learnt (top-1 0.90)"
-    assert told([learnt, few]) == f"top-1 0.915, {what} it"
+    assert lesson_text([learnt, few]) == f"top-1 0.915, {what} it"
 
 
 def test_a_study_may_ask_for_an_auc() -> None:

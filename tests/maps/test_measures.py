@@ -140,7 +140,7 @@ def test_granulometry() -> None:
 
 
 def spots(draw: np.random.RandomState, count: int, sigma: float, side: int = 256) -> np.ndarray:
-    """Where blurred points lie thick."""
+    """Where there are many blurred points."""
     image = np.zeros((side, side))
     row, column = (side * draw.random_sample((2, count))).astype(int)
     image[row, column] = 1

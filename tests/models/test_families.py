@@ -167,7 +167,7 @@ def test_images_are_normalised_as_for_the_weights(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["timm/test_resnet", "timm/test_vit", "nin"])
 def test_frozen_blocks_give_the_same_again(name: str) -> None:
-    """Dropout and BatchNorm of a prefix stand still, and a stage on it reaches its own weights only."""
+    """Dropout and BatchNorm of a prefix do not change, and a stage on it reaches its own weights only."""
     backbone = make_backbone(name)
     cut = len(backbone.blocks) - 1
     before = {key: value.clone() for key, value in backbone.state_dict().items()}

@@ -110,7 +110,7 @@ def test_plain_networks_end_as_in_torchvision(name: str, shape: Shape) -> None:
         peer, head = getattr(torchvision.models, name)(num_classes=3), make_head(HEAD_OF[name], shape, 3)
     pool = [peer.features[12]] if name == "alexnet" else []  # of which the backbone `alexnet` has none
     steps = [*pool, peer.avgpool, nn.Flatten(), *peer.classifier]
-    if isinstance(steps[-2], nn.Dropout):  # VGG's dropouts stand behind its layers
+    if isinstance(steps[-2], nn.Dropout):  # VGG's dropouts are behind its layers
         steps = [step for step in steps if not isinstance(step, nn.Dropout)]
         head = nn.Sequential(*[step for step in head if not isinstance(step, nn.Dropout)])
     assert list(map(type, head)) == list(map(type, steps))

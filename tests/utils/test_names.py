@@ -88,7 +88,7 @@ def test_the_rule_is_told(tmp_path: Path) -> None:
         study(tmp_path, method="cl3/b11")
     with pytest.raises(UserError, match="a report cannot be called README"):
         study(tmp_path, report="README")
-    with pytest.raises(UserError, match="lies outside the yaml's folder, where nothing is fetched to"):
+    with pytest.raises(UserError, match="is outside the yaml's folder, where nothing is fetched to"):
         archive(tmp_path, "../x.tar")
     (tmp_path / "a b.yaml").touch()
     with pytest.raises(UserError, match="`a b` cannot be the name"):

@@ -77,7 +77,7 @@ class ClassMaps(nn.Module):
         return own
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What knowledge is kept of (§2.2): the last two resolutions, and what the classifier stands on."""
+        """What knowledge is kept of (§2.2): the last two resolutions, and what the classifier is given."""
         if self.backbone.taps:
             _, fine, coarse = self.backbone(images)
         else:
