@@ -160,4 +160,4 @@ def test_networks_of_one_structure_are_measured_once(monkeypatch: pytest.MonkeyP
     assert {id(own) for own in asked} == {id(own) for own in (first, coarser, thinner, bound, small, large)}
     asked.clear()
     assert [like(network) for network in (first, bound)] == [[Frame(1, 0)], [Frame(2, 0)]]
-    assert not asked, "nor is one network measured twice, whatever it was told"
+    assert not asked, "nor is one network measured twice, whatever its settings are"

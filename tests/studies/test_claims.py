@@ -112,7 +112,7 @@ def test_small_boxes_are_judged_by_seed(study: Study, pair_of: Callable[..., Pai
     assert small_boxes(sure, summary).verdict == REPRODUCED
     claim = small_boxes(by_seed, summary)
     assert claim.verdict == UNDECIDED
-    assert float(claim.found.rpartition("sign test of these networks p ")[2]) < 0.05, "told, but it does not decide"
+    assert float(claim.found.rpartition("sign test of these networks p ")[2]) < 0.05, "shown, but it does not decide"
     assert small_boxes(pair_of(second, second + more), summary).verdict == NOT_SEEN
 
 

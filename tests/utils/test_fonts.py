@@ -35,7 +35,7 @@ def write_font(path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "told", [])
+    monkeypatch.setattr(fonts, "warned", [])
     for cached in (fonts.covering, fonts.installed, fonts.charmap):
         cached.cache_clear()
 

@@ -244,7 +244,7 @@ def test_ahead_has_the_spread_of_both_sides(plan: Plan) -> None:
 
 
 def test_differences_from_the_centre_and_from_untrained_networks(plan: Plan) -> None:
-    """Both are told, whatever row is the best of those that learnt nothing."""
+    """Both are written, whatever row is the best of those that learnt nothing."""
     cases = np.stack([np.arange(40) % 8, np.zeros(40, int)], 1)
     boxes, trials = np.tile([0.0, 0, 1, 1], (40, 1)), []
     rights = {("pixels", "–"): 30, ("centre-box", "–"): 20, ("cam@0.2", "cl6"): 8, ("cam@0.2", "untrained"): 0}
