@@ -21,7 +21,7 @@ from studies.runs import (
     state,
 )
 from studies.sections import shown
-from studies.table import Result, as_csv, difference_tables, machines, main_table, results
+from studies.table import Result, as_csv, difference_tables, main_table, results, unlike
 from studies.tasks import tasks_table
 from utils.claim import claimed
 from utils.config import ROOT
@@ -73,7 +73,7 @@ def as_markdown(study: Study, found: list[Result]) -> str:
         text.append(f"![{settings.title}]({FIGURE})")
         if here_or_published(study, study.folder / GALLERY).exists() and table.gallery and table.gallery.published:
             text.append(f"![{', '.join(table.gallery.methods)} on the same images]({GALLERY})")
-    text += [line for line in (machines(found), *(report_line(study, name) for name in settings.reports)) if line]
+    text += [*unlike(found), *(report_line(study, name) for name in settings.reports)]
     text.append(f"[Every run]({RUNS}), [every command]({COMMANDS}), [logs](logs), [recipe](/{yaml}).")
     return "\n\n".join(text) + "\n"
 

@@ -33,7 +33,18 @@ PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views"
 ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
 TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
-WORDS = {"method", "seed", "state", "figure", "learnt", "recipe", "on", "run", "log"}  # its columns that hold no figure
+WORDS = {
+    "method",
+    "seed",
+    "state",
+    "figure",
+    "learnt",
+    "recipe",
+    "on",
+    "data",
+    "run",
+    "log",
+}  # columns without a figure
 AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 

@@ -98,6 +98,13 @@ def figures(study: Study, cell: Cell) -> dict[str, float | None]:
     return there | {name: here[name] for name in study.measures if name in here}
 
 
+def pictures(study: Study, cell: Cell) -> str:
+    """The digest of the pictures that a cell's detector was judged on; empty where nobody can say any more."""
+    path, row = values_file(study, cell), study.published.get(cell.name, {})
+    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
+    return content.get("found_with", {}).get("data") or row.get("data") or ""
+
+
 def state(study: Study, cell: Cell) -> State:
     """How far a cell is, by its files, or by what was published of it."""
     folder, found, judged = run_folder(study, cell), figures(study, cell), is_judged(study, cell)

@@ -9,7 +9,7 @@ from scipy import stats
 from evaluation.learnt import NOT_TESTED
 from studies.gate import UNKNOWN, Lesson, lesson_of, lesson_text, maker_of, reason
 from studies.recipe import Cell, Study, digests
-from studies.runs import State, figures, is_judged, log_file, run_folder, state
+from studies.runs import State, figures, is_judged, log_file, pictures, run_folder, state
 from studies.sections import Table
 from utils.files import csv_text, read_json
 from utils.recipes import load_recipe
@@ -23,6 +23,7 @@ class Result:
 
     Attributes:
         on: device and precision that it was trained with, `cpu fp32`; empty where nobody can say any more.
+        data: digest of the pictures that it was judged on; empty likewise.
     """
 
     cell: Cell
@@ -30,6 +31,7 @@ class Result:
     values: dict[str, float]
     lesson: Lesson | None
     on: str = ""
+    data: str = ""
 
 
 def results(study: Study) -> list[Result]:
@@ -37,9 +39,12 @@ def results(study: Study) -> list[Result]:
     methods = list(study.settings.methods)
     cells = sorted(study.cells, key=lambda cell: (methods.index(cell.method), cell.seed))
     return [
-        Result(cell, state(study, cell), values_of(study, cell), known_lesson(study, cell), trained_on(study, cell))
+        Result(
+            cell, state(study, cell), values_of(study, cell), known_lesson(study, cell), trained_on(study, cell),
+            pictures(study, cell),
+        )
         for cell in cells
-    ]
+    ]  # fmt: skip
 
 
 def trained_on(study: Study, cell: Cell) -> str:
@@ -51,11 +56,19 @@ def trained_on(study: Study, cell: Cell) -> str:
     return f"{made.device} {made.precision}"
 
 
-def machines(found: list[Result]) -> str:
-    """A line where finished runs were trained on several devices or in several precisions, else an empty one."""
-    counts = Counter(own.on for own in found if own.state is State.DONE and own.on)
-    each = ", ".join(f"{count} on {name}" for name, count in counts.most_common())
-    return f"Not all runs are alike: {each}. Their figures differ by that too." if len(counts) > 1 else ""
+def unlike(found: list[Result]) -> list[str]:
+    """Lines where finished runs are of several devices or precisions, or were judged on several sets of pictures."""
+    done = [own for own in found if own.state is State.DONE]
+    kinds = (
+        ("Not all runs are alike", [own.on for own in done], "Their figures differ by that too."),
+        ("Not all runs were judged on the same pictures", [own.data for own in done], "They cannot be compared."),
+    )
+    lines = []
+    for what, names, so in kinds:
+        counts = Counter(filter(None, names))
+        each = ", ".join(f"{count} on {name}" for name, count in counts.most_common())
+        lines += [f"{what}: {each}. {so}"] if len(counts) > 1 else []
+    return lines
 
 
 def values_of(study: Study, cell: Cell) -> dict[str, float]:
@@ -172,6 +185,7 @@ def as_csv(study: Study, found: list[Result]) -> str:
         files = {"run": run_folder(study, cell), "log": log_file(study, cell)}
         places = {name: str(path.relative_to(study.folder)) for name, path in files.items()}
         about = {"method": cell.method, "seed": cell.seed, "state": str(result.state)}
-        made = {"recipe": known[cell.name], "on": result.on}
+        made = {"recipe": known[cell.name], "on": result.on, "data": result.data}
         rows.append({**about, **values, **lesson, **made, **places})
-    return csv_text(rows, ["method", "seed", "state", *study.measures, *Lesson.COLUMNS, "recipe", "on", "run", "log"])
+    heads = ["method", "seed", "state", *study.measures, *Lesson.COLUMNS, "recipe", "on", "data", "run", "log"]
+    return csv_text(rows, heads)

@@ -211,3 +211,18 @@ def test_what_a_file_from_elsewhere_had_learnt_counts(scenes_yaml: Path, tmp_pat
     text = as_markdown(study, results(study))
     assert "| scratch | AUC 0.530, learnt nothing |" in text
     assert "| cl2 | not tested: the classifiers learnt nothing (AUC 0.53) |" in text
+
+
+def test_runs_that_were_judged_on_other_pictures_are_said(scenes_yaml: Path, tmp_path: Path) -> None:
+    """Labels may be corrected between two runs; the published row says so too."""
+    study = read_study(write_study(tmp_path, scenes_yaml, table=TABLE), tmp_path, tmp_path / "results")
+    finished(study)
+    line = "Not all runs were judged on the same pictures: 5 on 0123, 1 on 4567. They cannot be compared."
+    assert line not in as_markdown(study, results(study)), "nobody knows"
+    for cell, digest in zip(study.cells, ("4567", *["0123"] * 5), strict=True):
+        path = values_file(study, cell)
+        write_text(path, json.dumps(json.loads(path.read_text()) | {"found_with": {"data": digest}}))
+    assert line in as_markdown(study, results(study))
+    publish(study)
+    elsewhere = read_study(study.yaml, tmp_path / "two", tmp_path / "results")
+    assert line in as_markdown(elsewhere, results(elsewhere))
