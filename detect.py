@@ -209,8 +209,11 @@ def main() -> None:
             images, number = images + 1, number + len(found)
             if stop.asked:
                 break
-    pictures, what = counted(images, "images"), things(first[1]) if first else "boxes"
-    done = f"{pictures} classified" if arguments.classify else f"{counted(number, what)} on {pictures}"
+    pictures = counted(images, "images")
+    if first and things(first[1]) == "classes":
+        done = f"{pictures} {'classified' if arguments.classify else 'segmented'}"
+    else:
+        done = f"{counted(number, 'boxes')} on {pictures}"
     if arguments.nosave and not any(kinds.values()):
         folder.rmdir()
         print(f"{done}; nothing is written")

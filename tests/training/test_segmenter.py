@@ -80,11 +80,14 @@ def test_it_learns_from_a_cascaded_backbone(
     }
 
 
-def test_its_masks_are_drawn_and_written(segmented: Path, scenes: Path, tmp_path: Path, script: Script) -> None:
+def test_its_masks_are_drawn_and_written(
+    segmented: Path, scenes: Path, tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture = scenes / "JPEGImages" / "train_00003.jpg"
     weights = segmented / "train" / "exp" / "weights" / "best.pt"
     script(detect, "--weights", weights, "--source", picture, "--save-mask", "--project", tmp_path)
     folder = tmp_path / "detect" / "exp"
+    assert f"1 image segmented; written to {folder}" in capsys.readouterr().out
     with Image.open(folder / "masks" / "train_00003.png") as mask:
         assert mask.getpalette() == palette().ravel().tolist()
         found = np.asarray(mask)
