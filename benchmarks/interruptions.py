@@ -303,7 +303,7 @@ def trials(names: list[str], kind: str, seeds: range, journal: Path, folder: Pat
             yield found
 
 
-def tell(kind: str, name: str, found: list[dict[str, Any]]) -> None:
+def show_kind(kind: str, name: str, found: list[dict[str, Any]]) -> None:
     """Print what the trials of a scenario came to."""
     hit = [own for own in found if own["hits"]]
     equal = sum(not (own["differing"] or any(own["codes"][-1]) or "traceback" in own) for own in hit)
@@ -338,7 +338,7 @@ def main() -> None:
             if time.monotonic() - began > arguments.seconds:
                 break
     for name in arguments.only:
-        tell(arguments.signals, name, [own for own in found if own["scenario"] == name])
+        show_kind(arguments.signals, name, [own for own in found if own["scenario"] == name])
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ def main() -> None:
     found["now"]["average"] /= phase.ema_every
     rate = bandwidth(size := sum(own.numel() for own in model.parameters()), given.repeats)
     at = f"{given.imgsz} px, batch {given.batch_size}, {precision}, width {given.width:g}"
-    tell(found["torch"], f"with torch's functions, {at}", PASSES * 4 * size, rate)
-    tell(found["now"], f"as training does it, {at}", PASSES * 4 * size, rate)
+    show_share(found["torch"], f"with torch's functions, {at}", PASSES * 4 * size, rate)
+    show_share(found["now"], f"as training does it, {at}", PASSES * 4 * size, rate)
     sides = {name: padded_step(given.imgsz, given.batch_size, beforehand=name == "own") for name in ("own", "plain")}
     seconds = in_turns(sides, given.repeats)
     figure = f"training step of cnn6 that pads beforehand, {given.imgsz} px, batch {given.batch_size}, width {WIDTH:g}"
@@ -133,7 +133,7 @@ def main() -> None:
          least=False)  # fmt: skip
 
 
-def tell(parts: dict[str, float], title: str, least_bytes: int, rate: float) -> None:
+def show_share(parts: dict[str, float], title: str, least_bytes: int, rate: float) -> None:
     """Print the share of what is not the network's; the floor is AdamW at the memory's bandwidth."""
     total, least = sum(parts.values()), least_bytes / rate
     shown = {part: round(1000 * own, 2) for part, own in parts.items()}

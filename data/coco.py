@@ -324,7 +324,7 @@ class Boxes:
         return fault
 
     def _areas(self, rows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """[n] areas in the file's pixels that annotations tell, where these fit into their box: else the box's."""
+        """[n] areas in the file's pixels that annotations give, where these fit into their box: else the box's."""
         whole = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         areas = np.frombuffer(self.annotations.areas, np.float64)[rows]
         given = np.frombuffer(self.annotations.boxes, np.float64).reshape(-1, 4)[rows]

@@ -211,7 +211,7 @@ class Sampled:
 def over_seeds(runs: Sequence[Sampled], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """[columns] means over runs with several seeds, and [2, columns] bounds over seeds and images.
 
-    Student's t over the seeds and over the images, whose spread the resamples tell, added in quadrature, within what is
+    Student's t over the seeds and over the images, whose spread the resamples give, added in quadrature, within what is
     possible; of one run, its interval. NaN where the images of a run say too little.
     """
     whole = np.stack([own.whole for own in runs])

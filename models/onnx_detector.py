@@ -220,7 +220,7 @@ def check_classes(properties: dict[str, str], shape: list[Any], layout: str, nam
 
 
 def read_levels(properties: dict[str, str], path: Path) -> Levels | None:
-    """Levels as the metadata tell them, `[black, white]`; None where they do not.
+    """Levels as the metadata give them, `[black, white]`; None where they do not.
 
     Raises:
         UserError: they are no two numbers.
@@ -253,7 +253,7 @@ def read_lesson(properties: dict[str, str], path: Path) -> dict[str, Any]:
 
 
 def read_size(properties: dict[str, str], path: Path) -> int:
-    """Side of the input as the metadata tell it, for a file that takes any.
+    """Side of the input as the metadata give it, for a file that takes any.
 
     Raises:
         UserError: they do not.

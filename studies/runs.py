@@ -3,6 +3,7 @@
 from enum import StrEnum
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from studies.recipe import Cell, Study
 from studies.sections import shown
@@ -91,18 +92,22 @@ def is_judged(study: Study, cell: Cell) -> bool:
 
 def figures(study: Study, cell: Cell) -> dict[str, float | None]:
     """The measures of a cell, as published or as judged here on the study's split; None where one is not defined."""
-    path, row = values_file(study, cell), study.published.get(cell.name, {})
-    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
-    here = content if content.get("split", study.split) == study.split else {}
+    here, row = judged_here(study, cell), study.published.get(cell.name, {})
     there = {name: float(row[name]) if row[name] else None for name in study.measures if name in row}
     return there | {name: here[name] for name in study.measures if name in here}
 
 
 def pictures(study: Study, cell: Cell) -> str:
     """The digest of the pictures that a cell's detector was judged on; empty where nobody can say any more."""
-    path, row = values_file(study, cell), study.published.get(cell.name, {})
-    content = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
-    return content.get("found_with", {}).get("data") or row.get("data") or ""
+    row = study.published.get(cell.name, {})
+    return judged_here(study, cell).get("found_with", {}).get("data") or row.get("data") or ""
+
+
+def judged_here(study: Study, cell: Cell) -> dict[str, Any]:
+    """What judging a cell on the study's split wrote on this machine; empty where it was not, or on another split."""
+    path = values_file(study, cell)
+    content: dict[str, Any] = read_json(path, "delete it, so that the run is judged again") if path.exists() else {}
+    return content if content.get("split", study.split) == study.split else {}
 
 
 def state(study: Study, cell: Cell) -> State:

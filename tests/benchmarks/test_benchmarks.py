@@ -310,7 +310,7 @@ def test_peer(script: Script, scenes: Path, tmp_path: Path, monkeypatch: pytest.
 
 def test_interruptions_that_hit_nothing_do_not_count(capsys: pytest.CaptureFixture[str]) -> None:
     whole: dict[str, Any] = {"seed": 0, "hits": 1, "differing": [], "codes": [[0]]}
-    interruptions.tell("kill", "x", [whole, whole | {"traceback": True}, whole | {"hits": 0}])
+    interruptions.show_kind("kill", "x", [whole, whole | {"traceback": True}, whole | {"hits": 0}])
     found = json.loads(capsys.readouterr().out)
     assert (found["value"], found["trials"], found["undisturbed"]) == (0.5, 3, 1)
 

@@ -226,3 +226,6 @@ def test_runs_that_were_judged_on_other_pictures_are_said(scenes_yaml: Path, tmp
     publish(study)
     elsewhere = read_study(study.yaml, tmp_path / "two", tmp_path / "results")
     assert line in as_markdown(elsewhere, results(elsewhere))
+    path = values_file(study, study.cells[0])
+    write_text(path, json.dumps(json.loads(path.read_text()) | {"split": "train"}))
+    assert results(study)[0].data == "", "nor do figures of another split count"
