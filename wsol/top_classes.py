@@ -31,18 +31,20 @@ TOP, SHOWN = 5, 8  # classes, and pictures that are drawn
 
 
 def read_pictures(paths: Sequence[Path]) -> list[Record]:
-    """Pictures of files and folders.
+    """Readable pictures of files and folders; prints a line for each that is left out.
 
     Raises:
-        UserError: there is none, or one cannot be read.
+        UserError: there is none, or none can be read.
     """
     files = [file for path in paths for file in (images_below(path) if path.is_dir() else [path])]
     if not files:
         raise UserError("no picture there", where=paths[0], hint="give pictures, or a folder with some")
     problems: list[Problem] = []
     sizes = readable(files, problems)
-    if problems:
+    if not any(sizes):
         raise problems[0].error()
+    for problem in problems:
+        print(f"left out {problem.where}: {problem.what}")
     return [make_record(file, size) for file, size in zip(files, sizes, strict=True) if size]
 
 

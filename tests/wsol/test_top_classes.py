@@ -53,6 +53,17 @@ def test_classes_are_those_of_what_the_maps_look_at(written: Writer, scenes: Pat
         np.testing.assert_allclose(own.logits, wanted.sort(descending=True).values, atol=1e-5)
 
 
+def test_damaged_pictures_are_left_out(
+    script: Script, written: Writer, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = scenes / "JPEGImages" / "test_00000.jpg"
+    (tmp_path / "a.jpg").write_bytes(picture.read_bytes()[:100])
+    sources = tmp_path / "a.jpg", picture
+    script(top_classes, "--weights", written("e2e", k=1), "--source", *sources, "--json", tmp_path / "found.json")
+    assert f"left out {tmp_path / 'a.jpg'}: " in capsys.readouterr().out
+    assert list(json.loads((tmp_path / "found.json").read_text())) == [str(picture)]
+
+
 def test_nothing_to_show(script: Script, written: Writer, tmp_path: Path) -> None:
     file, empty = written("e2e", k=1), tmp_path / "empty"
     empty.mkdir()
