@@ -160,11 +160,11 @@ def border_level(objects: Split, context: float) -> float:
 
 
 def said_by_border(objects: Split, context: float) -> str:
-    """A line on how well the grey outside the pictures tells objects from background; empty without background."""
+    """A line on how well the grey outside the pictures separates objects from background; empty without background."""
     right = border_level(objects, context)
     if not right:
         return ""
-    what = f"the grey outside the pictures alone tells {right:.0%} of objects and background apart"
+    what = f"the grey outside the pictures alone classifies {right:.0%} of objects and background correctly"
     return f"{objects.name}: {what}; a classifier that learnt the objects is above that"
 
 

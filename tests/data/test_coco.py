@@ -274,8 +274,8 @@ def test_a_root_that_no_box_uses_is_no_class(root: Path, case: str) -> None:
     assert description.names == names
     found = read_split(description, "train", strict=True)
     assert found.records[0].labels.tolist() == [1, 0]
-    told = [place for own in found.notices for place in own.places if "left out of the classes" in own.what]
-    assert told == ([] if case == "none" else [f"{more[0]['name']} ({more[0]['id']})"])
+    said = [place for own in found.notices for place in own.places if "left out of the classes" in own.what]
+    assert said == ([] if case == "none" else [f"{more[0]['name']} ({more[0]['id']})"])
 
 
 def test_one_picture_under_two_ids_has_the_boxes_of_both(root: Path) -> None:

@@ -218,8 +218,8 @@ def test_anisotropy_beside_what_it_was_fitted_to_counts_once(root: Path) -> None
     found = read_split(describe(root), "train", strict=True)
     assert len(found.records) == 5 * 3 * 4
     assert {own.image.name.partition("#")[0] for own in found.records if own.group == "s0"} == {"x_dwi.nii.gz"}
-    (told,) = [own.line() for own in found.notices if "is fitted" in own.line()]
-    assert told.startswith("1 volume of anisotropy is left out, since")
+    (said,) = [own.line() for own in found.notices if "is fitted" in own.line()]
+    assert said.startswith("1 volume of anisotropy is left out, since")
     own = read_split(describe(root, volumes="*FA.nii.gz"), "train")
     assert {record.image.name.partition("#")[0] for record in own.records if record.group == "s0"} == {"s0_FA.nii.gz"}
 
@@ -240,10 +240,10 @@ def test_damaged_volumes_and_subjects_without_are_named(root: Path) -> None:
     save(np.ones(SHAPE, np.float32), root / "s3" / "dwi" / "s3_dwi_SBRef.nii.gz")
     found = read_split(describe(root), "train")
     assert {own.group for own in found.records} == {"s3", "s4"}
-    told = " ".join(f"{Path(own.where).name} {own.what}" for own in found.problems)
-    assert "s0_FA.nii.gz damaged volume" in told
-    assert "s1_FA.nii.gz damaged volume" in told
-    assert "no volume of subject `s2`" in told
+    said = " ".join(f"{Path(own.where).name} {own.what}" for own in found.problems)
+    assert "s0_FA.nii.gz damaged volume" in said
+    assert "s1_FA.nii.gz damaged volume" in said
+    assert "no volume of subject `s2`" in said
     assert any("passed over: " in own.line() and "SBRef" in own.line() for own in found.notices)
 
 

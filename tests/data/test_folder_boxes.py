@@ -53,8 +53,8 @@ def test_boxes_of_another_split_alone(root: Path) -> None:
     assert [len(record.labels) for record in read_split(own, "val").records] == [1]
     found = read_split(own, "train")
     assert [len(record.labels) for record in found.records] == [0, 0]
-    told = "2 images have no row in boxes.csv: train/dog/b.png, train/dog/c.png"
-    assert [notice.line() for notice in found.notices] == [told]
+    said = "2 images have no row in boxes.csv: train/dog/b.png, train/dog/c.png"
+    assert [notice.line() for notice in found.notices] == [said]
 
 
 def test_names_in_other_capitals(root: Path) -> None:
@@ -78,8 +78,8 @@ def test_umlauts_of_either_composition_and_rows_of_no_image(root: Path) -> None:
     (root / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *ROWS, *rows]))
     found = read_split(describe(root), "train", strict=True)
     assert [len(own.labels) for own in found.records] == [2, 1, 1]
-    told = "2 images of boxes.csv do not exist: train/cat/gone.png, a row without a name"
-    assert [notice.line() for notice in found.notices] == [told]
+    said = "2 images of boxes.csv do not exist: train/cat/gone.png, a row without a name"
+    assert [notice.line() for notice in found.notices] == [said]
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def test_faults_of_pictures_that_are_shared_out_are_named_once(tmp_path: Path) -
     first, other = (read_split(own, name) for name in ("train", "val"))
     assert (len(first.records), len(other.records)) == (2, 1)
     assert (len(first.problems), len(other.problems)) == (1, 0)
-    (told,) = other.notices
-    assert told.line().startswith("1 remark on the images of all splits is with `train`: ")
+    (said,) = other.notices
+    assert said.line().startswith("1 remark on the images of all splits is with `train`: ")
     with pytest.raises(UserError, match="of 3 images for `test` is none — give it a larger share, or add images"):
         read_split(load_description(shares(tmp_path, train=0.9, test=0.1)), "test")
 

@@ -34,7 +34,7 @@ def labelled(split: Split) -> dict[str, int]:
     return {record.image.name: len(record.labels) for record in split.records}
 
 
-def told(split: Split) -> dict[str, list[str]]:
+def said(split: Split) -> dict[str, list[str]]:
     return {notice.what: [Path(place).name for place in notice.places] for notice in split.notices}
 
 
@@ -59,8 +59,8 @@ def test_where_labels_may_be(tmp_path: Path, image: str, label: str) -> None:
     found = read_split(describe(tmp_path), "train", strict=True)
     assert [len(record.labels) for record in found.records] == [1]
     by_name = label in ("labels/a.txt", "labels/deep/a.txt")
-    told = "label files were found by their names, in other folders than expected"
-    assert [own.what for own in found.notices] == ([told] if by_name else [])
+    said = "label files were found by their names, in other folders than expected"
+    assert [own.what for own in found.notices] == ([said] if by_name else [])
 
 
 def test_what_fits_nothing_is_counted_and_named(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_fits_nothing_is_counted_and_named(tmp_path: Path) -> None:
     put(tmp_path / "pictures/lost.txt", BOX)
     put(tmp_path / "pictures/classes.txt", "a\nb\n")
     found = read_split(describe(tmp_path), "train", strict=True)
-    assert told(found) == {
+    assert said(found) == {
         "of 3 images have no label file and count, if they can be read, as images without boxes": [
             "three.jpg",
             "two.jpg",
@@ -89,7 +89,7 @@ def test_labels_of_another_split_are_not_lost_and_not_borrowed(tmp_path: Path) -
     put(tmp_path / "labels/train/2.txt", BOX)
     found = read_split(describe(tmp_path, "train: images/train\n"), "train")
     assert labelled(found) == {"1.jpg": 0, "2.jpg": 1}
-    assert list(told(found)) == [
+    assert list(said(found)) == [
         "of 2 images have no label file and count, if they can be read, as images without boxes"
     ]
 
@@ -102,7 +102,7 @@ def test_a_lost_label_of_another_split_is_given_to_no_picture_of_its_name(tmp_pa
     put(tmp_path / "labels/train/cam9/003.txt", BOX)
     found = read_split(describe(tmp_path, "train: images/train\n"), "train")
     assert labelled(found) == {"001.jpg": 0, "002.jpg": 1, "003.jpg": 1}
-    assert told(found) == {
+    assert said(found) == {
         "of 3 images have no label file and count, if they can be read, as images without boxes": ["001.jpg"],
         "label files were found by their names, in other folders than expected": ["003.txt"],
     }
@@ -121,7 +121,7 @@ def test_one_label_file_of_two_images_is_told(tmp_path: Path) -> None:
     put(tmp_path / "pictures/a.png")
     put(tmp_path / "pictures/a.txt", BOX)
     found = read_split(describe(tmp_path), "train", strict=True)
-    assert told(found) == {"label files belong to several images": ["a.txt"]}
+    assert said(found) == {"label files belong to several images": ["a.txt"]}
 
 
 def test_linked_folders_count_and_a_circle_ends(tmp_path: Path) -> None:

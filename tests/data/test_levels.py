@@ -92,8 +92,8 @@ def test_the_same_in_training_evaluation_and_export(xrays: Path, tmp_path: Path,
     detector = load_detector(run / "weights/best.pt")
     assert detector.levels == levels
     script(val, "--project", tmp_path, "--device", "cpu")
-    told = json.loads((tmp_path / "val/exp/metrics.json").read_text())["found_with"]
-    assert told["levels"] == levels.pair
+    said = json.loads((tmp_path / "val/exp/metrics.json").read_text())["found_with"]
+    assert said["levels"] == levels.pair
     written = metadata(load_trained(run / "weights/best.pt"))
     assert read_levels({key: str(value) for key, value in written.items()}, run) == levels
     script(detect, "--project", tmp_path, "--source", tmp_path / "images/test", "--conf-thres", 0, "--max-det", 3,

@@ -47,7 +47,7 @@ def one_class(split: Split, records: list[Record]) -> Split:
 
 
 def test_every_box_is_a_picture_of_its_class(split: Split) -> None:
-    found, told = objects_of(split)
+    found, said = objects_of(split)
     assert len(found.records) == sum(len(record.labels) for record in split.records)
     assert found.description.single_label
     assert found.description.names == split.description.names
@@ -57,8 +57,8 @@ def test_every_box_is_a_picture_of_its_class(split: Split) -> None:
         assert own.classes is not None
         assert own.classes.tolist() == own.labels.tolist()
         assert any((own.boxes_xyxy[0] == box).all() for box in whole.boxes_xyxy)
-    assert told.startswith(f"train: {len(found.records)} objects of {len(split.records)} images")
-    assert "left out" not in told
+    assert said.startswith(f"train: {len(found.records)} objects of {len(split.records)} images")
+    assert "left out" not in said
 
 
 def test_what_cannot_be_cut_out_is_counted(split: Split) -> None:
@@ -68,10 +68,10 @@ def test_what_cannot_be_cut_out_is_counted(split: Split) -> None:
     record = make_record(
         Path("a.jpg"), (64, 64), boxes, [0, 1, 1, 1], [False, True, False, False], crowd=[True, False, False, False]
     )
-    found, told = objects_of(replace(split, records=[record]))
+    found, said = objects_of(replace(split, records=[record]))
     assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[20, 20, 28, 22]]
-    assert "left out: 1 around crowds, 1 difficult, 1 smaller than 8 pixels" in told
-    assert re.search(r"no object of 0, 2, 3, 4, 5, 6, 7, 8, 9$", told)
+    assert "left out: 1 around crowds, 1 difficult, 1 smaller than 8 pixels" in said
+    assert re.search(r"no object of 0, 2, 3, 4, 5, 6, 7, 8, 9$", said)
     with pytest.raises(UserError, match=r"no box of `train` can be cut out, left out: 1 smaller than 8 pixels"):
         objects_of(replace(split, records=[make_record(Path("a.jpg"), (64, 64), [tiny], [1])]))
 
@@ -158,9 +158,9 @@ def test_background_touches_no_box(split: Split) -> None:
 def test_what_the_grey_outside_tells_of_objects(split: Split) -> None:
     """Objects in a corner have windows that reach out; background has not."""
     one = one_class(split, [make_record(Path(f"{n}.jpg"), (200, 200), [[0, 0, 60, 60]], [0]) for n in range(4)])
-    found, told = objects_of(one)
-    assert told.endswith("4 objects of 4 images; 4 background boxes, as many as have room")
-    assert "the grey outside the pictures alone tells 100% of objects" in said_by_border(found, 0.5)
+    found, said = objects_of(one)
+    assert said.endswith("4 objects of 4 images; 4 background boxes, as many as have room")
+    assert "the grey outside the pictures alone classifies 100% of objects" in said_by_border(found, 0.5)
     assert said_by_border(objects_of(split)[0], 0.5) == ""
     middle = [make_record(Path(f"{n}.jpg"), (200, 200), [[60, 60, 140, 140]], [0]) for n in range(20)]
     around, _ = objects_of(one_class(split, middle))
@@ -253,7 +253,7 @@ def test_a_crowd_of_coco_is_no_object(tmp_path: Path) -> None:
                "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]}  # fmt: skip
     (tmp_path / "a.json").write_text(json.dumps(content))
     (tmp_path / "data.yaml").write_text("path: .\nformat: coco\nimages: .\ntrain: a.json\n")
-    found, told = objects_of(read_split(load_description(tmp_path / "data.yaml"), "train"))
+    found, said = objects_of(read_split(load_description(tmp_path / "data.yaml"), "train"))
     assert [own.boxes_xyxy[0].tolist() for own in found.records] == [[0, 0, 30, 30]]
-    assert "left out: 1 around crowds;" in told
-    assert "no object of dog" in told
+    assert "left out: 1 around crowds;" in said
+    assert "no object of dog" in said

@@ -103,8 +103,8 @@ def test_boxes_of_other_names(published: Path) -> None:
     found = read_split(describe(published), "train", strict=True)
     assert found.records[1].labels.tolist() == [0, 1, 0]
     assert found.records[1].boxes_xyxy.tolist() == [[0, 0, 9, 9], [2, 2, 50, 40], [3, 3, 9, 9]]
-    told = f"1 box is of synsets that are no class, and are left out: {BALL} at {published / path}:1"
-    assert found.notices[1].line() == told
+    said = f"1 box is of synsets that are no class, and are left out: {BALL} at {published / path}:1"
+    assert found.notices[1].line() == said
 
 
 def test_shares_of_the_older_layout_and_a_damaged_file(tmp_path: Path) -> None:

@@ -41,11 +41,11 @@ def test_a_film_on_a_full_disk_can_be_read_up_to_there(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("number", [1, 1_000_002])
 def test_no_picture_is_called_like_a_frame(first: str, number: int) -> None:
     names, own = Names(), f"Clip_{number:06d}"
-    told = {"picture": own, "video": "clip"}
-    order = sorted(told, key=lambda kind: kind != first)
-    given = {kind: free_name(kind, told[kind], names, moves=kind == "video") for kind in order}
+    said = {"picture": own, "video": "clip"}
+    order = sorted(said, key=lambda kind: kind != first)
+    given = {kind: free_name(kind, said[kind], names, moves=kind == "video") for kind in order}
     assert f"{given['video']}_{number:06d}".lower() != given["picture"].lower()
-    assert given[first] == told[first]
+    assert given[first] == said[first]
     assert free_name("other", own, names) != given["picture"]
     assert free_name("picture", own, names) == given["picture"]
 

@@ -238,8 +238,8 @@ def test_images_that_a_network_has_learnt_from_are_counted(written: Writer, scen
     for known in (0, 2):
         torch.save({**content, TRAINED_ON: numbers_of(split.records[:known])}, path)
         study = run_study(read_backbones([path]), split, device="cpu", batch_size=16, draws=0)
-        told = f"{known} of {len(split.records)} images were used to train a network: figures are too good"
-        assert (told in markdown(study, "", "")) == (told in terminal_table(study)) == bool(known)
+        said = f"{known} of {len(split.records)} images were used to train a network: figures are too good"
+        assert (said in markdown(study, "", "")) == (said in terminal_table(study)) == bool(known)
 
 
 def test_cells_and_gaps() -> None:

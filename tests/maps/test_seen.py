@@ -121,8 +121,8 @@ def test_older_files_learnt_what_their_yaml_says_today(written: Writer, descript
     test, train = (read_split(description, name) for name in ("test", "train"))
     found = plan(written("cl6"), replace(test, records=[*test.records, *train.records]))
     assert names(found.split.records) == names(test.records)
-    told = "the file does not record its training pictures; those of scenes.yaml as it is today are used"
-    assert found.notes[0].endswith(told)
+    said = "the file does not record its training pictures; those of scenes.yaml as it is today are used"
+    assert found.notes[0].endswith(said)
     half = written("e2e_compute", recipe=recipe_of(data=str(description.yaml), cl_splits=6, pretrain={"holdout": 0.5}))
     (file,) = read_backbones([half])
     assert sorted(seen_by([file]).numbers) == sorted(set(numbers(hold_out(train, 0.5)[0].records)))

@@ -117,9 +117,9 @@ def test_what_was_found_is_drawn_and_told(overfitted: Path, scenes: Path, tmp_pa
     x1, y1, x2, y2 = found.boxes_xyxy[0].round().int().tolist()
     assert changed[y1 : y2 + 1, [x1, min(x2, 255)]].any(0).all()
     np.testing.assert_array_equal(read_rgb(found.save(tmp_path / "new" / "a.PNG")), drawn)
-    told = json.loads(json.dumps(found.to_dict()))
-    assert (told["image"], told["size_hw"]) == (str(path), [256, 256])
-    assert told["boxes"][0] == {
+    said = json.loads(json.dumps(found.to_dict()))
+    assert (said["image"], said["size_hw"]) == (str(path), [256, 256])
+    assert said["boxes"][0] == {
         "box_xyxy": found.boxes_xyxy[0].tolist(),
         "score": found.scores[0].item(),
         "class": found.labels[0].item(),

@@ -166,9 +166,9 @@ def test_maps_that_are_nowhere_above_what_costs_no_training_cannot_tell(
 
     behind = [level("cl6", "untrained", [0.1, 0.1]), level("cl6", "mean box", [-0.1, 0.0]),
               level("e2e", "untrained", [0.1, np.nan]), level("e2e", "mean box", [-0.3, -0.1])]  # fmt: skip
-    told = verdicts(*behind)
-    assert told["4a–b"] == told["8"] == "cannot tell: Grad-CAM maps are nowhere above the mean box in IoU"
-    assert (told["6"], told["7"]) == (REPRODUCED, UNDECIDED), "no truth that granulometry could miss"
+    said = verdicts(*behind)
+    assert said["4a–b"] == said["8"] == "cannot tell: Grad-CAM maps are nowhere above the mean box in IoU"
+    assert (said["6"], said["7"]) == (REPRODUCED, UNDECIDED), "no truth that granulometry could miss"
     assert verdicts(*behind[:3], level("e2e", "mean box", [0.1, -0.1]))["4c–d"] == REPRODUCED
     never_both = [level("cl6", "untrained", [0.1, -0.1]), level("cl6", "mean box", [-0.1, 0.1])]
     assert verdicts(*never_both)["4c–d"].endswith("nowhere above the untrained network and the mean box in IoU")

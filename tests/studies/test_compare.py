@@ -70,9 +70,9 @@ def test_runs_without_detectors(
 
 def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
     stage = {"accuracy": 0.1, "auc": 0.8, "low": 0.7, "high": 0.9, "learnt": 1}
-    told = {name: backbones({"judged_by": name, "pretrain": {"cl3": [stage]}}) for name in ("auc", "accuracy")}
-    assert told["auc"] == "cl3 AUC 0.800 [0.700, 0.900]"
-    assert told["accuracy"].startswith("cl3 top-1 0.100")
+    said = {name: backbones({"judged_by": name, "pretrain": {"cl3": [stage]}}) for name in ("auc", "accuracy")}
+    assert said["auc"] == "cl3 AUC 0.800 [0.700, 0.900]"
+    assert said["accuracy"].startswith("cl3 top-1 0.100")
 
 
 def test_files_of_one_name_have_their_folders() -> None:

@@ -57,11 +57,11 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     without = Source.model_validate(sources[1] | {"sides": ["cl3", "cl4"]})
     assert not points(Panel(title="t", sources=(without,)), without, tmp_path)
     maps = Source.model_validate(sources[0])
-    for lows, told in (([-0.2, -0.1], "x, 2 of 3 seeds: cannot tell"), ([-0.2, 0.1], "x, 2 of 3 seeds")):
+    for lows, said in (([-0.2, -0.1], "x, 2 of 3 seeds: cannot tell"), ([-0.2, 0.1], "x, 2 of 3 seeds")):
         beside = {"line": "cl2", "map": "gradcam", "measure": "iou", "against": "mean box", "cuts": [1, 2]}
         content = {"lines": lines, "untaught": None, "levels": [beside | {"low": lows, "high": [0.2, None]}]}
         (tmp_path / "maps" / "lungs" / "localise.json").write_text(json.dumps(content))
-        assert {own.label for own in points(Panel(title="t", sources=(maps,)), maps, tmp_path)} == {told}
+        assert {own.label for own in points(Panel(title="t", sources=(maps,)), maps, tmp_path)} == {said}
     wrong = sources[0] | {"sides": ["cl3", "e2e"]}
     with pytest.raises(UserError, match="has no iou for cl3 and e2e"):
         overview(OverviewYaml.model_validate({"panels": [{"title": "t", "sources": [wrong]}]}), tmp_path)
@@ -90,9 +90,9 @@ def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
     source = Source.model_validate({"study": "a", "measure": "map", "sides": ["cl2", "e2e"], "label": "x"})
     assert why_none(source, tmp_path) == "not run"
     (tmp_path / "a").mkdir()
-    for state, told in (("not run", "not run"), ("done", "not finished")):
+    for state, said in (("not run", "not run"), ("done", "not finished")):
         (tmp_path / "a" / "runs.csv").write_text(f"method,seed,state,map\ncl2,0,{state},\ne2e,0,not run,\n")
-        assert why_none(source, tmp_path) == told
+        assert why_none(source, tmp_path) == said
     report = source.model_copy(update={"report": "maps", "map": "gradcam"})
     assert why_none(report, tmp_path) == "not finished"
 

@@ -26,8 +26,8 @@ STAGES = [{"cut": 11.0, "accuracy": 0.8, "learnt": 1.0}, {"cut": 23.0, "accuracy
 def finished(study: Study, learnt: float = 1.0, split: str = "test") -> None:
     """What finished runs would leave, with other values for each."""
     for number, cell in enumerate(study.cells):
-        told = json.dumps({"map": number / 10, "split": split})
-        write_text(make_folder(values_file(study, cell).parent) / f"{cell.name}.json", told)
+        said = json.dumps({"map": number / 10, "split": split})
+        write_text(make_folder(values_file(study, cell).parent) / f"{cell.name}.json", said)
         stages = {name: [own | {"learnt": learnt} for own in STAGES] for name in cell.recipe.backbones}
         folder = make_folder(run_folder(study, cell))
         write_text(folder / FINISHED, json.dumps({"judged_by": "accuracy", "pretrain": stages}))

@@ -317,11 +317,11 @@ def test_figures_of_another_program(scenes_yaml: Path, tmp_path: Path) -> None:
 def test_a_figure_without_points_says_why(scenes_yaml: Path, tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path, scenes_yaml), tmp_path)
     cells = {cell.name: cell for cell in study.cells}
-    told = {
+    said = {
         why_none([Result(cells["cl2_seed0"], own, {}, None) for own in states]): states
         for states in ([State.OPEN, State.OPEN], [State.FAILED, State.BEGUN], [State.OPEN, State.DONE])
     }
-    assert list(told) == ["not run", "failed, interrupted", "–"]
+    assert list(said) == ["not run", "failed, interrupted", "–"]
 
 
 def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:

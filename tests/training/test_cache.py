@@ -112,8 +112,8 @@ def test_damaged_files_are_made_again(tmp_path: Path, capsys: pytest.CaptureFixt
     again = FeatureCache(tmp_path / "c", KEY, 2, step=4)
     assert not again.complete
     assert len(again.missing()) == 14
-    told = capsys.readouterr().out
-    assert told.count("\n") == told.count("are computed again\n") == (how != "gone" or name.endswith(".bin"))
+    said = capsys.readouterr().out
+    assert said.count("\n") == said.count("are computed again\n") == (how != "gone" or name.endswith(".bin"))
     assert torch.equal(filled(again).__getitems__([(0, 1), (1, 6)]).features, content([1, 13])[0])
 
 

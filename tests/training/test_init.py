@@ -112,11 +112,11 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
         read_weights(tmp_path / "last.pt", RESNET)
 
 
-def detector_file(path: Path, classes: int, **told: Any) -> YOLOv3:
+def detector_file(path: Path, classes: int, **said: Any) -> YOLOv3:
     torch.manual_seed(classes)
     model = YOLOv3(DarkNet(DarkNetConfig(width=0.125)), classes)
     content = {"kind": "detector", "backbone": "darknet53", "width": 0.125, "model": model.state_dict()}
-    checkpoint.save(path, content | told)
+    checkpoint.save(path, content | said)
     return model
 
 

@@ -97,11 +97,11 @@ def test_reports_know_objects(taught: Path, script: Script, capsys: pytest.Captu
     files = sorted((taught / "weights").glob("backbone_*.pt"))
     given = ("--weights", *files, "--device", "cpu", "--project", taught.parent, "--bootstrap", 20)
     script(val, "--accuracy", *given)
-    told = capsys.readouterr().out
-    assert "objects of 4 images" in told
-    assert "chance 0.100, majority 0." in told
+    said = capsys.readouterr().out
+    assert "objects of 4 images" in said
+    assert "chance 0.100, majority 0." in said
     best = r"cl2: 2 of 2 classifiers, the best of them seed 0, b\d+: fewer than 5 images or patients cannot show"
-    assert re.search(best, told)
+    assert re.search(best, said)
     given = (*given, "--untrained", 1, "--maps", "gradcam")
     script(val, "--localise", *given, "--claims", "--no-pictures")
     assert "cannot show whether the classifiers learnt" in capsys.readouterr().out

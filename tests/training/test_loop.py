@@ -201,10 +201,10 @@ def test_the_last_epoch_is_best_while_nothing_is_found(tmp_path: Path, fitness: 
         def evaluate(self, model: nn.Module) -> dict[str, float]:
             return {"fitness": fitness}
 
-    told: list[int] = []
+    said: list[int] = []
     loader = DataLoader(Echo(), 5, sampler=EpochSampler(22, 0), collate_fn=rows)
-    hooks = Hooks(lambda state: None, lambda model, metrics: told.append(len(loop.position.history) + 1))
+    hooks = Hooks(lambda state: None, lambda model, metrics: said.append(len(loop.position.history) + 1))
     logs, task, phase = Logs(tmp_path, "r.csv"), Finding(nn.Linear(2, 1)), Phase(epochs=4, batch_size=5, patience=9)
     loop = Loop(Fabric(accelerator="cpu"), task, phase, loader, logs, hooks, Stop(), seed=0, state={})
     loop.fit()
-    assert told == best
+    assert said == best

@@ -167,9 +167,9 @@ def test_equal_compute_counts_all_that_the_cascade_did(
     assert cached == 3
     # Without cache the 78 % of the first stage run forward in the second, 88 % in the third: 3 · (1 + 1.66 / 3).
     assert plain == 5
-    told = capsys.readouterr().out
-    assert "e2e_compute: 3 epochs, 0.91 of the FLOPs of CL_3: not equal; more epochs a stage come closer" in told
-    assert "e2e_compute: 5 epochs, 1.07 of the FLOPs of CL_3: not equal" in told
+    said = capsys.readouterr().out
+    assert "e2e_compute: 3 epochs, 0.91 of the FLOPs of CL_3: not equal; more epochs a stage come closer" in said
+    assert "e2e_compute: 5 epochs, 1.07 of the FLOPs of CL_3: not equal" in said
 
 
 def test_drifting_batchnorm_drifts_and_the_frozen_one_does_not(

@@ -41,9 +41,9 @@ def test_tags_of_boxes(
     assert all(0 < own["precision"] <= 1 and own["training"] for own in content["concepts"])
     assert all(0 < own["covered"] < 0.5 and 0 <= own["pointed"] <= 1 for own in content["concepts"])
     assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
-    told = capsys.readouterr().out
-    assert "7 of 8 training images" in told
-    assert "pointed" in told
+    said = capsys.readouterr().out
+    assert "7 of 8 training images" in said
+    assert "pointed" in said
 
 
 def test_tags_of_images(script: Script, written: Writer, corners_yaml: Path, tmp_path: Path) -> None:

@@ -89,11 +89,11 @@ def test_command(
     assert [row["line"] for row in rows] == ["cl6", "e2e"]
     assert all(0 <= row[kind] <= 1 for row in rows for kind in (*KINDS, KNOWN, GUESSED))
     assert np.asarray(Image.open(tmp_path / "page.jpg")).std() > 0
-    told = capsys.readouterr().out
-    assert "5 of 8 training images" in told
-    assert "crop by map" in told
+    said = capsys.readouterr().out
+    assert "5 of 8 training images" in said
+    assert "crop by map" in said
     if content["not_learned"]:
-        assert f"has it: {', '.join(content['not_learned'])}; their images count as wrong" in told
+        assert f"has it: {', '.join(content['not_learned'])}; their images count as wrong" in said
 
 
 def test_class_folders_have_no_boxes_to_crop_to(

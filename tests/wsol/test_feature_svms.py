@@ -72,10 +72,10 @@ def test_classes_that_no_training_image_has(
     script(feature_svms, "--weights", written("e2e", head="gap"), "--data", data, *flags)
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["not_learned"][-1] == "ten"
-    told = capsys.readouterr().out
-    assert "not learned, because no training image has it, or every one: " in told
-    assert "ten; they do not count" in told
-    assert "7 of 8 training images" in told
+    said = capsys.readouterr().out
+    assert "not learned, because no training image has it, or every one: " in said
+    assert "ten; they do not count" in said
+    assert "7 of 8 training images" in said
 
 
 def test_held_out_images_without_a_class(script: Script, written: Writer, scenes: Path, tmp_path: Path) -> None:

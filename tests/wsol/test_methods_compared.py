@@ -47,8 +47,8 @@ def plan(written: Writer, scenes_yaml: Path) -> Plan:
 def test_all_methods_in_one_table(script: Script, written: Writer, tmp_path: Path) -> None:
     files = [written("cl6", head="gap"), written("e2e", head="gap")]
     flags = ["--images", 5, "--bootstrap", 20, "--untrained", 1, "--device", "cpu", "--project", tmp_path]
-    told = ["--report", tmp_path / "table.md"]
-    script(val, "--localise", "--method", "all", "--weights", *files, *flags, *told)
+    said = ["--report", tmp_path / "table.md"]
+    script(val, "--localise", "--method", "all", "--weights", *files, *flags, *said)
     own = ["--method", "mining", "sensitivity", "mean-box", "--weights", files[1], "--name", "mined", "--no-pictures"]
     script(val, "--localise", *own, *flags)
     assert [file.name for file in (tmp_path / "val" / "mined").iterdir() if file.suffix in (".jpg", ".png")] == [
@@ -342,8 +342,8 @@ def test_a_rows_without_an_interval_are_named() -> None:
     def row(line: str, low: float) -> Row:
         return Row("cam", line, 1, {"ahead": Value(0.1, low, 0.3)}, {}, 0, 1, 1, 1)
 
-    told = not_ahead([row("cl6", np.nan), row("e2e", 0.1)])
-    assert told == "Every other row is ahead of it. No interval of the difference from it: cam of cl6."
+    said = not_ahead([row("cl6", np.nan), row("e2e", 0.1)])
+    assert said == "Every other row is ahead of it. No interval of the difference from it: cam of cl6."
     assert not_ahead([row("cl6", -0.1), row("e2e", 0.1)]) == "Not ahead of it: cam of cl6."
     assert not_ahead([row("cl6", np.nan)]).startswith("Without intervals")
     assert not_ahead([replace(row("cl6", 0.1), values={})]) == "No row is compared with the baselines."
@@ -372,8 +372,8 @@ def test_measures_by_hand(plan: Plan) -> None:
     network = Network("cl6", 0, None, None, np.array([0, 4, 5, 0]), 1.0)  # type: ignore[arg-type]
     [row] = judge(Comparison(replace(plan, files=files), cases, np.array([2, 1, 1, 2]), [network], [trial]), 0)
     means = {name: value.mean for name, value in row.values.items() if "/" not in name}
-    told = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
-    assert told == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
+    said = [row.values[f"{key}/{name}/0.1"].mean for key in ("accuracy", "false") for name in ("0", "1")]
+    assert said == pytest.approx([3 / 4, 0, 3 / 4, 1 / 2])
     assert [row.values[f"corloc/{name}"].mean for name in ("0", "1")] == pytest.approx([1 / 3, 0])
     errors = {"top1_error": 0.75, "top5_error": 0.5, "guesses_error": 0.75, "class1_error": 0.5, "class5_error": 0.25}
     assert means == pytest.approx({"corloc": 1 / 6, "gt_known": 0.5, "iou": 0.3, "v2": 0.5, **errors})

@@ -92,15 +92,15 @@ def test_chest_xrays_as_published(
     assert all(value == every[name][f"accuracy/{label}/0.3"]["mean"] for (name, label), value in free.items())
     capsys.readouterr()
     script(mining_tables, folder / "localisers.json", "--report", tmp_path / "tables.md")
-    told = capsys.readouterr().out
+    said = capsys.readouterr().out
     lines, *_ = mining_tables.read_lines(folder / "localisers.json")
     assert mining_tables.once([*lines, *lines]) == lines, "two files have the rows of CAM"
-    assert re.search(r"64-baseline +e2e", told)
-    assert re.search(r"0.1 +ref +reference +0.50-0.40 +0.50-0.40", told)
-    assert re.search(r"AM +0.1 +t=1 .*\n.*AM +0.1 +t=2", told)
-    assert re.search(r"KP +0.3 +KP-Vanilla .*\n.*KP +0.3 +KP ", told)
+    assert re.search(r"64-baseline +e2e", said)
+    assert re.search(r"0.1 +ref +reference +0.50-0.40 +0.50-0.40", said)
+    assert re.search(r"AM +0.1 +t=1 .*\n.*AM +0.1 +t=2", said)
+    assert re.search(r"KP +0.3 +KP-Vanilla .*\n.*KP +0.3 +KP ", said)
     assert "| T(IoU) | method |" in (tmp_path / "tables.md").read_text()
-    for text in (told, (tmp_path / "tables.md").read_text(), (folder / "localisers.md").read_text()):
+    for text in (said, (tmp_path / "tables.md").read_text(), (folder / "localisers.md").read_text()):
         assert "False positives are over the true boxes of the class" in text
     page = (folder / "localisers.md").read_text()
     assert (
