@@ -139,10 +139,7 @@ def of_table(evidence: Evidence, results: Path, yaml: Path) -> Finding:
         what = f"has no {evidence.measure} for {', '.join(unknown or evidence.methods)}"
         raise UserError(what, where=yaml, hint="correct the ledger's yaml")
     rows = run_rows(results / evidence.study / RUNS)
-    values = {
-        method: {row["seed"]: float(row[evidence.measure]) for row in rows if has_value(row, method, evidence.measure)}
-        for method in evidence.methods
-    }
+    values = {method: values_of(rows, method, evidence.measure) for method in evidence.methods}
     seeds = [seed for seed in map(str, settings.seeds) if all(seed in own for own in values.values())]
     shared = [[own[seed] for seed in seeds] for own in values.values()]
     ours = ", ".join(f"{method} {mean_and_spread(own)}" for method, own in zip(values, shared, strict=True))
@@ -169,9 +166,9 @@ def untaught(rows: list[dict[str, str]], methods: Sequence[str], least_auc: floa
     return reason([Lesson.of(row) for row in own], least_auc)
 
 
-def has_value(row: dict[str, str], method: str, measure: str) -> bool:
-    """Whether a row is of this method, and has the measure."""
-    return row["method"] == method and bool(row.get(measure))
+def values_of(rows: list[dict[str, str]], method: str, measure: str) -> dict[str, float]:
+    """Seed → measure of the runs of a method that have it."""
+    return {row["seed"]: float(row[measure]) for row in rows if row["method"] == method and row.get(measure)}
 
 
 def ordered(values: list[list[float]]) -> tuple[str, str]:

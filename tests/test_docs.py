@@ -15,10 +15,11 @@ from benchmarks.table import table
 from maps.detector_brief import brief_table, read_report
 from models.backbones import make_backbone
 from models.plan import make_plan, plan_table
-from studies import reference, reference_flags
+from studies import across, reference, reference_flags
 from studies.verdicts import difference_table, verdict_table
 from utils.errors import UserError
 from utils.flags import recipe_flags
+from utils.recipes import build, read_yaml
 from utils.tables import NAMES
 from utils.text import as_markdown
 
@@ -85,6 +86,14 @@ def test_differences_are_those_of_the_reports(monkeypatch: pytest.MonkeyPatch) -
         folders = [Path(folder) for folder in given.split()]
         published = folders[0].parent.with_suffix(".md")
         assert difference_table(folders, measure) + "\n" == published.read_text()
+
+
+def test_differences_of_detectors_are_those_of_the_studies() -> None:
+    called = re.search(r"`python -m studies\.across ([^`]*)`", PAGES["table1.md"])
+    assert called
+    path = ROOT / called[1]
+    made = across.table(build(across.AcrossYaml, read_yaml(path), path), ROOT / "results", ROOT / "configs" / "studies")
+    assert made.strip() in PAGES["table1.md"]
 
 
 def test_maps_of_detectors_are_those_of_the_report() -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from studies import ledger
+from studies import across, ledger
 from studies.claims import TOO_NARROW
 from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
 from studies.verdicts import difference_table, verdict_table
@@ -211,3 +211,22 @@ def test_how_far_networks_are_apart(folders: tuple[Path, Path]) -> None:
     assert lime == f"| LIME, cl6 minus e2e | +0.040 [-0.010, +0.090] | – | {why} |"
     assert difference_table([single], "mass").splitlines()[2] == "| Grad-CAM, cl6 minus e2e | +0.040 |"
     assert difference_table([poor], "iou").splitlines()[2] == f"| all | {why} |"
+
+
+def test_differences_across_studies(folders: tuple[Path, Path]) -> None:
+    """Of the seeds that both have; bold where all are done and zero is outside; none of what learnt nothing."""
+    results, studies = folders
+    pairs = {"a": ("cl3", "e2e"), "b": ("e2e", "cl7"), "c": ("e2e", "cl3")}
+    content = across.AcrossYaml.model_validate({"measure": "map", "studies": {"table": "Cells"}, "pairs": pairs})
+    rows = [line.split(" | ") for line in across.table(content, *folders).splitlines()]
+    assert rows[0] == ["| difference in map", "Cells |"]
+    assert [cell for _, cell in rows[2:]] == ["**+0.093 [+0.079, +0.108]** |", "– |", "**-0.093 [-0.108, -0.079]** |"]
+    (studies / "table.yaml").write_text(yaml.safe_dump(STUDY | {"seeds": [0, 1, 2, 3]}))
+    assert "| a | +0.093 [+0.079, +0.108], 3 of 4 seeds |" in across.table(content, *folders)
+    runs = results / "table" / "runs.csv"
+    runs.write_text(runs.read_text().replace("e2e,1,done,0.43,auc,0.9,yes", "e2e,1,done,0.43,auc,0.53,no"))
+    assert "| a | not tested: the classifiers learnt nothing (AUC 0.53) |" in across.table(content, *folders)
+    with pytest.raises(UserError, match="no study has cl5"):
+        across.table(content.model_copy(update={"pairs": {"a": ("cl5", "e2e")}}), *folders)
+    with pytest.raises(UserError, match="publishes no map50"):
+        across.table(content.model_copy(update={"measure": "map50"}), *folders)
