@@ -180,3 +180,17 @@ def test_fractions_of_a_page_are_those_of_its_files() -> None:
     found = re.findall(r"\b0\.\d{3}\b", page)
     assert len(found) > 20
     assert not [number for number in found if number not in known]
+
+
+def figures_in(text: str) -> set[str]:
+    """`mean ± spread` and `mean [low, high]`, with one kind of signs."""
+    plain = text.replace("−", "-").replace("+", "")
+    return set(re.findall(r"-?\d\.\d{3} (?:± \d\.\d{3}|\[[-\d.]+, [-\d.]+\])", plain))
+
+
+def test_figures_of_the_readme_are_those_of_the_pages() -> None:
+    linked = [ROOT / target for own, target in LINKS if own == "README.md" and target.endswith(".md")]
+    tables = [ROOT / "results" / "cifar10_cnn6" / "accuracy.md", ROOT / "results" / "vocs_maps.md"]
+    found = figures_in(README)
+    assert len(found) > 20
+    assert found <= figures_in("\n".join(path.read_text() for path in linked + tables))
