@@ -114,7 +114,8 @@ def backbones(metrics: Mapping[str, Any]) -> str:
     pretrained = metrics.get("pretrain") or ({lesson["method"]: [lesson]} if lesson else {})
     by, found = metrics.get("judged_by", lesson.get("judged_by", judged_by(True))), []
     for method, stages in pretrained.items():
-        nothing = "" if stages[-1].get("learnt", 1) else f", {outcome(stages[-1])}"
+        own = f", {outcome(stages[-1])}" if "learnt" in stages[-1] else ", never compared with chance"
+        nothing = "" if stages[-1].get("learnt") else own
         found.append(f"{method} {top_or_auc(stages[-1], by == judged_by(True))}{nothing}")
     return "; ".join(found) or "–"
 

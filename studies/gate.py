@@ -24,15 +24,17 @@ class Lesson:
         learnt: whether it is above chance and the majority class by its interval.
         auc: macro AUC on the same images; None in a runs.csv of before it was kept.
         few: there are too few of these images, or patients, for such an interval.
+        least: the highest of chance, majority class and grey border; None in a runs.csv of before it was kept.
     """
 
-    COLUMNS: ClassVar = ("figure", "pretrained", "learnt", "pretrained_auc")  # of runs.csv
+    COLUMNS: ClassVar = ("figure", "pretrained", "learnt", "pretrained_auc", "to_exceed")  # of runs.csv
 
     figure: str
     value: float
     learnt: bool
     auc: float | None = None
     few: bool = False
+    least: float | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, str]) -> "Lesson | None":
@@ -41,20 +43,21 @@ class Lesson:
             return None
         if row["figure"] == UNKNOWN.figure:
             return UNKNOWN
-        auc = float(row["pretrained_auc"]) if row.get("pretrained_auc") else None
-        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc, row["learnt"] == FEW)
+        auc, least = (float(row[name]) if row.get(name) else None for name in ("pretrained_auc", "to_exceed"))
+        return cls(row["figure"], float(row["pretrained"]), row["learnt"] == "yes", auc, row["learnt"] == FEW, least)
 
     @classmethod
     def at(cls, stage: Mapping[str, Any], figure: str) -> "Lesson":
         """From the figures of a stage, of which one decides."""
-        return cls(figure, stage[figure], bool(stage.get("learnt")), stage.get("auc"), bool(stage.get("few")))
+        least = max((stage[name] for name in ("chance", "majority", "border") if name in stage), default=None)
+        return cls(figure, stage[figure], bool(stage.get("learnt")), stage.get("auc"), bool(stage.get("few")), least)
 
     def cells(self) -> list[str]:
         """For a row of runs.csv."""
         if self == UNKNOWN:
-            return [self.figure, "", "", ""]
-        auc = "" if self.auc is None else f"{self.auc:.6f}"
-        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else FEW if self.few else "no", auc]
+            return [self.figure, *[""] * (len(self.COLUMNS) - 1)]
+        auc, least = ("" if own is None else f"{own:.6f}" for own in (self.auc, self.least))
+        return [self.figure, f"{self.value:.6f}", "yes" if self.learnt else FEW if self.few else "no", auc, least]
 
     @property
     def figures(self) -> dict[str, float]:
@@ -100,13 +103,15 @@ def lesson_of(study: Study, cell: Cell) -> Lesson | None:
 
 
 def lesson_text(lessons: Sequence[Lesson | None]) -> str:
-    """The figure of several runs for a table: `top-1 0.931`, and `learnt nothing` or too few images where one is so."""
+    """The figure of several runs for a table: `top-1 0.931 (0.119)`, what it has to exceed; and any doubt."""
     known = [own for own in lessons if own not in (None, UNKNOWN)]
     if not known:
         return "–"
     mean = sum(own.value for own in known) / len(known)
     doubt = next((f", {outcome(own.figures)}" for own in known if not own.learnt), "")
-    return f"{METRICS[known[0].figure].short} {mean:.3f}{doubt}"
+    least = max((own.least for own in known if own.least is not None), default=None)
+    beside = "" if least is None else f" ({least:.3f})"
+    return f"{METRICS[known[0].figure].short} {mean:.3f}{beside}{doubt}"
 
 
 def reason(lessons: Sequence[Lesson | None], least_auc: float | None = None) -> str | None:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from evaluation.learnt import NOT_TESTED
 from studies.claims import BLIND, blind_in, compared_seeds
-from studies.gate import Lesson, reason
+from studies.ledger import untaught as why_untaught
 from studies.recipe import AGAIN, RUNS, StudyYaml, run_rows
 from studies.runs import State
 from studies.table import seeds_of
@@ -135,7 +135,7 @@ def untaught(source: Source, rows: list[dict[str, str]], method: str) -> bool:
     if path.exists():
         table = build(StudyYaml, read_yaml(path), path).table
         least = table.least_auc if table else None
-    return reason([Lesson.of(row) for row in rows if row["method"] == method], least) is not None
+    return why_untaught(rows, [method], least) is not None
 
 
 def shared_seeds(source: Source, path: Path) -> tuple[set[str], set[str]]:

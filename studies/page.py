@@ -30,7 +30,10 @@ from utils.files import make_folder, write_text
 
 LOCK, PATIENCE = ".lock", 60  # of who publishes, and the seconds for which others wait for it
 PAGE, FIGURE, GALLERY, COMMANDS = "README.md", "figure.png", "gallery.jpg", "commands.txt"
-LESSON = "what the last classifier on the blocks that were taken over reached on images kept from it, mean"
+LESSON = (
+    "what the last classifier on the blocks that were taken over reached on images kept from it, mean, "
+    "and in brackets, where it is known, the highest of chance, majority class and grey border"
+)
 TEXTS = {".md", ".csv", ".txt", ".json", ".html"}
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from evaluation.learnt import NOT_TESTED
 from studies.gate import UNKNOWN, Lesson, lesson_of, lesson_text, maker_of, reason
 from studies.recipe import Cell, Study, digests
-from studies.runs import State, figures, is_judged, log_file, pictures, run_folder, state
+from studies.runs import State, figures, is_judged, judged_here, log_file, pictures, run_folder, state
 from studies.sections import Table
 from utils.files import csv_text, read_json
 from utils.recipes import load_recipe
@@ -77,9 +77,10 @@ def values_of(study: Study, cell: Cell) -> dict[str, float]:
 
 
 def known_lesson(study: Study, cell: Cell) -> Lesson | None:
-    """What the backbone of a cell had learnt, as published or as its run says; unknown where the run is gone."""
+    """What the backbone of a cell had learnt, as its run says or as published; unknown where the run is gone."""
     row = study.published.get(cell.name)
-    found = Lesson.of(row) if row else lesson_of(study, cell)
+    found = lesson_of(study, cell) if judged_here(study, cell) or not row else None
+    found = found or (Lesson.of(row) if row else None)
     lost = found is None and maker_of(study, cell).recipe.pretrains and values_of(study, cell)
     return UNKNOWN if lost else found
 

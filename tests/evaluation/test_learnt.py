@@ -127,6 +127,10 @@ def test_what_a_table_says_of_backbones() -> None:
     row = dict(zip(Lesson.COLUMNS, nothing.cells(), strict=True))
     assert Lesson.of(row) == nothing
     assert Lesson.of({"figure": ""}) is None
+    stage = {"accuracy": 0.9, "learnt": 1.0, "chance": 0.1, "majority": 0.2, "border": 0.75}
+    bordered = Lesson.at(stage, "accuracy")
+    assert Lesson.of(dict(zip(Lesson.COLUMNS, bordered.cells(), strict=True))) == bordered
+    assert lesson_text([bordered, learnt]) == "top-1 0.915 (0.750)"
     few = Lesson.at({"accuracy": 0.9, "learnt": 0.0, "few": 1.0}, "accuracy")
     assert Lesson.of(dict(zip(Lesson.COLUMNS, few.cells(), strict=True))) == few
     what = "fewer than 5 images or patients cannot show"

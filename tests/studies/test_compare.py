@@ -73,6 +73,8 @@ def test_a_classifier_is_shown_by_the_figure_that_its_interval_is_of() -> None:
     said = {name: backbones({"judged_by": name, "pretrain": {"cl3": [stage]}}) for name in ("auc", "accuracy")}
     assert said["auc"] == "cl3 AUC 0.800 [0.700, 0.900]"
     assert said["accuracy"].startswith("cl3 top-1 0.100")
+    del stage["learnt"]
+    assert backbones({"pretrain": {"cl3": [stage]}}).endswith(", never compared with chance")
 
 
 def test_files_of_one_name_have_their_folders() -> None:

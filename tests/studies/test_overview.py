@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,9 @@ def test_a_study_that_is_half_done_is_not_called_unrun(tmp_path: Path) -> None:
     assert why_none(source, tmp_path) == "not run"
     (tmp_path / "a").mkdir()
     for state, said in (("not run", "not run"), ("done", "not finished")):
-        (tmp_path / "a" / "runs.csv").write_text(f"method,seed,state,map\ncl2,0,{state},\ne2e,0,not run,\n")
+        (tmp_path / "a" / "runs.csv").write_text(
+            f"method,seed,state,map,figure,learnt\ncl2,0,{state},,,\ne2e,0,not run,,,\n"
+        )
         assert why_none(source, tmp_path) == said
     report = source.model_copy(update={"report": "maps", "map": "gradcam"})
     assert why_none(report, tmp_path) == "not finished"
@@ -112,6 +115,11 @@ def test_no_point_below_the_auc_that_a_study_asks_for(tmp_path: Path) -> None:
     assert points(panel, asking, tmp_path) == []
     assert len(points(panel, other, tmp_path)) == 1
     assert why_none(asking, tmp_path) == NOT_TESTED
+    published = (tmp_path / "elsewhere" / "runs.csv").read_text()
+    (tmp_path / "elsewhere" / "runs.csv").write_text(published.replace("0.95,yes", "0.55,no"))
+    assert points(panel, other, tmp_path) == [], "learnt nothing"
+    (tmp_path / "elsewhere" / "runs.csv").write_text(re.sub(",auc,.*|,figure,.*", "", published))
+    assert points(panel, other, tmp_path) == [], "never compared with chance"
     (tmp_path / "elsewhere" / "runs.csv").write_text(header + rows[0])
     assert points(panel, other, tmp_path) == [], "one seed has no deviation"
 
