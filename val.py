@@ -108,11 +108,13 @@ def read_data(
     trained: Path,
     levels: "Levels | None",
     view: "View | None" = None,
+    *,
+    masked: bool = False,
 ) -> "Split":
     """The split to evaluate on, as the flags say; the rest as in evaluation.held_out.read_held_out."""
     from evaluation.held_out import Wanted, read_held_out
 
-    wanted = Wanted(arguments.data, arguments.task, arguments.download, arguments.strict)
+    wanted = Wanted(arguments.data, arguments.task, arguments.download, arguments.strict, masked)
     return read_held_out(wanted, own, names, trained, levels, view)
 
 
@@ -166,7 +168,6 @@ def result_folder(arguments: argparse.Namespace) -> "Iterator[Path]":
 def segment(arguments: argparse.Namespace) -> None:
     """Find the class of every pixel with a segmenter, draw, write, print."""
     weights = arguments.weights or [newest_segmenter(arguments.project)]
-    from data.masks import with_masks
     from evaluation.average_precision import write_metrics
     from evaluation.segmentation_report import judge_segmenter
     from models.segmenter import load_segmenter
@@ -175,11 +176,8 @@ def segment(arguments: argparse.Namespace) -> None:
     if len(weights) > 1:
         raise UserError("several files", where="--weights", hint="give one segmenter")
     segmenter = load_segmenter(weights[0], pick_device(arguments.device))
-    split = read_data(arguments, segmenter.data, segmenter.names, segmenter.path, segmenter.levels)
-    masked = with_masks(split, strict=arguments.strict)
-    if len(masked.records) < len(split.records) or masked.notices != split.notices:
-        print(masked.summary())
-    split = masked
+    about = segmenter.data, segmenter.names, segmenter.path, segmenter.levels
+    split = read_data(arguments, *about, masked=True)
     if checked_only(arguments, split):
         return
     imgsz, draws = arguments.imgsz or segmenter.imgsz, arguments.bootstrap or 0

@@ -107,6 +107,11 @@ def unpack_one(archive: Path, folder: Path) -> None:
         UserError: neither of the two, damaged, or with a member that would land outside the folder.
     """
     try:
+        archive.open("rb").close()
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise UserError(what, where=archive, hint="make it readable, or fetch it again") from error
+    try:
         if tarfile.is_tarfile(archive):  # asked first: a tar that ends with a zip looks like a zip
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter=Room(archive))

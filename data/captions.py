@@ -19,6 +19,7 @@ from data.records import Description, Problem, Split, make_record
 from utils.errors import UserError
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+LONGEST = 2**30  # bytes of a json: the published answers of VQA v2 have a third of that
 
 
 def words(text: str) -> list[str]:
@@ -38,17 +39,18 @@ def read_captions(description: Description, split: str) -> Split:
     Raises:
         UserError: no captions json, captions of images that it does not list, or pictures that are missing.
     """
-    path, _ = json_of(description.root, description.split(split), split)
+    path, part = json_of(description.root, description.split(split), split)
     content = read_lists(path, ("images", "annotations"))
     for section, keys in (("annotations", ("image_id", "caption")), ("images", SECTIONS["images"])):
         refuse_malformed(content[section], section, keys, path, "give a captions json of COCO")
     captions = defaultdict[str, list[str]](list)  # "7" is 7
     for own in content["annotations"]:
         captions[str(own["image_id"])].append(own["caption"])
-    entries = [own for own in content["images"] if str(own["id"]) in captions]
-    if lost := captions.keys() - {str(own["id"]) for own in entries}:
+    if lost := captions.keys() - {str(own["id"]) for own in content["images"]}:
         what = f"{len(lost)} images have captions and no entry, such as {min(lost)}"
         raise UserError(what, where=path, hint="give captions and images of one release")
+    chosen = [own for own in content["images"] if not part or own.get("split") == part]
+    entries = [own for own in chosen if str(own["id"]) in captions]
     paths, notices = image_paths(content["images"], entries, description, path)
     refuse_missing(paths, path, "captions")
     phrases, problems, records = [words(name) for name in description.names], list[Problem](), []
@@ -69,9 +71,11 @@ def read_lists(path: Path, lists: Sequence[str]) -> dict[str, Any]:
         UserError: it is none, or has no such list.
     """
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path, LONGEST))
+    except FileNotFoundError as error:
+        raise UserError("there is no such file", where=path, hint="correct the path") from error
     except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", where=path, hint="correct the path") from error
+        raise UserError(f"cannot be read: {error.strerror or error}", where=path, hint="correct the path") from error
     except (ValueError, RecursionError) as error:
         raise UserError("is not valid JSON", where=path, hint="replace the file") from error
     for name in lists:

@@ -38,7 +38,8 @@ def main() -> None:
     arguments = parser.parse_args()
     description = load_description(arguments.data, download=arguments.download)
     splits = read_all(description, strict=arguments.strict)
-    if unread := files_below(description.root, UNREAD):
+    volumes = {".nii"} if description.format.volumetric else set()
+    if unread := files_below(description.root, UNREAD - volumes):
         print(f"{len(unread)} pictures of kinds that are not read, the first is {unread[0]}: save them as JPEG or PNG")
     with new_run(arguments.project, "check", arguments.name) as folder:
         show(splits, folder)

@@ -14,7 +14,7 @@ from data.coco import HINT, category_indices, image_paths, json_of, label_finder
 from data.coco_json import Entry, Id, known, number, read_instances
 from data.masks import Masks
 from data.parsing import decoded
-from data.records import Description, Mask, Problem, Split
+from data.records import Description, Mask, Problem, Record, Split
 from utils.letterbox import IGNORED
 from utils.limits import PICTURE
 from utils.memory import no_collection
@@ -157,15 +157,34 @@ def check(segmentation: Any, size_hw: Size) -> None:
 
 def coco_masks(split: Split) -> Masks:
     """Masks of the images of a split, from its json; one damaged outline is a problem of the whole image's mask."""
-    found: dict[Path, Mask | Problem] = {}
-    for value in split.description.parts(split.name):
-        found |= read_part(replace(split.description, splits={split.name: (value,)}), split.name)
-    return [found.get(record.image) for record in split.records]
+    found: dict[Path, Outlines | Problem] = {}
+    for value in split.description.parts(split.listed):
+        for image, own in read_part(replace(split.description, splits={split.listed: (value,)}), split.listed):
+            found[image] = joined(image, found[image], own) if image in found else own
+    return [fitting(record, found.get(record.image)) for record in split.records]
+
+
+def joined(image: Path, one: Outlines | Problem, other: Outlines | Problem) -> Outlines | Problem:
+    """The outlines of both entries of one picture."""
+    if isinstance(one, Problem) or isinstance(other, Problem):
+        return one if isinstance(one, Problem) else other
+    if one.size_hw != other.size_hw:
+        return Problem(str(image), "two entries state different sizes of it", HINT)
+    return Outlines(one.size_hw, one.own + other.own)
+
+
+def fitting(record: Record, own: Outlines | Problem | None) -> Mask | Problem | None:
+    """The outlines of a picture that was not turned since they were drawn, or what is wrong with them."""
+    if not isinstance(own, Outlines) or not own.size_hw[::-1] == record.size_hw != own.size_hw:
+        return own
+    (height, width), (old_height, old_width) = record.size_hw, own.size_hw
+    what = f"the image of {width}×{height} was turned since its outlines were drawn on {old_width}×{old_height}"
+    return Problem(str(record.image), what, HINT)
 
 
 @no_collection()
-def read_part(description: Description, split: str) -> dict[Path, Mask | Problem]:
-    """Mask of each image in a json, or in a part of it."""
+def read_part(description: Description, split: str) -> list[tuple[Path, Outlines | Problem]]:
+    """Outlines of each entry of an image in a json, or in a part of it."""
     path, part = json_of(description.root, description.split(split), split)
     content = read_instances(path)
     label_of = label_finder(category_indices(content, description.names, path))
@@ -173,12 +192,12 @@ def read_part(description: Description, split: str) -> dict[Path, Mask | Problem
     outlines: dict[str, list[Entry]] = defaultdict(list)
     for entry in json.loads(decoded(path.read_bytes()))["annotations"]:
         outlines[str(known(entry.get("image_id")))].append(entry)
-    found: dict[Path, Mask | Problem] = {}
+    found: list[tuple[Path, Outlines | Problem]] = []
     for image, entry in zip(image_paths(content.images, chosen, description, path)[0], chosen, strict=True):
         try:
-            found[image] = mask_of(entry, outlines[str(entry["id"])], label_of)
+            found.append((image, mask_of(entry, outlines[str(entry["id"])], label_of)))
         except ValueError as error:
-            found[image] = Problem(str(image), f"{path.name}, {error}", HINT)
+            found.append((image, Problem(str(image), f"{path.name}, {error}", HINT)))
     return found
 
 

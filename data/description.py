@@ -157,6 +157,8 @@ class DataYaml(BaseModel):
         if (self.label and not own.labelled) or (self.classes and not own.joins):
             labelled, joins = having("labelled"), having("joins")
             raise ValueError(f"`label` is for the format {labelled}, `classes` for {joins}")
+        if self.archives and "path" not in self.model_fields_set:
+            raise ValueError("`archives` are unpacked into `path`: give it, a folder that is not there yet")
         if (self.slices or self.volumes) and not own.volumetric:
             raise ValueError(f"`slices` and `volumes` are for the format {having('volumetric')}")
         if self.masks and own.volumetric:
@@ -245,7 +247,7 @@ def load_description(path: Path, *, download: bool = False) -> Description:
     if content.phantom and (missing := missing_of_phantom(root, content.phantom, path)):
         console.print(f"making {missing} in {root}")
         dmri_phantom.write(root, content.phantom)
-    if not is_folder(root) and content.archives:
+    if content.archives and not is_filled(root):
         unpack([present(archive, path, download=download) for archive in content.archives], root, yaml=path)
     if not is_folder(root):
         raise UserError(
@@ -292,7 +294,7 @@ def made_on_first_use(path: Path, *, download: bool) -> str | None:
         return f"{scenes} are made in {root}"
     if content.phantom and (phantom := missing_of_phantom(root, content.phantom, path)):
         return f"{phantom} is made in {root}"
-    if is_folder(root) or not content.archives:
+    if is_filled(root) or not content.archives:
         return None
     files = [(path.parent / archive.file).resolve() for archive in content.archives]
     missing = [archive for archive, file in zip(content.archives, files, strict=True) if not file.is_file()]
@@ -300,6 +302,11 @@ def made_on_first_use(path: Path, *, download: bool) -> str | None:
         if archive.url is None or not download:
             present(archive, path, download=False)  # raises
     return f"{len(files)} archives are unpacked into {root}" + (f", {len(missing)} of them fetched" if missing else "")
+
+
+def is_filled(folder: Path) -> bool:
+    """Whether a folder is there, and something in it."""
+    return is_folder(folder) and any(folder.iterdir())
 
 
 def named_subsets(content: DataYaml, names: list[str], yaml: Path) -> dict[str, tuple[str, ...]]:

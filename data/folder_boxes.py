@@ -27,7 +27,7 @@ def read_folder_boxes(description: Description, split: str) -> Split:
     """
     path = description.labels or description.root / DEFAULT
     rows, own = rows_of(path), read_folder(description, split)
-    named = {name_below(record, description.root): record for record in own.records}
+    named = {name_below(record.image, description.root): record for record in own.records}
     folders = Folders()
     rows, lost = as_on_disk(rows, description.root, folders)
     if lost and len(lost) == len(rows) and named and not rows.keys() & named.keys():
@@ -57,14 +57,14 @@ def as_on_disk(rows: Rows, root: Path, folders: Folders) -> tuple[Rows, list[str
         path = folders.find(root / name) if name else None
         if path is None:
             lost.append(name)
-        found[name if path is None else as_place(path.relative_to(root).as_posix())] += own
+        found[name if path is None else name_below(path, root)] += own
     return found, lost
 
 
-def name_below(record: Record, root: Path) -> str:
-    """How a csv names an image: from the root on."""
-    path = record.image
-    return as_place(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+def name_below(path: Path, root: Path) -> str:
+    """How a csv names an image: from the root on, whatever links lead there; its whole path where it is elsewhere."""
+    below = path if path.is_relative_to(root) else path.resolve()
+    return as_place(below.relative_to(root).as_posix() if below.is_relative_to(root) else str(path))
 
 
 def rows_of(path: Path) -> Rows:

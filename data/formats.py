@@ -15,7 +15,7 @@ from data.folder import folder_names, read_folder
 from data.folder_boxes import read_folder_boxes
 from data.holdout import HOLDOUT_SHARE, hold_out, share_out
 from data.levels import levelled
-from data.masks import official_masks, read_masked
+from data.masks import official_masks, read_masked, with_masks
 from data.records import Description, Format, Split
 from data.synsets import read_synsets, synset_names
 from data.tiny_imagenet import read_tiny_imagenet, tiny_imagenet_names
@@ -136,15 +136,21 @@ def read_split(description: Description, split: str, *, strict: bool = False) ->
     return levelled(found)
 
 
-def read_unseen(description: Description, split: str | None = None, *, strict: bool = False) -> Split:
+def read_unseen(
+    description: Description, split: str | None = None, *, strict: bool = False, masked: bool = False
+) -> Split:
     """A split to report figures on [test, else val, else the tenth of train that training holds out by default].
 
+    Args:
+        masked: pictures come with masks, those without are left out: before anything is held out, as in training.
+
     Raises:
-        UserError: as in read_split.
+        UserError: as in read_split, or, for masks, in with_masks.
     """
-    if split or {"test", "val"} & description.splits.keys():
-        return read_split(description, split or description.held_out, strict=strict)
-    return hold_out(read_split(description, "train", strict=strict), HOLDOUT_SHARE)[1]
+    given = split or ({"test", "val"} & description.splits.keys() and description.held_out)
+    found = read_split(description, given or "train", strict=strict)
+    found = with_masks(found, strict=strict) if masked else found
+    return found if given else hold_out(found, HOLDOUT_SHARE)[1]
 
 
 def read_training(description: Description, judged: str) -> Split:

@@ -38,7 +38,8 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
         raise UserError(what, where="--pretrain-holdout", hint="give another share, or a `val:` in the data yaml")
     kept = [record for index, record in enumerate(split.records) if index not in apart]
     validation = [split.records[index] for index in sorted(apart)]
-    held = replace(split, name=f"held out of {split.name}", records=validation, problems=[], notices=[])
+    name = f"held out of {split.name}"
+    held = replace(split, name=name, records=validation, problems=[], notices=[], of=split.listed)
     return replace(split, records=kept), held
 
 

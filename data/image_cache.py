@@ -47,8 +47,9 @@ def on_disk(folder: Path, number: int, record: Record) -> Record:
     """The record with its pixels mapped from a file, which is written where it is not there yet."""
     if record.pixels is not None:
         return record
-    found = record.image.stat()  # another picture in its place has other pixels
-    path = folder / f"{number}_{as_name(record.image.stem)[:40]}_{found.st_size}_{found.st_mtime_ns}.npy"
+    found = record.image.stat()  # another picture in its place has other pixels, and so has one with other levels
+    levels = "" if record.levels is None else f"_{record.levels.black:g}_{record.levels.white:g}"
+    path = folder / f"{number}_{as_name(record.image.stem)[:40]}_{found.st_size}_{found.st_mtime_ns}{levels}.npy"
     if (pixels := mapped(path, record.size_hw)) is None:
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.save(file, record_rgb(record))

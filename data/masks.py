@@ -4,6 +4,7 @@ A mask file is a PNG of class numbers, with a palette as Pascal VOC's `Segmentat
 background, n the n-th name, 255 does not count.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,12 +125,15 @@ def with_masks(split: Split, *, strict: bool = False) -> Split:
 
 
 def left_out(records: Sequence[Record], masks: Sequence[Mask | Problem | None]) -> tuple[list[Problem], list[Notice]]:
-    """What is said of the pictures that have a damaged mask, or none, and of masks whose 255 seems to be a class."""
+    """What is said of pictures with a damaged mask, or none, of masks of several, or whose 255 seems to be a class."""
     problems = [own for own in masks if isinstance(own, Problem)]
     without = [str(record.image) for record, own in zip(records, masks, strict=True) if own is None]
-    doubtful = [str(own.path) for own in masks if isinstance(own, MaskFile) and own.doubtful]
+    files = [own for own in masks if isinstance(own, MaskFile)]
+    doubtful = [str(own.path) for own in files if own.doubtful]
+    shared = [str(path) for path, count in Counter(own.path for own in files).items() if count > 1]
     notices = [
         Notice(f"of {len(masks)} pictures have no mask and are left out", without),
+        Notice("masks belong to several images", shared),
         Notice(f"masks have {IGNORED} on {MUCH:.0%} of the pixels, or in place of a class", doubtful,
                f"{IGNORED} does not count, class 1 is 1"),
     ]  # fmt: skip

@@ -287,6 +287,7 @@ class Split:
     Attributes:
         problems: what is damaged and left out.
         notices: what is read in another way than one might think.
+        of: the split of the yaml that it was held out of; None where it is one of the yaml's itself.
     """
 
     name: str
@@ -294,6 +295,12 @@ class Split:
     records: list[Record]
     problems: list[Problem] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
+    of: str | None = None
+
+    @property
+    def listed(self) -> str:
+        """The split of the yaml whose files list its pictures."""
+        return self.of or self.name
 
     @property
     def digest(self) -> str:

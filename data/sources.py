@@ -27,7 +27,8 @@ from utils.ultralytics_parts import Shot, stream, ultralytics
 VIDEOS = frozenset((".asf", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"))
 UNREAD_VIDEOS = frozenset((".flv", ".3gp", ".mts", ".m2ts", ".vob", ".ogv"))
 PATIENCE_S, GLANCE_S = 5.0, 0.01  # of waiting for a stream: at first, and while it gives nothing
-TOGETHER = 16  # pictures that are looked through at once
+TOGETHER = 16  # pictures that are looked through at once,
+ROOM = 10**8  # unless they have so many pixels: 300 MB
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def open_source(source: str, *, stride: int = 1, levels: Levels | None = None) -
                 yield [replace(frame, where=redacted(source)) for frame in frames]
     elif source.endswith(".streams"):
         yield from read_streams(Path(source), stride)
-    elif address.netloc or source.isdecimal() or source == "screen":
+    elif address.netloc or (kind_of(Path(source)) is None and (source.isdecimal() or source == "screen")):
         yield from numbered(stream(source, stride, TOGETHER), redacted(source), stride)
     else:
         yield from read_files(find_files(source), stride, levels)
@@ -100,9 +101,11 @@ def find_files(source: str) -> list[Path]:
     """Images and videos of a file, below a folder or of a glob, sorted; says which are of a kind that is not read.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the only one is of such a kind.
     """
     path = Path(source)
+    if is_file(path) and path.suffix.lower() in UNREAD_VIDEOS:
+        raise UserError("videos of this kind are not read", where=source, hint="save it as MP4")
     if is_file(path):
         return [path]
     places = [path] if is_folder(path) else map(Path, glob.glob(as_glob(path), recursive=True))
@@ -161,16 +164,11 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
     Raises:
         UserError: none can be read.
     """
-    read, said = 0, False
-    moving = [path for path in paths if path.suffix.lower() in VIDEOS]
-    still = [path for path in paths if path not in moving]
-    for start in range(0, len(still), TOGETHER):
-        some = still[start : start + TOGETHER]
-        said = said or says_levels(some, levels)
-        frames = [frame for path in some if (frame := read_image(path, levels))]
+    read = 0
+    for frames in read_images([path for path in paths if path.suffix.lower() not in VIDEOS], levels):
         read += len(frames)
         yield frames
-    for path in moving:
+    for path in (path for path in paths if path.suffix.lower() in VIDEOS):
         before = read
         with contextlib.suppress(UserError):
             for frames in numbered(stream(str(path), stride, TOGETHER), str(path), stride):
@@ -181,6 +179,21 @@ def read_files(paths: list[Path], stride: int = 1, levels: Levels | None = None)
             console.print(f"left out {path}: no frame can be read{fewer}")
     if not read:
         raise UserError("no readable image or video", where=paths[0], hint="replace the files named above")
+
+
+def read_images(paths: list[Path], levels: Levels | None = None) -> Iterator[list[Frame]]:
+    """Images in groups that fit into memory; says which are left out, and what becomes black and white."""
+    some, pixels, said = list[Frame](), 0, False
+    for path in paths:
+        said = said or says_levels([path], levels)
+        if frame := read_image(path, levels):
+            some.append(frame)
+            pixels += frame.image.size // 3
+        if len(some) == TOGETHER or pixels >= ROOM:
+            yield some
+            some, pixels = [], 0
+    if some:
+        yield some
 
 
 def says_levels(paths: list[Path], levels: Levels | None) -> bool:

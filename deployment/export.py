@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -250,8 +251,11 @@ def pictures_for(own: TrainedDetector | Segmenter, data: Path | None, folder: Pa
     if data is not None and folder is not None:
         raise UserError("a folder of pictures and a data yaml", where="--pictures", hint="leave --data or it out")
     if folder is not None:
-        frames = [frame for path in images_below(folder)[:RANDOM] if (frame := frame_of(path, own.levels))]
-        found = [make_record(Path(frame.where), frame.image.shape[:2], pixels=frame.image) for frame in frames]
+        frames = (frame for path in images_below(folder) if (frame := frame_of(path, own.levels)))
+        found = [
+            make_record(Path(frame.where), frame.image.shape[:2], pixels=frame.image)
+            for frame in islice(frames, RANDOM)
+        ]
         if not found:
             raise UserError("no readable picture", where=folder, hint="give a folder of pictures, or leave it out")
         return found

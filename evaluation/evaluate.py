@@ -106,7 +106,7 @@ class Numbers:
         """Those of the user's own json; new ones for what has none there, or one that something before it has."""
         own = split.description
         images = [record.number for record in split.records]
-        classes = own.format.numbers(own, split.name) if own.format.numbers else [None] * len(own.names)
+        classes = own.format.numbers(own, split.listed) if own.format.numbers else [None] * len(own.names)
         new_images, new_classes = completed(images), completed(classes)
         return cls(
             new_images,

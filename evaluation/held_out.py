@@ -22,12 +22,14 @@ class Wanted:
         task: split [that of data.formats.read_unseen].
         download: fetch what the data yaml names and is not there yet.
         strict: damaged images or labels stop the evaluation.
+        masked: pictures come with masks; those without are left out.
     """
 
     data: Path | None = None
     task: str | None = None
     download: bool = False
     strict: bool = False
+    masked: bool = False
 
 
 def check_levels(path: Path, levels: Levels | None, first: Path, wanted: Levels | None) -> None:
@@ -64,7 +66,7 @@ def read_held_out(
     if not (data := wanted.data or own):
         raise UserError("does not name its data set", where=trained, hint="name the data yaml with --data")
     description = with_levels(load_description(data, download=wanted.download), levels)
-    split = read_unseen(description, wanted.task, strict=wanted.strict)
+    split = read_unseen(description, wanted.task, strict=wanted.strict, masked=wanted.masked)
     console.print(split.summary())
     if view is not None and view.source == "objects":
         split, note = view.shown(split)

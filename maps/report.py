@@ -1,6 +1,5 @@
 """The study as one page that opens offline, and its files in a folder."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -21,7 +20,7 @@ from maps.shown import Group
 from maps.summary import Summary
 from maps.tables import Claim, as_json, heading, markdown, tables, terminal
 from maps.value_files import write_values
-from utils.files import json_text, make_folder, write_text
+from utils.files import json_text, make_folder, write_bytes, write_text
 from utils.pages import filled, svg_uri
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -65,13 +64,13 @@ def write_report(
     write_text(folder / "report.html", page(summary, claims, command, plots, groups))
     if groups:
         drawn = [group for group in groups if group.exhibits[0].strips[0].kind != "lime"]
-        (folder / "drawn.jpg").write_bytes(sheet(drawn[-1]))
+        write_bytes(folder / "drawn.jpg", sheet(drawn[-1]))
     if groups and summary.study.lime:
-        (folder / "lime_pipeline.jpg").write_bytes(as_jpeg(in_a_row(pipeline(summary.study.lime[0]))))
+        write_bytes(folder / "lime_pipeline.jpg", as_jpeg(in_a_row(pipeline(summary.study.lime[0]))))
     if published:
         beside = make_folder(published.with_suffix(""))
         for plot in plots:
-            shutil.copyfile(folder / "figures" / f"{plot.name}.png", beside / f"{plot.name}.png")
+            write_bytes(beside / f"{plot.name}.png", (folder / "figures" / f"{plot.name}.png").read_bytes())
         write_text(beside / "localise.json", numbers)
         write_text(beside / "report.html", page(summary, claims, command, plots, []))
         write_text(published, markdown(summary, claims, command, links(plots, beside.name)))

@@ -41,7 +41,7 @@ from maps.tapped import Tapped
 from utils.device import pick_device
 from utils.draw import save_page
 from utils.errors import UserError, run_cli
-from utils.files import written_whole
+from utils.files import write_bytes
 from utils.flags import add_name, positive
 from utils.letterbox import Letterbox
 from utils.names import as_name
@@ -139,8 +139,7 @@ def save_heat(heat: np.ndarray, volume: Volume, path: Path) -> None:
     import nibabel
 
     content = gzip.compress(nibabel.Nifti1Image(heat, volume.affine).to_bytes(), mtime=0)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+    write_bytes(path, content)
 
 
 def inside(heat: np.ndarray, covered: np.ndarray, volume: Volume) -> dict[str, float]:

@@ -27,6 +27,7 @@ def identity(splits: dict[str, Split]) -> Identity:
             "labels": digest(part for record in own.records for part in labels(record)),
             "contents of pictures": digest(contents(own.records)),
             **({"contents of masks": digest(masks)} if (masks := masks_of(own.records)) else {}),
+            **({"levels": digest([repr(levels).encode()])} if (levels := levels_of(own.records)) else {}),
         }
         for name, own in splits.items()
     }
@@ -57,6 +58,11 @@ def contents(records: Sequence[Record]) -> Iterator[bytes]:
     """What is in each picture: of files that are more than WHOLE together, what is at their ends."""
     whole = sum(map(bytes_of, {record.image for record in records})) <= WHOLE
     yield from (b"%d" % own for own in numbers(records, partial(number, end=None if whole else END)))
+
+
+def levels_of(records: Sequence[Record]) -> list[tuple[float, ...]]:
+    """What becomes black and white in pictures of more than 8 bits, each pair once."""
+    return sorted({tuple(record.levels.pair) for record in records if record.levels is not None})
 
 
 def masks_of(records: Sequence[Record]) -> list[bytes]:

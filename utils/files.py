@@ -1,6 +1,7 @@
 """Files that are either whole or absent."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -16,6 +17,8 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.text import cell, harmless
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -42,14 +45,16 @@ def replaced(folder: Path) -> Iterator[Path]:
     """A temporary folder beside a folder, whose place it takes on success; what was there is deleted then.
 
     Raises:
-        UserError: the folder cannot be created or written.
+        UserError: the folder cannot be created or written, or the disk is full.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         yield make_folder(partial)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise cannot_write(folder, error) from error
         raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
@@ -70,6 +75,12 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole; control characters, and bytes of names that are no UTF-8, are spelt out."""
     with written_whole(path) as temporary:
         temporary.write_text(harmless(text), encoding="utf-8", errors="backslashreplace")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def sha256_of(path: Path) -> str:

@@ -34,6 +34,7 @@ EIGHT_BITS = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp
 BITS, PLANES, KIND_OF_PAGE, ZERO_IS, NO_DATA = 258, 284, 254, 262, 42113  # tags of TIFF
 WHITE = 0  # of what zero is
 MOVING = ("GIF", "PNG", "WEBP", "AVIF")  # kinds of which one picture may have many frames
+WHOLE = 65535
 GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
 
 
@@ -62,11 +63,10 @@ def upright_rgb(image: Image.Image, levels: Levels | None = None) -> np.ndarray:
     Raises:
         OSError, ValueError: as in read_rgb.
     """
-    turn = UPRIGHT.get(orientation(image))
-    turned = image if turn is None else image.transpose(turn)
     if image.mode in GREY:
-        return shown(mirrored(np.asarray(turned), image), levels, padding_of(image))
-    return np.array(as_rgb(turned))
+        return shown(grey_values(image), levels, padding_of(image))
+    turn = UPRIGHT.get(orientation(image))
+    return np.array(as_rgb(image if turn is None else image.transpose(turn)))
 
 
 def shown(values: np.ndarray, levels: Levels | None, padding: tuple[float, float] | None = None) -> np.ndarray:
@@ -117,6 +117,19 @@ def padding_of(image: Image.Image) -> tuple[float, float] | None:
         return None
     own = float(mirrored(np.array(value), image))
     return own, own
+
+
+def grey_values(image: Image.Image) -> np.ndarray:
+    """[H, W] of an opened image of a mode in GREY, upright, as the file has them.
+
+    Raises:
+        OSError, ValueError: truncated.
+    """
+    stretched = (own for own in image.tile if image.format == "PPM" and own[0].startswith("ppm"))  # type: ignore[attr-defined]
+    largest = next((own[3][1] for own in stretched), WHOLE)  # Pillow stretches what a PGM calls white to WHOLE
+    turn = UPRIGHT.get(orientation(image))
+    values = mirrored(np.asarray(image if turn is None else image.transpose(turn)), image)
+    return values if largest == WHOLE else np.rint(values * (largest / WHOLE)).astype(values.dtype)
 
 
 def mirrored(values: np.ndarray, image: Image.Image) -> np.ndarray:
@@ -209,9 +222,9 @@ def deep_values(image: Image.Image, path: Path) -> np.ndarray:
     Raises:
         OSError, ValueError: truncated, or of a kind that is not read.
     """
-    turn = UPRIGHT.get(orientation(image))
     if image.mode in GREY:
-        return mirrored(np.asarray(image if turn is None else image.transpose(turn)), image)
+        return grey_values(image)
+    turn = UPRIGHT.get(orientation(image))
     import cv2  # Pillow would cut colours to their upper 8 bits
 
     planar = image.format == "TIFF" and image.tag_v2.get(PLANES, 1) != 1  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ goes through here.
 """
 
 import atexit
+import contextlib
 import importlib
 import os
 import shutil
@@ -44,10 +45,11 @@ def ultralytics(module: str) -> Any:
 
 def settings_folder() -> Path:
     """A folder that nobody else can have prepared: below the user's cache, or, where that is not theirs, a new one."""
-    if (own := user_cache()) is not None:
-        folder = own / "ultralytics"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+    with contextlib.suppress(OSError):  # of a home that is read-only, or full
+        if (own := user_cache()) is not None:
+            folder = own / "ultralytics"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            return folder
     folder = Path(tempfile.mkdtemp(prefix="ultralytics-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

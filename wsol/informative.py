@@ -77,7 +77,7 @@ def read_scenes(path: Path, records: Sequence[Record], root: Path) -> dict[Path,
     _, rows = read_table(path, "csv", "give a csv with the columns image and scene")
     named, found = defaultdict[str, set[Path]](set), dict[Path, str]()
     for record in records:
-        below = name_below(record, root)
+        below = name_below(record.image, root)
         for name in {below, below.rpartition("/")[2]}:
             named[parted(name)[0]].add(record.image)
             named[name].add(record.image)
@@ -85,7 +85,7 @@ def read_scenes(path: Path, records: Sequence[Record], root: Path) -> dict[Path,
         name = as_place(row.get("image", ""))
         images = named.get(name) or named.get(parted(name)[0]) or ()
         if len(images) > 1:
-            hint = f"name it from the folder of the data on, as {name_below(records[0], root)}"
+            hint = f"name it from the folder of the data on, as {name_below(records[0].image, root)}"
             raise UserError(f"`{name}` is the name of {len(images)} images", where=where, hint=hint)
         found |= {image: row["scene"] for image in images if row.get("scene")}
     if not found:

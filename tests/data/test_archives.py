@@ -19,6 +19,7 @@ from data.description import Description, load_description
 from data.formats import read_split
 from utils.errors import UserError
 from utils.fetch import fetch
+from utils.files import make_folder
 
 
 def picture(side: int = 8) -> bytes:
@@ -212,3 +213,21 @@ def test_an_archive_that_unfolds_is_not_unpacked(tmp_path: Path, suffix: str, mo
     with pytest.raises(UserError, match=r"unpacks to .* GiB, more than 0.01; read it with --max-unpacked"):
         unpack([path], tmp_path / "out", yaml=tmp_path / "d.yaml")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_unpacked_into(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a.zip", "train/cat/1.png")
+    (tmp_path / "sets" / "pets").mkdir(parents=True)
+    assert len(read_split(describe(tmp_path, "a.zip"), "train").records) == 1
+
+
+def test_archives_need_a_place(tmp_path: Path) -> None:
+    make_zip(tmp_path / "a.zip", "train/cat/1.png")
+    (tmp_path / "d.yaml").write_text("format: folder\ntrain: train\narchives: [a.zip]\n")
+    with pytest.raises(UserError, match="`archives` are unpacked into `path`: give it, a folder that is not there yet"):
+        load_description(tmp_path / "d.yaml")
+
+
+def test_an_archive_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.zip: cannot be read \(Is a directory\)"):
+        unpack([make_folder(tmp_path / "a.zip")], tmp_path / "pets", yaml=tmp_path / "d.yaml")

@@ -33,9 +33,10 @@ def save(root: Path, images: object, captions: list[tuple[int, str]]) -> None:
     (root / "captions.json").write_text(json.dumps({"images": images, "annotations": entries}))
 
 
-def describe(root: Path) -> Description:
+def describe(root: Path, **changes: object) -> Description:
     keys = {"path": str(root), "format": "coco_captions", "train": "captions.json", "val": None, "test": None}
-    return load_description(write_yaml(root / "d.yaml", **keys, images="images", names=["a dog", "dog", "out of"]))
+    keys |= {"images": "images", "names": ["a dog", "dog", "out of"]}
+    return load_description(write_yaml(root / "d.yaml", **keys | changes))
 
 
 def test_phrases_are_classes(root: Path) -> None:
@@ -76,3 +77,15 @@ def test_no_captions(root: Path) -> None:
     (root / "captions.json").write_text('{"images": [], "annotations": [{"id": 1}]}')
     with pytest.raises(UserError, match="entry 0 is without image_id and caption"):
         read_split(describe(root), "train")
+
+
+def test_a_part_of_a_json(root: Path) -> None:
+    parts = {7: "train", 8: "val", 9: "test"}
+    save(root, [own | {"split": parts[int(str(own["id"]))]} for own in IMAGES], CAPTIONS)
+    own = describe(root, train="captions.json#train", val="captions.json#val")
+    assert [[record.number for record in read_split(own, name).records] for name in ("train", "val")] == [[7], [8]]
+
+
+def test_no_such_json(root: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.json: there is no such file"):
+        read_split(describe(root, train="gone.json", names=["dog"]), "train")

@@ -103,3 +103,19 @@ def test_damaged_rows_are_named(root: Path, cells: str) -> None:
     found = read_split(describe(root), "train")
     assert len(found.records) == 3
     assert [Path(problem.where).name for problem in found.problems] == ["boxes.csv:2"]
+
+
+def test_images_by_whole_paths_through_a_link(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    link = tmp_path_factory.mktemp("links") / "pets"
+    link.symlink_to(root)
+    (root / "boxes.csv").write_text(f"image,x1,y1,x2,y2\n{link}/train/cat/a.png,1,2,11,12\n")
+    records = read_split(describe(root, path=str(link)), "train").records
+    assert [len(own.boxes_xyxy) for own in records] == [1, 0, 0]
+
+
+def test_images_outside_the_folder_of_the_data(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (root / "train").rename(elsewhere / "train")
+    (root / "boxes.csv").write_text(f"image,x1,y1,x2,y2\n{elsewhere}/train/cat/a.png,1,2,11,12\n")
+    records = read_split(describe(root, train=str(elsewhere / "train")), "train").records
+    assert [len(own.boxes_xyxy) for own in records] == [1, 0, 0]

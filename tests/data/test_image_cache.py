@@ -17,6 +17,7 @@ from data.records import make_record
 from data.transforms import train_transform
 from utils.config import Augment
 from utils.errors import UserError
+from utils.levels import Levels
 
 
 @pytest.mark.parametrize("place", ["ram", "disk"])
@@ -73,3 +74,11 @@ def test_another_picture_in_its_place_is_read_again(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first[0, 0].tolist(), second[0, 0].tolist()) == ([255, 0, 0], [0, 0, 255])
+
+
+def test_other_levels_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((30, 40), 1000, np.uint16)).save(path)
+    record = make_record(path, (30, 40))
+    values = [on_disk(tmp_path, 0, replace(record, levels=Levels(0, most))).pixels for most in (1000, 4000)]
+    assert [int(own[0, 0, 0]) for own in values if own is not None] == [255, 64]

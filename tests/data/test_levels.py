@@ -103,3 +103,13 @@ def test_the_same_in_training_evaluation_and_export(xrays: Path, tmp_path: Path,
     assert row["size_hw"] == [64, 64]
     by_path = detector.predict([tmp_path / "images/test/0.png"])
     assert torch.equal(by_path[0].scores, found.scores)
+
+
+def test_a_pgm_has_the_values_of_its_file(tmp_path: Path) -> None:
+    """Pillow stretches 12 bits to 16."""
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    for most in (4095, 65535):
+        path = tmp_path / f"{most}.pgm"
+        path.write_bytes(b"P5\n64 64\n%d\n" % most + values.astype(">u2").tobytes())
+        assert np.array_equal(read_values(path), values)
+    assert read_rgb(path, Levels(0, 4095))[-1, -1, 0] == 255

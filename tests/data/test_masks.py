@@ -16,14 +16,16 @@ from pycocotools.coco import COCO
 from data import sample
 from data.coco_masks import from_runs, runs_of
 from data.description import load_description
-from data.formats import read_split
+from data.formats import read_split, read_unseen
 from data.mask_set import MaskSet, join_masks
 from data.masks import read_mask, with_masks
 from data.records import Split
 from data.transforms import segment_transform
+from training.reading import read_pair
 from training.same_data import identity
-from utils.config import Augment
+from utils.config import Augment, Recipe
 from utils.errors import UserError
+from utils.files import make_folder
 from utils.letterbox import IGNORED
 
 
@@ -344,3 +346,47 @@ def test_identity_tells_masks(tmp_path: Path) -> None:
     assert before != identity({"train": plain})
     masks(tmp_path / "masks", a=np.random.default_rng(0).integers(0, 3, (20, 30)))
     assert identity({"train": with_masks(plain)})["train"]["labels"] != before["train"]["labels"]
+
+
+def test_both_jsons_of_a_picture_paint_its_mask(tmp_path: Path) -> None:
+    """A notice says that the picture counts once; its mask has the outlines of both, as its boxes are of both."""
+    pictures(tmp_path, "a")
+    other = SQUARE | {"id": 6, "category_id": 2, "segmentation": [[15, 10, 25, 10, 25, 18, 15, 18]]}
+    for name, entry in (("cats", SQUARE | {"category_id": 1}), ("dogs", other)):
+        coco_json(tmp_path, [entry], (20, 30)).rename(tmp_path / f"{name}.json")
+    (record,) = with_masks(read(tmp_path, images="images", **COCO_DATA | {"train": ["cats.json", "dogs.json"]})).records
+    assert record.mask
+    found = record.mask.pixels((20, 30))
+    assert (found[5, 5], found[14, 20], found[14, 5]) == (1, 2, 0)
+
+
+def test_outlines_of_a_picture_that_was_turned_since(tmp_path: Path) -> None:
+    pictures(tmp_path, "a", (30, 20))
+    coco_json(tmp_path, [SQUARE | {"category_id": 1}], (20, 30))
+    with pytest.raises(UserError, match="the image of 20×30 was turned since its outlines were drawn on 30×20"):
+        with_masks(read(tmp_path, images="images", **COCO_DATA))
+
+
+def test_a_mask_of_several_pictures_is_said(tmp_path: Path) -> None:
+    for camera in ("one", "two"):
+        pictures(tmp_path / camera, "a")
+    masks(tmp_path / "masks", a=np.ones((20, 30)))
+    summary = read(tmp_path, **FOLDER | {"train": "."}).summary()
+    assert f"1 mask belongs to several images: {tmp_path / 'masks/a.png'}" in summary
+
+
+def test_judged_pictures_are_those_that_training_held_out(scenes: Path, tmp_path: Path) -> None:
+    """Where some have no mask: they are left out before a tenth is drawn. A json's split is found by its own name."""
+    whole = write_yaml(tmp_path / "d.yaml", path=str(scenes), val=None, test=None)
+    for number, record in enumerate(read_split(load_description(whole), "train").records):
+        if number != 3:
+            shutil.copy(scenes / sample.MASKS / f"{record.image.stem}.png", make_folder(tmp_path / "some"))
+    data = write_yaml(tmp_path / "m.yaml", path=str(scenes), val=None, test=None, masks=str(tmp_path / "some"))
+    kept, held = read_pair(data, Recipe(data=data), download=False, masked=True)
+    judged = read_unseen(load_description(data), masked=True)
+    assert [own.image for own in judged.records] == [own.image for own in held.records]
+    assert not {own.image for own in judged.records} & {own.image for own in kept.records}
+    pictures(tmp_path, "a")
+    coco_json(tmp_path, [SQUARE | {"category_id": 1}], (20, 30))
+    split = read(tmp_path, images="images", **COCO_DATA)
+    assert with_masks(replace(split, name="held out of train", of="train")).records

@@ -15,6 +15,7 @@ import pytest
 from conftest import write_yaml
 from PIL import Image
 
+from data import sources
 from data.description import load_description
 from data.formats import read_split
 from data.images import check_image, images_below
@@ -312,3 +313,23 @@ def test_what_becomes_black_and_white_is_said_once(
     assert len([frame for group in open_source(str(tmp_path), levels=levels) for frame in group]) == 3
     what = levels or "the 0.1 and 99.9 % of each picture's own values become 0 and 255"
     assert capsys.readouterr().out == f"pictures of more than 8 bits: {what}\n"
+
+
+def test_large_pictures_are_looked_through_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "ROOM", 200)
+    for name in "abcde":
+        Image.new("RGB", (12, 10)).save(tmp_path / f"{name}.png")
+    assert [len(group) for group in open_source(str(tmp_path))] == [2, 2, 1]
+
+
+def test_a_folder_called_as_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "2024").mkdir()
+    Image.new("RGB", (12, 10)).save(tmp_path / "2024" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert [frame.stem for frame in everything(Path("2024"))] == ["a"]
+
+
+def test_a_video_of_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "film.flv").write_bytes(b"FLV")
+    with pytest.raises(UserError, match="videos of this kind are not read — save it as MP4"):
+        everything(tmp_path / "film.flv")

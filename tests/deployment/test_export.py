@@ -37,6 +37,7 @@ from models.trained import load_trained
 from models.yolov3 import YOLOv3
 from utils.checkpoint import TRAINED_ON, learnt_text
 from utils.errors import UserError
+from utils.files import make_folder
 
 
 def saying(exported: Path, path: Path, key: str, value: str) -> Path:
@@ -414,6 +415,10 @@ def test_without_the_data_it_is_compared_on_other_pictures(
         pictures_for(gone, None, tmp_path)
     with pytest.raises(UserError, match="--pictures: a folder of pictures and a data yaml"):
         pictures_for(gone, tmp_path / "gone.yaml", folder)
+    for name in "abcd":
+        (make_folder(tmp_path / "mixed") / f"{name}.jpg").write_bytes(b"damaged")
+    shutil.copy(own[0].image, tmp_path / "mixed" / "e.jpg")
+    assert len(pictures_for(gone, None, tmp_path / "mixed")) == 1
 
 
 @pytest.mark.parametrize(

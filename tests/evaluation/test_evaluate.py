@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data.description import load_description
-from data.formats import read_split
+from data.formats import read_split, read_unseen
 from data.records import Record
 from evaluation.average_precision import write_for_others
 from evaluation.curves import Ranking, best_point
@@ -288,3 +288,11 @@ def test_json_for_others_says_which_ids_are_new(tmp_path: Path, capsys: pytest.C
         "1: b12.png (51)",
         "1: bird (19)",
     ]
+
+
+def test_json_for_others_of_pictures_held_out_of_training(tmp_path: Path) -> None:
+    coco_file(tmp_path / "a.json", list(range(40, 52)), {"cat": 18})
+    yaml = write_yaml(tmp_path / "d.yaml", path=".", format="coco", train="a.json", val=None, test=None, names=["cat"])
+    split = read_unseen(load_description(yaml))
+    assert split.name == "held out of train"
+    assert Numbers.of(split).categories == [18]

@@ -170,3 +170,19 @@ def test_the_validation_split_of_pretraining_counts(scenes_yaml: Path, corners_y
     recipe = Recipe(data=scenes_yaml, cl_splits=1, pretrain=Pretrain(data=corners_yaml))
     found = named_splits(recipe, read_pairs(recipe, download=False))
     assert list(found) == ["train", "val", "pretrain train", "pretrain val"]
+
+
+def test_other_levels_are_other_data(tmp_path: Path) -> None:
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    content = {"path": str(tmp_path), "format": "yolo", "train": ".", "val": None, "test": None, "names": ["a"]}
+    found = [
+        identity(
+            {"train": read_split(load_description(write_yaml(tmp_path / "d.yaml", levels=own, **content)), "train")}
+        )
+        for own in ([0, 500], [0, 600])
+    ]
+    with pytest.raises(UserError, match="`train` has other levels than when the run began"):
+        refuse_changed(found[1], found[0], Path("last.pt"))
+    before = {"train": {key: own for key, own in found[0]["train"].items() if key != "levels"}}
+    refuse_changed(found[1], before, Path("last.pt"))  # a checkpoint of before says nothing of them

@@ -120,3 +120,8 @@ def test_nobody_else_prepares_the_folder_of_settings(tmp_path: Path, monkeypatch
     assert tmp_path not in other.parents
     assert other.stat().st_mode & 0o777 == 0o700
     assert ultralytics_parts.settings_folder() != other, "a name that cannot be guessed"
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own.rmdir()
+    own.touch()  # nothing can be made there, as in a home that is full
+    assert tmp_path not in ultralytics_parts.settings_folder().parents
