@@ -104,6 +104,7 @@ def run_all(study: "Study", cells: "list[Cell]") -> list[str]:
 def run_cells(study: "Study", cells: "list[Cell]") -> list[str]:
     """Train and judge what is left of the cells, and publish after each; gives the names of those that failed."""
     from studies.execute import run_cell
+    from studies.page import BusyError
     from studies.runs import State, lacking, log_file, state
 
     failed = []
@@ -119,7 +120,10 @@ def run_cells(study: "Study", cells: "list[Cell]") -> list[str]:
             failed.append(cell.name)
             print(f"{title}: failed", flush=True)
         if study.results:
-            write(study)
+            try:
+                write(study)
+            except BusyError as error:  # the page is written again at the end
+                print(f"{title}: not published yet: {error}", flush=True)
     return failed
 
 
@@ -127,6 +131,7 @@ def reports_on_all(study: "Study") -> list[str]:
     """Write the reports on all runs, if no run is left to do; gives the names of those that failed."""
     from studies.runs import State, is_published, state
 
+    study = study.as_published()  # what other machines did meanwhile
     states = [state(study, cell) for cell in study.cells]
     left = sum(own not in (State.DONE, State.FAILED) for own in states)
     if not study.settings.reports or State.DONE not in states:

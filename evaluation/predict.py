@@ -42,7 +42,6 @@ def predict_split(
     thresholds: Thresholds,
     *,
     batch_size: int = 16,
-    workers: int = 0,
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
     clock: Clock | None = None,
@@ -57,7 +56,7 @@ def predict_split(
     """
     clock = clock or Clock()
     dataset = DetectionSet(records, eval_transform(imgsz), seed=0)
-    loader = make_loader(dataset, InOrder(len(records)), batch_size, workers)
+    loader = make_loader(dataset, InOrder(len(records)), batch_size, 0)
     batches = iter(progress(loader, "evaluating", len(loader)))
     while True:
         with clock.phase("load"):

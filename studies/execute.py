@@ -106,9 +106,15 @@ def write_report(study: Study, name: str) -> bool:
     """
     words, record = report_command(study, name), record_file(study, name)
     typed = " ".join(words)
-    if page_file(study, name).exists() and record.exists() and record.read_text() == typed:
+
+    def is_written() -> bool:
+        return page_file(study, name).exists() and record.exists() and record.read_text() == typed
+
+    if is_written():
         return True
     with claimed(study, name) as claim:
+        if is_written():  # by the process that was waited for
+            return True
         if call(words, study.folder / "logs" / f"{name}.txt", claim):
             return False
         make_folder(record.parent)

@@ -138,12 +138,16 @@ def publish(study: Study) -> str:
     return text
 
 
+class BusyError(UserError):
+    """Another process publishes, and takes long."""
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """One process at a time publishes in a folder.
 
     Raises:
-        UserError: another one takes long.
+        BusyError: another one takes long.
     """
     for _ in range(PATIENCE):
         with claimed(folder / LOCK) as holder:
@@ -151,7 +155,7 @@ def alone(folder: Path) -> Iterator[None]:
                 yield
                 return
         time.sleep(1)
-    raise UserError(f"{holder} publishes there", where=folder, hint="start the study again when it is done")
+    raise BusyError(f"{holder} publishes there", where=folder, hint="start the study again when it is done")
 
 
 def check_kept(study: Study) -> None:

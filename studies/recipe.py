@@ -31,7 +31,22 @@ from wsol.methods import METHODS
 FROM, BASE = "from", "recipe"  # keys of a method that are no changes
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
 ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
-TAKEN = {"readme", "runs"}  # names of files in a study's folder that reports may not have
+TAKEN = {
+    "readme",
+    "runs",
+    "figure",
+    "gallery",
+    "commands",
+    "train",
+    "val",
+    "values",
+    "logs",
+    "recipes",
+    "reports",
+    "measured",
+    "failed",
+    "locks",
+}  # names of files and folders in a study's folder that reports may not have
 RUNS = "runs.csv"  # in a study's folder: a row a run
 WORDS = {
     "method",
@@ -301,10 +316,10 @@ def digests(cells: Sequence[Cell], split: str | None) -> dict[str, str]:
 def make_cell(settings: StudyYaml, path: Path, folder: Path, method: str, seed: int) -> Cell:
     """The cell of a method and a seed."""
     changes = dict(settings.methods[method])
-    base = path.parent / changes.pop(BASE, settings.recipe)
+    base = path.parent / str(changes.pop(BASE, None) or settings.recipe)
     values = read_yaml(base)
     anchor_paths(values, base.parent)
-    source, _, file = str(changes.pop(FROM, "")).partition("/")
+    source, _, file = str(changes.pop(FROM, None) or "").partition("/")
     for over in (settings.changes, changes):
         anchor_paths(over, path.parent)
         values = merged(values, over)

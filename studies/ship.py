@@ -55,6 +55,8 @@ def ship(path: Path, name: str) -> Shipped:
         description = load_description(ROOT / content["recipe"]["data"])
         content[TRAINED_ON] = numbers_of(read_split(description, "train").records)
     kind = content["kind"]
+    if kind not in ("detector", "backbone"):
+        raise UserError(f"holds a {kind}", where=path, hint="ship detectors and backbones")
     target = FOLDER / f"{name}.pt"
     checkpoint.save(target, halved(content))
     figures = detector_figures(target) if kind == "detector" else backbone_figures(content)

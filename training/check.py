@@ -152,12 +152,18 @@ def check_cache(recipe: Recipe) -> None:
         raise UserError(NEW_VIEWS, where=f"--cache {recipe.cache}", hint="give --cache-views, or no augmentation")
 
 
-def check_processes(recipe: Recipe, processes: int) -> None:
-    """Refuse batches, and a cache, that the processes of a run cannot share.
+def check_processes(recipe: Recipe, processes: int, images: int | None = None) -> None:
+    """Refuse batches, images and a cache that the processes of a run cannot share.
+
+    Args:
+        images: fewest that something is learnt from; None: not known yet.
 
     Raises:
-        UserError: a batch is no multiple of them, or several are to keep features in memory.
+        UserError: a batch is no multiple of them, there are fewer images, or several are to keep features in memory.
     """
+    if images is not None and images < processes:
+        what = f"{processes} processes for {images} training images"
+        raise UserError(what, where="--devices", hint="give fewer processes, or more images")
     if processes > recipe.num_nodes and recipe.caching and recipe.cache == "ram":
         raise UserError("several processes cannot share it", where="--cache ram", hint="use --cache disk")
     sizes = {} if recipe.pretrain_only else {"--batch-size": recipe.train.batch_size}

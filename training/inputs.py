@@ -75,7 +75,6 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     announce(pairs)
     before, recipe = recipe, settle_source(recipe, pairs)
     check_cache(recipe)
-    check_processes(recipe, recipe.devices * recipe.num_nodes)  # whether a cache is kept depends on the source
     for line in unread_before(recipe):
         console.print(line)
     if recipe.pretrains and recipe.stage.imgsz != before.stage.imgsz:
@@ -84,7 +83,9 @@ def gather(recipe: Recipe, *, download: bool, one_by_one: AbstractContextManager
     lesson, lines = lessons(recipe, pairs[1]) if recipe.pretrains else (pairs[0], [])
     for line in lines:
         console.print(line)
-    check_sizes(recipe, len(pairs[0][0].records), len(lesson[0].records))
+    counts = len(pairs[0][0].records), len(lesson[0].records)
+    check_processes(recipe, recipe.devices * recipe.num_nodes, min(counts))  # a cache is kept for some sources alone
+    check_sizes(recipe, *counts)
     refuse_nothing(recipe, pairs[0][0])
     if follows(recipe, taps_of(recipe.backbone, recipe.width)) == "detector":
         check_boxes(recipe, pairs[0][0])

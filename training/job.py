@@ -1,5 +1,6 @@
 """One training run: what all its phases share."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,6 +44,7 @@ class Job:
         reused: of the file whose weights the detector's backbone takes; empty for none.
         learnt: kind of checkpoint → numbers of the pictures that it has learnt from (data/seen.py).
         services: loggers that are open, on the first rank.
+        began: when this process began, by time.monotonic.
     """
 
     fabric: Any
@@ -58,6 +60,7 @@ class Job:
     reused: dict[str, str] = field(default_factory=dict)
     learnt: dict[str, Tensor] = field(default_factory=dict)
     services: Services = ()
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def names(self) -> list[str]:
@@ -83,6 +86,11 @@ class Job:
     def trained(self) -> bool:
         """Whether the detector or segmenter was trained before this process began."""
         return self.resumed.get("kind") in ("detector", "segmenter")
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained, with the processes that it continues, up to what each of them saved."""
+        return self.resumed.get("seconds", 0.0) + time.monotonic() - self.began
 
     @property
     def lesson(self) -> Description:
@@ -167,9 +175,11 @@ class Job:
 
         if self.fabric.world_size > 1:
             globalise(task.model)
-        hooks = Hooks(
-            lambda state: self.save(self.last, {"kind": "training", **(extra or {}), **state}), improved, describe
-        )
+
+        def save(state: dict[str, Any]) -> None:
+            self.save(self.last, {"kind": "training", "seconds": self.seconds, **(extra or {}), **state})
+
+        hooks = Hooks(save, improved, describe)
         state = self.resumed if self.resumed.get("position", {}).get("task") == task.name else {}
         held = Held.of(hold, phase, several=self.fabric.world_size > 1)
         if held:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from data.loader import EpochSampler
@@ -26,7 +26,7 @@ from utils.seed import mixed_seed, seed_draws
 from utils.stop import Stop
 
 SAVE_EVERY_S = 60  # a resumable checkpoint of a large network takes seconds: not after every short epoch
-BROKEN = 256  # a vote that outbids every signal number: this rank's loss is not finite
+BROKEN = 256  # a vote that outbids every signal number: this rank's loss or gradients are not finite
 
 
 @dataclass
@@ -197,7 +197,7 @@ class Loop:
             set_rate(self.optimizer, self._rate(at.batch))
             self._step(batch, lost)
             asked = time.monotonic()
-        means = {f"train/{name}": total / count for name, total in at.totals.items()}
+        means = {f"train/{name}": total / at.batch for name, total in at.totals.items()}
         means |= {"lost": at.lost} if at.lost else {}
         return means | {"lr": self._rate(count - 1), "seconds": time.monotonic() - began, "data_seconds": waited}
 
@@ -220,10 +220,9 @@ class Loop:
                 outputs = self.model(self._inputs(batch))
             terms = self.task.loss(outputs, batch)
             self.fabric.backward(torch.stack(list(terms.values())).sum() / together)
-        if last:
-            self._update()
+        norm = self._update() if last else None
         figures = {name: term.item() for name, term in (terms | self.task.watch(outputs, batch)).items()}
-        self._vote(batch, {name: figures[name] for name in terms})
+        self._vote(batch, {name: figures[name] for name in terms}, norm)
         at.batch += 1
         # Shared, so that what the first rank saves is true of all.
         shared = mean_over_ranks(self.fabric, figures | {"lost": lost})
@@ -252,18 +251,20 @@ class Loop:
         end = min(count, (at // size + 1) * size)
         return end - at // size * size, at + 1 == end
 
-    def _update(self) -> None:
-        """Clip, step, average."""
+    def _update(self) -> Tensor | None:
+        """Clip, step, average; gives the norm of the gradients, if it is asked for and nothing scales them."""
+        norm = None
         if self.held:
             self.held.before_update(self.position.epoch)
         self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
         if math.isfinite(self.phase.clip):
-            clip_gradients(self.optimizer.optimizer, self.phase.clip)
+            norm = clip_gradients(self.optimizer.optimizer, self.phase.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.position.unaveraged += 1
         if self.average and self.average.due(self.position.unaveraged):
             self._bring_up_average()
+        return None if getattr(self.fabric.strategy.precision, "scaler", None) else norm  # a scaler leaves steps out
 
     def _bring_up_average(self) -> None:
         """Let the average take in the updates since it last did."""
@@ -272,14 +273,16 @@ class Loop:
             self.average.take_in(self.task.model, at.unaveraged)
         at.unaveraged = 0
 
-    def _vote(self, batch: Any, terms: dict[str, float]) -> None:
-        """Stop every rank where one rank's loss is not finite: the last save stays as it is."""
-        broken = not math.isfinite(sum(terms.values()))
+    def _vote(self, batch: Any, terms: dict[str, float], norm: Tensor | None) -> None:
+        """Stop every rank where one rank's loss, or the norm of all gradients, is not finite: the last save stays."""
+        finite = math.isfinite(sum(terms.values()))
+        broken = not finite or (norm is not None and not math.isfinite(norm))
         self.verdict = agree(self.fabric, BROKEN if broken else self.stop.asked)
         if self.verdict == BROKEN:
             at = self.position
             where = f"{self.task.name}, epoch {at.epoch + 1}, batch {at.batch + 1}"
             what = f"loss is {terms} on {self.hooks.describe(batch)}" if broken else "another rank's loss is not finite"
+            what = f"gradients are not finite, {what}" if broken and finite else what
             raise UserError(what, where=where, hint="lower --lr, or use --precision fp32; --resume starts before it")
 
     def _leave_or_save(self) -> None:

@@ -87,12 +87,14 @@ class Watch(threading.Thread):
                 print(f"error: {lost_message(lost)}", file=sys.stderr, flush=True)
                 os._exit(1)  # the main thread hangs in a collective and cannot be woken
 
-    def blame(self) -> UserError:
-        """The error to end with after a collective failed: names the rank that no longer beats."""
+    def blame(self) -> UserError | None:
+        """The error to end with if a collective failed: names the rank that no longer beats; None where all do."""
         deadline = time.monotonic() + 3 * LATE_S
         while not (lost := self._silent(LATE_S)) and time.monotonic() < deadline:
             time.sleep(BEAT_S)
-        return UserError(lost_message(lost or "a rank"), where=self.names[self.rank], hint="see its own last words")
+        return (
+            UserError(lost_message(lost), where=self.names[self.rank], hint="see its own last words") if lost else None
+        )
 
     def stop(self) -> None:
         """End the thread."""
@@ -128,7 +130,9 @@ def watched(fabric: Any, stop: Stop) -> Iterator[None]:
     except RuntimeError as error:  # what torch raises for a broken connection, and its subclasses
         if stop.asked:
             raise Stopped(stop.asked) from error
-        raise watch.blame() from error
+        if blamed := watch.blame():
+            raise blamed from error
+        raise  # of this rank itself, as of memory that is full
     finally:
         watch.stop()
 

@@ -128,13 +128,14 @@ def train_in(folder: Path, found: Inputs, resumed: dict[str, Any], fabric: Any, 
             reused=found.reused,
             learnt=found.learnt,
             services=services,
+            began=began,
         )
         metrics = run(job)
     fabric.barrier()
     if fabric.local_rank == 0:
         shutil.rmtree(folder / CACHE, ignore_errors=True)
     if fabric.is_global_zero:
-        finish(job, metrics, time.monotonic() - began)
+        finish(job, metrics)
 
 
 def kept_pairs(recipe: Recipe, pairs: tuple[Pair, Pair], fabric: Any, folder: Path) -> tuple[Pair, Pair]:
@@ -190,11 +191,12 @@ def stage_figures(job: Job) -> dict[str, list[dict[str, float]]]:
     return {content["method"]: content["metrics"] for content in found}
 
 
-def finish(job: Job, metrics: dict[str, Any], seconds: float) -> None:
+def finish(job: Job, metrics: dict[str, Any]) -> None:
     """Write metrics.json, which marks the run as finished, and say where things are.
 
     What a run continues from is of no use any more, unless it is the detector or segmenter as it ended.
     """
+    seconds = job.seconds
     summary = {"split": "val", **job.train.description.levels_entry, **metrics, **job.reused_entry, "seconds": seconds}
     if "map" not in metrics and metrics.get("task") != "segment":
         job.last.unlink(missing_ok=True)

@@ -97,7 +97,13 @@ BACKBONE: dict[str, Any] = {
     "detector_imgsz": Side,
     "metrics": list[Figures],
 }
-TRAINING: dict[str, Any] = {"position": Position, "average": Weights | None, "optimizer": dict[str, Any], "fcn": Text}
+TRAINING: dict[str, Any] = {
+    "position": Position,
+    "average": Weights | None,
+    "optimizer": dict[str, Any],
+    "fcn": Text,
+    "seconds": Annotated[float, Field(ge=0)],
+}
 KINDS: dict[str, dict[str, Any]] = {
     "detector": COMMON | DETECTOR | {"metrics": Figures},
     "segmenter": COMMON | {"imgsz": Side, "fcn": Text, "metrics": Figures},

@@ -22,7 +22,7 @@ from studies.execute import claimed, steps_left
 from studies.figure import why_none
 from studies.gallery import save_gallery
 from studies.gate import UNKNOWN, Lesson
-from studies.page import all_commands, as_markdown
+from studies.page import LOCK, all_commands, as_markdown
 from studies.recipe import Cell, Study, read_study
 from studies.runs import (
     State,
@@ -40,6 +40,7 @@ from studies.runs import (
 from studies.table import Result, as_csv, results
 from training.init import reused
 from utils import plugins
+from utils.claim import claimed as claimed_file
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.files import make_folder
@@ -123,6 +124,8 @@ def test_cells_in_an_order_that_works(scenes_yaml: Path, tmp_path: Path) -> None
             "names cl2_seed7, but there is no such run",
         ),
         ({"methods": None}, "`methods` is missing"),
+        ({"reports": {"Figure": {"kind": "accuracy"}}}, "a report cannot be called Figure: a file of the study is"),
+        ({"methods": {"a": {"recipe": 3}}}, "cannot be read"),
     ],
 )
 def test_wrong_recipes(scenes_yaml: Path, tmp_path: Path, changes: dict[str, object], what: str) -> None:
@@ -271,6 +274,25 @@ def test_a_run_that_begins_anew_removes_reports_on_its_predecessor(scenes_yaml: 
     assert next(steps_left(study, of["scratch_seed1"]))[1:2] == ["train.py"]
     assert not any(path.exists() for path in files["scratch"])
     assert all(path.exists() for path in files["cl2"])
+
+
+def test_keys_left_blank_are_not_there(scenes_yaml: Path, tmp_path: Path) -> None:
+    blank = METHODS | {"blank": METHODS["scratch"] | {"from": None, "recipe": None}}
+    cells = {own.method: own for own in read_study(write_study(tmp_path, scenes_yaml, methods=blank), tmp_path).cells}
+    assert cells["blank"].recipe == cells["scratch"].recipe
+    assert cells["blank"].source is None
+
+
+def test_who_publishes_for_long_stops_nobody(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    """The cells go on; the page is written again after the last one."""
+    monkeypatch.setattr("studies.page.PATIENCE", 1)
+    monkeypatch.setattr("studies.execute.run_cell", lambda study, cell: True)
+    read = read_study(write_study(tmp_path, scenes_yaml), tmp_path, tmp_path / "results")
+    assert read.results
+    with claimed_file(make_folder(read.results) / LOCK):
+        assert script_module.run_cells(read, read.cells[:2]) == []
+    assert capsys.readouterr().out.count("not published yet: ") == 2
 
 
 def test_two_studies_in_one_folder(scenes_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
 """Who starts the processes of a run, whatever a job around it says."""
 
+import time
+
 import pytest
 from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from training.fabric import environment, first_speaks, make_fabric, settle
+from training.ranks import Watch
 from utils import checkpoint
 from utils.config import Recipe
 from utils.console import console
@@ -51,3 +54,15 @@ def test_no_git(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.provenance.cache_clear()
     assert checkpoint.provenance()["commit"] == "unknown"
     checkpoint.provenance.cache_clear()
+
+
+@pytest.mark.parametrize(("beats", "said"), [(100.0, None), (-100.0, "rank 1 died or cannot be reached")])
+def test_a_rank_that_still_beats_is_not_blamed(beats: float, said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of this rank itself, as of memory that is full, is its own."""
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setattr("training.ranks.LATE_S", 0.1)
+    monkeypatch.setattr("training.ranks.BEAT_S", 0.1)
+    watch = Watch(make_fabric(settle(Recipe(device="cpu", precision="fp32"))))
+    watch.names, watch.seen = ["rank 0", "rank 1"], [(b"1", time.monotonic() + beats)] * 2
+    error = watch.blame()
+    assert (said is None and error is None) or (said and said in str(error))

@@ -16,6 +16,7 @@ from utils import checkpoint
 from utils.config import Recipe
 from utils.errors import UserError
 from utils.recipes import load_recipe
+from utils.runs import FINISHED
 
 
 def run_of(project: Path, name: str = "exp") -> Path:
@@ -100,7 +101,12 @@ def test_resumed_run_is_the_uninterrupted_one(
         with pytest.raises(KeyboardInterrupt):
             script(train, "--resume", "--project", tmp_path)
     monkeypatch.setattr(checkpoint, "save", real_save)
+    last = run_of(tmp_path, "cut") / "weights" / "last.pt"
+    saved = torch.load(last, weights_only=True)
+    assert 0 < saved["seconds"] < 600
+    checkpoint.save(last, saved | {"seconds": 7200.0})
     script(train, "--resume", "--project", tmp_path)
+    assert 7200 < json.loads((run_of(tmp_path, "cut") / FINISHED).read_text())["seconds"] < 7800
     for name in ("backbone_cl2.pt", "last.pt"):
         whole, cut = (
             torch.load(run_of(tmp_path, run) / "weights" / name, weights_only=True) for run in ("whole", "cut")
@@ -132,6 +138,33 @@ def test_reuses_a_backbone_instead_of_pretraining(
     frozen = [name for name in stored if int(name.split(".")[1]) < 11]
     assert frozen
     assert all(torch.equal(trained[f"backbone.{name}"], stored[name]) for name in frozen)
+
+
+def test_fewer_images_than_processes(scenes_yaml: Path, tmp_path: Path, script: Script) -> None:
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *TINY, "--cl-splits", 0, "--batch-size", 9, "--devices", 9]
+    with pytest.raises(UserError, match="--devices: 9 processes for 8 training images — give fewer processes, or more"):
+        script(train, *flags, "--dry-run")
+
+
+def test_gradients_that_are_not_finite_stop_the_run(
+    scenes_yaml: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is finite, and so were the weights: what would be saved is not."""
+
+    class Infinite(torch.autograd.Function):
+        @staticmethod
+        def forward(context: object, value: torch.Tensor) -> torch.Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(context: object, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return gradient * math.inf
+
+    monkeypatch.setattr("models.loss.YOLOLoss.forward", lambda self, raw, truth: {"box": Infinite.apply(raw[0].sum())})
+    flags = ["--data", scenes_yaml, "--project", tmp_path, *TINY, "--imgsz", 64, "--cl-splits", 0, "--epochs", 1]
+    with pytest.raises(UserError, match=r"epoch 1, batch 1: gradients are not finite, loss is .* on train_0000\d\.jpg"):
+        script(train, *flags)
+    assert not list(run_of(tmp_path).glob("weights/last.pt"))
 
 
 def test_loss_that_is_not_finite_stops_the_run(
