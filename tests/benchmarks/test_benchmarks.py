@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +22,7 @@ from conftest import ROOT, Script, write_yaml
 from benchmarks import (
     any_number,
     cascade,
+    demo,
     detector,
     frames,
     interruptions,
@@ -222,6 +224,12 @@ def test_parameters() -> None:
 def test_families(figures: Figures) -> None:
     networks, families = figures(families_, "timm/lcnet_050", "timm/tinynet_e")[-2:]
     assert (networks["value"], families["value"]) == (2, 2)
+
+
+def test_demo(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "gflops", partial(demo.gflops, side=64))
+    (found,) = figures(demo, "--dry-run")
+    assert found["gflops_fp32"] > 0
 
 
 def test_reading(figures: Figures, here: None) -> None:
