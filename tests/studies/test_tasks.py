@@ -1,12 +1,14 @@
 """One table over tasks, from what the runs and a report left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_studies import say_learnt, write_study
 
+from studies.gate import Lesson
 from studies.page import as_markdown
 from studies.recipe import Study, read_study
 from studies.runs import State, commands, figures_file, report_command, values_file
@@ -73,6 +75,17 @@ def test_the_table_has_means_and_differences_of_pairs(scenes_yaml: Path, tmp_pat
     )
     page = as_markdown(study, results(study))
     assert "| windows | iou | 0.550 ± 0.071 | 0.400 ± 0.000 | +0.150 [" in page
+
+
+def test_no_difference_from_classifiers_that_learnt_nothing(scenes_yaml: Path, tmp_path: Path) -> None:
+    study = made(tmp_path, scenes_yaml)
+    assert study.settings.tasks
+    found = [
+        replace(own, values={"map50": 0.5}, lesson=Lesson("accuracy", 0.3, learnt="e2e" not in own.cell.method))
+        for own in results(study)
+    ]
+    line = tasks_table(study, study.settings.tasks, found).splitlines()[2]
+    assert line.endswith("| 0.500 ± 0.000 | not tested: the classifiers learnt nothing (top-1 0.30) |")
 
 
 def test_the_page_says_how_many_seeds_are_done(
