@@ -288,6 +288,10 @@ def test_bad_input_stops_before_a_folder_is_made(tmp_path: Path, script: Script)
         script(train, *flags, "--pretrain-source", "objects")
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         script(train, *flags, "--pretrain-data", tmp_path / "nowhere.yaml")
+    (one / "gone.txt").write_text("gone/a.png\ngone/b.png\n")
+    (tmp_path / "gone.yaml").write_text("path: one\nformat: yolo\ntrain: gone.txt\nnames: [cat, dog]\n")
+    with pytest.raises(UserError, match=r"gone\.yaml: no readable image in `train` .*a\.png: the image does not exist"):
+        script(train, *flags, "--pretrain-data", tmp_path / "gone.yaml")
     assert not (tmp_path / "runs").exists()
 
 
