@@ -147,7 +147,7 @@ def read_unseen(
     Raises:
         UserError: as in read_split, or, for masks, in with_masks.
     """
-    given = split or ({"test", "val"} & description.splits.keys() and description.held_out)
+    given = split or (description.held_out if {"test", "val"} & description.splits.keys() else None)
     found = read_split(description, given or "train", strict=strict)
     found = with_masks(found, strict=strict) if masked else found
     return found if given else hold_out(found, HOLDOUT_SHARE)[1]

@@ -104,9 +104,9 @@ def find_files(source: str) -> list[Path]:
         UserError: there is none, or the only one is of such a kind.
     """
     path = Path(source)
-    if is_file(path) and path.suffix.lower() in UNREAD_VIDEOS:
-        raise UserError("videos of this kind are not read", where=source, hint="save it as MP4")
     if is_file(path):
+        if path.suffix.lower() in UNREAD_VIDEOS:
+            raise UserError("videos of this kind are not read", where=source, hint="save it as MP4")
         return [path]
     places = [path] if is_folder(path) else map(Path, glob.glob(as_glob(path), recursive=True))
     closed: list[Path] = []

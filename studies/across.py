@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import Field
 
 from evaluation.learnt import NOT_TESTED
-from studies.ledger import untaught, values_of
+from studies.ledger import add_places, untaught, values_of
 from studies.recipe import RUNS, StudyYaml, run_rows
 from studies.table import interval, paired
-from utils.config import ROOT, Section
+from utils.config import Section
 from utils.errors import UserError, run_cli
 from utils.names import PathName
 from utils.parser import Parser
@@ -84,8 +84,7 @@ def main() -> None:
     """Print the table."""
     parser = Parser(description="Differences between the same methods in several studies, as Markdown.")
     parser.add_argument("yaml", type=Path, help="names measure, studies and pairs")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
-    parser.add_argument("--studies", type=Path, default=ROOT / "configs" / "studies", help="their yamls")
+    add_places(parser)
     arguments = parser.parse_args()
     content = build(AcrossYaml, read_yaml(arguments.yaml), arguments.yaml)
     print(table(content, arguments.results, arguments.studies))

@@ -207,12 +207,17 @@ def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) 
     return "\n\n".join([f"# {ledger.title}", f"Made by `{command}`.", RULES, f"In all: {counts}.", "\n".join(lines)])
 
 
+def add_places(parser: Parser) -> None:
+    """The flags --results and --studies."""
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
+    parser.add_argument("--studies", type=Path, default=ROOT / "configs" / "studies", help="their yamls")
+
+
 def main() -> None:
     """Print the ledger."""
     parser = Parser(description="The paper's claims beside what the studies found, as Markdown.")
     parser.add_argument("ledger", type=Path, help="ledger yaml")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where studies are published [results]")
-    parser.add_argument("--studies", type=Path, default=ROOT / "configs" / "studies", help="their yamls")
+    add_places(parser)
     arguments = parser.parse_args()
     content: dict[str, Any] = read_yaml(arguments.ledger)
     ledger = build(LedgerYaml, content, arguments.ledger)

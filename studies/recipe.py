@@ -31,35 +31,12 @@ from wsol.methods import METHODS
 FROM, BASE = "from", "recipe"  # keys of a method that are no changes
 PRETRAINING = {"pretrain", "baselines", "baseline_heads", "cache", "cache_views", "balance"}  # keys about it
 ELSEWHERE = {"logger"}  # keys that do not change what a run reaches
-TAKEN = {
-    "readme",
-    "runs",
-    "figure",
-    "gallery",
-    "commands",
-    "train",
-    "val",
-    "values",
-    "logs",
-    "recipes",
-    "reports",
-    "measured",
-    "failed",
-    "locks",
-}  # names of files and folders in a study's folder that reports may not have
+# Names of files and folders in a study's folder that reports may not have.
+TAKEN = {"readme", "runs", "figure", "gallery", "commands", "train", "val", "values", "logs", "recipes", "reports",
+         "measured", "failed", "locks"}  # fmt: skip
 RUNS = "runs.csv"  # in a study's folder: a row a run
-WORDS = {
-    "method",
-    "seed",
-    "state",
-    "figure",
-    "learnt",
-    "recipe",
-    "on",
-    "data",
-    "run",
-    "log",
-}  # columns without a figure
+# Columns without a figure.
+WORDS = {"method", "seed", "state", "figure", "learnt", "recipe", "on", "data", "run", "log"}
 AGAIN = "publish the study again"  # a hint, where what it left is damaged
 
 
