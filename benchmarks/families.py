@@ -21,6 +21,7 @@ from models.layers import Normalise
 from models.plan import shapes_at
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
+from utils.text import NOTHING, as_markdown
 
 MODELS, FAMILIES = 60, 25  # at least
 SMALL = (96, 128)  # where a network takes it; else the size that it is made for
@@ -231,17 +232,17 @@ def main() -> None:
 
 def table(lines: list[str]) -> str:
     """A row for each network: family, blocks, taps, strides, equal or why refused."""
-    rows = ["| backbone | family | blocks | taps | strides | |", "|---|---|---:|---|---|---|"]
+    rows = [["backbone", "family", "blocks", "taps", "strides", ""]]
     for found in map(json.loads, lines):
         name, _, kind = found["figure"].partition(": ")
         if not kind:
-            rows.append(f"| **{name}** | | | | | {found['value']:.0f} {found['against'].partition(';')[0]} |")
+            rows.append([f"**{name}**", "", "", "", "", f"{found['value']:.0f} {found['against'].partition(';')[0]}"])
             continue
-        taps = ", ".join(f"b{tap}" for tap in found.get("taps", ())) or "–"
-        strides = ", ".join(map(str, found.get("strides", ()))) or "–"
+        taps = ", ".join(f"b{tap}" for tap in found.get("taps", ())) or NOTHING
+        strides = ", ".join(map(str, found.get("strides", ()))) or NOTHING
         equal = "bit-equal" if found["holds"] and found["features"] else found.get("refused", "**differs**")
-        rows.append(f"| `{name}` | {found['family']} | {found['blocks'] or '–'} | {taps} | {strides} | {equal} |")
-    return "\n".join(rows)
+        rows.append([f"`{name}`", found["family"], str(found["blocks"] or NOTHING), taps, strides, equal])
+    return as_markdown(rows, "llrl")
 
 
 if __name__ == "__main__":

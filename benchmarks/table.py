@@ -5,6 +5,7 @@ from pathlib import Path
 
 from utils.errors import UserError, run_cli
 from utils.parser import Parser
+from utils.text import NOTHING, as_markdown
 
 COUNTS = ("trials", "disturbances", "mutations")  # how much a figure is of, where its line says so
 
@@ -14,19 +15,20 @@ def table(lines: list[str]) -> str:
 
     A note below it names the figures that do not say on what processor they were measured.
     """
-    rows = ["| figure | value | target | floor |", "|---|---:|---:|---:|"]
+    rows = [["figure", "value", "target", "floor"]]
     every = [json.loads(line) for line in lines]
     for found in every:
         number = shown(found.get("exactly", found["value"]))  # values are rounded to four decimals
         value = number if found["holds"] else f"**{number}**"
-        floor = "–" if found["floor"] is None else shown(found["floor"])
+        floor = NOTHING if found["floor"] is None else shown(found["floor"])
         of = "".join(f", {found[count]:,} {count}" for count in COUNTS if count in found)
-        rows.append(f"| {found['figure']}{of} | {value} | {found['target']:g} | {floor} |")
+        rows.append([f"{found['figure']}{of}", value, f"{found['target']:g}", floor])
     unknown = [found["figure"] for found in every if "processor" not in found]
-    if unknown:
-        which = f": {'; '.join(unknown)}" if len(unknown) < len(every) else ""
-        rows += ["", f"Processor not recorded{which}."]
-    return "\n".join(rows)
+    text = as_markdown(rows)
+    if not unknown:
+        return text
+    which = f": {'; '.join(unknown)}" if len(unknown) < len(every) else ""
+    return f"{text}\n\nProcessor not recorded{which}."
 
 
 def shown(value: float) -> str:

@@ -123,12 +123,6 @@ def attempt(read: Callable[[Path], T], path: Path) -> T | Problem:
     return Problem(str(path), what, "replace the file, or take its name off the list")
 
 
-def check_images(paths: Sequence[Path]) -> list[tuple[int, int] | Problem]:
-    """check_image for many."""
-    found = checked({path: sizes.stamp(status_of(path)) for path in paths})
-    return [found[path] for path in paths]
-
-
 def checked(stamps: Mapping[Path, str]) -> dict[Path, tuple[int, int] | Problem]:
     """check_image for each file of a stamp.
 

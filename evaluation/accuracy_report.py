@@ -18,10 +18,9 @@ from evaluation.rates import KINDS, save_rates
 from utils.config import ROOT
 from utils.files import json_text, write_text, written_whole
 from utils.plots import canvas, write_figure
-from utils.text import as_markdown, as_terminal
+from utils.text import NOTHING, as_markdown, as_terminal
 
 MARKERS = "osD^vP"
-NOTHING = "–"
 BESIDE = ("low", "high", "chance", "majority", "border", "learnt")  # of a row, where they are there
 
 

@@ -25,6 +25,7 @@ from maps.regions import judged_cuts, judged_on
 from maps.statistics import Resamples, compare, mean_known
 from maps.summary import Against, Pair, Summary, paired
 from maps.tables import SEEDS_BY, Claim, shown
+from utils.text import NOTHING
 
 KINDS = ("cl", "e2e")
 REPRODUCED, DIRECTION, NOT_SEEN = "reproduced", "direction only", "not seen"
@@ -88,7 +89,7 @@ def judged(summary: Summary) -> list[Claim]:
     """Every claim on maps, for the first pair of a cascaded and an end-to-end line; nothing without such a pair."""
     files = summary.study.plan.files
     if why := untaught(files) if has_both(files) else None:
-        return [replace(own, found="–", verdict=f"{UNTESTED}: {why}") for own in every_claim(summary, {})]
+        return [replace(own, found=NOTHING, verdict=f"{UNTESTED}: {why}") for own in every_claim(summary, {})]
     pairs = {pair.kind: pair for pair in reversed(summary.pairs) if of_kinds(pair.first.name, pair.second.name)}
     return every_claim(summary, pairs) if pairs else []
 

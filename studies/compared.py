@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.runs import BEST, FINISHED
+from utils.text import NOTHING
 
 if TYPE_CHECKING:
     import argparse
@@ -89,7 +90,7 @@ def cells(values: Sequence[Any]) -> list[str]:
 def shown(value: Any) -> str:
     """A value of a recipe; of a path, its name."""
     if value is None or value == []:
-        return "–"
+        return NOTHING
     if isinstance(value, list):
         return ", ".join(map(shown, value))
     return Path(value).name if isinstance(value, str) and value.startswith("/") else str(value)
@@ -117,12 +118,12 @@ def backbones(metrics: Mapping[str, Any]) -> str:
         own = f", {outcome(stages[-1])}" if "learnt" in stages[-1] else ", never compared with chance"
         nothing = "" if stages[-1].get("learnt") else own
         found.append(f"{method} {top_or_auc(stages[-1], by == judged_by(True))}{nothing}")
-    return "; ".join(found) or "–"
+    return "; ".join(found) or NOTHING
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or a dash."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def judge(runs: Sequence[Compared], arguments: "argparse.Namespace") -> "Judged | None":

@@ -7,8 +7,9 @@ import numpy as np
 from studies.recipe import Study
 from studies.runs import State
 from studies.sections import Table
-from studies.table import NOTHING, Result, judged_methods
+from studies.table import Result, judged_methods
 from utils.plots import canvas, write_figure
+from utils.text import NOTHING
 
 
 def save_figure(study: Study, table: Table, found: list[Result], path: Path) -> None:

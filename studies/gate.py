@@ -10,6 +10,7 @@ from studies.recipe import Cell, Study
 from studies.runs import run_folder
 from utils.files import read_json
 from utils.runs import FINISHED
+from utils.text import NOTHING
 
 FEW = "too few"  # in the column `learnt` of runs.csv
 
@@ -106,7 +107,7 @@ def lesson_text(lessons: Sequence[Lesson | None]) -> str:
     """The figure of several runs for a table: `top-1 0.931 (0.119)`, what it has to exceed; and any doubt."""
     known = [own for own in lessons if own not in (None, UNKNOWN)]
     if not known:
-        return "–"
+        return NOTHING
     mean = sum(own.value for own in known) / len(known)
     doubt = next((f", {outcome(own.figures)}" for own in known if not own.learnt), "")
     least = max((own.least for own in known if own.least is not None), default=None)

@@ -23,8 +23,9 @@ from utils.files import read_json
 from utils.names import PathName
 from utils.parser import Parser
 from utils.recipes import build, read_yaml
+from utils.text import NOTHING, as_markdown
 
-NOT_RUN, UNFINISHED, NOTHING = "not run", "not finished", "–"
+NOT_RUN, UNFINISHED = "not run", "not finished"
 UNCOMPARED = "its classifiers were never compared with chance"
 RULES = f"""Verdicts. Of maps: by the rules that each study's report states, and *{UNDECIDED}* of one seed. Of a
 difference between methods: *{REPRODUCED}*, if its 95 % interval over the seeds (Student's t) is above 0; *{NOT_SEEN}*,
@@ -188,9 +189,9 @@ def ordered(values: list[list[float]]) -> tuple[str, str]:
     return (NOT_SEEN if high < 0 else UNDECIDED), text
 
 
-def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) -> str:
+def ledger_page(ledger: LedgerYaml, command: str, results: Path, studies: Path) -> str:
     """The ledger as a table; a row for each claim and study."""
-    lines = ["| where | the paper | ours | data | verdict | study |", "|---|---|---|---|---|---|"]
+    rows = [["where", "the paper", "ours", "data", "verdict", "study"]]
     verdicts: dict[str, int] = {}
     for entry in ledger.claims:
         found: list[tuple[str, Finding]] = [(own.study, find(own, results, studies)) for own in entry.evidence]
@@ -201,10 +202,10 @@ def as_markdown(ledger: LedgerYaml, command: str, results: Path, studies: Path) 
             ours = f"{finding.verdict}: {finding.ours}" if doubted else finding.ours
             link = f"[{study}]({study}/README.md)" if (results / study / "README.md").exists() else study
             why = f": {entry.why}" if entry.why else ""
-            cells = [entry.where, entry.says, ours, finding.data, f"**{verdict}**{why}", link or NOTHING]
-            lines.append(f"| {' | '.join(cells)} |")
+            rows.append([entry.where, entry.says, ours, finding.data, f"**{verdict}**{why}", link or NOTHING])
     counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if verdict != NOTHING)
-    return "\n\n".join([f"# {ledger.title}", f"Made by `{command}`.", RULES, f"In all: {counts}.", "\n".join(lines)])
+    head = [f"# {ledger.title}", f"Made by `{command}`.", RULES, f"In all: {counts}."]
+    return "\n\n".join([*head, as_markdown(rows, "l")])
 
 
 def add_places(parser: Parser) -> None:
@@ -222,7 +223,7 @@ def main() -> None:
     content: dict[str, Any] = read_yaml(arguments.ledger)
     ledger = build(LedgerYaml, content, arguments.ledger)
     command = f"python -m studies.ledger {arguments.ledger} > results/ledger.md"
-    print(as_markdown(ledger, command, arguments.results, arguments.studies))
+    print(ledger_page(ledger, command, arguments.results, arguments.studies))
 
 
 if __name__ == "__main__":

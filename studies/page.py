@@ -47,12 +47,12 @@ def write_page(study: Study) -> str:
             save_gallery(study, table, table.gallery, study.folder / GALLERY)
     write_text(study.folder / RUNS, as_csv(study, found))
     write_text(study.folder / COMMANDS, all_commands(study))
-    text = as_markdown(study, found)
+    text = study_page(study, found)
     write_text(study.folder / PAGE, text)
     return text
 
 
-def as_markdown(study: Study, found: list[Result]) -> str:
+def study_page(study: Study, found: list[Result]) -> str:
     """Tables, the figure, links to the reports and to what made them."""
     settings, table = study.settings, study.settings.table
     path = study.yaml.resolve()

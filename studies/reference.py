@@ -17,6 +17,7 @@ from training.loggers import LOGGERS
 from utils.errors import run_cli
 from utils.parser import Parser
 from utils.tables import Table, shown
+from utils.text import as_markdown
 from wsol.features import FEATURES
 from wsol.methods import METHODS
 
@@ -52,10 +53,10 @@ def page() -> str:
         "Made by `python -m studies.reference > docs/reference.md`. [To add more](extending.md).",
     ]
     for title, table in TABLES.items():
-        rows = [f"| `{shown(own)}` | {own.title} |" for own in table.values()]
-        rows += [f"| `{name}/MODEL` | {own.title} |" for name, own in table.families.items()]
+        rows = [["name", "what"], *([f"`{shown(own)}`", own.title] for own in table.values())]
+        rows += [[f"`{name}/MODEL`", own.title] for name, own in table.families.items()]
         where = WHERE.get(table.kind, f"`{table.flag}`")
-        parts += [f"## {title}", f"Given or found with {where}.", "\n".join(["| name | what |", "|---|---|", *rows])]
+        parts += [f"## {title}", f"Given or found with {where}.", as_markdown(rows, "l")]
     return "\n\n".join(parts) + "\n"
 
 

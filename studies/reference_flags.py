@@ -12,6 +12,7 @@ from unittest import mock
 from utils.errors import run_cli
 from utils.flags import describe, recipe_flags, shown
 from utils.parser import Parser
+from utils.text import as_markdown
 
 COMMANDS = ("train", "val", "detect", "export", "study")
 MADE = "Made by `python -m studies.reference_flags {name} > docs/{file}.md`."
@@ -42,18 +43,18 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 def cell(text: str) -> str:
     """Text of a table's cell."""
-    for sign, written in (("|", "\\|"), ("<", "&lt;"), ("[", "\\[")):
+    for sign, written in (("<", "&lt;"), ("[", "\\[")):
         text = text.replace(sign, written)
     return " ".join(text.split())
 
 
-def flag_row(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
-    """One line of a table: how a flag is written, and what it does."""
+def flag_row(action: argparse.Action, formatter: argparse.HelpFormatter) -> list[str]:
+    """One row of a table: how a flag is written, and what it does."""
     names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.dest}`"
     values = "" if action.nargs == 0 else formatter._format_args(action, str(action.metavar or action.dest.upper()))
     shown_values = f"`{values}`".replace("|", "/") if values else ""
     text = formatter._expand_help(action) if action.help else ""
-    return f"| {names} | {shown_values} | {cell(text)} |"
+    return [names, shown_values, cell(text)]
 
 
 def command_part(command: str) -> str:
@@ -65,12 +66,8 @@ def command_part(command: str) -> str:
         actions = [action for action in group._group_actions if action.help is not argparse.SUPPRESS]
         if actions:
             title = "" if group.title in ("options", "positional arguments") else f"### {command}.py: {group.title}"
-            rows = [flag_row(action, formatter) for action in actions]
-            parts += [
-                title,
-                cell(group.description or ""),
-                "\n".join(["| flag | value | meaning |", "|---|---|---|", *rows]),
-            ]
+            rows = [["flag", "value", "meaning"], *(flag_row(action, formatter) for action in actions)]
+            parts += [title, cell(group.description or ""), as_markdown(rows, "l")]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -83,13 +80,13 @@ def flags_page() -> str:
 def recipe_page() -> str:
     """All keys of a recipe with their types and defaults."""
     head = ["# Recipe keys", MADE.format(name="recipe", file="recipe_keys"), "Each key is also a flag of `train.py`."]
-    tables: dict[str | None, list[str]] = {}
+    tables: dict[str | None, list[list[str]]] = {}
     for flag, section, key, field in recipe_flags():
         default = "" if field.default is None else f"`{cell(shown(field.default))}`"
-        row = f"| `{key}` | `{flag}` | {default} | {cell(field.description or '')} |"
-        tables.setdefault(section, ["| key | flag | default | meaning |", "|---|---|---|---|"]).append(row)
+        row = [f"`{key}`", f"`{flag}`", default, cell(field.description or "")]
+        tables.setdefault(section, [["key", "flag", "default", "meaning"]]).append(row)
     for section, rows in tables.items():
-        head += [f"## {section or 'top level'}", describe(section) or "", "\n".join(rows)]
+        head += [f"## {section or 'top level'}", describe(section) or "", as_markdown(rows, "l")]
     return "\n\n".join(part for part in head if part) + "\n"
 
 

@@ -23,7 +23,7 @@ from utils.config import ROOT
 from utils.errors import UserError, run_cli
 from utils.files import sha256_of, write_text
 from utils.parser import Parser
-from utils.text import NOTHING
+from utils.text import NOTHING, as_markdown
 from utils.zoo import FOLDER, LIST, Shipped
 
 FILES = ("backbone_cl*.pt", "backbone_e2e*.pt", "best.pt")
@@ -93,17 +93,13 @@ def detector_figures(path: Path) -> dict[str, float]:
 
 def table(files: dict[str, Shipped]) -> str:
     """A row for each file."""
-    rows = [
-        "| `--weights` | file | MB | network, data | recipe | figures | SHA-256 |",
-        "|---|---|---:|---|---|---|---|",
-    ]
+    rows = [["`--weights`", "file", "MB", "network, data", "recipe", "figures", "SHA-256"]]
     for name, own in files.items():
         figures = ", ".join(f"{key} {value:.3f}" for key, value in own.figures.items())
         size = f"{own.path.stat().st_size / 1e6:.1f}" if own.path.is_file() else NOTHING
         recipe = f"[{Path(own.recipe).stem}](../{own.recipe})"
-        cells = [f"`zoo:{name}`", f"`{own.file}`", size, own.about, recipe, figures, f"`{own.sha256[:12]}…`"]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append([f"`zoo:{name}`", f"`{own.file}`", size, own.about, recipe, figures, f"`{own.sha256[:12]}…`"])
+    return as_markdown(rows, "llrl")
 
 
 def main() -> None:

@@ -13,8 +13,7 @@ from studies.runs import State, figures, is_judged, judged_here, log_file, pictu
 from studies.sections import Table
 from utils.files import csv_text, read_json
 from utils.recipes import load_recipe
-
-NOTHING = "–"
+from utils.text import NOTHING, as_markdown
 
 
 @dataclass(frozen=True)
@@ -93,20 +92,17 @@ def judged_methods(study: Study) -> list[str]:
 
 def main_table(study: Study, table: Table, found: list[Result]) -> str:
     """A row for each method, with what its backbones had learnt, and for each other program."""
-    lines = [
-        f"| method | pre-training | {' | '.join(table.measures)} | runs |",
-        "|---|---|" + "---:|" * (len(table.measures) + 1),
-    ]
+    rows = [["method", "pre-training", *table.measures, "runs"]]
     for method in judged_methods(study):
         own = [result for result in found if result.cell.method == method]
         cells = [mean_and_spread([r.values[name] for r in own if name in r.values]) for name in table.measures]
-        lines.append(f"| {method} | {lesson_text([r.lesson for r in own])} | {' | '.join(cells)} | {counted(own)} |")
+        rows.append([method, lesson_text([r.lesson for r in own]), *cells, counted(own)])
     for name, file in table.beside.items():
         path = study.yaml.parent / file
         content = read_json(path, f"correct `beside` of {study.yaml}") if path.exists() else {}
         cells = [mean_and_spread([value] if (value := content.get(key)) is not None else []) for key in table.measures]
-        lines.append(f"| {name} | {NOTHING} | {' | '.join(cells)} | {1 if content else '0 (not run)'} |")
-    return "\n".join(lines)
+        rows.append([name, NOTHING, *cells, "1" if content else "0 (not run)"])
+    return as_markdown(rows, "llr")
 
 
 def counted(own: list[Result]) -> str:
@@ -142,17 +138,16 @@ def difference_table(
 ) -> str:
     """One method minus another, seed by seed: mean and 95 % interval by Student's t; none where nothing was learnt."""
     results = {(result.cell.method, result.cell.seed): result for result in found}
-    lines = [f"| {head} | {' | '.join(table.measures)} |", "|---|" + "---:|" * len(table.measures)]
+    lines = [[head, *table.measures]]
     for label, (one, other) in rows.items():
         pairs = [(results[one, seed], results[other, seed]) for seed in study.settings.seeds]
         if why := reason([own.lesson for pair in pairs for own in pair], table.least_auc):
-            lines.append(f"| {label} | {NOT_TESTED}: {why} |" + " |" * (len(table.measures) - 1))
+            lines.append([label, f"{NOT_TESTED}: {why}"])
             continue
         values = [(a.values, b.values) for a, b in pairs]
         apart = ([a[name] - b[name] for a, b in values if name in a and name in b] for name in table.measures)
-        cells = [paired(own, len(study.settings.seeds)) for own in apart]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([label, *(paired(own, len(study.settings.seeds)) for own in apart)])
+    return as_markdown(lines)
 
 
 def paired(differences: list[float], wanted: int) -> str:

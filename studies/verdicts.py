@@ -26,14 +26,14 @@ def verdict_table(folders: list[Path]) -> str:
     """
     reports = {folder: with_claims(folder) for folder in folders}
     heads = [head(folder, own) for folder, own in reports.items()]
-    lines = [f"| figure | claim | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    rows = [["figure", "claim", *heads]]
     columns = [judged_again(report) for report in reports.values()]
     for figure in dict.fromkeys(figure for column in columns for figure in column):
         found = [column.get(figure) for column in columns]
         claim = next(own["claim"] for own in found if own)
         cells = [f"**{own['verdict']}**: {own['found']}" if own else NOTHING for own in found]
-        lines.append(f"| {figure} | {claim} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([figure, claim, *cells])
+    return as_markdown(rows, "l")
 
 
 def difference_table(folders: list[Path], measure: str) -> str:

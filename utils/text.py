@@ -100,11 +100,19 @@ def singular(match: re.Match[str]) -> str:
     )
 
 
-def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; a bar or a line's end in a cell stays in it."""
-    table = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in table]
-    rule = "|---|" + "---:|" * (len(table[0]) - 1)
-    return "\n".join([f"| {' | '.join(table[0])} |", rule, *(f"| {' | '.join(row)} |" for row in table[1:])])
+RULES = {"l": "---", "r": "---:"}
+
+
+def as_markdown(table: Sequence[Sequence[str]], align: str = "lr") -> str:
+    """A table in Markdown; a bar or a line's end in a cell stays in it.
+
+    `align` has `l` or `r` for each column; the last letter also stands for the columns after it. Rows may end early.
+    """
+    width = len(table[0])
+    rows = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] + [""] * (width - len(row)) for row in table]
+    rule = "".join(f"|{RULES[letter]}" for letter in align.ljust(width, align[-1])[:width])
+    head, *others = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, f"{rule}|", *others])
 
 
 def as_terminal(table: Sequence[Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from maps.plan import Plan
 from maps.plotting import as_csv
 from utils.errors import UserError
 from utils.files import json_text, make_folder, write_text
-from utils.text import as_markdown, as_terminal
+from utils.text import NOTHING, as_markdown, as_terminal
 from wsol.compare import Comparison, Trial, compare
 from wsol.judge import (
     ACCURACY,
@@ -39,7 +39,6 @@ from wsol.ranked import DENOMINATORS, Published, Ranked, ranked_lists, ranked_ta
 
 __all__ = ["compare_and_report", "read_published", "wanted"]
 
-NOTHING = "–"
 DIFFERENCES = {
     AHEAD: "ahead",
     OVER_CENTRE: "over centre",

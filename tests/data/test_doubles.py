@@ -10,7 +10,8 @@ from data import sizes
 from data.description import load_description
 from data.doubles import common, in_one_split, in_two_splits
 from data.formats import read_split
-from data.images import check_images
+from data.images import readable
+from data.records import Problem
 from utils import files
 
 
@@ -67,18 +68,20 @@ def test_copies_in_one_split_are_named(tmp_path: Path, noted: Path, monkeypatch:
 
 def test_sizes_are_noted_and_a_changed_file_is_read_again(tmp_path: Path, noted: Path) -> None:
     paths = [put(tmp_path / f"{number}.png", number) for number in range(70)]
-    assert check_images(paths) == [(8, 8)] * 70
+    assert readable(paths, []) == [(8, 8)] * 70
     assert noted.stat().st_mode & 0o077 == 0o044
     assert noted.parent.stat().st_mode & 0o777 == 0o700
     stamps = {path: sizes.stamp(path.stat()) for path in paths}
     assert sizes.known(stamps) == dict.fromkeys(paths, (8, 8))
     whole = paths[3].read_bytes()
     paths[3].write_bytes(whole[: len(whole) // 2])
-    assert "damaged" in str(check_images(paths)[3])
+    problems: list[Problem] = []
+    assert readable(paths, problems)[3] is None
+    assert [problem.where for problem in problems] == [str(paths[3])]
     noted.write_bytes(b"no data base at all, but long enough to look like a file of something" * 20)
     assert sizes.known(stamps) == {}
     assert not noted.exists()
-    assert check_images(paths[:3]) == [(8, 8)] * 3
+    assert readable(paths[:3], []) == [(8, 8)] * 3
 
 
 def test_no_place_for_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from data.images import check_image, check_images, images_below, readable
+from data.images import check_image, images_below, readable
 from data.records import Problem
 from utils.images import is_deep, read_occurring, read_rgb, read_values, upright_rgb
 from utils.levels import Levels
@@ -205,7 +205,7 @@ def test_damaged_files_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:-60])
     (tmp_path / "text.jpg").write_text("no image")
     paths = [whole, tmp_path / "cut.jpg", tmp_path / "text.jpg", tmp_path / "none.jpg"]
-    size, *problems = check_images(paths)
+    size, *problems = map(check_image, paths)
     assert size == (12, 20)
     assert [p.what.split(" (")[0] for p in problems if isinstance(p, Problem)] == [
         "damaged image",

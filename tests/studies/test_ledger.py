@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from studies import across, ledger
 from studies.claims import TOO_NARROW
-from studies.ledger import Evidence, LedgerYaml, as_markdown, find, ordered
+from studies.ledger import Evidence, LedgerYaml, find, ledger_page, ordered
 from studies.verdicts import difference_table, verdict_table
 from utils.errors import UserError
 from utils.files import make_folder, write_text
@@ -177,7 +177,7 @@ def test_claims_that_nobody_judges(folders: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match="give `report` and `figure`"):
         build(Evidence, {"study": "maps"}, "ledger.yaml")
     entry = {"where": "§2", "says": "s", "verdict": "contradictory in the paper", "why": "two numbers"}
-    text = as_markdown(LedgerYaml.model_validate({"title": "t", "claims": [entry]}), "x", *folders)
+    text = ledger_page(LedgerYaml.model_validate({"title": "t", "claims": [entry]}), "x", *folders)
     assert "| §2 | s | – | – | **contradictory in the paper**: two numbers | – |" in text
 
 

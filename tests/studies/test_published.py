@@ -10,7 +10,7 @@ from conftest import Script
 from test_studies import METHODS, write_study
 
 import study as script_module
-from studies.page import as_markdown, publish
+from studies.page import publish, study_page
 from studies.recipe import Study, read_study, run_rows
 from studies.runs import State, lacking, report_command, run_folder, state, values_file
 from studies.table import results
@@ -145,7 +145,7 @@ def test_runs_on_several_devices_are_said(scenes_yaml: Path, tmp_path: Path) -> 
     finished(study)
     for cell, device in zip(study.cells, ("cuda", *["cpu"] * 5), strict=True):
         save_recipe(cell.recipe.model_copy(update={"device": device}), run_folder(study, cell) / "recipe.yaml")
-    assert "Not all runs are alike: 5 on cpu fp32, 1 on cuda fp32." in as_markdown(study, results(study))
+    assert "Not all runs are alike: 5 on cpu fp32, 1 on cuda fp32." in study_page(study, results(study))
 
 
 def test_a_damaged_table_of_runs_is_one_line(published: tuple[Path, Path], tmp_path: Path) -> None:
@@ -179,9 +179,9 @@ def test_no_difference_without_learning(scenes_yaml: Path, tmp_path: Path) -> No
     path = write_study(tmp_path, scenes_yaml, table={"measures": ["map", "map50"], "reference": "scratch"})
     study = read_study(path, tmp_path)
     finished(study, learnt=0.0)
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     assert "| cl2 | top-1 0.900, learnt nothing |" in text
-    assert "| cl2 | not tested: the classifiers learnt nothing (top-1 0.90) | |" in text
+    assert "| cl2 | not tested: the classifiers learnt nothing (top-1 0.90) |  |" in text
 
 
 def test_no_difference_below_the_auc_that_a_study_asks_for(scenes_yaml: Path, tmp_path: Path) -> None:
@@ -189,13 +189,13 @@ def test_no_difference_below_the_auc_that_a_study_asks_for(scenes_yaml: Path, tm
     table = {"measures": ["map"], "reference": "scratch", "least_auc": 0.9}
     study = read_study(write_study(tmp_path, scenes_yaml, table=table), tmp_path / "one", tmp_path / "results")
     finished(study)
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     assert "| cl2 | not tested: the classifiers reached an AUC of 0.880, not 0.9 |" in text
     publish(study)
     path = write_study(tmp_path, scenes_yaml, table=table | {"least_auc": 0.85})
     study = read_study(path, tmp_path / "two", tmp_path / "results")
     assert {state(study, cell) for cell in study.cells} == {State.DONE}
-    assert "| cl2 | +0." in as_markdown(study, results(study))
+    assert "| cl2 | +0." in study_page(study, results(study))
 
 
 def test_what_a_file_from_elsewhere_had_learnt_counts(scenes_yaml: Path, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_a_file_from_elsewhere_had_learnt_counts(scenes_yaml: Path, tmp_pat
     for cell in study.cells:
         if cell.method == "scratch":
             write_text(run_folder(study, cell) / FINISHED, json.dumps({"pretrain": {}, "lesson": lesson}))
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     assert "| scratch | AUC 0.530, learnt nothing |" in text
     assert "| cl2 | not tested: the classifiers learnt nothing (AUC 0.53) |" in text
 
@@ -218,14 +218,14 @@ def test_runs_that_were_judged_on_other_pictures_are_said(scenes_yaml: Path, tmp
     study = read_study(write_study(tmp_path, scenes_yaml, table=TABLE), tmp_path, tmp_path / "results")
     finished(study)
     line = "Not all runs were judged on the same pictures: 5 on 0123, 1 on 4567. They cannot be compared."
-    assert line not in as_markdown(study, results(study)), "nobody knows"
+    assert line not in study_page(study, results(study)), "nobody knows"
     for cell, digest in zip(study.cells, ("4567", *["0123"] * 5), strict=True):
         path = values_file(study, cell)
         write_text(path, json.dumps(json.loads(path.read_text()) | {"found_with": {"data": digest}}))
-    assert line in as_markdown(study, results(study))
+    assert line in study_page(study, results(study))
     publish(study)
     elsewhere = read_study(study.yaml, tmp_path / "two", tmp_path / "results")
-    assert line in as_markdown(elsewhere, results(elsewhere))
+    assert line in study_page(elsewhere, results(elsewhere))
     path = values_file(study, study.cells[0])
     write_text(path, json.dumps(json.loads(path.read_text()) | {"split": "train"}))
     assert results(study)[0].data == "", "nor do figures of another split count"

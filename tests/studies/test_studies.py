@@ -22,7 +22,7 @@ from studies.execute import claimed, steps_left
 from studies.figure import why_none
 from studies.gallery import save_gallery
 from studies.gate import UNKNOWN, Lesson
-from studies.page import LOCK, all_commands, as_markdown
+from studies.page import LOCK, all_commands, study_page
 from studies.recipe import Cell, Study, read_study
 from studies.runs import (
     State,
@@ -313,7 +313,7 @@ def test_what_did_not_run_is_shown(scenes_yaml: Path, tmp_path: Path) -> None:
     first.write_text('{"map": 0.25, "map50": 0.5, "map75": null}')
     make_folder(study.folder / "failed")
     (study.folder / "failed" / "cl2_seed1").touch()
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     assert "1 of 6 runs done" in text
     assert "| scratch | – | 0.250 | 0.500 | – | 1 (seed 1 not run) |" in text
     assert "seed 1 failed" in text
@@ -327,13 +327,13 @@ def test_figures_of_another_program(scenes_yaml: Path, tmp_path: Path) -> None:
     table = {"measures": ["map", "map50", "map75"], "beside": {"peer": "peer.json", "absent": "absent.json"}}
     study = read_study(write_study(tmp_path, scenes_yaml, table=table), tmp_path)
     (tmp_path / "peer.json").write_text('{"map": 0.125, "map50": null}')
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     assert "| peer | – | 0.125 | – | – | 1 |" in text
     assert "| absent | – | – | – | – | 0 (not run) |" in text
     for damaged in ('{"map": 0.1', "[0.1]"):
         (tmp_path / "peer.json").write_text(damaged)
         with pytest.raises(UserError, match=r"peer\.json: .*JSON"):
-            as_markdown(study, results(study))
+            study_page(study, results(study))
 
 
 def test_a_figure_without_points_says_why(scenes_yaml: Path, tmp_path: Path) -> None:
@@ -354,15 +354,15 @@ def test_differences_seed_by_seed(scenes_yaml: Path, tmp_path: Path) -> None:
     for cell in study.cells:
         values_file(study, cell).write_text(json.dumps({"map": values[cell.method][cell.seed]}))
         say_learnt(study, cell)
-    text = as_markdown(study, results(study))
+    text = study_page(study, results(study))
     # two differences of mean m, half their distance h: m ± 12.706 · h
     assert "| minus scratch | map |\n|---|---:|\n| cl2 | +0.250 [-0.385, +0.885] |" in text
     assert "| pair | map |\n|---|---:|\n| cl2 minus cl2_frozen | +0.050 [-0.585, +0.685] |" in text
     study = read_study(write_study(tmp_path, scenes_yaml, table=table, seeds=[0, 1, 2]), tmp_path)
-    assert "| cl2 | +0.250 [-0.385, +0.885], 2 of 3 seeds |" in as_markdown(study, results(study))
+    assert "| cl2 | +0.250 [-0.385, +0.885], 2 of 3 seeds |" in study_page(study, results(study))
     shutil.rmtree(run_folder(study, next(cell for cell in study.cells if cell.method == "cl2")))
     found = results(study)
-    assert "| cl2 | not tested: what the classifiers learnt is not recorded |" in as_markdown(study, found)
+    assert "| cl2 | not tested: what the classifiers learnt is not recorded |" in study_page(study, found)
     row = next(own for own in csv.DictReader(as_csv(study, found).splitlines()) if own["method"] == "cl2")
     assert Lesson.of(row) == UNKNOWN
 

@@ -9,7 +9,7 @@ import pytest
 from test_studies import say_learnt, write_study
 
 from studies.gate import Lesson
-from studies.page import as_markdown
+from studies.page import study_page
 from studies.recipe import Study, read_study
 from studies.runs import State, commands, figures_file, report_command, values_file
 from studies.table import results
@@ -73,7 +73,7 @@ def test_the_table_has_means_and_differences_of_pairs(scenes_yaml: Path, tmp_pat
     figures_file(study, "found").write_text(
         json.dumps({"rows": [*rows, {"method": "pixels", "line": "–", "by_seed": {}}]})
     )
-    page = as_markdown(study, results(study))
+    page = study_page(study, results(study))
     assert "| windows | iou | 0.550 ± 0.071 | 0.400 ± 0.000 | +0.150 [" in page
 
 
@@ -93,7 +93,7 @@ def test_the_page_says_how_many_seeds_are_done(
 ) -> None:
     study = made(tmp_path, scenes_yaml)
     monkeypatch.setattr("studies.table.state", lambda _, cell: State.OPEN if cell.seed else State.DONE)
-    assert "over the seeds that are done (1 of 2 with every run); differences" in as_markdown(study, results(study))
+    assert "over the seeds that are done (1 of 2 with every run); differences" in study_page(study, results(study))
 
 
 @pytest.mark.parametrize(

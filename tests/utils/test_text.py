@@ -13,7 +13,7 @@ from warm import Warm
 
 from utils.errors import UserError
 from utils.files import csv_text, json_text
-from utils.text import cell, counted, printable, redacted
+from utils.text import as_markdown, cell, counted, printable, redacted
 
 
 @pytest.mark.parametrize(
@@ -139,3 +139,15 @@ def test_scripts_say_so_too(tmp_path: Path) -> None:
 def test_one_of_what_is_counted(what: str, three: str | None, one: str) -> None:
     assert counted(3, what) == (three or f"3 {what}")
     assert counted(1, what) == one
+
+
+def test_tables_in_markdown() -> None:
+    table = [["name", "what", "a", "b"], ["x|y", "two\n lines", "1", "2"], ["z", "ends early"]]
+    assert as_markdown(table, "llr").splitlines() == [
+        "| name | what | a | b |",
+        "|---|---|---:|---:|",
+        r"| x\|y | two lines | 1 | 2 |",
+        "| z | ends early |  |  |",
+    ]
+    assert as_markdown(table[:1]).splitlines()[1] == "|---|---:|---:|---:|"
+    assert as_markdown(table[:1], "l").splitlines()[1] == "|---|---|---|---|"
