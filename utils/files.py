@@ -175,6 +175,21 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def created(path: Path) -> bool:
+    """Create a folder with its parents; False where it is there, as another process may have been faster.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return True
+
+
 def user_cache() -> Path | None:
     """This project's folder below the user's cache folder, for the user alone; None where it is not, or cannot be."""
     try:
@@ -200,7 +215,7 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 def first_free(make: Callable[[str], Path], start: str) -> Path:
     """First of make(start), make(start2), make(start3)… that does not exist yet."""
     number, candidate = 1, make(start)
-    while candidate.exists():
+    while os.path.lexists(candidate):
         number += 1
         candidate = make(f"{start}{number}")
     return candidate

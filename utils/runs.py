@@ -3,11 +3,12 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.files import first_free, make_folder
+from utils.files import created, first_free, make_folder
 from utils.names import checked_name
 from utils.paths import kind_of
 from utils.zoo import PREFIX, shipped, weight_file
@@ -25,28 +26,36 @@ NOTES = (
 
 
 def new_run(project: Path, kind: str, name: str = "exp") -> contextlib.AbstractContextManager[Path]:
-    """The next free run folder, project/kind/name{,2,3…}, as made by `made`.
+    """The next free run folder, project/kind/name{,2,3…}, as made by `made`; runs that start together have one each.
 
     Raises:
         UserError: it cannot be called so.
     """
-    return made(first_free(lambda candidate: project / kind / candidate, checked_name(name, "--name")))
+    free = partial(first_free, (project / kind).joinpath, checked_name(name, "--name"))
+    return made(free(), free)
 
 
 @contextlib.contextmanager
-def made(folder: Path) -> Iterator[Path]:
+def made(folder: Path, otherwise: Callable[[], Path] | None = None) -> Iterator[Path]:
     """A folder for the block; where it was made for it, it goes again if the block fails with nothing to keep.
+
+    Args:
+        folder: it may be there already, if there is no `otherwise`.
+        otherwise: names the folder to take where another process has made this one meanwhile.
 
     Raises:
         UserError: it cannot be created or written.
     """
-    new = [own for own in (folder, *folder.parents) if not own.exists()]
+    parents = [own for own in folder.parents if not own.exists()]
+    mine = otherwise is None and not folder.exists()
     try:
+        while otherwise and not (mine := created(folder)):
+            folder = otherwise()
         yield make_folder(folder)
     except BaseException:
-        if new and not worth_keeping(folder):
+        if mine and not worth_keeping(folder):
             shutil.rmtree(folder, ignore_errors=True)
-        for own in new:
+        for own in parents:
             with contextlib.suppress(OSError):  # it holds something
                 own.rmdir()
         raise

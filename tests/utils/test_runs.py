@@ -38,6 +38,18 @@ def test_a_failure_keeps_results_and_older_folders(tmp_path: Path) -> None:
     assert not list((tmp_path / "older").iterdir())
 
 
+def test_runs_that_start_together_have_folders_of_their_own(tmp_path: Path) -> None:
+    one, two, three = (new_run(tmp_path, "train") for _ in range(3))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "exp2").symlink_to("nowhere")
+    with one as first, two as second:
+        assert [first.name, second.name] == ["exp", "exp3"]
+        (first / "recipe.yaml").touch()
+        with pytest.raises(UserError):
+            fail_in(three)
+        assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["exp", "exp2", "exp3"]
+
+
 def test_bare_names_are_looked_up_in_the_newest_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
