@@ -232,7 +232,7 @@ class Recipe(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster")
     compile: bool = Field(
-        False, description="torch.compile the detector; it takes minutes and pays in runs of many thousand steps"
+        False, description="torch.compile the detector; it takes minutes and may pay in runs of many thousand steps"
     )
     device: str = Field("auto", description="auto takes a GPU where there is one; cpu, cuda, mps")
     devices: int = Field(1, ge=1, description="processes on each machine, one for each GPU; torchrun's number wins")
